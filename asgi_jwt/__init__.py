@@ -1,0 +1,1 @@
+"""Verified Bearer tokens for any ASGI app, and refresh tokens that rotate."""

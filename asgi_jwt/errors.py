@@ -1,0 +1,297 @@
+"""What can go wrong, and what each party is told of it.
+
+```
+ConfigurationError              at construction: every fault of the settings, in one message
+AuthError                       status  error code           reason (for logs and metrics)
+├── MissingToken                401     none                 token_missing
+├── InvalidRequest              400     invalid_request      request_invalid
+│   ├── AmbiguousCredentials    400                          credentials_ambiguous
+│   └── MalformedCredentials    400                          credentials_malformed
+├── InvalidToken                401     invalid_token        token_invalid
+│   ├── TokenTooLarge                                        token_too_large
+│   ├── MalformedToken                                       token_malformed
+│   ├── AlgorithmNotAllowed                                  algorithm_not_allowed
+│   ├── UnsupportedHeader                                    header_unsupported
+│   ├── WrongHeaderType                                      header_type_invalid
+│   ├── UnknownKey                                           key_unknown
+│   ├── UnsuitableKey                                        key_unsuitable
+│   ├── InvalidSignature                                     signature_invalid
+│   ├── MalformedClaims                                      claims_malformed
+│   ├── MissingClaim                                         claim_missing
+│   ├── WrongClaim                                           claim_invalid
+│   ├── ExpiredToken                                         token_expired
+│   ├── ImmatureToken                                        token_not_yet_valid
+│   ├── IssuedInFuture                                       token_issued_in_future
+│   ├── WrongIssuer                                          issuer_invalid
+│   ├── WrongAudience                                        audience_invalid
+│   ├── WrongType                                            type_invalid
+│   ├── RevokedToken                                         token_revoked
+│   └── RefusedToken                                         token_refused
+├── InsufficientScope           403     insufficient_scope   scope_insufficient
+│   └── InsufficientRole        403                          role_insufficient
+├── CrossSite                   403     cross_site           cross_site
+└── Unavailable                 503     temporarily_unavailable
+    ├── KeysUnavailable                                      keys_unavailable
+    └── StoreUnavailable                                     store_unavailable
+```
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class ConfigurationError(ValueError):
+    """The settings can't be used.
+
+    `faults` lists everything that is wrong with them, one sentence each with its mend; no fault shows a secret.
+    """
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(["asgi_jwt is not configured:", *(f"  - {fault}" for fault in self.faults)]))
+
+
+class AuthError(Exception):
+    """A request that is refused. Raise a child of it from `validate` to refuse a token in your own words.
+
+    `description` is sent to the client; `detail`, the argument, is for logs alone and may be None.
+    """
+
+    status: ClassVar[int] = 401
+    error: ClassVar[str | None] = None
+    """The error code of RFC 6750 section 3.1 or RFC 6749 section 5.2; None where the RFC wants none."""
+    reason: ClassVar[str] = "unauthorized"
+    """A stable code for logs and metrics."""
+    description: str = "Authentication is required"
+    """Safe to send: it holds nothing of the request."""
+    challenges: ClassVar[bool] = True
+    """Whether the answer carries `WWW-Authenticate`."""
+    retry_after: int | None = None
+    """Seconds after which another try makes sense."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail
+        super().__init__(detail or self.description)
+
+
+class MissingToken(AuthError):
+    """The request bears no token: the challenge then has no error code (RFC 6750 section 3.1)."""
+
+    reason = "token_missing"
+
+
+class InvalidRequest(AuthError):
+    """The request is malformed (RFC 6750 section 3.1: 400)."""
+
+    status = 400
+    error = "invalid_request"
+    reason = "request_invalid"
+    description = "The request is malformed"
+
+
+class AmbiguousCredentials(InvalidRequest):
+    """Two Authorization headers or two cookies of the token's name: RFC 6750 section 2 allows one token a request."""
+
+    reason = "credentials_ambiguous"
+    description = "The request bears more than one token"
+
+
+class MalformedCredentials(InvalidRequest):
+    """No credentials, or several, behind the scheme (RFC 6750 section 2.1)."""
+
+    reason = "credentials_malformed"
+    description = "The scheme Bearer takes exactly one token"
+
+
+class InvalidToken(AuthError):
+    """The token is expired, revoked, malformed or otherwise invalid (RFC 6750 section 3.1: 401)."""
+
+    error = "invalid_token"
+    reason = "token_invalid"
+    description = "The access token is invalid"
+
+
+class TokenTooLarge(InvalidToken):
+    """Longer than `max_token_size`; nothing of it was looked at."""
+
+    reason = "token_too_large"
+    description = "The access token is too large"
+
+
+class MalformedToken(InvalidToken):
+    """Not a JWS in compact form (RFC 7515 section 7.1), or JSON that is not a plain object."""
+
+    reason = "token_malformed"
+    description = "The access token is malformed"
+
+
+class AlgorithmNotAllowed(InvalidToken):
+    """The header's `alg` is not among the allowed ones (RFC 8725 section 3.1)."""
+
+    reason = "algorithm_not_allowed"
+    description = "The access token's algorithm is not allowed"
+
+
+class UnsupportedHeader(InvalidToken):
+    """The header has `crit` or `b64` (RFC 7515 section 4.1.11, RFC 7797)."""
+
+    reason = "header_unsupported"
+    description = "The access token uses an unsupported header parameter"
+
+
+class WrongHeaderType(InvalidToken):
+    """The header's `typ` is of another kind of token (RFC 8725 section 3.11)."""
+
+    reason = "header_type_invalid"
+    description = "The token is not an access token"
+
+
+class UnknownKey(InvalidToken):
+    """No key has the header's `kid`."""
+
+    reason = "key_unknown"
+    description = "The access token was signed with an unknown key"
+
+
+class UnsuitableKey(InvalidToken):
+    """The key named by `kid` is of another family or curve, or its `use` or `key_ops` don't permit verifying."""
+
+    reason = "key_unsuitable"
+    description = "The access token's key is not made for its algorithm"
+
+
+class InvalidSignature(InvalidToken):
+    """The signature does not verify."""
+
+    reason = "signature_invalid"
+    description = "The access token's signature is invalid"
+
+
+class MalformedClaims(InvalidToken):
+    """A claim is of the wrong type, or a time is no finite number (RFC 7519 section 4.1)."""
+
+    reason = "claims_malformed"
+    description = "The access token's claims are malformed"
+
+
+class MissingClaim(InvalidToken):
+    """A required claim is absent."""
+
+    reason = "claim_missing"
+    description = "The access token lacks a required claim"
+
+
+class WrongClaim(InvalidToken):
+    """A required claim has another value."""
+
+    reason = "claim_invalid"
+    description = "A claim of the access token has an unexpected value"
+
+
+class ExpiredToken(InvalidToken):
+    """`exp` and the leeway have passed (RFC 7519 section 4.1.4)."""
+
+    reason = "token_expired"
+    description = "The access token expired"
+
+
+class ImmatureToken(InvalidToken):
+    """`nbf` is still ahead (RFC 7519 section 4.1.5)."""
+
+    reason = "token_not_yet_valid"
+    description = "The access token is not yet valid"
+
+
+class IssuedInFuture(InvalidToken):
+    """`iat` is still ahead (RFC 7519 section 4.1.6)."""
+
+    reason = "token_issued_in_future"
+    description = "The access token was issued in the future"
+
+
+class WrongIssuer(InvalidToken):
+    """`iss` is not the expected issuer, or not the one whose key verified (RFC 7519 section 4.1.1)."""
+
+    reason = "issuer_invalid"
+    description = "The access token is from another issuer"
+
+
+class WrongAudience(InvalidToken):
+    """`aud` names none of the expected audiences (RFC 7519 section 4.1.3)."""
+
+    reason = "audience_invalid"
+    description = "The access token is for another audience"
+
+
+class WrongType(InvalidToken):
+    """The type claim is not an access token's."""
+
+    reason = "type_invalid"
+    description = "The token is not an access token"
+
+
+class RevokedToken(InvalidToken):
+    """The token, its session or its subject's tokens were revoked."""
+
+    reason = "token_revoked"
+    description = "The access token was revoked"
+
+
+class RefusedToken(InvalidToken):
+    """The host's `validate` said no."""
+
+    reason = "token_refused"
+    description = "The access token was refused"
+
+
+class InsufficientScope(AuthError):
+    """The token lacks a scope; `scope` names those that are needed (RFC 6750 section 3.1: 403)."""
+
+    status = 403
+    error = "insufficient_scope"
+    reason = "scope_insufficient"
+    description = "The access token lacks a required scope"
+
+    def __init__(self, detail: str | None = None, *, scope: str = "") -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+
+class InsufficientRole(InsufficientScope):
+    """The user has none of the roles that are needed."""
+
+    reason = "role_insufficient"
+    description = "The user lacks a required role"
+
+
+class CrossSite(AuthError):
+    """Another site's page sent the request, and it relies on a cookie. No challenge: a token would not mend it."""
+
+    status = 403
+    error = "cross_site"
+    reason = "cross_site"
+    description = "The request comes from another site"
+    challenges = False
+
+
+class Unavailable(AuthError):
+    """Something we depend on is out of reach: 503, never a 401, which would set off a storm of refreshes."""
+
+    status = 503
+    error = "temporarily_unavailable"
+    reason = "unavailable"
+    description = "Authentication is temporarily unavailable"
+    challenges = False
+    retry_after = 1
+
+
+class KeysUnavailable(Unavailable):
+    """The issuer's keys can't be fetched, and those kept are too old to use."""
+
+    reason = "keys_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The session store did not answer, or not in time. What it was asked may or may not have happened."""
+
+    reason = "store_unavailable"
