@@ -1,0 +1,237 @@
+"""What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
+
+from asgi_jwt.errors import (
+    ExpiredToken,
+    ImmatureToken,
+    IssuedInFuture,
+    MalformedClaims,
+    MissingClaim,
+    WrongAudience,
+    WrongClaim,
+    WrongIssuer,
+    WrongType,
+)
+from asgi_jwt.tokens.compact import freeze, thaw
+
+DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
+
+_LATEST = 2.0**63
+
+
+class AuthCredentials(NamedTuple):
+    """What `request.auth` is: the scopes, for Starlette's `@requires`."""
+
+    scopes: tuple[str, ...]
+
+
+class Claims(Mapping[str, Any]):
+    """The claims of a verified token, and the user they speak of.
+
+    A read-only mapping all the way down, since every request with the same token is handed the same instance.
+    It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
+    """
+
+    __slots__ = ("_members", "_roles_claim", "credentials")
+
+    _members: Mapping[str, Any]
+    _roles_claim: str
+    credentials: AuthCredentials
+
+    def __new__(cls, claims: Mapping[str, Any], *, scope_claim: str = "scope", roles_claim: str = "roles") -> Self:
+        """A frozen copy of `claims`. Raises `ValueError` when they nest too deep."""
+        return cls._of_frozen(freeze(claims), scope_claim, roles_claim)
+
+    @classmethod
+    def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
+        claims = object.__new__(cls)
+        _set(claims, "_members", members)
+        _set(claims, "_roles_claim", roles_claim)
+        _set(claims, "credentials", _credentials(members.get(scope_claim)))
+        return claims
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("claims are read-only: every request with the same token shares them")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("claims are read-only: every request with the same token shares them")
+
+    def __repr__(self) -> str:
+        return f"<Claims of {self.get('sub')!r}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A fresh plain copy: dicts and lists, yours to change."""
+        copy: dict[str, Any] = thaw(self._members)
+        return copy
+
+    @property
+    def subject(self) -> str:
+        """`sub`: the user's stable id."""
+        subject: str = self._members["sub"]
+        return subject
+
+    @property
+    def session_id(self) -> str | None:
+        """`sid`: the session the token belongs to, if any."""
+        return self._members.get("sid")
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes, from the claim that `SCOPE_CLAIM` names."""
+        return frozenset(self.credentials.scopes)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The user's roles, from the claim that `ROLES_CLAIM` names: a string or a list of them."""
+        roles = _path(self._members, self._roles_claim)
+        return frozenset((roles,) if type(roles) is str else _strings(roles))
+
+    @property
+    def expires_at(self) -> float:
+        """`exp`: seconds since the epoch."""
+        expires_at: float = self._members["exp"]
+        return expires_at
+
+    @property
+    def issuer(self) -> str:
+        """`iss`."""
+        issuer: str = self._members["iss"]
+        return issuer
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True: what Starlette asks of a user."""
+        return True
+
+    @property
+    def identity(self) -> str:
+        """The subject: what Starlette asks of a user."""
+        return self.subject
+
+    @property
+    def display_name(self) -> str:
+        """`name`, `preferred_username` or `email` (OpenID Connect Core section 5.1), else the subject."""
+        given = (self._members.get(name) for name in ("name", "preferred_username", "email"))
+        return next((name for name in given if type(name) is str and name), self.subject)
+
+
+_set = object.__setattr__
+
+
+def _credentials(scopes: object) -> AuthCredentials:
+    """From a space-separated string (RFC 6749 section 3.3) or a list."""
+    return _split_scopes(scopes) if type(scopes) is str else AuthCredentials(_strings(scopes))
+
+
+@lru_cache(maxsize=512)
+def _split_scopes(scopes: str) -> AuthCredentials:
+    # Users share a few sets of scopes: one object each for thousands of cached tokens.
+    return AuthCredentials(tuple([scope for scope in scopes.split(" ") if scope]))
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple([member for member in value if type(member) is str]) if type(value) is tuple else ()
+
+
+def _path(members: Mapping[str, Any], name: str) -> Any:
+    """The claim `name`, or, where there is none of that very name, what its dots lead to."""
+    if name in members or "." not in name:
+        return members.get(name)
+    value: Any = members
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPolicy:
+    """What a token has to meet. `Settings` describes each field under the same name.
+
+    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `typ` in lower case.
+    """
+
+    issuer: str
+    audience: tuple[str, ...] | None
+    algorithms: frozenset[str]
+    leeway: float = 30
+    type: tuple[str, str] | None = ("type", "access")
+    typ: frozenset[str] = DEFAULT_TYP
+    require_typ: bool = False
+    required_claims: tuple[tuple[str, str | None], ...] = ()
+    audience_claim: str = "aud"
+    scope_claim: str = "scope"
+    roles_claim: str = "roles"
+    max_token_size: int = 8192
+
+
+def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
+    """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
+
+    Raises the child of `InvalidToken` that says what is wrong with them at `now`.
+    """
+    starts, ends = _check_times(claims, policy.leeway, now)
+    if claims.get("iss") != policy.issuer:
+        raise WrongIssuer if "iss" in claims else MissingClaim("iss")
+    if policy.audience is not None:
+        _check_audience(claims, policy.audience_claim, policy.audience)
+    subject = claims.get("sub")
+    if type(subject) is not str or not subject:
+        raise MalformedClaims("sub is no string or empty") if "sub" in claims else MissingClaim("sub")
+    if policy.type is not None and claims.get(policy.type[0]) != policy.type[1]:
+        raise WrongType
+    for name, expected in policy.required_claims:
+        if name not in claims:
+            raise MissingClaim(name)
+        if expected is not None and not _matches(claims[name], expected):
+            raise WrongClaim(name)
+    return starts, ends
+
+
+def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[float, float]:
+    expires: Any = claims.get("exp")
+    not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
+    for time in (expires, not_before, issued):
+        # Neither a boolean, which is an int to Python, nor anything that the arithmetic can't take.
+        if (type(time) is not int and type(time) is not float) or not -_LATEST < time < _LATEST:
+            raise MissingClaim("exp") if "exp" not in claims else MalformedClaims("a time is no finite number")
+    if expires + leeway <= now:
+        raise ExpiredToken
+    if not_before - leeway > now:
+        raise ImmatureToken
+    if issued - leeway > now:
+        raise IssuedInFuture
+    return max(not_before, issued) - leeway, expires + leeway
+
+
+def _check_audience(claims: Mapping[str, Any], name: str, expected: tuple[str, ...]) -> None:
+    audience = claims.get(name)
+    if type(audience) is str:
+        audience = (audience,)
+    elif not isinstance(audience, (list, tuple)) or not audience:
+        raise MalformedClaims(f"{name} is no audience") if name in claims else MissingClaim(name)
+    meets = False
+    for member in audience:
+        if type(member) is not str:
+            raise MalformedClaims(f"{name} is neither a string nor a list of them")
+        meets = meets or member in expected
+    if not meets:
+        raise WrongAudience
+
+
+def _matches(value: object, expected: str) -> bool:
+    """A string, or the JSON text of a boolean or a number: `email_verified=true`."""
+    return value == expected or (isinstance(value, (bool, int, float)) and json.dumps(value) == expected)

@@ -1,0 +1,111 @@
+"""Strict parsing of the JWS compact form: RFC 7515 section 7.1, RFC 8725. Pure."""
+
+import json
+from binascii import Error as InvalidBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
+from sys import intern
+from types import MappingProxyType
+from typing import Any
+
+from asgi_jwt.errors import MalformedToken
+
+MAX_DEPTH = 64
+"""How deep JSON may nest: a token that parses in one call stack has to be usable in any other."""
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+# Everything outside the alphabet, `+`, `/` and `=` too, becomes a byte that the strict decoder refuses.
+_TO_STANDARD = bytes({0x2D: 0x2B, 0x5F: 0x2F}.get(byte, byte) if byte in _ALPHABET else 0 for byte in range(256))
+_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
+_PADDING = (b"", None, b"==", b"=")
+# The last character's unused bits are zero in the canonical form (RFC 4648 section 3.5).
+_CANONICAL_ENDS: tuple[frozenset[int], ...] = (
+    frozenset(range(256)),
+    frozenset(),
+    frozenset(_ALPHABET[::16]),
+    frozenset(_ALPHABET[::4]),
+)
+
+
+def decode_base64url(segment: bytes) -> bytes:
+    """The bytes that canonical, unpadded base64url stands for. Raises `MalformedToken` for anything else."""
+    if not segment:
+        return b""
+    rest = len(segment) & 3
+    padding = _PADDING[rest]
+    if padding is None or segment[-1] not in _CANONICAL_ENDS[rest]:
+        raise MalformedToken("not canonical base64url")
+    try:
+        return a2b_base64(segment.translate(_TO_STANDARD) + padding, strict_mode=True)
+    except InvalidBase64:
+        raise MalformedToken("not base64url") from None
+
+
+def encode_base64url(content: bytes) -> bytes:
+    """Unpadded base64url."""
+    return b2a_base64(content, newline=False).translate(_TO_URLSAFE).rstrip(b"=")
+
+
+def split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Header, payload and signature segment, and the signing input. Raises `MalformedToken` unless there are three."""
+    segments = token.split(b".", 3)
+    if len(segments) != 3:
+        raise MalformedToken("not three segments")
+    header, payload, signature = segments
+    return header, payload, signature, token[: len(header) + 1 + len(payload)]
+
+
+def parse_object(content: bytes) -> Mapping[str, Any]:
+    """The JSON object in `content`, frozen.
+
+    Raises `MalformedToken` unless it is UTF-8 without a byte order mark, an object without repeated names, and
+    without `NaN`, infinities and nesting past `MAX_DEPTH`.
+    """
+    try:
+        text = content.decode().strip(" \t\r\n")
+        parsed, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        raise MalformedToken("not JSON in UTF-8 without repeated names") from None
+    if type(parsed) is not MappingProxyType or end != len(text):
+        raise MalformedToken("not a JSON object")
+    return parsed
+
+
+def _object(members: list[tuple[str, Any]]) -> MappingProxyType[str, Any]:
+    # Frozen while it is parsed: a second walk would cost as much as the first.
+    parsed = {intern(name): value if type(value) in _ATOMS else freeze(value, 1) for name, value in members}
+    if len(parsed) != len(members):
+        raise ValueError("a repeated name")
+    return MappingProxyType(parsed)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+def freeze(value: Any, depth: int = 0) -> Any:
+    """`value` with its lists as tuples and its objects as read-only mappings, all the way down.
+
+    Names are interned, for thousands of cached tokens have the same ones.
+    Raises `ValueError` for nesting past `MAX_DEPTH`.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    if isinstance(value, (list, tuple)):
+        return tuple([member if type(member) in _ATOMS else freeze(member, depth + 1) for member in value])
+    if isinstance(value, Mapping):
+        return MappingProxyType({intern(name): freeze(member, depth + 1) for name, member in value.items()})
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """A plain, fresh copy of what `freeze` froze."""
+    if isinstance(value, Mapping):
+        return {name: thaw(member) for name, member in value.items()}
+    if isinstance(value, tuple):
+        return [thaw(member) for member in value]
+    return value

@@ -1,0 +1,348 @@
+"""Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from jwt.algorithms import (
+    Algorithm,
+    ECAlgorithm,
+    HMACAlgorithm,
+    OKPAlgorithm,
+    RSAAlgorithm,
+    get_default_algorithms,
+)
+from jwt.exceptions import InvalidKeyError
+
+from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
+from asgi_jwt.tokens.compact import encode_base64url, parse_object, thaw
+
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_EDWARDS = ("EdDSA", "Ed25519")
+_HMAC_HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+
+ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
+"""Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
+
+SYMMETRIC = frozenset(_HMAC_HASHES)
+MIN_RSA_BITS = 2048
+MAX_CANDIDATES = 4
+
+
+class UnsupportedKey(ValueError):
+    """A key that is whole, but of a kind that is not used here."""
+
+
+class _Secret:
+    """An HMAC secret with its inner hashes set up once: a token costs a copy of them."""
+
+    __slots__ = ("_states",)
+
+    def __init__(self, secret: bytes) -> None:
+        states = {name: hmac.new(secret, digestmod=algorithm) for name, algorithm in _HMAC_HASHES.items()}
+        self._states = {name: state for name, state in states.items() if len(secret) >= state.digest_size}
+        if not self._states:
+            raise ValueError(f"the secret has {len(secret)} bytes, and HS256 needs 32 at least")
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        return tuple(self._states)
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        state = self._states[algorithm].copy()
+        state.update(message)
+        return state.digest()
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        return hmac.compare_digest(self.sign(algorithm, message), signature)
+
+
+class _KeyPair:
+    """An asymmetric key, its private half if there is one."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, public: Any, private: Any) -> None:
+        self.public = public
+        self._private = private
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        public = self.public
+        if isinstance(public, rsa.RSAPublicKey):
+            if public.key_size < MIN_RSA_BITS:
+                raise ValueError(f"the RSA key has {public.key_size} bits, and {MIN_RSA_BITS} are the least")
+            return _RSA
+        if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
+            return (_CURVES[public.curve.name],)
+        if isinstance(public, ed25519.Ed25519PublicKey):
+            return _EDWARDS
+        raise UnsupportedKey("it is none of RSA, EC P-256, P-384, P-521 and Ed25519")
+
+    def public_members(self) -> dict[str, Any]:
+        reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
+        members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
+        return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        return _SIGNERS[algorithm].sign(message, self._private)
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        return _SIGNERS[algorithm].verify(message, self.public, signature)
+
+
+_DEFAULTS = get_default_algorithms()
+_SIGNERS = {name: _DEFAULTS["EdDSA" if name in _EDWARDS else name] for name in ALGORITHMS if name not in SYMMETRIC}
+_JWK_READERS: dict[str, type[Algorithm]] = {
+    "RSA": RSAAlgorithm,
+    "EC": ECAlgorithm,
+    "OKP": OKPAlgorithm,
+    "oct": HMACAlgorithm,
+}
+_PUBLIC_KINDS: dict[type, type[Algorithm]] = {
+    rsa.RSAPublicKey: RSAAlgorithm,
+    ec.EllipticCurvePublicKey: ECAlgorithm,
+    ed25519.Ed25519PublicKey: OKPAlgorithm,
+}
+_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+_BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
+
+
+def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
+    """`names`, with `EdDSA` and `Ed25519` each standing for both."""
+    return tuple(dict.fromkeys(same for name in names for same in (_EDWARDS if name in _EDWARDS else (name,))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Key:
+    """One key, ready to use. Nothing of its material shows in its repr.
+
+    `kid` is the declared one, else the RFC 7638 thumbprint (a secret has none: it would help to guess it).
+    `declared` tells whether it was given: a key without one fits a token with any. `algorithms` are those that its
+    family, curve or length and its JWK's `alg` allow, `default` is the one it is made for. `verifies` and `signs`
+    tell what it may be used for.
+    """
+
+    kid: str | None
+    declared: bool
+    algorithms: tuple[str, ...]
+    default: str
+    verifies: bool
+    signs: bool
+    _material: _Secret | _KeyPair
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        """Whether `signature` over `message` is this key's. The caller has checked that the algorithm fits."""
+        return self._material.verify(algorithm, message, signature)
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
+        return self._material.sign(algorithm, message)
+
+    def public_jwk(self) -> dict[str, Any] | None:
+        """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
+        if isinstance(self._material, _Secret):
+            return None
+        return {**self._material.public_members(), "kid": self.kid, "use": "sig", "alg": self.default}
+
+    def __repr__(self) -> str:
+        return f"Key(kid={self.kid!r}, algorithms={self.algorithms!r})"
+
+    @classmethod
+    def from_secret(cls, secret: str | bytes) -> "Key":
+        """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
+        content = secret.encode() if isinstance(secret, str) else secret
+        try:
+            HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(content)
+        except InvalidKeyError:
+            # A public key taken for a secret lets everyone sign (RFC 8725 section 2.1).
+            raise ValueError("it is a PEM, a JWK or empty, and no HMAC secret: keys go into KEYS") from None
+        return cls._made_of(_Secret(content), signs=True)
+
+    @classmethod
+    def from_pem(cls, pem: str | bytes) -> "Key":
+        """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
+        content = pem.encode() if isinstance(pem, str) else pem
+        private: Any = None
+        try:
+            if b" PRIVATE KEY-----" in content:
+                private = load_pem_private_key(content, password=None)
+            public = private.public_key() if private is not None else load_pem_public_key(content)
+        except _BROKEN_KEY:
+            raise ValueError("no unencrypted private key and no public key could be read from its PEM") from None
+        return cls._made_of(_KeyPair(public, private), signs=private is not None)
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> "Key":
+        """A JWK (RFC 7517). Raises `ValueError`, and its child `UnsupportedKey` for a kind that is not used here."""
+        kty, kid, use, operations, alg = (jwk.get(name) for name in ("kty", "kid", "use", "key_ops", "alg"))
+        if not all(isinstance(member, str | None) for member in (kty, kid, use, alg)):
+            raise ValueError("its kty, kid, use or alg is no string")
+        if not isinstance(operations, list | tuple | None):
+            raise ValueError("its key_ops is no array")
+        reader = _JWK_READERS.get(kty or "")
+        if reader is None:
+            raise UnsupportedKey("its kty is none of RSA, EC, OKP and oct")
+        try:
+            key = reader.from_jwk(dict(jwk))
+        except _BROKEN_KEY:
+            raise ValueError("its members are missing or broken, or its curve is not supported") from None
+        private = key if hasattr(key, "private_bytes") else None
+        verifies = use in (None, "sig") and (operations is None or "verify" in operations)
+        may_sign = verifies and (operations is None or "sign" in operations)
+        return cls._made_of(
+            _Secret(key) if isinstance(key, bytes) else _KeyPair(key.public_key() if private else key, private),
+            signs=may_sign and (isinstance(key, bytes) or private is not None),
+            verifies=verifies,
+            kid=kid,
+            alg=alg,
+        )
+
+    @classmethod
+    def _made_of(
+        cls,
+        material: _Secret | _KeyPair,
+        *,
+        signs: bool,
+        verifies: bool = True,
+        kid: str | None = None,
+        alg: str | None = None,
+    ) -> "Key":
+        algorithms = material.algorithms
+        if alg is not None:
+            algorithms = tuple(name for name in same_algorithms([alg]) if name in algorithms)
+            if not algorithms:
+                raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
+        declared = kid is not None
+        if kid is None and isinstance(material, _KeyPair):
+            kid = thumbprint(material.public_members())
+        return cls(
+            kid=kid,
+            declared=declared,
+            algorithms=algorithms,
+            default=alg or algorithms[0],
+            verifies=verifies,
+            signs=signs,
+            _material=material,
+        )
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """The SHA-256 thumbprint of a public JWK: RFC 7638 section 3."""
+    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return encode_base64url(hashlib.sha256(canonical.encode()).digest()).decode()
+
+
+class KeySet:
+    """Keys to verify with, and one to sign with: the first private one.
+
+    `KeySet.parse(text)` reads a JWK Set, a JWK or PEM; `KeySet.from_secret(secret)` an HMAC secret.
+    """
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self.keys = tuple(keys)
+
+    @classmethod
+    def from_secret(cls, secret: str | bytes) -> "KeySet":
+        """One HMAC secret. Raises `ConfigurationError`."""
+        try:
+            return cls([Key.from_secret(secret)])
+        except ValueError as fault:
+            raise ConfigurationError(str(fault)) from None
+
+    @classmethod
+    def from_jwks(cls, jwks: Mapping[str, Any]) -> tuple["KeySet", tuple[ValueError, ...]]:
+        """The keys of a JWK Set (RFC 7517 section 5) that can be used, and what is wrong with each of the others.
+
+        Those of a kind that isn't used here are an `UnsupportedKey`, the broken and weak ones a plain `ValueError`.
+        Raises `ConfigurationError` when it is no JWK Set.
+        """
+        members = jwks.get("keys")
+        if not isinstance(members, list | tuple):
+            raise ConfigurationError("not a JWK Set: its member `keys` is no array")
+        keys: list[Key] = []
+        faults: list[ValueError] = []
+        for position, jwk in enumerate(members, 1):
+            try:
+                if not isinstance(jwk, Mapping):
+                    raise ValueError("it is no object")
+                keys.append(Key.from_jwk(jwk))
+            except ValueError as fault:
+                faults.append(type(fault)(f"key {position} of the JWK Set can't be used: {fault}"))
+        return cls(keys), tuple(faults)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> "KeySet":
+        """A JWK Set, a JWK, or one or more PEM blocks.
+
+        Raises `ConfigurationError` when a key in it is broken or too short, or none of them may verify signatures.
+        """
+        content = text.encode() if isinstance(text, str) else text
+        faults: tuple[ValueError, ...] = ()
+        try:
+            if content.lstrip().startswith(b"{"):
+                document = thaw(parse_object(content))
+                keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})
+            else:
+                keys = cls([Key.from_pem(block) for block in _pem_blocks(content)])
+        except MalformedToken:
+            raise ConfigurationError("it is broken JSON") from None
+        except ConfigurationError:
+            raise
+        except ValueError as fault:
+            raise ConfigurationError(str(fault)) from None
+        broken = [str(fault) for fault in faults if not isinstance(fault, UnsupportedKey)]
+        if not broken and not any(key.verifies for key in keys.keys):
+            broken = [*map(str, faults), "it holds no key that may verify signatures"]
+        if broken:
+            raise ConfigurationError(broken)
+        return keys
+
+    def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
+        """The keys that may have signed a token with this header, those named by its `kid` first.
+
+        Raises `UnknownKey` when no key has that `kid`, `UnsuitableKey` when none that has it fits `algorithm`.
+        """
+        if kid is None:
+            named = list(self.keys)
+        else:
+            named = [key for key in self.keys if key.declared and key.kid == kid]
+            named += [key for key in self.keys if not key.declared]
+        if not named:
+            raise UnknownKey
+        fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)
+        if not fitting:
+            raise UnsuitableKey
+        return fitting[:MAX_CANDIDATES]
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What the keys are made for: an RSA key for RS256 unless its JWK says otherwise."""
+        return same_algorithms(key.default for key in self.keys if key.verifies)
+
+    def signing_key(self) -> Key | None:
+        """The first private key; None when all are public."""
+        return next((key for key in self.keys if key.signs), None)
+
+    def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
+        """The JWK Set to publish: public members alone, and no secret."""
+        return {"keys": [jwk for key in self.keys if key.verifies and (jwk := key.public_jwk()) is not None]}
+
+
+def _pem_blocks(content: bytes) -> list[bytes]:
+    end = b"-----END "
+    begun = [b"-----BEGIN " + block for block in content.split(b"-----BEGIN ")[1:]]
+    blocks = [block for block in begun if end in block and b" PARAMETERS-----" not in block]
+    if not blocks:
+        raise ValueError("neither a JWK Set nor PEM")
+    return blocks
