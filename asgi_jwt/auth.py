@@ -1,0 +1,102 @@
+"""Auth: settings, keys, verifier and issuer wired together."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, Unpack
+
+from asgi_jwt.errors import ConfigurationError, MalformedToken
+from asgi_jwt.events import EventSink, OnEvent
+from asgi_jwt.settings import Settings, SettingsKeywords
+from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.keys import KeySet, same_algorithms
+from asgi_jwt.tokens.verifier import TokenVerifier
+
+
+class Auth:
+    """What an application has to know of tokens, built once at import: its faults show there.
+
+    `on_event` hears of every event, sync or async; `clock` gives seconds since the epoch.
+    Usable as an async context manager, which closes it. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, on_event: OnEvent | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.events = EventSink(on_event)
+        self.clock = clock
+        self._policy = settings.policy
+        self._use(settings.key_set)
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        clock: Callable[[], float] = time.time,
+        **settings: Unpack[SettingsKeywords],
+    ) -> Self:
+        """An Auth for the settings in `environ` (None: the process's `ASGI_JWT_*`), overridden by the keywords."""
+        return cls(Settings.from_env(environ, **settings), on_event=on_event, clock=clock)
+
+    def _use(self, keys: KeySet) -> None:
+        self._keys = keys
+        self._issuer: TokenIssuer | None = None
+        self.verifier = TokenVerifier(keys, self._policy, cache_size=self.settings.cache_size, clock=self.clock)
+
+    @contextmanager
+    def using(self, keys: KeySet) -> Iterator[None]:
+        """Other keys for a while, under the same policy: for tests."""
+        own = self._keys, self._issuer, self.verifier
+        self._use(keys)
+        try:
+            yield
+        finally:
+            self._keys, self._issuer, self.verifier = own
+
+    @property
+    def issuer(self) -> TokenIssuer:
+        """Issues access tokens with the first private key. Raises `ConfigurationError` when there is none."""
+        if self._issuer is None:
+            key = self._keys.signing_key()
+            if key is None:
+                raise ConfigurationError("ASGI_JWT_KEYS holds no private key: tokens can't be issued")
+            wanted = same_algorithms(self.settings.algorithms) or (key.default,)
+            algorithm = next((name for name in wanted if name in key.algorithms), None)
+            if algorithm is None:
+                raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
+            self._issuer = TokenIssuer(key, algorithm, self._policy, ttl=self.settings.access_ttl, clock=self.clock)
+        return self._issuer
+
+    def verify_cached(self, token: str | bytes) -> Claims | None:
+        """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
+        return self.verifier.verify_cached(token if isinstance(token, bytes) else _ascii(token))
+
+    async def verify(self, token: str | bytes) -> Claims:
+        """The claims of an access token. Raises the `AuthError` that says why it is refused.
+
+        RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
+        """
+        return await self.verifier.verify(token if isinstance(token, bytes) else _ascii(token))
+
+    async def aclose(self) -> None:
+        """Give back what was opened. A second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _ascii(token: str) -> bytes:
+    try:
+        return token.encode("ascii")
+    except UnicodeEncodeError:
+        raise MalformedToken("not ASCII") from None

@@ -1,0 +1,57 @@
+"""What happened, for logs and metrics. No event holds a token, a secret or a cookie."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from asgi_jwt.hooks import settle
+
+logger = logging.getLogger("asgi_jwt")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `name` and `level` (of `logging`) are its class's."""
+
+    name: ClassVar[str]
+    level: ClassVar[int] = logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefused(Event):
+    """A request or a WebSocket was refused.
+
+    `reason` is the error's stable code, `status` the HTTP status answered, `transport` `http` or `websocket`.
+    """
+
+    name: ClassVar[str] = "token_refused"
+
+    reason: str
+    status: int
+    transport: str
+
+
+OnEvent = Callable[[Event], Awaitable[None] | None]
+
+
+class EventSink:
+    """Hands every event to the logger `asgi_jwt` and to the host's `on_event`, whose failure is logged and ends there.
+
+    In the log record, the event's fields are attributes: `event`, and `event_` before each field's name.
+    """
+
+    def __init__(self, on_event: OnEvent | None = None) -> None:
+        self._on_event = on_event
+
+    async def emit(self, event: Event) -> None:
+        if logger.isEnabledFor(event.level):
+            fields = asdict(event)
+            told = " ".join(f"{name}={value}" for name, value in fields.items())
+            extra = {"event": event.name, **{f"event_{name}": value for name, value in fields.items()}}
+            logger.log(event.level, "%s %s", event.name, told, extra=extra)
+        if self._on_event is not None:
+            try:
+                await settle(self._on_event(event))
+            except Exception:
+                logger.exception("on_event failed for %s", event.name)

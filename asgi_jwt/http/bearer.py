@@ -1,0 +1,118 @@
+"""A request's token, and an error's answer: RFC 6750, RFC 9728."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from asgi_jwt.errors import AmbiguousCredentials, AuthError, InsufficientScope, MalformedCredentials
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
+    """Whether there is an Authorization header, and its Bearer token; None for another scheme (RFC 6750 section 2.1).
+
+    Raises `AmbiguousCredentials` for two headers, `MalformedCredentials` for no or several credentials.
+    """
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                raise AmbiguousCredentials
+            found = value
+    if found is None:
+        return False, None
+    scheme, _, credentials = found.strip(b" \t").partition(b" ")
+    if scheme.lower() != b"bearer":
+        return True, None
+    credentials = credentials.strip(b" ")
+    if not credentials or b" " in credentials:
+        raise MalformedCredentials
+    return True, credentials
+
+
+def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
+    """The value of the cookie. Raises `AmbiguousCredentials` for two of the name: a sibling domain can toss one."""
+    # HTTP/2 may split the header (RFC 9113 section 8.2.3).
+    pairs = (pair.partition(b"=") for name, value in headers if name == b"cookie" for pair in value.split(b";"))
+    found = [value.strip(b' \t"') for name, equals, value in pairs if equals and name.strip(b" \t") == cookie]
+    if len(found) > 1:
+        raise AmbiguousCredentials
+    return found[0] if found and found[0] else None
+
+
+def subprotocol_token(scope: Scope) -> bytes | None:
+    """The token behind `bearer` among a WebSocket's subprotocols, which it is then taken out of.
+
+    Raises `MalformedCredentials` where nothing follows `bearer`, `AmbiguousCredentials` where it is there twice.
+    """
+    offered: Sequence[str] = scope.get("subprotocols", ())
+    positions = [position for position, name in enumerate(offered) if name == "bearer"]
+    if scope["type"] != "websocket" or not positions:
+        return None
+    if len(positions) > 1:
+        raise AmbiguousCredentials
+    behind = positions[0] + 1
+    if behind == len(offered):
+        raise MalformedCredentials
+    scope["subprotocols"] = [*offered[:behind], *offered[behind + 1 :]]
+    # Bytes outside ASCII are nothing a token has: the parser refuses them.
+    return offered[behind].encode("utf-8", "replace")
+
+
+class Challenge:
+    """How errors are answered: the realm and, where there is one, the resource's metadata, quoted once."""
+
+    def __init__(self, realm: str, resource_metadata: str | None = None) -> None:
+        self._start = f'Bearer realm="{realm}"'
+        if resource_metadata is not None:
+            self._start += f', resource_metadata="{resource_metadata}"'
+
+    def header(self, error: AuthError) -> str:
+        """The value of `WWW-Authenticate`: RFC 6750 section 3, RFC 9728 section 5.1."""
+        value = self._start
+        if error.error is not None:
+            value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
+        if isinstance(error, InsufficientScope) and error.scope:
+            value += f', scope="{_quotable(error.scope)}"'
+        return value
+
+    def headers(self, error: AuthError) -> dict[str, str]:
+        """The headers of the answer."""
+        headers = {"Cache-Control": "no-store"}
+        if error.challenges:
+            headers["WWW-Authenticate"] = self.header(error)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+        return headers
+
+    def response(self, error: AuthError) -> Response:
+        """The answer: JSON, and nothing in it where the RFC wants no error code."""
+        return JSONResponse(error_body(error), status_code=error.status, headers=self.headers(error))
+
+
+def error_body(error: AuthError) -> dict[str, str]:
+    """`error` and `error_description` (RFC 6749 section 5.2); empty where the RFC wants no error information."""
+    if error.error is None:
+        return {}
+    return {"error": error.error, "error_description": error.description}
+
+
+def _quotable(text: str) -> str:
+    """What is safe and allowed in a quoted-string: RFC 6750 section 3."""
+    return "".join(character if " " <= character <= "~" and character not in '"\\' else "?" for character in text)
+
+
+async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with `response` instead of the app; a WebSocket is denied before it is accepted."""
+    if scope["type"] == "websocket":
+        message: Any = await receive()
+        if message["type"] != "websocket.connect":
+            return
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            code = {403: 3003, 503: 1013}.get(response.status_code, 3000)
+            await send({"type": "websocket.close", "code": code, "reason": ""})
+            return
+    await response(scope, receive, send)

@@ -1,0 +1,160 @@
+"""JWTMiddleware: no request and no WebSocket reaches the app without a verified token."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import urlsplit
+
+from starlette._utils import get_route_path
+from starlette.authentication import UnauthenticatedUser
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
+from asgi_jwt.events import TokenRefused
+from asgi_jwt.hooks import settle
+from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, subprotocol_token
+from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.tokens.claims import AuthCredentials, Claims
+
+Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
+OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
+
+CHALLENGE = "asgi_jwt.challenge"
+"""Where the scope holds the challenge, for what answers inside the app."""
+
+_WELL_KNOWN = "/.well-known/oauth-protected-resource"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_NO_CREDENTIALS = AuthCredentials(())
+
+
+class JWTMiddleware:
+    """Wraps any ASGI app: every HTTP request and WebSocket needs a valid Bearer token (RFC 6750, RFC 9068).
+
+    The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, their scopes in `scope["auth"]`.
+
+    `auth`: None reads `ASGI_JWT_*`. `public`: paths that need no token, added to `PUBLIC_PATHS`; on them no token is
+    read. `optional`: requests without a token pass as nobody; a bad token is refused all the same.
+    `validate(claims, scope)`: the host's own check of a token that verified, sync or async; False or an `AuthError`
+    refuses it. `on_error(error, scope)`: another answer than the standard one, or None for that.
+
+    Raises `ConfigurationError` for settings that can't be used.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        auth: Auth | None = None,
+        *,
+        public: Iterable[str] = (),
+        optional: bool = False,
+        validate: Validate | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        self.app = app
+        self._auth = auth or Auth.from_env()
+        settings = self._auth.settings
+        try:
+            self._public = PublicPaths([*settings.public_paths, *public])
+        except ValueError as fault:
+            raise ConfigurationError(f"public {fault}") from None
+        self._optional = optional
+        self._validate = validate
+        self._on_error = on_error
+        self._reads_header = "header" in settings.token_sources
+        self._other_sources = tuple(source for source in settings.token_sources if source != "header")
+        self._reads_subprotocol = "subprotocol" in settings.token_sources
+        self._trusted = settings.trusted_origins
+        self._metadata_path: str | None = None
+        metadata_url = None
+        if settings.resource is not None:
+            url = urlsplit(settings.resource)
+            self._metadata_path = _WELL_KNOWN + (url.path if url.path != "/" else "")
+            metadata_url = f"{url.scheme}://{url.netloc}{self._metadata_path}"
+        self._challenge = Challenge(settings.realm, metadata_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" and scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        if self._metadata_path is not None and self._asks_metadata(scope):
+            await self._metadata(scope)(scope, receive, send)
+            return
+        claims = None
+        scope[CHALLENGE] = self._challenge
+        if not self._public.match(scope):
+            try:
+                token = self._token(scope)
+                if token is not None:
+                    claims = self._auth.verify_cached(token)
+                    if claims is None:
+                        claims = await self._auth.verify(token)
+                    if self._validate is not None and await settle(self._validate(claims, scope)) is False:
+                        raise RefusedToken
+                elif not self._optional:
+                    raise MissingToken
+            except AuthError as error:
+                await self._refuse(error, scope, receive, send)
+                return
+        if claims is not None:
+            scope["claims"] = scope["user"] = claims
+            scope["auth"] = claims.credentials
+        else:
+            # A user of its own for each: Starlette's takes new attributes.
+            scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
+        if self._reads_subprotocol and "bearer" in scope.get("subprotocols", ()):
+            send = _selecting_bearer(send)
+        await self.app(scope, receive, send)
+
+    def _token(self, scope: Scope) -> bytes | None:
+        headers = scope["headers"]
+        if self._reads_header:
+            given, token = bearer_token(headers)
+            if given:
+                return token
+        for source in self._other_sources:
+            if source == "subprotocol":
+                token = subprotocol_token(scope)
+            else:
+                token = cookie_token(headers, source.removeprefix("cookie:").encode())
+                if token is not None and scope.get("method") not in _SAFE_METHODS:
+                    check_cross_site(scope, self._trusted)
+            if token is not None:
+                return token
+        return None
+
+    async def _refuse(self, error: AuthError, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._auth.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
+        response = None
+        if self._on_error is not None:
+            response = await settle(self._on_error(error, scope))
+        await deny(response or self._challenge.response(error), scope, receive, send)
+
+    def _asks_metadata(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and get_route_path(scope) == self._metadata_path
+
+    def _metadata(self, scope: Scope) -> Response:
+        """RFC 9728 section 3.2."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return Response(status_code=405, headers={"Allow": "GET, HEAD"})
+        settings = self._auth.settings
+        sources = {source.partition(":")[0] for source in settings.token_sources}
+        return JSONResponse(
+            {
+                "resource": settings.resource,
+                "authorization_servers": list(settings.issuer),
+                "bearer_methods_supported": ["header"] if "header" in sources else [],
+            },
+            headers={"Cache-Control": "max-age=3600"},
+        )
+
+
+def _selecting_bearer(send: Send) -> Send:
+    """`send`, selecting `bearer` where the app selects nothing: a browser that offered it insists on an answer."""
+
+    async def select(message: Message) -> None:
+        if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
+            message = {**message, "subprotocol": "bearer"}
+        await send(message)
+
+    return select

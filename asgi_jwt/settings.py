@@ -1,0 +1,248 @@
+"""Every `ASGI_JWT_*` variable, read once; all faults are reported together."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from asgi_jwt import values
+from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
+from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet, same_algorithms
+
+PREFIX = "ASGI_JWT_"
+
+# Kubernetes injects these for a Service called asgi-jwt.
+_INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
+
+Names = str | Iterable[str]
+Duration = str | float | timedelta
+
+
+class SettingsKeywords(TypedDict, total=False):
+    """What `Settings` takes: each variable by its lower-case name, as text or as the value itself."""
+
+    issuer: Names
+    audience: Names
+    secret: str | bytes | None
+    secret_file: str
+    keys: str | Mapping[str, Any] | KeySet | None
+    keys_file: str
+    algorithms: Names
+    leeway: Duration
+    type: str
+    typ: Names
+    require_typ: bool | str
+    required_claims: Names
+    audience_claim: str
+    scope_claim: str
+    roles_claim: str
+    max_token_size: int | str
+    cache_size: int | str
+    realm: str
+    resource: str | None
+    public_paths: Names
+    token_sources: Names
+    trusted_origins: Names
+    access_ttl: Duration
+
+
+def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"read": read, "secret": secret})
+
+
+def _keys(value: object) -> KeySet:
+    if isinstance(value, KeySet):
+        return value
+    if isinstance(value, Mapping):
+        value = json.dumps(value)
+    if not isinstance(value, (str, bytes)):
+        raise ValueError("has to be a JWK Set, a JWK or PEM")
+    return KeySet.parse(value)
+
+
+def _secret(value: object) -> str | bytes:
+    if not isinstance(value, (str, bytes)):
+        raise ValueError("has to be a text")
+    Key.from_secret(value)
+    return value
+
+
+def _algorithms(value: object) -> tuple[str, ...]:
+    named = values.texts(value)
+    for name in named:
+        if name not in ALGORITHMS:
+            raise ValueError(f"may hold {', '.join(ALGORITHMS)}, and {name!r} is none of them")
+    return named
+
+
+def _typ(value: object) -> frozenset[str]:
+    return frozenset(name.lower() for name in values.texts(value))
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class Settings:
+    """How tokens are verified and issued. The README's table describes each setting.
+
+    `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword by its lower-case name, as the
+    text it would have in the environment or as the value itself; durations in seconds. `Settings.from_env()` reads
+    `ASGI_JWT_*`. Raises `ConfigurationError`, which lists every fault; no secret shows in it or in the repr.
+    """
+
+    issuer: tuple[str, ...] = _setting(values.texts, ())
+    audience: tuple[str, ...] | None = _setting(values.texts, None)
+    """None: not checked (`*`)."""
+    secret: str | bytes | None = _setting(_secret, None, secret=True)
+    keys: KeySet | None = _setting(_keys, None, secret=True)
+    algorithms: tuple[str, ...] = _setting(_algorithms, ())
+    leeway: float = _setting(values.duration(most=300), 30.0)
+    type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
+    typ: frozenset[str] = _setting(_typ, DEFAULT_TYP)
+    require_typ: bool = _setting(values.flag, False)
+    required_claims: tuple[tuple[str, str | None], ...] = _setting(values.claims, ())
+    audience_claim: str = _setting(values.text, "aud")
+    scope_claim: str = _setting(values.text, "scope")
+    roles_claim: str = _setting(values.text, "roles")
+    max_token_size: int = _setting(values.count(least=256), 8192)
+    cache_size: int = _setting(values.count(least=0), 4096)
+    realm: str = _setting(values.quotable, "api")
+    resource: str | None = _setting(values.resource, None)
+    public_paths: tuple[str, ...] = _setting(values.public_paths, ())
+    token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))
+    trusted_origins: tuple[str, ...] = _setting(values.origins, ())
+    access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
+
+    def __init__(self, **settings: Unpack[SettingsKeywords]) -> None:
+        faults = _Faults()
+        given = _resolve_files(dict(settings), faults)
+        known = {each.name: each for each in fields(self)}
+        for name in given.keys() - known.keys():
+            faults.add_unknown(name, known)
+        for name, each in known.items():
+            value = each.default
+            if given.get(name) is not None:
+                try:
+                    value = each.metadata["read"](given[name])
+                except ConfigurationError as fault:
+                    faults.add(name, *fault.faults)
+                except ValueError as fault:
+                    faults.add(name, f"{fault}")
+            object.__setattr__(self, name, value)
+        self._settle_audience(given)
+        self._check(faults)
+        faults.raise_any()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Unpack[SettingsKeywords]) -> "Settings":
+        """The settings of `environ` (None: the process's), overridden by the keywords.
+
+        A variable that is empty counts as absent. Raises `ConfigurationError`.
+        """
+        source = os.environ if environ is None else environ
+        read: dict[str, Any] = {}
+        for variable, value in source.items():
+            name = variable.removeprefix(PREFIX)
+            if name != variable and value and not _INJECTED.fullmatch(name):
+                read[name.lower()] = value
+        for name in settings:
+            read.pop(name.removesuffix("_file"), None)
+            read.pop(name.removesuffix("_file") + "_file", None)
+        return cls(**{**read, **settings})
+
+    def _settle_audience(self, given: Mapping[str, Any]) -> None:
+        if self.audience == ("*",):
+            object.__setattr__(self, "audience", None)
+        elif not self.audience:
+            object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
+
+    def _check(self, faults: "_Faults") -> None:
+        if not self.issuer:
+            faults.add("issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example")
+        elif len(self.issuer) > 1:
+            faults.add("issuer", "names several issuers, and one set of keys can't tell them apart: name one")
+        if self.audience is not None and not self.audience:
+            faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
+        elif self.audience is not None and "*" in self.audience:
+            faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
+        if not faults.any_of("secret", "keys"):
+            self._check_keys(faults)
+
+    def _check_keys(self, faults: "_Faults") -> None:
+        if (self.secret is None) == (self.keys is None):
+            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
+            return
+        keys = self.key_set
+        if len({name in SYMMETRIC for key in keys.keys for name in key.algorithms}) > 1:
+            # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
+            faults.add("keys", "holds a symmetric key next to asymmetric ones: keep them apart")
+        for name in same_algorithms(self.algorithms):
+            if not any(name in key.algorithms for key in keys.keys if key.verifies):
+                wanted = f": {name} needs a secret of {int(name[2:]) // 8} bytes at least" if name in SYMMETRIC else ""
+                faults.add("algorithms", f"names {name}, for which no key is made{wanted if self.secret else ''}")
+
+    @property
+    def key_set(self) -> KeySet:
+        """The keys to verify and to sign with, from `keys` or `secret`."""
+        return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
+
+    @property
+    def policy(self) -> TokenPolicy:
+        """What a token has to meet."""
+        return TokenPolicy(
+            issuer=self.issuer[0],
+            audience=self.audience,
+            algorithms=frozenset(same_algorithms(self.algorithms) or self.key_set.algorithms),
+            leeway=self.leeway,
+            type=self.type,
+            typ=self.typ,
+            require_typ=self.require_typ,
+            required_claims=self.required_claims,
+            audience_claim=self.audience_claim,
+            scope_claim=self.scope_claim,
+            roles_claim=self.roles_claim,
+            max_token_size=self.max_token_size,
+        )
+
+    def __repr__(self) -> str:
+        shown = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if not each.metadata["secret"])
+        return f"Settings({', '.join(shown)})"
+
+
+class _Faults:
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, name: str, *faults: str) -> None:
+        self._found.setdefault(name, []).extend(f"{PREFIX}{name.upper()} {fault}" for fault in faults)
+
+    def add_unknown(self, name: str, known: Iterable[str]) -> None:
+        near = get_close_matches(name, [*known, *(f"{each}_file" for each in known)], n=1)
+        self.add(name, f"is unknown: did you mean {PREFIX}{near[0].upper()}?" if near else "is unknown: remove it")
+
+    def any_of(self, *names: str) -> bool:
+        return any(name in self._found for name in names)
+
+    def raise_any(self) -> None:
+        if self._found:
+            raise ConfigurationError([fault for faults in self._found.values() for fault in faults])
+
+
+def _resolve_files(given: dict[str, Any], faults: _Faults) -> dict[str, Any]:
+    """`given`, where `<name>_file` is replaced by the content of the file it names as `<name>`."""
+    known = {each.name for each in fields(Settings)}
+    for name in [name for name in given if name.endswith("_file") and name.removesuffix("_file") in known]:
+        target, path = name.removesuffix("_file"), given.pop(name)
+        if given.get(target) is not None:
+            faults.add(target, f"and {PREFIX}{name.upper()} are both set: keep one")
+            continue
+        try:
+            given[target] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError, TypeError) as fault:
+            why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
+            faults.add(target, f"can't be read from {path!r}: {why}")
+    return given

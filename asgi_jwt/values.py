@@ -1,0 +1,165 @@
+"""How the value of a variable or keyword is read. Each function takes text or the value itself, and raises
+`ValueError` with what the value has to be.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from math import isfinite
+from urllib.parse import urlsplit
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("has to be a text")
+    return value.strip()
+
+
+def quotable(value: object) -> str:
+    """Text that may stand in a quoted-string of a challenge as it is (RFC 6750 section 3)."""
+    read = text(value)
+    if not all(" " <= character <= "~" and character not in '"\\' for character in read):
+        raise ValueError("may hold printable ASCII alone, without quotes and backslashes")
+    return read
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list: commas in text, or an iterable of strings. Each member once."""
+    if isinstance(value, str):
+        members = [member.strip() for member in value.split(",")]
+    elif isinstance(value, Iterable):
+        members = list(value)
+    else:
+        raise ValueError("has to be a list")
+    if not all(isinstance(member, str) for member in members):
+        raise ValueError("has to be a list of texts")
+    return tuple(dict.fromkeys(member for member in members if member))
+
+
+def flag(value: object) -> bool:
+    read = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
+    if read is None:
+        raise ValueError("has to be true or false")
+    return read
+
+
+def duration(*, least: float = 0, most: float | None = None) -> Callable[[object], float]:
+    """Seconds: a number, a `timedelta`, or text such as `30`, `15m`, `7d`."""
+
+    def read(value: object) -> float:
+        seconds = _seconds(value)
+        if seconds is None or not isfinite(seconds):
+            raise ValueError("has to be a duration: seconds, or a number with s, m, h, d or w behind it, as 15m")
+        if seconds < least or (most is not None and seconds > most):
+            raise ValueError(f"has to be {least:g} seconds at least" + (f" and {most:g} at most" if most else ""))
+        return seconds
+
+    return read
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    matched = re.fullmatch(r"(-?\d{1,12}(?:\.\d{1,6})?)\s*([smhdw]?)", value.strip(), re.ASCII)
+    return float(matched[1]) * _UNITS[matched[2] or "s"] if matched else None
+
+
+def count(*, least: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        digits = value.strip() if isinstance(value, str) else value
+        if isinstance(digits, str) and re.fullmatch(r"\d{1,12}", digits, re.ASCII):
+            digits = int(digits)
+        if not isinstance(digits, int) or isinstance(digits, bool) or digits < least:
+            raise ValueError(f"has to be a whole number, {least} at least")
+        return digits
+
+    return read
+
+
+def claim(value: object) -> tuple[str, str | None]:
+    """`name` or `name=value`."""
+    name, equals, expected = text(value).partition("=")
+    if not name or (equals and not expected):
+        raise ValueError("has to be the name of a claim, or name=value")
+    return name, expected if equals else None
+
+
+def claims(value: object) -> tuple[tuple[str, str | None], ...]:
+    return tuple(claim(member) for member in texts(value))
+
+
+def type_claim(value: object) -> tuple[str, str] | None:
+    """`name=value`; None for `*`, which asks for no type claim."""
+    if value == "*":
+        return None
+    name, expected = claim(value)
+    if expected is None:
+        raise ValueError("has to be name=value, as type=access, or * for none")
+    return name, expected
+
+
+def token_sources(value: object) -> tuple[str, ...]:
+    """`header`, `subprotocol` and `cookie:<name>`."""
+    sources = texts(value)
+    for source in sources:
+        kind, colon, name = source.partition(":")
+        known = source in ("header", "subprotocol") or (kind == "cookie" and colon and _TOKEN.fullmatch(name))
+        if not known:
+            raise ValueError("may hold header, subprotocol and cookie:<name>")
+    if not sources:
+        raise ValueError("has to name one source at least")
+    return sources
+
+
+def public_path(value: object) -> str:
+    """An exact path, or whole segments below one: `/health`, `/auth/*`."""
+    path = text(value)
+    plain = path.removesuffix("/*")
+    if not path.startswith("/") or "*" in plain or "?" in plain or "//" in path:
+        raise ValueError("may hold paths as /health, and as /auth/* for all below /auth")
+    return path
+
+
+def public_paths(value: object) -> tuple[str, ...]:
+    return tuple(public_path(path) for path in texts(value))
+
+
+def resource(value: object) -> str:
+    """An `https` URL without a fragment, `http` for loopback alone: RFC 9728 section 1.2."""
+    url = quotable(value)
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and not parts.query and "#" not in url and "@" not in parts.netloc
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if whole and parts.port != 0 and " " not in url and (parts.scheme == "https" or local):
+            return url
+    except ValueError:
+        pass  # a broken port or IPv6 address
+    raise ValueError("has to be an https URL without query and fragment, as https://host/mcp")
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """Origins as browsers send them: scheme, host and a port that is not the default one (RFC 6454 section 6.1)."""
+    return tuple(origin(member) for member in texts(value))
+
+
+def origin(value: str) -> str:
+    try:
+        parts = urlsplit(value.strip())
+        port = parts.port
+    except ValueError:
+        port, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
+        raise ValueError("has to hold origins, as https://app.example")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")
