@@ -1,6 +1,7 @@
 """What a store has to promise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from asgi_jwt.stores.records import Session, SessionKey
@@ -40,7 +41,7 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def list(self, subject: str, now: int) -> list[Session]:
+    async def list(self, subject: str, now: int) -> Sequence[Session]:
         """The subject's live sessions (`Session.is_live(now)`), oldest first; empty for an unknown subject."""
         ...
 
@@ -54,3 +55,13 @@ class SessionStore(Protocol):
     async def aclose(self) -> None:
         """Give back connections, threads and files. A second call does nothing; other methods then raise."""
         ...
+
+
+def next_version(key: SessionKey, stored: Session | None, changed: Session) -> Session:
+    """`changed` as a store writes it in place of `stored`: with the next `version`, which begins at 1.
+
+    Raises ValueError when it belongs under another key, where nothing would find it.
+    """
+    if changed.key != key:
+        raise ValueError("a change must keep the subject and sid of its session")
+    return replace(changed, version=(0 if stored is None else stored.version) + 1)
