@@ -8,6 +8,12 @@ from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
 
+SWEEP_AFTER = 60_000
+"""How long (ms) past its end a record is swept: longer than the clocks of several servers differ."""
+
+SWEEP_LIMIT = 1000
+"""How many records one call of `sweep` takes on at the most."""
+
 Change = Callable[[Session | None], tuple[Session | None, T]]
 
 

@@ -58,6 +58,11 @@ class Session:
         return self.ended_at is None and now < self.expires_at and now < self.ends_at
 
     @property
+    def kept_until(self) -> int:
+        """Its end (ms): a tombstone's is `ends_at`, so that nothing re-arms the session; else the idle end."""
+        return self.ends_at if self.ended_at is not None else min(self.expires_at, self.ends_at)
+
+    @property
     def kept_for(self) -> int:
         """How long (ms) after its last write a store has to keep it: a tombstone until `ends_at`, else the idle end.
 
