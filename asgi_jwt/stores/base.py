@@ -1,0 +1,73 @@
+"""What a store has to promise."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from asgi_jwt.stores.records import Session, SessionKey
+
+T = TypeVar("T")
+
+SWEEP_AFTER = 60_000
+"""How long (ms) past its end a record is swept: longer than the clocks of several servers differ."""
+
+SWEEP_LIMIT = 1000
+"""How many records one call of `sweep` takes on at the most."""
+
+Change = Callable[[Session | None], tuple[Session | None, T]]
+
+
+class SessionStore(Protocol):
+    """Keeps sessions for any number of processes.
+
+    It has no clock: `now` (ms since the epoch) is handed in. It knows nothing of tokens, and what it keeps can't be
+    used as one. Every method raises `StoreUnavailable` when the store can't be reached or doesn't answer in time,
+    and no driver's own exception. Its methods may be called from any task of one event loop, at the same time.
+
+    A third party's store is tested by subclassing `asgi_jwt.testing.StoreConformance`.
+    """
+
+    async def get(self, key: SessionKey) -> Session | None:
+        """The record as last committed, tombstones included; None when there is none.
+
+        A record past its end may be gone already.
+        """
+        ...
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        """Apply `change` to the stored record with no other change between, and give back its result.
+
+        `change` is pure and synchronous and is handed the record, or None when there is none. It returns the record
+        to keep and the result: the very object it was handed writes nothing, None deletes, anything else is written
+        with `version` one above the stored one. After a conflict it is called again with the newer record; only the
+        result of the call that counted is returned. What it raises is passed on, and nothing is written.
+
+        When this returns, the change is as durable as the store can make it. When it raises `StoreUnavailable`, the
+        change may or may not have happened, and once at the most. Deleting what isn't there is no error.
+        """
+        ...
+
+    async def list(self, subject: str, now: int) -> Sequence[Session]:
+        """The subject's live sessions (`Session.is_live(now)`), oldest first; empty for an unknown subject."""
+        ...
+
+    async def sweep(self, now: int) -> int:
+        """Forget records that have been past their end for a while, a bounded number a call; how many went.
+
+        A store whose records go by themselves does nothing here. Safe to call at any time, by several processes.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections, threads and files. A second call does nothing; other methods then raise."""
+        ...
+
+
+def next_version(key: SessionKey, stored: Session | None, changed: Session) -> Session:
+    """`changed` as a store writes it in place of `stored`: with the next `version`, which begins at 1.
+
+    Raises ValueError when it belongs under another key, where nothing would find it.
+    """
+    if changed.key != key:
+        raise ValueError("a change must keep the subject and sid of its session")
+    return replace(changed, version=(0 if stored is None else stored.version) + 1)

@@ -1,0 +1,127 @@
+"""A thread that does blocking work for the tasks of any event loop, all that has queued up at a time."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+from asgi_jwt.errors import StoreUnavailable
+
+T = TypeVar("T")
+ResourceT = TypeVar("ResourceT")
+
+BATCH_LIMIT = 256
+"""So that the first caller of a batch doesn't wait for an endless queue."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call(Generic[ResourceT, T]):
+    """What a task wants done with the thread's resource, and the future it waits for."""
+
+    work: Callable[[ResourceT], T]
+    future: Future[T] = field(default_factory=Future)
+
+
+class BatchThread(Generic[ResourceT]):
+    """Hands calls from any task to `run`, in their order, in batches, in one thread of its own.
+
+    `run` settles the future of every call it is given; whatever it raises goes to those it left. `stop` is run in the
+    thread when it ends. The thread begins with the first call. It is a daemon: a process that exits without `aclose`
+    waits for nobody. A forked child begins a thread of its own, and leaves alone what the parent's had open.
+    """
+
+    def __init__(
+        self, name: str, run: Callable[[Sequence[Call[ResourceT, Any]]], None], stop: Callable[[], None]
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._stop = stop
+        self._closed = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._process = os.getpid()
+        self._lock = Lock()
+        self._queue: SimpleQueue[Call[ResourceT, Any] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._ended: Future[None] = Future()
+
+    async def call(self, work: Callable[[ResourceT], T]) -> T:
+        """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
+
+        Raises StoreUnavailable after `aclose`.
+        """
+        call = Call(work)
+        if self._process != os.getpid():
+            self._begin_anew()
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(f"{self._name} is closed")
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            self._queue.put(call)
+        return await _outcome(call.future)
+
+    async def aclose(self) -> None:
+        """Let the thread finish what is queued, and end. A second call does nothing."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed or self._thread is None or self._process != os.getpid():
+            return
+        self._queue.put(None)
+        with anyio.CancelScope(shield=True):
+            await _outcome(self._ended)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
+            try:
+                self._run(calls)
+            except BaseException as error:
+                for call in calls:
+                    if not call.future.done():
+                        call.future.set_exception(error)
+            del batch, calls  # a thread at rest keeps nobody's results alive
+        try:
+            self._stop()
+        finally:
+            self._ended.set_result(None)
+
+    def _next_batch(self) -> list[Call[ResourceT, Any]]:
+        """What has queued up, at least one call; nothing when the thread is to end."""
+        batch: list[Call[ResourceT, Any]] = []
+        with suppress(Empty):
+            while len(batch) < BATCH_LIMIT:
+                call = self._queue.get(block=not batch)
+                if call is None:
+                    self._queue.put(None)  # for the next time: first what came before it
+                    break
+                batch.append(call)
+        return batch
+
+
+async def _outcome(future: Future[T]) -> T:
+    """Wait, under asyncio or trio, for a future that another thread settles; cancel it if the caller is cancelled."""
+    settled = anyio.Event()
+    loop: Any = current_token().native_token
+    wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+
+    def notify(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+            wake(settled.set)
+
+    future.add_done_callback(notify)
+    try:
+        await settled.wait()
+    finally:
+        future.cancel()
+    return future.result()

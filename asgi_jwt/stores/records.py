@@ -1,0 +1,73 @@
+"""What a store keeps. Times are integers, milliseconds since the epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class SessionKey(NamedTuple):
+    """Where a session is found: by its subject and its `sid`, never by the `sid` alone."""
+
+    subject: str
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The device a session was opened from, as far as it told: shown to the user in the list of sessions."""
+
+    user_agent: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One login on one device: one record, however long it lives, whose size never grows with its rotations.
+
+    `generation` counts the rotations. `rotated_branch` is the branch whose presentation made this generation;
+    `window_at` is when the present window began (None before the first rotation); `seen` tells that a token of
+    this generation came back. `expires_at` is the idle end, which a rotation moves; `ends_at` the absolute one, which
+    nothing moves. `ended_at` makes the record a tombstone. `version` is the store's: it counts the writes.
+    """
+
+    sid: str
+    subject: str
+    client_id: str | None = None
+    generation: int = 0
+    rotated_branch: str | None = None
+    window_at: int | None = None
+    seen: bool = False
+    created_at: int
+    used_at: int
+    expires_at: int
+    ends_at: int
+    ended_at: int | None = None
+    version: int = 0
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    client: Client = field(default_factory=Client)
+
+    @property
+    def key(self) -> SessionKey:
+        return SessionKey(self.subject, self.sid)
+
+    def is_live(self, now: int) -> bool:
+        """Whether it is neither ended nor expired at `now` (ms)."""
+        return self.ended_at is None and now < self.expires_at and now < self.ends_at
+
+    @property
+    def kept_until(self) -> int:
+        """Its end (ms): a tombstone's is `ends_at`, so that nothing re-arms the session; else the idle end."""
+        return self.ends_at if self.ended_at is not None else min(self.expires_at, self.ends_at)
+
+    @property
+    def kept_for(self) -> int:
+        """How long (ms) after its last write a store has to keep it: a tombstone until `ends_at`, else the idle end.
+
+        It is relative, so that a store may let its own clock run it down, wherever that clock stands.
+        """
+        if self.ended_at is not None:
+            return max(0, self.ends_at - self.ended_at)
+        return max(0, self.expires_at - self.used_at)
