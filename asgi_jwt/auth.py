@@ -1,4 +1,4 @@
-"""Auth: settings, keys, verifier and issuer wired together."""
+"""Auth: settings, keys, verifier, issuer, store and sessions wired together."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +8,10 @@ from typing import Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken
 from asgi_jwt.events import EventSink, OnEvent
+from asgi_jwt.sessions.rotation import RotationPolicy
+from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import Settings, SettingsKeywords
+from asgi_jwt.stores.base import SessionStore, open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet, same_algorithms
@@ -23,9 +26,16 @@ class Auth:
     """
 
     def __init__(
-        self, settings: Settings, *, on_event: OnEvent | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        *,
+        store: SessionStore | None = None,
+        on_event: OnEvent | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        self._store = store
+        self._opened: SessionStore | None = None
         self.events = EventSink(on_event)
         self.clock = clock
         self._policy = settings.policy
@@ -36,27 +46,29 @@ class Auth:
         cls,
         environ: Mapping[str, str] | None = None,
         *,
+        store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
         **settings: Unpack[SettingsKeywords],
     ) -> Self:
         """An Auth for the settings in `environ` (None: the process's `ASGI_JWT_*`), overridden by the keywords."""
-        return cls(Settings.from_env(environ, **settings), on_event=on_event, clock=clock)
+        return cls(Settings.from_env(environ, **settings), store=store, on_event=on_event, clock=clock)
 
     def _use(self, keys: KeySet) -> None:
         self._keys = keys
         self._issuer: TokenIssuer | None = None
+        self._sessions: Sessions | None = None
         self.verifier = TokenVerifier(keys, self._policy, cache_size=self.settings.cache_size, clock=self.clock)
 
     @contextmanager
     def using(self, keys: KeySet) -> Iterator[None]:
         """Other keys for a while, under the same policy: for tests."""
-        own = self._keys, self._issuer, self.verifier
+        own = self._keys, self._issuer, self._sessions, self.verifier
         self._use(keys)
         try:
             yield
         finally:
-            self._keys, self._issuer, self.verifier = own
+            self._keys, self._issuer, self._sessions, self.verifier = own
 
     @property
     def issuer(self) -> TokenIssuer:
@@ -69,8 +81,47 @@ class Auth:
             algorithm = next((name for name in wanted if name in key.algorithms), None)
             if algorithm is None:
                 raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
-            self._issuer = TokenIssuer(key, algorithm, self._policy, ttl=self.settings.access_ttl, clock=self.clock)
+            refresh = self.settings.refresh_keys.signing_key()
+            self._issuer = TokenIssuer(
+                key,
+                algorithm,
+                self._policy,
+                ttl=self.settings.access_ttl,
+                clock=self.clock,
+                refresh_key=refresh,
+            )
         return self._issuer
+
+    @property
+    def store(self) -> SessionStore:
+        """Where sessions are kept, opened at its first use. Raises `ConfigurationError` when none is configured."""
+        if self._store is None:
+            if self.settings.store is None:
+                raise ConfigurationError("ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host")
+            self._store = self._opened = open_store(self.settings.store)
+        return self._store
+
+    @property
+    def sessions(self) -> Sessions:
+        """Opens, refreshes and ends sessions. Raises `ConfigurationError` for what is missing to do so."""
+        if self._sessions is None:
+            settings = self.settings
+            if not settings.refresh_secret:
+                raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: 32 random bytes at least")
+            self._sessions = Sessions(
+                self.store,
+                self.issuer,
+                TokenVerifier(settings.refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
+                RotationPolicy(
+                    grace=_milliseconds(settings.grace),
+                    recovery=_milliseconds(settings.recovery),
+                    refresh_ttl=_milliseconds(settings.refresh_ttl),
+                ),
+                session_ttl=_milliseconds(settings.session_ttl),
+                clock=self.clock,
+                events=self.events,
+            )
+        return self._sessions
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
@@ -84,7 +135,11 @@ class Auth:
         return await self.verifier.verify(token if isinstance(token, bytes) else _ascii(token))
 
     async def aclose(self) -> None:
-        """Give back what was opened. A second call does nothing."""
+        """Close the store, if this opened it. A second call does nothing."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            self._store = self._sessions = None
+            await opened.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +148,10 @@ class Auth:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _ascii(token: str) -> bytes:

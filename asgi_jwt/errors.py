@@ -30,6 +30,16 @@ AuthError                       status  error code           reason (for logs an
 ├── InsufficientScope           403     insufficient_scope   scope_insufficient
 │   └── InsufficientRole        403                          role_insufficient
 ├── CrossSite                   403     cross_site           cross_site
+├── InvalidGrant                401     invalid_grant        grant_invalid
+│   ├── SessionOver                                          session_over
+│   ├── TokenReused                                          token_reused
+│   └── InvalidCredentials                                   credentials_invalid
+├── UnsupportedGrantType        400                          grant_type_unsupported
+├── UnsupportedTokenType        400                          token_type_unsupported
+├── SessionNotFound             404     not_found            session_not_found
+├── BodyTooLarge                413     body_too_large       body_too_large
+├── UnsupportedMediaType        415                          media_type_unsupported
+├── TooManyAttempts             429     too_many_attempts    too_many_attempts
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
     └── StoreUnavailable                                     store_unavailable
@@ -37,6 +47,7 @@ AuthError                       status  error code           reason (for logs an
 """
 
 from collections.abc import Iterable
+from math import ceil
 from typing import ClassVar
 
 
@@ -272,6 +283,99 @@ class CrossSite(AuthError):
     reason = "cross_site"
     description = "The request comes from another site"
     challenges = False
+
+
+class InvalidGrant(AuthError):
+    """What was presented for tokens is no good (RFC 6749 section 5.2). `POST /token` answers it with 400."""
+
+    error = "invalid_grant"
+    reason = "grant_invalid"
+    description = "The refresh token is missing or invalid"
+
+
+class SessionOver(InvalidGrant):
+    """The refresh token's session is unknown, expired or ended."""
+
+    reason = "session_over"
+    description = "The session is over"
+
+
+class TokenReused(InvalidGrant):
+    """A refresh token came back that nobody honest still holds: its session has ended (RFC 9700 section 4.14.2)."""
+
+    reason = "token_reused"
+    description = "The session is over"
+
+
+class InvalidCredentials(InvalidGrant):
+    """The host's `authenticate` knows nobody with these credentials."""
+
+    reason = "credentials_invalid"
+    description = "The credentials are wrong"
+
+
+class UnsupportedGrantType(AuthError):
+    """`POST /token` takes `grant_type=refresh_token` alone (RFC 6749 section 5.2)."""
+
+    status = 400
+    error = "unsupported_grant_type"
+    reason = "grant_type_unsupported"
+    description = "The grant type has to be refresh_token"
+    challenges = False
+
+
+class UnsupportedTokenType(AuthError):
+    """A token of a kind that can't be revoked (RFC 7009 section 2.2.1)."""
+
+    status = 400
+    error = "unsupported_token_type"
+    reason = "token_type_unsupported"
+    description = "Tokens of this kind can't be revoked"
+    challenges = False
+
+
+class SessionNotFound(AuthError):
+    """The subject has no such live session."""
+
+    status = 404
+    error = "not_found"
+    reason = "session_not_found"
+    description = "There is no such session"
+    challenges = False
+
+
+class BodyTooLarge(AuthError):
+    """The body is past 64 KiB."""
+
+    status = 413
+    error = "body_too_large"
+    reason = "body_too_large"
+    description = "The body is too large"
+    challenges = False
+
+
+class UnsupportedMediaType(AuthError):
+    """The body is neither JSON nor a form."""
+
+    status = 415
+    error = "unsupported_media_type"
+    reason = "media_type_unsupported"
+    description = "The body has to be application/json or application/x-www-form-urlencoded"
+    challenges = False
+
+
+class TooManyAttempts(AuthError):
+    """Raise it from `authenticate` to slow a guesser down. `retry_after`: seconds, whole and above zero."""
+
+    status = 429
+    error = "too_many_attempts"
+    reason = "too_many_attempts"
+    description = "Too many attempts"
+    challenges = False
+
+    def __init__(self, retry_after: float, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = max(1, ceil(retry_after))
 
 
 class Unavailable(AuthError):

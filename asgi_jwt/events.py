@@ -32,6 +32,48 @@ class TokenRefused(Event):
     transport: str
 
 
+@dataclass(frozen=True, slots=True)
+class LoginRefused(Event):
+    """A login was refused; `reason` is the error's stable code."""
+
+    name: ClassVar[str] = "login_refused"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Event):
+    """Someone logged in."""
+
+    name: ClassVar[str] = "session_opened"
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed(Event):
+    """A refresh token was judged: `verdict` is one of `Verdict`."""
+
+    name: ClassVar[str] = "refreshed"
+
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseDetected(Event):
+    """A refresh token came back that nobody honest still holds; its session has ended."""
+
+    name: ClassVar[str] = "reuse_detected"
+    level: ClassVar[int] = logging.WARNING
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded(Event):
+    """A session was ended; `cause` is `ended` or `reuse`."""
+
+    name: ClassVar[str] = "session_ended"
+
+    cause: str
+
+
 OnEvent = Callable[[Event], Awaitable[None] | None]
 
 

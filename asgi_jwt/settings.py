@@ -13,12 +13,16 @@ from typing import Any, TypedDict, Unpack
 from asgi_jwt import values
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
-from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet, same_algorithms
+from asgi_jwt.tokens.keys import ALGORITHMS, MAX_CANDIDATES, SYMMETRIC, Key, KeySet, same_algorithms
 
 PREFIX = "ASGI_JWT_"
 
 # Kubernetes injects these for a Service called asgi-jwt.
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
+
+_YEAR = 366 * 86400
+_DEFAULT_STORE = "sqlite:///asgi-jwt.db"
+_COOKIE_PREFIX = re.compile(r"__(Secure|Host)-")
 
 Names = str | Iterable[str]
 Duration = str | float | timedelta
@@ -50,6 +54,18 @@ class SettingsKeywords(TypedDict, total=False):
     token_sources: Names
     trusted_origins: Names
     access_ttl: Duration
+    store: str | None
+    store_file: str
+    refresh_secret: str | bytes | Iterable[str | bytes] | None
+    refresh_secret_file: str
+    refresh_ttl: Duration
+    session_ttl: Duration
+    grace: Duration
+    recovery: Duration
+    cookie_name: str
+    cookie_path: str | None
+    cookie_secure: bool | str
+    access_cookie: str | None
 
 
 def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
@@ -71,6 +87,13 @@ def _secret(value: object) -> str | bytes:
         raise ValueError("has to be a text")
     Key.from_secret(value)
     return value
+
+
+def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
+    listed: tuple[str | bytes, ...] = (value,) if isinstance(value, bytes) else values.texts(value)
+    if len(listed) > MAX_CANDIDATES:
+        raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
+    return tuple(_secret(each) for each in listed)
 
 
 def _algorithms(value: object) -> tuple[str, ...]:
@@ -116,6 +139,16 @@ class Settings:
     token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
+    store: str | None = _setting(values.text, None, secret=True)
+    refresh_secret: tuple[str | bytes, ...] = _setting(_refresh_secrets, (), secret=True)
+    refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
+    session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
+    grace: float = _setting(values.duration(most=300), 30.0)
+    recovery: float = _setting(values.duration(most=30 * 86400), 86400.0)
+    cookie_name: str = _setting(values.cookie_name, "__Secure-refresh_token")
+    cookie_path: str | None = _setting(values.cookie_path, None)
+    cookie_secure: bool = _setting(values.flag, True)
+    access_cookie: str | None = _setting(values.cookie_name, None)
 
     def __init__(self, **settings: Unpack[SettingsKeywords]) -> None:
         faults = _Faults()
@@ -133,7 +166,8 @@ class Settings:
                 except ValueError as fault:
                     faults.add(name, f"{fault}")
             object.__setattr__(self, name, value)
-        self._settle_audience(given)
+        self._settle_audience()
+        self._settle_sessions()
         self._check(faults)
         faults.raise_any()
 
@@ -154,11 +188,22 @@ class Settings:
             read.pop(name.removesuffix("_file") + "_file", None)
         return cls(**{**read, **settings})
 
-    def _settle_audience(self, given: Mapping[str, Any]) -> None:
+    def _settle_audience(self) -> None:
         if self.audience == ("*",):
             object.__setattr__(self, "audience", None)
         elif not self.audience:
             object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
+
+    def _settle_sessions(self) -> None:
+        if self.refresh_secret and self.store is None:
+            object.__setattr__(self, "store", _DEFAULT_STORE)
+        if not self.cookie_secure:
+            # A browser takes the prefixes for secure cookies alone (RFC 6265bis section 4.1.3).
+            bare = {"cookie_name": self.cookie_name, "access_cookie": self.access_cookie}
+            for name, cookie in bare.items():
+                object.__setattr__(self, name, cookie and _COOKIE_PREFIX.sub("", cookie, count=1))
+            sources = tuple(re.sub(f"^cookie:{_COOKIE_PREFIX.pattern}", "cookie:", s) for s in self.token_sources)
+            object.__setattr__(self, "token_sources", sources)
 
     def _check(self, faults: "_Faults") -> None:
         if not self.issuer:
@@ -169,6 +214,16 @@ class Settings:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
+        if self.secret is not None and self.secret in self.refresh_secret:
+            faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
+        for name, cookie, path in (
+            ("cookie_name", self.cookie_name, self.cookie_path),
+            ("access_cookie", self.access_cookie or "", "/"),
+        ):
+            if cookie.startswith("__Host-") and path != "/":
+                faults.add(name, "begins with __Host-, which asks for ASGI_JWT_COOKIE_PATH=/: use __Secure-")
+        if self.access_cookie == self.cookie_name:
+            faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
         if not faults.any_of("secret", "keys"):
             self._check_keys(faults)
 
@@ -205,6 +260,26 @@ class Settings:
             audience_claim=self.audience_claim,
             scope_claim=self.scope_claim,
             roles_claim=self.roles_claim,
+            max_token_size=self.max_token_size,
+        )
+
+    @property
+    def refresh_keys(self) -> KeySet:
+        """The keys of refresh tokens: the first signs, all verify."""
+        return KeySet([Key.from_secret(secret) for secret in self.refresh_secret])
+
+    @property
+    def refresh_policy(self) -> TokenPolicy:
+        """What a refresh token has to meet: nothing that an access token meets."""
+        return TokenPolicy(
+            issuer=self.issuer[0],
+            audience=None,
+            algorithms=frozenset({"HS256"}),
+            leeway=self.leeway,
+            type=("type", "refresh"),
+            typ=frozenset({"rt+jwt"}),
+            require_typ=True,
+            required_claims=(("sid", None), ("gen", None), ("br", None)),
             max_token_size=self.max_token_size,
         )
 

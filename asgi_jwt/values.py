@@ -85,6 +85,22 @@ def count(*, least: int) -> Callable[[object], int]:
     return read
 
 
+def cookie_name(value: object) -> str:
+    """A cookie's name (RFC 6265 section 4.1.1)."""
+    name = text(value)
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("has to be the name of a cookie, as __Secure-refresh_token")
+    return name
+
+
+def cookie_path(value: object) -> str:
+    """A path as a cookie's attribute may have it: percent-encoded, without `;` and control characters."""
+    path = text(value)
+    if not path.startswith("/") or not all("!" <= character <= "~" and character != ";" for character in path):
+        raise ValueError("has to be a percent-encoded path that begins with /")
+    return path
+
+
 def claim(value: object) -> tuple[str, str | None]:
     """`name` or `name=value`."""
     name, equals, expected = text(value).partition("=")

@@ -50,7 +50,8 @@ def _place(payload: dict[str, Any], name: str, value: Any) -> None:
 class TokenIssuer:
     """Issues access tokens that meet `policy`, signed with `key`.
 
-    `ttl` is their life in seconds, `clock` gives seconds since the epoch. Raises `ConfigurationError` where the
+    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens.
+    `slow` tells that signing belongs into a thread. Raises `ConfigurationError` where the
     audience is not checked: what has no audience can't be issued.
     """
 
@@ -62,13 +63,16 @@ class TokenIssuer:
         *,
         ttl: float,
         clock: Callable[[], float],
+        refresh_key: Key | None = None,
     ) -> None:
         if policy.audience is None:
             raise ConfigurationError("AUDIENCE is `*`: tokens can only be issued for a named audience")
         if "at+jwt" not in policy.typ:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
+        self.slow = key.slow
         self._key = key
+        self._refresh_key = refresh_key
         self._algorithm = algorithm
         self._policy = policy
         self._clock = clock
@@ -86,3 +90,23 @@ class TokenIssuer:
         if len(token) > self._policy.max_token_size:
             raise ValueError(f"the access token has {len(token)} bytes, past MAX_TOKEN_SIZE: fewer claims are needed")
         return token
+
+    def refresh_token(self, subject: str, session_id: str, *, generation: int, branch: str, expires_at: int) -> str:
+        """A signed refresh token of the session: its `generation` and `branch`. `expires_at` in seconds.
+
+        Raises `ConfigurationError` where there is no `REFRESH_SECRET`.
+        """
+        if self._refresh_key is None:
+            raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: refresh tokens can't be issued")
+        payload = {
+            "iss": self._policy.issuer,
+            "sub": subject,
+            "sid": session_id,
+            "gen": generation,
+            "br": branch,
+            "type": "refresh",
+            "iat": int(self._clock()),
+            "exp": expires_at,
+            "jti": secrets.token_urlsafe(16),
+        }
+        return sign({"typ": "rt+jwt"}, payload, self._refresh_key, "HS256")

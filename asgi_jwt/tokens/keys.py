@@ -146,6 +146,11 @@ class Key:
         """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
         return self._material.sign(algorithm, message)
 
+    @property
+    def slow(self) -> bool:
+        """Whether a signature takes milliseconds: RSA past 2048 bits."""
+        return isinstance(self._material, _KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
+
     def public_jwk(self) -> dict[str, Any] | None:
         """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
         if isinstance(self._material, _Secret):

@@ -1,0 +1,64 @@
+"""POST /login: credentials against tokens."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import AuthError, InvalidCredentials, InvalidGrant
+from asgi_jwt.events import LoginRefused
+from asgi_jwt.hooks import settle
+from asgi_jwt.http.bodies import Credentials, read_fields
+from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.token import token_response
+from asgi_jwt.stores.records import Client
+from asgi_jwt.tokens.identity import Identity
+
+Authenticate = Callable[[Credentials, Request], Awaitable[Identity | None] | Identity | None]
+
+_MAX_USER_AGENT = 256
+
+
+class Login:
+    """Asks the host's `authenticate`, and opens a session for whom it names."""
+
+    def __init__(self, auth: Auth, authenticate: Authenticate, cookies: TokenCookies) -> None:
+        self._auth = auth
+        self._authenticate = authenticate
+        self._cookies = cookies
+
+    async def post(self, request: Request) -> Response:
+        try:
+            presented = self._cookies.refresh_token(request)
+            credentials = await read_fields(request)
+            identity = await settle(self._authenticate(credentials, request))
+            if identity is None:
+                raise InvalidCredentials
+        except AuthError as error:
+            await self._auth.events.emit(LoginRefused(error.reason))
+            raise
+        pair = await self._auth.sessions.open(identity, _client(request))
+        if presented is not None:
+            await self._end(presented)
+        if credentials.get("transport") == "body":
+            return token_response(pair, refresh_token=True)
+        response = token_response(pair)
+        self._cookies.set(response, request, pair)
+        return response
+
+    async def _end(self, presented: bytes) -> None:
+        """End the session of the cookie that this login replaces: else its thief would go on unchallenged."""
+        try:
+            claims = await self._auth.sessions.read(presented)
+        except InvalidGrant:
+            return
+        await self._auth.sessions.end(claims.subject, claims["sid"])
+
+
+def _client(request: Request) -> Client:
+    user_agent = request.headers.get("user-agent")
+    return Client(
+        user_agent=user_agent[:_MAX_USER_AGENT] if user_agent else None,
+        address=request.client.host if request.client else None,
+    )

@@ -1,0 +1,120 @@
+"""POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: sessions shown and ended."""
+
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import InvalidGrant, InvalidToken, MissingToken, SessionNotFound, UnsupportedTokenType
+from asgi_jwt.http.bearer import bearer_token
+from asgi_jwt.http.bodies import read_fields
+from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.stores.records import Session
+from asgi_jwt.tokens.claims import Claims
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class _Holder(NamedTuple):
+    """Whom a request speaks for, and in which session."""
+
+    subject: str
+    session_id: str | None
+
+
+class SessionEndpoints:
+    """What users may do with their sessions. The tokens are verified here: the paths are public to the middleware."""
+
+    def __init__(self, auth: Auth, cookies: TokenCookies) -> None:
+        self._auth = auth
+        self._cookies = cookies
+
+    async def logout(self, request: Request) -> Response:
+        """Ends this session: 204 also when there is none to end."""
+        holder = await self._by_bearer(request) or await self._by_cookie(request)
+        if holder is not None and holder.session_id is not None:
+            await self._auth.sessions.end(holder.subject, holder.session_id)
+        return self._cleared(request)
+
+    async def logout_all(self, request: Request) -> Response:
+        """Ends all sessions of the subject."""
+        holder = await self._by_bearer(request)
+        if holder is None:
+            holder = await self._by_cookie(request)
+            # A token of a session that is over speaks for nobody.
+            if holder is None or not await self._auth.sessions.is_live(holder.subject, holder.session_id or ""):
+                raise InvalidGrant if holder is not None else MissingToken
+        await self._auth.sessions.end_all(holder.subject)
+        return self._cleared(request)
+
+    async def list(self, request: Request) -> Response:
+        """The subject's devices."""
+        claims = await self._claims(request)
+        sessions = await self._auth.sessions.list(claims.subject)
+        shown = [_shown(session, current=session.sid == claims.session_id) for session in sessions]
+        return JSONResponse({"sessions": shown}, headers=NO_STORE)
+
+    async def end(self, request: Request) -> Response:
+        """Ends one session of the subject's: another subject's is not found."""
+        claims = await self._claims(request)
+        sid = request.path_params["sid"]
+        if not await self._auth.sessions.end(claims.subject, sid):
+            raise SessionNotFound
+        return self._cleared(request) if sid == claims.session_id else Response(status_code=204, headers=NO_STORE)
+
+    async def revoke(self, request: Request) -> Response:
+        """RFC 7009: ends a refresh token's session; 200 also for a token that nobody knows."""
+        token = (await read_fields(request))["token"]
+        try:
+            claims = await self._auth.sessions.read(token)
+        except InvalidGrant:
+            if await self._verified(token.encode()) is not None:
+                raise UnsupportedTokenType from None
+        else:
+            await self._auth.sessions.end(claims.subject, claims["sid"])
+        return Response(status_code=200, headers=NO_STORE)
+
+    async def _claims(self, request: Request) -> Claims:
+        _, token = bearer_token(request.scope["headers"])
+        if token is None:
+            raise MissingToken
+        return await self._auth.verify(token)
+
+    async def _by_bearer(self, request: Request) -> _Holder | None:
+        _, token = bearer_token(request.scope["headers"])
+        claims = None if token is None else await self._verified(token)
+        return None if claims is None else _Holder(claims.subject, claims.session_id)
+
+    async def _by_cookie(self, request: Request) -> _Holder | None:
+        token = self._cookies.refresh_token(request)
+        if token is None:
+            return None
+        try:
+            claims = await self._auth.sessions.read(token)
+        except InvalidGrant:
+            return None
+        return _Holder(claims.subject, claims["sid"])
+
+    async def _verified(self, token: bytes) -> Claims | None:
+        """The claims of an access token; None for one that doesn't hold, as after a night in a sleeping tab."""
+        try:
+            return await self._auth.verify(token)
+        except InvalidToken:
+            return None
+
+    def _cleared(self, request: Request) -> Response:
+        response = Response(status_code=204, headers=NO_STORE)
+        self._cookies.clear(response, request)
+        return response
+
+
+def _shown(session: Session, *, current: bool) -> dict[str, object]:
+    client = {"user_agent": session.client.user_agent, "address": session.client.address}
+    return {
+        "sid": session.sid,
+        "client": client,
+        "created_at": session.created_at // 1000,
+        "used_at": session.used_at // 1000,
+        "current": current,
+    }

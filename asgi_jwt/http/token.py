@@ -1,0 +1,56 @@
+"""POST /refresh and POST /token: a refresh token against new tokens. RFC 6749 sections 5 and 6."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import InvalidGrant, UnsupportedGrantType
+from asgi_jwt.http.bearer import error_body
+from asgi_jwt.http.bodies import read_fields
+from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
+    """The successful answer of RFC 6749 section 5.1, with the refresh token only on the body transport."""
+    body: dict[str, Any] = {
+        "access_token": pair.access_token,
+        "token_type": "Bearer",
+        "expires_in": pair.expires_in,
+        "scope": pair.scope,
+    }
+    if refresh_token:
+        body["refresh_token"] = pair.refresh_token
+    return JSONResponse(body, headers=NO_STORE)
+
+
+class Refresh:
+    """Exchanges refresh tokens, from the cookie or from the body."""
+
+    def __init__(self, auth: Auth, cookies: TokenCookies, load_identity: LoadIdentity | None) -> None:
+        self._auth = auth
+        self._cookies = cookies
+        self._load_identity = load_identity
+
+    async def by_cookie(self, request: Request) -> Response:
+        token = self._cookies.refresh_token(request)
+        if token is None:
+            raise InvalidGrant
+        pair = await self._auth.sessions.refresh(token, load_identity=self._load_identity)
+        response = token_response(pair)
+        self._cookies.set(response, request, pair)
+        return response
+
+    async def by_body(self, request: Request) -> Response:
+        fields = await read_fields(request)
+        if fields["grant_type"] != "refresh_token":
+            raise UnsupportedGrantType
+        try:
+            pair = await self._auth.sessions.refresh(fields["refresh_token"], load_identity=self._load_identity)
+        except InvalidGrant as error:
+            return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
+        return token_response(pair, refresh_token=True)

@@ -1,0 +1,250 @@
+"""Sessions: opened, refreshed, listed and ended."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
+from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened
+from asgi_jwt.hooks import settle
+from asgi_jwt.sessions.rotation import (
+    Decision,
+    Presented,
+    RotationPolicy,
+    Verdict,
+    decide,
+    end_session,
+    open_session,
+)
+from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.identity import Identity
+from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.verifier import TokenVerifier
+
+LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
+
+_REFUSED = (Verdict.INVALID, Verdict.REUSED)
+_ROUNDS = 3
+_SWEEP_EVERY = 60_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TokenPair:
+    """What a login or a refresh gives. With the verdict SAME, `refresh_token` is the presented one.
+
+    `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.
+    `verdict` is None for a login.
+    """
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    scope: str
+    verdict: Verdict | None
+    refresh_expires_in: int
+
+    def __repr__(self) -> str:
+        return f"TokenPair(verdict={self.verdict!s}, scope={self.scope!r}, expires_in={self.expires_in})"
+
+
+class Sessions:
+    """The logins of an application. Times of its own are milliseconds; `clock` gives seconds since the epoch.
+
+    Every method raises `StoreUnavailable` when the store does not answer: the caller keeps what it has and tries
+    again. The order of steps loses nothing whichever of them fails.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        issuer: TokenIssuer,
+        refresh_verifier: TokenVerifier,
+        policy: RotationPolicy,
+        *,
+        session_ttl: int,
+        clock: Callable[[], float],
+        events: EventSink,
+    ) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._refresh_verifier = refresh_verifier
+        self._policy = policy
+        self._session_ttl = session_ttl
+        self._clock = clock
+        self._events = events
+        self._swept_at: int | None = None
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    async def open(self, identity: Identity, client: Client | None = None) -> TokenPair:
+        """A new session for `identity` on the device `client`, and its first tokens."""
+        now = self._now()
+        session = open_session(
+            identity.subject,
+            secrets.token_urlsafe(16),
+            now=now,
+            refresh_ttl=self._policy.refresh_ttl,
+            session_ttl=self._session_ttl,
+            client_id=identity.client_id,
+            claims=identity.claims,
+            scopes=identity.scopes,
+            roles=identity.roles,
+            client=client,
+        )
+        access_token = await self._mint(identity, session)
+        await self._store.update(session.key, lambda _: (session, None))
+        await self._events.emit(SessionOpened())
+        await self._sweep(now)
+        decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
+        return self._pair(decision, session, access_token, identity, now=now)
+
+    async def refresh(self, token: str | bytes, *, load_identity: LoadIdentity | None = None) -> TokenPair:
+        """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
+
+        `load_identity(subject, session)` gives the user as they are now; None ends the session. Raises `SessionOver`
+        or `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
+        """
+        claims = await self.read(token)
+        presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
+        key = SessionKey(claims.subject, claims["sid"])
+        for _ in range(_ROUNDS):
+            minted = await self._provisional(await self._store.get(key), presented, branch, load_identity)
+            now = self._now()
+            decision = await self._commit(key, presented, branch=branch, now=now, ready=minted is not None)
+            if decision.verdict in _REFUSED:
+                raise await self._refusal(decision.verdict)
+            if minted is not None and decision.session is not None:
+                await self._events.emit(Refreshed(decision.verdict))
+                return self._pair(decision, decision.session, *minted, now=now, presented=token)
+            # The record is newer than the one that was read, as behind a lagging replica.
+        raise StoreUnavailable("the store's reads lag behind its writes")
+
+    async def read(self, token: str | bytes) -> Claims:
+        """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""
+        try:
+            claims = await self._refresh_verifier.verify(token if isinstance(token, bytes) else token.encode("ascii"))
+        except (InvalidToken, UnicodeEncodeError):
+            # A signature that is wrong ends no session: anyone could log others out so.
+            raise InvalidGrant from None
+        if [type(claims[name]) for name in ("sid", "gen", "br")] != [str, int, str]:
+            raise InvalidGrant
+        return claims
+
+    async def is_live(self, subject: str, sid: str) -> bool:
+        """Whether the session is neither ended nor expired."""
+        session = await self._store.get(SessionKey(subject, sid))
+        return session is not None and session.is_live(self._now())
+
+    async def end(self, subject: str, sid: str) -> bool:
+        """End one session of the subject's, for good; whether there was a live one."""
+        now = self._now()
+
+        def change(session: Session | None) -> tuple[Session | None, bool]:
+            if session is None or not session.is_live(now):
+                return session, False
+            return end_session(session, now), True
+
+        ended = await self._store.update(SessionKey(subject, sid), change)
+        if ended:
+            await self._events.emit(SessionEnded("ended"))
+        return ended
+
+    async def end_all(self, subject: str) -> int:
+        """End every session that the subject has now; how many. A login right after is untouched."""
+        return sum([await self.end(subject, session.sid) for session in await self.list(subject)])
+
+    async def list(self, subject: str) -> Sequence[Session]:
+        """The subject's live sessions, oldest first."""
+        return await self._store.list(subject, self._now())
+
+    async def _commit(self, key: SessionKey, presented: Presented, *, branch: str, now: int, ready: bool) -> Decision:
+        def change(stored: Session | None) -> tuple[Session | None, Decision]:
+            decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
+            # Nothing is committed that has no access token to go with it.
+            kept = decision.session if ready or decision.verdict in _REFUSED else stored
+            return kept, decision
+
+        return await self._store.update(key, change)
+
+    async def _provisional(
+        self, session: Session | None, presented: Presented, branch: str, load_identity: LoadIdentity | None
+    ) -> tuple[str, Identity] | None:
+        """An access token, minted before the store commits, so that a failing hook loses nothing."""
+        provisional = decide(session, presented, branch=branch, now=self._now(), policy=self._policy)
+        if session is None or provisional.verdict in _REFUSED:
+            return None
+        identity = await self._identity(session, load_identity)
+        return await self._mint(identity, session), identity
+
+    async def _identity(self, session: Session, load_identity: LoadIdentity | None) -> Identity:
+        if load_identity is None:
+            return Identity(
+                session.subject,
+                scopes=session.scopes,
+                roles=session.roles,
+                claims=session.claims,
+                client_id=session.client_id,
+            )
+        identity = await settle(load_identity(session.subject, session))
+        if identity is None:
+            await self.end(session.subject, session.sid)
+            raise SessionOver
+        if identity.subject != session.subject:
+            raise ValueError("load_identity gave the identity of another subject")
+        return identity
+
+    async def _mint(self, identity: Identity, session: Session) -> str:
+        if self._issuer.slow:
+            return await to_thread.run_sync(lambda: self._issuer.access_token(identity, session_id=session.sid))
+        return self._issuer.access_token(identity, session_id=session.sid)
+
+    async def _refusal(self, verdict: Verdict) -> AuthError:
+        await self._events.emit(Refreshed(verdict))
+        if verdict is Verdict.REUSED:
+            await self._events.emit(ReuseDetected())
+            await self._events.emit(SessionEnded("reuse"))
+            return TokenReused()
+        return SessionOver()
+
+    def _pair(
+        self,
+        decision: Decision,
+        session: Session,
+        access_token: str,
+        identity: Identity,
+        *,
+        now: int,
+        presented: str | bytes | None = None,
+    ) -> TokenPair:
+        verdict, _, branch = decision
+        if verdict is Verdict.SAME and presented is not None:
+            refresh_token = presented if isinstance(presented, str) else presented.decode()
+        else:
+            refresh_token = self._issuer.refresh_token(
+                session.subject,
+                session.sid,
+                generation=session.generation,
+                branch=branch or "",
+                expires_at=-(-session.expires_at // 1000),
+            )
+        return TokenPair(
+            access_token=access_token,
+            refresh_token=refresh_token,
+            expires_in=self._issuer.access_ttl,
+            scope=" ".join(identity.scopes),
+            verdict=None if presented is None else verdict,
+            refresh_expires_in=max(0, (session.expires_at - now) // 1000),
+        )
+
+    async def _sweep(self, now: int) -> None:
+        if self._swept_at is not None and abs(now - self._swept_at) < _SWEEP_EVERY:
+            return
+        self._swept_at = now
+        with suppress(StoreUnavailable):  # The login stands, and a later one sweeps.
+            await self._store.sweep(now)
