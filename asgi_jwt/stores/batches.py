@@ -85,7 +85,8 @@ class BatchThread(Generic[ResourceT]):
         while batch := self._next_batch():
             calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
             try:
-                self._run(calls)
+                if calls:
+                    self._run(calls)
             except BaseException as error:
                 for call in calls:
                     if not call.future.done():

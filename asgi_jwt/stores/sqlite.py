@@ -4,17 +4,19 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from threading import Lock
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, next_version
 from asgi_jwt.stores.batches import BatchThread, Call
 from asgi_jwt.stores.encoding import decode, encode
+from asgi_jwt.stores.files import StoreFile
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
+_Call = Call[sqlite3.Connection, Any]
+_Thread = BatchThread[sqlite3.Connection]
 
 APPLICATION_ID = 0x614A5754  # "aJWT": SQLite's way to tell whose file it is
 
@@ -44,8 +46,6 @@ _FAULTS = {
     sqlite3.SQLITE_IOERR: "can't be read or written: look at its disk",
 }
 
-_creation = Lock()
-
 
 class SQLiteStore:
     """A `SessionStore` in the file at `path`, made with mode 600 at the first use if it isn't there.
@@ -58,15 +58,10 @@ class SQLiteStore:
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
         self.commits = 0
-        file = _File(Path(os.path.abspath(path)), timeout)
-        self._writing = _Connection(file)
-        self._writer: BatchThread[sqlite3.Connection] = BatchThread(
-            f"the writer of {file.path}", self._commit, self._writing.close
-        )
-        self._reading = _Connection(file)
-        self._reader: BatchThread[sqlite3.Connection] = BatchThread(
-            f"the reader of {file.path}", self._answer, self._reading.close
-        )
+        self._database = _Database(path, timeout)
+        self._writing, self._reading = _Connection(self._database), _Connection(self._database)
+        self._writer: _Thread = BatchThread(f"the writer of {self._database.path}", self._commit, self._writing.close)
+        self._reader: _Thread = BatchThread(f"the reader of {self._database.path}", self._answer, self._reading.close)
 
     async def get(self, key: SessionKey) -> Session | None:
         return await self._reader.call(partial(_get, key))
@@ -86,11 +81,11 @@ class SQLiteStore:
         await self._reader.aclose()
         await self._writer.aclose()
 
-    def _commit(self, calls: Sequence[Call[sqlite3.Connection, Any]]) -> None:
+    def _commit(self, calls: Sequence[_Call]) -> None:
         """Make the calls one transaction, and tell their callers once it is on disk."""
 
         def transaction(connection: sqlite3.Connection) -> list[Callable[[], None]]:
-            connection.execute("BEGIN IMMEDIATE")
+            self._database.begin(connection)
             answers = [_attempt(call, connection) for call in calls]
             connection.execute("COMMIT")
             return answers
@@ -105,7 +100,7 @@ class SQLiteStore:
             for answer in answers:
                 answer()
 
-    def _answer(self, calls: Sequence[Call[sqlite3.Connection, Any]]) -> None:
+    def _answer(self, calls: Sequence[_Call]) -> None:
         for call in calls:
             try:
                 call.future.set_result(self._reading.run(call.work))
@@ -117,7 +112,7 @@ class _ChangeError(Exception):
     """A change failed by itself, before anything of it was written: its cause is its caller's alone."""
 
 
-def _attempt(call: Call[sqlite3.Connection, Any], connection: sqlite3.Connection) -> Callable[[], None]:
+def _attempt(call: _Call, connection: sqlite3.Connection) -> Callable[[], None]:
     try:
         return partial(call.future.set_result, call.work(connection))
     except _ChangeError as error:
@@ -135,13 +130,13 @@ def _again(fault: StoreUnavailable) -> StoreUnavailable:
 
 
 def _get(key: SessionKey, connection: sqlite3.Connection) -> Session | None:
-    row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", _stored_key(key)).fetchone()
+    row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", _row_key(key)).fetchone()
     return None if row is None else decode(key, row[0])
 
 
 def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) -> T:
-    stored_key = _stored_key(key)
-    row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", stored_key).fetchone()
+    row_key = _row_key(key)
+    row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row_key).fetchone()
     try:
         stored = None if row is None else decode(key, row[0])
         changed, result = change(stored)
@@ -151,12 +146,12 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
     except BaseException as error:
         raise _ChangeError from error
     if changed is None:
-        connection.execute("DELETE FROM sessions WHERE subject = ? AND sid = ?", stored_key)
+        connection.execute("DELETE FROM sessions WHERE subject = ? AND sid = ?", row_key)
     else:
         connection.execute(
             """INSERT INTO sessions (subject, sid, kept_until, record) VALUES (?, ?, ?, ?)
             ON CONFLICT (subject, sid) DO UPDATE SET kept_until = excluded.kept_until, record = excluded.record""",
-            (*stored_key, changed.kept_until, record),
+            (*row_key, changed.kept_until, record),
         )
     return result
 
@@ -177,28 +172,19 @@ def _blob(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _stored_key(key: SessionKey) -> tuple[bytes, bytes]:
+def _row_key(key: SessionKey) -> tuple[bytes, bytes]:
     return _blob(key.subject), _blob(key.sid)
 
 
 # The file and its connections
 
 
-class _File:
-    """Where the store is: made once, opened by each of its connections."""
+class _Database(StoreFile):
+    """The file as SQLite sees it: whose it is, of which version, and connections to it."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
-        if not os.path.isdir(path.parent):
-            raise ConfigurationError(f"the SQLite store's directory {path.parent} is not there, or closed: create it")
-        if os.path.isdir(path):
-            raise ConfigurationError(f"the SQLite store {path} is a directory: name a file in it")
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], timeout: float) -> None:
+        super().__init__(path)
         self._timeout = timeout
-        self._made = False
-
-    def identity(self) -> tuple[int, int]:
-        status = self.path.stat()
-        return status.st_dev, status.st_ino
 
     def open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -206,35 +192,52 @@ class _File:
         )
         try:
             self._require_ours(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._enter_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # NORMAL can lose the last rotations with the power
-            _migrate(connection)
+            self._migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def make(self) -> None:
-        """Make the file, readable for its owner alone, but never again: one that went is to be missed.
+    def begin(self, connection: sqlite3.Connection) -> int:
+        """Begin a transaction that writes, unless a newer process has changed the schema; which version it has."""
+        connection.execute("BEGIN IMMEDIATE")
+        return self._version(connection)
 
-        Closing a file drops the process's POSIX locks on it, SQLite's too. So it is touched only when there is none,
-        and by one thread at a time.
-        """
-        with _creation:
-            if not self._made and not self.path.exists():
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            self._made = True
-
-    def _require_ours(self, connection: sqlite3.Connection) -> None:
+    def _version(self, connection: sqlite3.Connection) -> int:
         version = _pragma(connection, "user_version")
         if version > len(MIGRATIONS):
             raise StoreUnavailable(
                 f"{self.path} was written by a newer asgi_jwt (schema {version}, this one knows {len(MIGRATIONS)}): "
                 "upgrade asgi_jwt"
             )
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and _pragma(connection, "application_id") != APPLICATION_ID:
+        return version
+
+    def _require_ours(self, connection: sqlite3.Connection) -> None:
+        used = self._version(connection) or connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if used and _pragma(connection, "application_id") != APPLICATION_ID:
             raise StoreUnavailable(f"{self.path} is another program's database: give the store a file of its own")
+
+    def _enter_wal(self, connection: sqlite3.Connection) -> None:
+        """The first of all processes changes the mode. SQLite doesn't wait for a writer then, so this does."""
+        deadline = monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                    raise
+                sleep(0.01)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if self._version(connection) < len(MIGRATIONS):
+            for step in MIGRATIONS[self.begin(connection) :]:  # another process may have been quicker
+                for statement in step:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            connection.execute("COMMIT")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -242,22 +245,11 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    if _pragma(connection, "user_version") == len(MIGRATIONS):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    for step in MIGRATIONS[_pragma(connection, "user_version") :]:  # another process may have been quicker
-        for statement in step:
-            connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    connection.execute("COMMIT")
-
-
 class _Connection:
     """A connection of one thread: opened when needed, and anew after a fault or when the file was replaced."""
 
-    def __init__(self, file: _File) -> None:
-        self._file = file
+    def __init__(self, database: _Database) -> None:
+        self._database = database
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
 
@@ -272,12 +264,12 @@ class _Connection:
             raise
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity != self._file.identity():
+        if self._connection is not None and self._identity != self._database.identity():
             self.close()
         if self._connection is None:
-            self._file.make()
-            self._identity = self._file.identity()
-            self._connection = self._file.open()
+            self._database.make()
+            self._identity = self._database.identity()
+            self._connection = self._database.open()
         return self._connection
 
     def close(self) -> None:
@@ -288,6 +280,6 @@ class _Connection:
 
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, FileNotFoundError):
-            return f"{self._file.path} is gone: put it back, or restart to begin with an empty one"
+            return f"{self._database.path} is gone: put it back, or restart to begin with an empty one"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
-        return f"{self._file.path} {_FAULTS.get(code, 'failed')} ({error})"
+        return f"{self._database.path} {_FAULTS.get(code, 'failed')} ({error})"
