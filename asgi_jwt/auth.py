@@ -46,13 +46,20 @@ class Auth:
         cls,
         environ: Mapping[str, str] | None = None,
         *,
-        store: SessionStore | None = None,
+        store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
         **settings: Unpack[SettingsKeywords],
     ) -> Self:
-        """An Auth for the settings in `environ` (None: the process's `ASGI_JWT_*`), overridden by the keywords."""
-        return cls(Settings.from_env(environ, **settings), store=store, on_event=on_event, clock=clock)
+        """An Auth for the settings in `environ` (None: the process's `ASGI_JWT_*`), overridden by the keywords.
+
+        `store` is a URL as in `STORE`, or a store of your own.
+        """
+        if isinstance(store, str):
+            read, store = Settings.from_env(environ, store=store, **settings), None
+        else:
+            read = Settings.from_env(environ, **settings)
+        return cls(read, store=store, on_event=on_event, clock=clock)
 
     def _use(self, keys: KeySet) -> None:
         self._keys = keys

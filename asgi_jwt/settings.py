@@ -54,8 +54,6 @@ class SettingsKeywords(TypedDict, total=False):
     token_sources: Names
     trusted_origins: Names
     access_ttl: Duration
-    store: str | None
-    store_file: str
     refresh_secret: str | bytes | Iterable[str | bytes] | None
     refresh_secret_file: str
     refresh_ttl: Duration
@@ -150,9 +148,9 @@ class Settings:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
 
-    def __init__(self, **settings: Unpack[SettingsKeywords]) -> None:
+    def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
         faults = _Faults()
-        given = _resolve_files(dict(settings), faults)
+        given = _resolve_files({**settings, "store": store}, faults)
         known = {each.name: each for each in fields(self)}
         for name in given.keys() - known.keys():
             faults.add_unknown(name, known)
@@ -172,7 +170,13 @@ class Settings:
         faults.raise_any()
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Unpack[SettingsKeywords]) -> "Settings":
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        store: str | None = None,
+        **settings: Unpack[SettingsKeywords],
+    ) -> "Settings":
         """The settings of `environ` (None: the process's), overridden by the keywords.
 
         A variable that is empty counts as absent. Raises `ConfigurationError`.
@@ -183,10 +187,11 @@ class Settings:
             name = variable.removeprefix(PREFIX)
             if name != variable and value and not _INJECTED.fullmatch(name):
                 read[name.lower()] = value
-        for name in settings:
+        given: dict[str, Any] = {**settings, "store": store} if store is not None else dict(settings)
+        for name in given:
             read.pop(name.removesuffix("_file"), None)
             read.pop(name.removesuffix("_file") + "_file", None)
-        return cls(**{**read, **settings})
+        return cls(**{**read, **given})
 
     def _settle_audience(self) -> None:
         if self.audience == ("*",):

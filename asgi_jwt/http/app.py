@@ -1,5 +1,8 @@
 """AuthApp: the mountable sub-app."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -17,7 +20,7 @@ from asgi_jwt.http.logout import SessionEndpoints
 from asgi_jwt.http.token import Refresh
 from asgi_jwt.sessions.sessions import LoadIdentity
 
-_BY_COOKIE = frozenset({"/login", "/refresh", "/logout", "/logout-all"})
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class AuthApp:
@@ -39,44 +42,54 @@ class AuthApp:
         refresh = Refresh(auth, self._cookies, load_identity)
         sessions = SessionEndpoints(auth, self._cookies)
         routes = [
-            Route("/login", login.post, methods=["POST"]),
-            Route("/refresh", refresh.by_cookie, methods=["POST"]),
+            Route("/login", self._own_site(login.post), methods=["POST"]),
+            Route("/refresh", self._own_site(self._clearing(refresh.by_cookie)), methods=["POST"]),
             Route("/token", refresh.by_body, methods=["POST"]),
-            Route("/logout", sessions.logout, methods=["POST"]),
-            Route("/logout-all", sessions.logout_all, methods=["POST"]),
+            Route("/logout", self._own_site(sessions.logout), methods=["POST"]),
+            Route("/logout-all", self._own_site(self._clearing(sessions.logout_all)), methods=["POST"]),
             Route("/sessions", sessions.list, methods=["GET"]),
-            Route("/sessions/{sid}", sessions.end, methods=["DELETE"]),
+            Route("/sessions/{sid}", self._own_site(sessions.end), methods=["DELETE"]),
             Route("/revoke", sessions.revoke, methods=["POST"]),
         ]
-        self._router = Router(routes, redirect_slashes=False)
-        self._app = ExceptionMiddleware(self._checked, {AuthError: self._refused, HTTPException: _no_route})
+        router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Starlette's routes raise for an app to answer: in JSON, here.
+        # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         await self._app(scope, receive, send)
 
-    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = Request(scope).scope["path"].removeprefix(scope.get("root_path", ""))
-            if path in _BY_COOKIE or scope["method"] == "DELETE":
-                check_cross_site(scope, self._trusted)
-        await self._router(scope, receive, send)
+    def _own_site(self, endpoint: Endpoint) -> Endpoint:
+        """Cookies are relied on: no other site's page may send the request, before anything of it is read."""
 
-    async def _refused(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, AuthError)
+        async def checked(request: Request) -> Response:
+            check_cross_site(request.scope, self._trusted)
+            return await endpoint(request)
+
+        return checked
+
+    def _clearing(self, endpoint: Endpoint) -> Endpoint:
+        """A cookie whose session is over leaves the jar."""
+
+        async def cleared(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except InvalidGrant as error:
+                response = self._refused(request, error)
+                self._cookies.clear(response, request)
+                return response
+
+        return cleared
+
+    def _refused(self, request: Request, error: Any) -> Response:
         response = self._challenge.response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
-            if request.scope["path"].endswith(("/refresh", "/logout-all")):
-                self._cookies.clear(response, request)
         return response
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _http_error(request: Request, error: Any) -> Response:
     name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    headers = {**(error.headers or {}), "Cache-Control": "no-store"}
     body = {"error": name, "error_description": error.detail}
-    return JSONResponse(
-        body, status_code=error.status_code, headers={**(error.headers or {}), "Cache-Control": "no-store"}
-    )
+    return JSONResponse(body, status_code=error.status_code, headers=headers)

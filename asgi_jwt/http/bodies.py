@@ -50,7 +50,7 @@ class Credentials(Mapping[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field's text, or `default` when there is none. Raises `InvalidRequest` when it is no text."""
-        return self[name] if name in self else default
+        return default if name not in self._fields else self[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._fields
