@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -15,45 +15,51 @@ from anyio.lowlevel import current_token
 from asgi_jwt.errors import StoreUnavailable
 
 T = TypeVar("T")
-ResourceT = TypeVar("ResourceT")
+SubjectT = TypeVar("SubjectT")
 
 BATCH_LIMIT = 256
 """So that the first caller of a batch doesn't wait for an endless queue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call(Generic[ResourceT, T]):
-    """What a task wants done with the thread's resource, and the future it waits for."""
+class Call(Generic[SubjectT, T]):
+    """What a task wants done, and the future it waits for."""
 
-    work: Callable[[ResourceT], T]
+    work: Callable[[SubjectT], T]
     future: Future[T] = field(default_factory=Future)
 
 
-class BatchThread(Generic[ResourceT]):
-    """Hands calls from any task to `run`, in their order, in batches, in one thread of its own.
+class Batches(Protocol[SubjectT]):
+    """What a thread does its calls with: made, used and closed in the thread."""
 
-    `run` settles the future of every call it is given; whatever it raises goes to those it left. `stop` is run in the
-    thread when it ends. The thread begins with the first call. It is a daemon: a process that exits without `aclose`
-    waits for nobody. A forked child begins a thread of its own, and leaves alone what the parent's had open.
+    def run(self, calls: Sequence[Call[SubjectT, Any]]) -> None:
+        """Do the work of each call and settle its future; what this raises goes to the callers it left."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BatchThread(Generic[SubjectT]):
+    """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
+
+    The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
+    `aclose` waits for nobody. A forked child begins a thread of its own, and leaves alone what the parent's had open.
     """
 
-    def __init__(
-        self, name: str, run: Callable[[Sequence[Call[ResourceT, Any]]], None], stop: Callable[[], None]
-    ) -> None:
+    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
         self._name = name
-        self._run = run
-        self._stop = stop
+        self._batches = batches
         self._closed = False
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._process = os.getpid()
         self._lock = Lock()
-        self._queue: SimpleQueue[Call[ResourceT, Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._ended: Future[None] = Future()
 
-    async def call(self, work: Callable[[ResourceT], T]) -> T:
+    async def call(self, work: Callable[[SubjectT], T]) -> T:
         """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
 
         Raises StoreUnavailable after `aclose`.
@@ -82,24 +88,19 @@ class BatchThread(Generic[ResourceT]):
         self._thread.join()
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
-            try:
-                if calls:
-                    self._run(calls)
-            except BaseException as error:
-                for call in calls:
-                    if not call.future.done():
-                        call.future.set_exception(error)
-            del batch, calls  # a thread at rest keeps nobody's results alive
         try:
-            self._stop()
+            with closing(self._batches()) as batches:
+                while batch := self._next_batch():
+                    calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
+                    if calls:
+                        _run(batches, calls)
+                    del batch, calls  # a thread at rest keeps nobody's results alive
         finally:
             self._ended.set_result(None)
 
-    def _next_batch(self) -> list[Call[ResourceT, Any]]:
+    def _next_batch(self) -> list[Call[SubjectT, Any]]:
         """What has queued up, at least one call; nothing when the thread is to end."""
-        batch: list[Call[ResourceT, Any]] = []
+        batch: list[Call[SubjectT, Any]] = []
         with suppress(Empty):
             while len(batch) < BATCH_LIMIT:
                 call = self._queue.get(block=not batch)
@@ -108,6 +109,15 @@ class BatchThread(Generic[ResourceT]):
                     break
                 batch.append(call)
         return batch
+
+
+def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> None:
+    try:
+        batches.run(calls)
+    except BaseException as error:
+        for call in calls:
+            if not call.future.done():
+                call.future.set_exception(error)
 
 
 async def _outcome(future: Future[T]) -> T:

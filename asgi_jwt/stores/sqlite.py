@@ -58,10 +58,9 @@ class SQLiteStore:
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
         self.commits = 0
-        self._database = _Database(path, timeout)
-        self._writing, self._reading = _Connection(self._database), _Connection(self._database)
-        self._writer: _Thread = BatchThread(f"the writer of {self._database.path}", self._commit, self._writing.close)
-        self._reader: _Thread = BatchThread(f"the reader of {self._database.path}", self._answer, self._reading.close)
+        database = _Database(path, timeout)
+        self._writer: _Thread = BatchThread(f"the writer of {database.path}", lambda: _Writer(database, self._count))
+        self._reader: _Thread = BatchThread(f"the reader of {database.path}", lambda: _Reader(database))
 
     async def get(self, key: SessionKey) -> Session | None:
         return await self._reader.call(partial(_get, key))
@@ -81,49 +80,8 @@ class SQLiteStore:
         await self._reader.aclose()
         await self._writer.aclose()
 
-    def _commit(self, calls: Sequence[_Call]) -> None:
-        """Make the calls one transaction, and tell their callers once it is on disk."""
-
-        def transaction(connection: sqlite3.Connection) -> list[Callable[[], None]]:
-            self._database.begin(connection)
-            answers = [_attempt(call, connection) for call in calls]
-            connection.execute("COMMIT")
-            return answers
-
-        try:
-            answers = self._writing.run(transaction)
-        except StoreUnavailable as fault:
-            for call in calls:
-                call.future.set_exception(_again(fault))
-        else:
-            self.commits += 1
-            for answer in answers:
-                answer()
-
-    def _answer(self, calls: Sequence[_Call]) -> None:
-        for call in calls:
-            try:
-                call.future.set_result(self._reading.run(call.work))
-            except StoreUnavailable as fault:
-                call.future.set_exception(fault)
-
-
-class _ChangeError(Exception):
-    """A change failed by itself, before anything of it was written: its cause is its caller's alone."""
-
-
-def _attempt(call: _Call, connection: sqlite3.Connection) -> Callable[[], None]:
-    try:
-        return partial(call.future.set_result, call.work(connection))
-    except _ChangeError as error:
-        return partial(call.future.set_exception, error.__cause__)
-
-
-def _again(fault: StoreUnavailable) -> StoreUnavailable:
-    """An exception of its own for each caller: they raise it in tasks of their own."""
-    copy = StoreUnavailable(fault.detail)
-    copy.__cause__ = fault.__cause__
-    return copy
+    def _count(self) -> None:
+        self.commits += 1
 
 
 # What the threads do with their connections
@@ -253,7 +211,7 @@ class _Connection:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def perform(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return work(self._open())
         except (sqlite3.Error, OSError) as error:
@@ -262,6 +220,12 @@ class _Connection:
         except BaseException:
             self.close()
             raise
+
+    def close(self) -> None:
+        """Let go of the connection; what it had begun is undone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._identity != self._database.identity():
@@ -272,14 +236,62 @@ class _Connection:
             self._connection = self._database.open()
         return self._connection
 
-    def close(self) -> None:
-        """Let go of the connection; what it had begun is undone."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, FileNotFoundError):
             return f"{self._database.path} is gone: put it back, or restart to begin with an empty one"
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
         return f"{self._database.path} {_FAULTS.get(code, 'failed')} ({error})"
+
+
+class _Reader(_Connection):
+    """Answers each call by itself."""
+
+    def run(self, calls: Sequence[_Call]) -> None:
+        for call in calls:
+            try:
+                call.future.set_result(self.perform(call.work))
+            except StoreUnavailable as fault:
+                call.future.set_exception(fault)
+
+
+class _Writer(_Connection):
+    """Makes its calls one transaction, and tells their callers once it is on disk."""
+
+    def __init__(self, database: _Database, committed: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._committed = committed
+
+    def run(self, calls: Sequence[_Call]) -> None:
+        try:
+            answers = self.perform(partial(self._transact, calls))
+        except StoreUnavailable as fault:
+            for call in calls:
+                call.future.set_exception(_again(fault))
+        else:
+            self._committed()
+            for answer in answers:
+                answer()
+
+    def _transact(self, calls: Sequence[_Call], connection: sqlite3.Connection) -> list[Callable[[], None]]:
+        self._database.begin(connection)
+        answers = [_attempt(call, connection) for call in calls]
+        connection.execute("COMMIT")
+        return answers
+
+
+class _ChangeError(Exception):
+    """A change failed by itself, before anything of it was written: its cause is its caller's alone."""
+
+
+def _attempt(call: _Call, connection: sqlite3.Connection) -> Callable[[], None]:
+    try:
+        return partial(call.future.set_result, call.work(connection))
+    except _ChangeError as error:
+        return partial(call.future.set_exception, error.__cause__)
+
+
+def _again(fault: StoreUnavailable) -> StoreUnavailable:
+    """An exception of its own for each caller: they raise it in tasks of their own."""
+    copy = StoreUnavailable(fault.detail)
+    copy.__cause__ = fault.__cause__
+    return copy

@@ -17,32 +17,37 @@ NAME = "the batch thread under test"
 
 
 class Recorder:
-    """The resource of these tests: it keeps the size of each batch, and whether it was stopped."""
+    """The batches of these tests: they note the thread that made them, each batch's size, and that they were closed."""
 
     def __init__(self) -> None:
+        self.made: list[int] = []
         self.batches: list[int] = []
-        self.stopped = 0
-        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.run, self.stop)
+        self.closed: list[int] = []
+        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.make)
+
+    def make(self) -> "Recorder":
+        self.made.append(threading.get_ident())
+        return self
 
     def run(self, calls: Sequence[Call["Recorder", Any]]) -> None:
         self.batches.append(len(calls))
         for call in calls:
             call.future.set_result(call.work(self))
 
-    def stop(self) -> None:
-        self.stopped += 1
+    def close(self) -> None:
+        self.closed.append(threading.get_ident())
 
 
 @pytest.mark.anyio
 async def test_call_gives_back_the_result() -> None:
-    """The work is done in the thread, with its resource, and its caller has its result."""
+    """The work is done in the thread, where its batches are made and closed, and its caller has its result."""
     recorder = Recorder()
-    name, resource = await recorder.thread.call(lambda resource: (threading.current_thread().name, resource))
+    thread, subject = await recorder.thread.call(lambda subject: (threading.get_ident(), subject))
     await recorder.thread.aclose()
 
-    assert name == NAME
-    assert resource is recorder
-    assert recorder.stopped == 1
+    assert thread != threading.get_ident()
+    assert subject is recorder
+    assert recorder.made == recorder.closed == [thread]
 
 
 @pytest.mark.anyio
@@ -70,7 +75,7 @@ async def test_batches_are_bounded() -> None:
 
     assert recorder.batches == [1, BATCH_LIMIT, 1]
     assert len(done) == BATCH_LIMIT + 2
-    assert recorder.stopped == 1
+    assert len(recorder.closed) == 1
 
 
 @pytest.mark.anyio
@@ -114,7 +119,7 @@ async def test_closed() -> None:
             await recorder.thread.aclose()
         with pytest.raises(StoreUnavailable, match=f"{NAME} is closed"):
             await recorder.thread.call(lambda _: None)
-        assert recorder.stopped == calls
+        assert len(recorder.closed) == calls
 
 
 def test_loops_one_after_another() -> None:
@@ -126,7 +131,7 @@ def test_loops_one_after_another() -> None:
 
     assert [asyncio.run(use()), trio.run(use), asyncio.run(use())] == [NAME] * 3
     trio.run(recorder.thread.aclose)
-    assert recorder.stopped == 1
+    assert len(recorder.closed) == 1
 
 
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
@@ -143,7 +148,7 @@ def test_loop_that_ended_before_the_answer(run: Callable[[Any], object]) -> None
             tasks.cancel_scope.cancel()
 
     async def come_back() -> int:
-        answer = await recorder.thread.call(lambda resource: len(resource.batches))
+        answer = await recorder.thread.call(lambda subject: len(subject.batches))
         await recorder.thread.aclose()
         return answer
 
@@ -165,4 +170,5 @@ async def test_forked_process_begins_a_thread_of_its_own(monkeypatch: pytest.Mon
         assert childs != parents
 
     await recorder.thread.aclose()
-    assert recorder.stopped == 0
+    assert recorder.made == [parents, childs]
+    assert recorder.closed == []
