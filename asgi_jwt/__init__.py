@@ -1,5 +1,8 @@
 """Verified Bearer tokens for any ASGI app, and refresh tokens that rotate."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
@@ -16,6 +19,11 @@ from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
+if TYPE_CHECKING:
+    from asgi_jwt.stores.memory import MemoryStore
+    from asgi_jwt.stores.redis import RedisStore
+    from asgi_jwt.stores.sqlite import SQLiteStore
+
 __all__ = [
     "Auth",
     "AuthApp",
@@ -27,7 +35,10 @@ __all__ = [
     "Identity",
     "JWTMiddleware",
     "KeySet",
+    "MemoryStore",
+    "RedisStore",
     "RequireMiddleware",
+    "SQLiteStore",
     "Sessions",
     "Settings",
     "TokenIssuer",
@@ -38,3 +49,12 @@ __all__ = [
     "open_store",
     "require",
 ]
+
+_STORES = {"MemoryStore": "memory", "RedisStore": "redis", "SQLiteStore": "sqlite"}
+
+
+def __getattr__(name: str) -> Any:
+    # A store brings its driver: only when it is asked for.
+    if name not in _STORES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"asgi_jwt.stores.{_STORES[name]}"), name)
