@@ -1,0 +1,71 @@
+"""Sessions in this process alone: for tests, demos, and apps of one process whose users may log in again."""
+
+from heapq import heappop, heappush
+
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, T, next_version
+from asgi_jwt.stores.records import Session, SessionKey
+
+
+class MemoryStore:
+    """A `SessionStore` in a dict. No call waits for anything, so each is atomic within its event loop."""
+
+    def __init__(self) -> None:
+        self._subjects: dict[str, dict[str, Session]] = {}
+        # When to look at a session again: one entry each, put back while rotations have moved its end.
+        self._ends: list[tuple[int, SessionKey]] = []
+        self._closed = False
+
+    async def get(self, key: SessionKey) -> Session | None:
+        return self._sessions(key.subject).get(key.sid)
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        stored = self._sessions(key.subject).get(key.sid)
+        changed, result = change(stored)
+        if changed is None:
+            self._forget(key)
+        elif changed is not stored:
+            self._subjects.setdefault(key.subject, {})[key.sid] = next_version(key, stored, changed)
+            if stored is None:
+                heappush(self._ends, (changed.kept_until, key))
+        return result
+
+    async def list(self, subject: str, now: int) -> tuple[Session, ...]:
+        live = (session for session in self._sessions(subject).values() if session.is_live(now))
+        return tuple(sorted(live, key=lambda session: (session.created_at, session.sid)))
+
+    async def sweep(self, now: int) -> int:
+        self._require_open()
+        swept = 0
+        for _ in range(min(SWEEP_LIMIT, len(self._ends))):
+            if self._ends[0][0] >= now - SWEEP_AFTER:
+                break
+            _, key = heappop(self._ends)
+            session = self._sessions(key.subject).get(key.sid)
+            if session is None:
+                continue
+            if session.kept_until >= now - SWEEP_AFTER:
+                heappush(self._ends, (session.kept_until, key))
+                continue
+            self._forget(key)
+            swept += 1
+        return swept
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._subjects.clear()
+        self._ends.clear()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the memory store is closed")
+
+    def _sessions(self, subject: str) -> dict[str, Session]:
+        self._require_open()
+        return self._subjects.get(subject, {})
+
+    def _forget(self, key: SessionKey) -> None:
+        sessions = self._subjects.get(key.subject, {})
+        sessions.pop(key.sid, None)
+        if not sessions:
+            self._subjects.pop(key.subject, None)
