@@ -113,6 +113,7 @@ class SwapStore:
 
     async def sweep(self, now: int) -> int:
         """Nothing: records expire by themselves."""
+        self._require_open()
         return 0
 
     async def aclose(self) -> None:
@@ -137,13 +138,16 @@ class SwapStore:
             raise ConfigurationError(
                 "the Redis store needs asyncio, as its driver does: under trio use sqlite:// or memory://"
             ) from None
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
+        self._require_open()
         link = self._links.get(loop)
         if link is None:
             link = self._links[loop] = _Link(Pipeline(self._connect()))
             await anext(link.guard)
         return link
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
