@@ -33,7 +33,8 @@ class RedisStore(SwapStore):
     """Keeps sessions in Redis (6.2 and later) or Valkey, for any number of processes on any number of machines.
 
     `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
-    owner's to close, and its retries and `decode_responses` don't matter. `timeout` (seconds) bounds each exchange; a
+    owner's to close, its retries and `decode_responses` don't matter; given a RedisURL, the store has clients of its
+    own for each event loop. `timeout` (seconds) bounds each exchange; a
     method takes twice that at the most. `prefix` stands before all keys. Raises ConfigurationError for a prefix with
     braces or a timeout that is not positive. Nothing is opened before the first use, and asyncio alone can use it.
 
@@ -151,6 +152,7 @@ class _PoolWire(_RedisWire):
             # An answer still on its way would be taken for the next command's. The other connections may lead to the
             # same dead or demoted server: each is dialled anew before it is used again.
             self._failures += 1
+            self._dialled.pop(connection, None)
             await connection.disconnect(nowait=True)
             raise
         finally:

@@ -58,8 +58,11 @@ def check_prefix(prefix: str) -> str:
 
 def check_timeout(timeout: float | str) -> float:
     """`timeout` in seconds. Raises ValueError unless it is positive and finite."""
-    seconds = float(timeout)
-    if not (math.isfinite(seconds) and seconds > 0):
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
         raise ValueError("must be a positive number of seconds")
     return seconds
 

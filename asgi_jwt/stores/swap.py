@@ -10,10 +10,10 @@ import base64
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
@@ -72,39 +72,39 @@ class SwapStore:
         self._connect = connect
         self._prefix = prefix.encode()
         self._timeout = timeout
-        self._links: WeakKeyDictionary[asyncio.AbstractEventLoop, _Link] = WeakKeyDictionary()
+        self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._closed = False
 
     async def get(self, key: SessionKey) -> Session | None:
         """See SessionStore."""
+        link = await self._link()
         async with self._in_time():
-            return _unpacked(key, await _read(await self._link(), "GET", self._record_key(key)))
+            return _unpacked(key, await _read(link, "GET", self._record_key(key)))
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
-        async with self._in_time():
-            link = await self._link()
-            # One at a time within the process: those who raced here would lose to each other alone.
-            async with link.locks.setdefault(key, asyncio.Lock()):
-                record = await _read(link, "GET", self._record_key(key))
-                for conflicts in range(1, _ROUNDS + 1):
-                    session = _unpacked(key, record)
-                    changed, result = change(session)
-                    if changed is session:
-                        return result
-                    answer = await self._swap(link, key, record, _replacement(key, session, changed))
-                    if answer == 1:
-                        return result
-                    record = answer
-                    if conflicts >= _ROUNDS_AT_ONCE:
-                        await asyncio.sleep(secrets.randbelow(10) / 1000)
-                        record = await _read(link, "GET", self._record_key(key))
+        link = await self._link()
+        # One at a time within the process: those who raced here would lose to each other alone.
+        async with self._in_time(), link.locks.setdefault(key, asyncio.Lock()):
+            record = await _read(link, "GET", self._record_key(key))
+            for conflicts in range(1, _ROUNDS + 1):
+                session = _unpacked(key, record)
+                changed, result = change(session)
+                if changed is session:
+                    return result
+                answer = await self._swap(link, key, record, _replacement(key, session, changed))
+                if answer == 1:
+                    return result
+                record = answer
+                if conflicts >= _ROUNDS_AT_ONCE:
+                    await asyncio.sleep(secrets.randbelow(10) / 1000)
+                    record = await _read(link, "GET", self._record_key(key))
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         """See SessionStore."""
+        link = await self._link()
         async with self._in_time():
-            link = await self._link()
             sids = await _read(link, "ZRANGE", self._index_key(subject), 0, -1)
             keys = [SessionKey(subject, sid.decode("utf-8", "surrogatepass")) for sid in sids]
             records = await _read(link, "MGET", *map(self._record_key, keys)) if keys else ()
@@ -119,10 +119,9 @@ class SwapStore:
     async def aclose(self) -> None:
         """See SessionStore."""
         self._closed = True
-        with suppress(RuntimeError):  # raised where no asyncio runs: then there is nothing to close
-            link = self._links.pop(asyncio.get_running_loop(), None)
-            if link is not None:
-                await link.guard.aclose()
+        loop = _running_loop()
+        if loop in self._links:
+            await self._links[loop].guard.aclose()
 
     def _index_key(self, subject: str) -> bytes:
         digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:16]
@@ -132,18 +131,15 @@ class SwapStore:
         return self._index_key(key.subject) + b":" + key.sid.encode("utf-8", "surrogatepass")
 
     async def _link(self) -> "_Link":
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "the Redis store needs asyncio, as its driver does: under trio use sqlite:// or memory://"
-            ) from None
         self._require_open()
-        link = self._links.get(loop)
-        if link is None:
-            link = self._links[loop] = _Link(Pipeline(self._connect()))
-            await anext(link.guard)
-        return link
+        loop = _running_loop()
+        if loop is None:
+            raise ConfigurationError("the Redis store needs asyncio, as its driver does: under trio use sqlite://")
+        if loop not in self._links:
+            pipeline = Pipeline(self._connect())
+            self._links[loop] = _Link(pipeline, _closing(pipeline, loop, self._links))
+            await anext(self._links[loop].guard)
+        return self._links[loop]
 
     def _require_open(self) -> None:
         if self._closed:
@@ -174,19 +170,26 @@ class _Link:
     """What a store needs for one event loop."""
 
     pipeline: Pipeline
+    guard: AsyncGenerator[None, None]
     locks: WeakValueDictionary[SessionKey, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    guard: AsyncGenerator[None, None] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.guard = _closing(self.pipeline)
 
 
-async def _closing(pipeline: Pipeline) -> AsyncGenerator[None, None]:
+async def _closing(
+    pipeline: Pipeline, loop: asyncio.AbstractEventLoop, links: dict[asyncio.AbstractEventLoop, _Link]
+) -> AsyncGenerator[None, None]:
     """A loop that ends closes its asynchronous generators: so no connection outlives its loop, aclose or not."""
     try:
         yield
     finally:
+        del links[loop]
         await pipeline.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _read(link: _Link, *command: bytes | str | int) -> Answer:
