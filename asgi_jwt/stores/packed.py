@@ -1,0 +1,80 @@
+"""A session in few bytes: one JSON array, its members told by their places.
+
+The subject and the `sid` are not in it; the key it is kept under has them.
+"""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.records import Client, Session, SessionKey
+
+FORMAT = 1
+"""Stands first in every record. Another arrangement takes another number, so that none is read as what it is not."""
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a claim holds a {type(value).__name__}, which JSON can't tell")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+
+
+def pack(session: Session) -> bytes:
+    """The record of `session`. Raises TypeError or ValueError for claims that are no JSON."""
+    record = [
+        FORMAT,
+        session.version,
+        session.client_id,
+        session.generation,
+        session.rotated_branch,
+        session.window_at,
+        int(session.seen),
+        session.created_at,
+        session.used_at,
+        session.expires_at,
+        session.ends_at,
+        session.ended_at,
+        session.claims,
+        session.scopes,
+        session.roles,
+        session.client.user_agent,
+        session.client.address,
+    ]
+    # A lone surrogate is legal in JSON, and so in a claim, but not in UTF-8.
+    return _encode(record).encode("utf-8", "surrogatepass")
+
+
+def unpack(key: SessionKey, record: bytes) -> Session:
+    """The session that `pack` made `record` of. Raises StoreUnavailable for a record of another format."""
+    try:
+        number, *fields = json.loads(record)
+        if number != FORMAT:
+            raise StoreUnavailable("a record is of another format than this release writes")
+        version, client_id, generation, rotated_branch, window_at, seen, *fields = fields
+        created_at, used_at, expires_at, ends_at, ended_at, claims, scopes, roles, user_agent, address = fields
+        return Session(
+            sid=key.sid,
+            subject=key.subject,
+            client_id=client_id,
+            generation=generation,
+            rotated_branch=rotated_branch,
+            window_at=window_at,
+            seen=bool(seen),
+            created_at=created_at,
+            used_at=used_at,
+            expires_at=expires_at,
+            ends_at=ends_at,
+            ended_at=ended_at,
+            version=version,
+            claims=MappingProxyType(claims),
+            scopes=tuple(scopes),
+            roles=tuple(roles),
+            client=Client(user_agent, address),
+        )
+    except (TypeError, ValueError):
+        raise StoreUnavailable("a record can't be read") from None

@@ -1,0 +1,221 @@
+"""Sessions in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, and the store's methods.
+
+A session is a string at `{prefix}{{subject's hash}}:{sid}`, as `packed` writes it, that expires by itself. A subject's
+index, a sorted set at `{prefix}{{subject's hash}}`, has the `sid`s of its sessions that are not ended, by their ends,
+and expires with the longest of them. The braces are a hash tag: all keys of a subject are in one slot of a cluster.
+"""
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
+from asgi_jwt.stores.packed import pack, unpack
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScriptError, Wire
+from asgi_jwt.stores.records import Session, SessionKey
+
+T = TypeVar("T")
+
+# KEYS[1]  the session's record
+# KEYS[2]  its subject's index
+# ARGV[1]  SHA-1 of the record as it was read, empty for none: it covers the version, and tells apart two records of
+#          one version that a failover has let come about
+# ARGV[2]  the record to write, empty to delete
+# ARGV[3]  how long to keep it, in ms
+# ARGV[4]  its sid
+# ARGV[5]  its end in ms since the epoch, empty to leave it out of the index
+# ARGV[6]  the index forgets the sessions that ended up to here
+# answers  1 when done; otherwise nothing was, and the answer is the record as it stands, nil for none
+SWAP = b"""\
+local stored = redis.call('GET', KEYS[1])
+if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then
+  return stored
+end
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+if ARGV[5] == '' then
+  redis.call('ZREM', KEYS[2], ARGV[4])
+else
+  redis.call('ZADD', KEYS[2], ARGV[5], ARGV[4])
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[6])
+  if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  end
+end
+return 1
+"""
+SWAP_SHA = hashlib.sha1(SWAP, usedforsecurity=False).hexdigest()
+
+_FORGET_AFTER = 3_600_000
+"""How long (ms) past its end a session stays in the index: longer than the clocks of several servers differ."""
+_ROUNDS = 50
+_ROUNDS_AT_ONCE = 5
+
+
+class SwapStore:
+    """A SessionStore over a wire to a server that runs scripts; `connect` makes one for each event loop.
+
+    `prefix` stands before all keys. A method takes `timeout` seconds at the most.
+    """
+
+    def __init__(self, connect: Callable[[], Wire], *, prefix: str, timeout: float) -> None:
+        self._connect = connect
+        self._prefix = prefix.encode()
+        self._timeout = timeout
+        self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
+        self._closed = False
+
+    async def get(self, key: SessionKey) -> Session | None:
+        """See SessionStore."""
+        link = await self._link()
+        async with self._in_time():
+            return _unpacked(key, await _read(link, "GET", self._record_key(key)))
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
+        link = await self._link()
+        # One at a time within the process: those who raced here would lose to each other alone.
+        async with self._in_time(), link.locks.setdefault(key, asyncio.Lock()):
+            record = await _read(link, "GET", self._record_key(key))
+            for conflicts in range(1, _ROUNDS + 1):
+                session = _unpacked(key, record)
+                changed, result = change(session)
+                if changed is session:
+                    return result
+                answer = await self._swap(link, key, record, _replacement(key, session, changed))
+                if answer == 1:
+                    return result
+                record = answer
+                if conflicts >= _ROUNDS_AT_ONCE:
+                    await asyncio.sleep(secrets.randbelow(10) / 1000)
+                    record = await _read(link, "GET", self._record_key(key))
+        raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
+
+    async def list(self, subject: str, now: int) -> Sequence[Session]:
+        """See SessionStore."""
+        link = await self._link()
+        async with self._in_time():
+            sids = await _read(link, "ZRANGE", self._index_key(subject), 0, -1)
+            keys = [SessionKey(subject, sid.decode("utf-8", "surrogatepass")) for sid in sids]
+            records = await _read(link, "MGET", *map(self._record_key, keys)) if keys else ()
+        sessions = [unpack(key, record) for key, record in zip(keys, records, strict=True) if record is not None]
+        return sorted((session for session in sessions if session.is_live(now)), key=lambda s: (s.created_at, s.sid))
+
+    async def sweep(self, now: int) -> int:
+        """Nothing: records expire by themselves."""
+        self._require_open()
+        return 0
+
+    async def aclose(self) -> None:
+        """See SessionStore."""
+        self._closed = True
+        loop = _running_loop()
+        if loop in self._links:
+            await self._links[loop].guard.aclose()
+
+    def _index_key(self, subject: str) -> bytes:
+        digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:16]
+        return self._prefix + b"{" + base64.urlsafe_b64encode(digest)[:22] + b"}"
+
+    def _record_key(self, key: SessionKey) -> bytes:
+        return self._index_key(key.subject) + b":" + key.sid.encode("utf-8", "surrogatepass")
+
+    async def _link(self) -> "_Link":
+        self._require_open()
+        loop = _running_loop()
+        if loop is None:
+            raise ConfigurationError("the Redis store needs asyncio, as its driver does: under trio use sqlite://")
+        if loop not in self._links:
+            pipeline = Pipeline(self._connect())
+            self._links[loop] = _Link(pipeline, _closing(pipeline, loop, self._links))
+            await anext(self._links[loop].guard)
+        return self._links[loop]
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout) as scope:
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise StoreUnavailable(f"no answer within {self._timeout:g} s") from None
+
+    async def _swap(self, link: "_Link", key: SessionKey, record: bytes | None, replacement: Command) -> Answer:
+        """Never sent twice: one that is not answered may have happened."""
+        digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if record is not None else b""
+        arguments = (2, self._record_key(key), self._index_key(key.subject), digest, *replacement)
+        answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
+        if isinstance(answer, UnknownScriptError):  # which is to say that nothing ran
+            answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
+        return _checked(answer)
+
+
+@dataclass(eq=False)
+class _Link:
+    """What a store needs for one event loop."""
+
+    pipeline: Pipeline
+    guard: AsyncGenerator[None, None]
+    locks: WeakValueDictionary[SessionKey, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+
+async def _closing(
+    pipeline: Pipeline, loop: asyncio.AbstractEventLoop, links: dict[asyncio.AbstractEventLoop, _Link]
+) -> AsyncGenerator[None, None]:
+    """A loop that ends closes its asynchronous generators: so no connection outlives its loop, aclose or not."""
+    try:
+        yield
+    finally:
+        del links[loop]
+        await pipeline.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _read(link: _Link, *command: bytes | str | int) -> Answer:
+    answer = await link.pipeline.ask(command)
+    if isinstance(answer, Disconnected):
+        answer = await link.pipeline.ask(command)
+    return _checked(answer)
+
+
+def _checked(answer: Answer) -> Answer:
+    if isinstance(answer, StoreUnavailable):  # one for each who asked: an exception collects tracebacks
+        raise StoreUnavailable(answer.detail) from answer.__cause__
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _unpacked(key: SessionKey, record: bytes | None) -> Session | None:
+    return None if record is None else unpack(key, record)
+
+
+def _replacement(key: SessionKey, stored: Session | None, changed: Session | None) -> Command:
+    """The script's ARGV from the second on."""
+    sid = key.sid.encode("utf-8", "surrogatepass")
+    if changed is None:
+        return b"", 0, sid, b"", 0
+    session = next_version(key, stored, changed)
+    end = session.kept_until if session.ended_at is None else b""
+    return pack(session), session.kept_for + SWEEP_AFTER, sid, end, session.used_at - _FORGET_AFTER

@@ -1,0 +1,92 @@
+"""A session packs into few bytes and comes out as it went in."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.packed import FORMAT, pack, unpack
+from asgi_jwt.stores.records import Client, Session, SessionKey
+
+KEY = SessionKey("alice", "s1")
+PLAIN = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=3, ends_at=4)
+
+text = st.text(st.characters(codec=None), max_size=10)
+times = st.integers(0, 2**53)
+claims: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | times | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
+sessions = st.builds(
+    Session,
+    sid=st.just("s1"),
+    subject=st.just("alice"),
+    client_id=st.none() | text,
+    generation=times,
+    rotated_branch=st.none() | text,
+    window_at=st.none() | times,
+    seen=st.booleans(),
+    created_at=times,
+    used_at=times,
+    expires_at=times,
+    ends_at=times,
+    ended_at=st.none() | times,
+    version=times,
+    claims=st.dictionaries(text, claims, max_size=3),
+    scopes=st.lists(text, max_size=3).map(tuple),
+    roles=st.lists(text, max_size=3).map(tuple),
+    client=st.builds(Client, st.none() | text, st.none() | text),
+)
+
+
+@given(sessions)
+def test_session_comes_out_as_it_went_in(session: Session) -> None:
+    """Every field survives, whatever it holds: lone surrogates, NUL, nested claims."""
+    assert unpack(KEY, pack(session)) == session
+
+
+def test_every_field_is_told() -> None:
+    """A record has a place for each field of a session but the two that its key tells, and for its format."""
+    told = len(json.loads(pack(PLAIN)))
+    assert told == 1 + (len(fields(Session)) - len(KEY)) + (len(fields(Client)) - 1)
+
+
+def test_frozen_claims_are_told() -> None:
+    """Claims may be read-only mappings and tuples, as deep as they like."""
+    frozen = MappingProxyType({"realm": MappingProxyType({"roles": ("a", "b")})})
+    assert unpack(KEY, pack(replace(PLAIN, claims=frozen))).claims == {"realm": {"roles": ["a", "b"]}}
+
+
+@pytest.mark.parametrize("claims", [{"a": {1}}, {"a": object()}, {"a": float("nan")}, {"a": float("inf")}])
+def test_claims_that_are_no_json_are_refused(claims: Mapping[str, Any]) -> None:
+    """What JSON can't tell raises before anything is written."""
+    with pytest.raises((TypeError, ValueError), match="JSON"):
+        pack(replace(PLAIN, claims=claims))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pack(PLAIN).replace(b"[1,", b"[%d," % (FORMAT + 1), 1),
+        b'{"sid": "s1"}',
+        b"[]",
+        b"[1]",
+        b"[1,2,3]",
+        b"7",
+        b"\xff",
+        b"",
+        pack(PLAIN)[:-1] + b",null]",
+        pack(PLAIN).replace(b"{}", b"7"),
+    ],
+)
+def test_other_formats_are_not_guessed_at(record: bytes) -> None:
+    """A record of a later release, or of nobody's, is unavailable rather than garbage."""
+    with pytest.raises(StoreUnavailable, match="record"):
+        unpack(KEY, record)
