@@ -6,8 +6,9 @@ sibling of the branch that rotated, which is what tells a thief (RFC 9700 sectio
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -66,43 +67,48 @@ class Decision(NamedTuple):
     branch: str | None
 
 
-def decide(session: Session | None, presented: Presented, *, branch: str, now: int, policy: RotationPolicy) -> Decision:
-    """Judge an authentic refresh token by its session as stored.
-
-    `branch` is a fresh random one, used if a token is to be handed out; `now` is in ms since the epoch. Pure: the same
-    arguments give the same decision, so a store may ask again after a conflict. The order of the rules matters.
-    """
+def judge(session: Session | None, presented: Presented, *, now: int, policy: RotationPolicy) -> Verdict:
+    """The verdict alone: the first rule that fits. `now` is in ms since the epoch. The order of the rules matters."""
     if session is None or not session.is_live(now):
-        return Decision(Verdict.INVALID, session, None)
+        return Verdict.INVALID
     if presented.generation > session.generation:
-        return Decision(Verdict.HEALED, _rotate(session, presented, now, policy), branch)
+        return Verdict.HEALED
 
     # Clocks of several servers differ: what lies ahead of ours has only just happened.
-    elapsed = None if session.window_at is None else max(0, now - session.window_at)
+    elapsed = inf if session.window_at is None else max(0, now - session.window_at)
 
     if presented.generation == session.generation:
         # Twice as long as REPLAYED, so that a sibling still on its way is not overtaken by a rotation.
-        if elapsed is not None and elapsed < 2 * policy.grace:
-            kept = session if session.seen else replace(session, seen=True, window_at=now)
-            return Decision(Verdict.SAME, kept, presented.branch)
-        return Decision(Verdict.ROTATED, _rotate(session, presented, now, policy), branch)
-
-    if (
-        elapsed is not None
-        and presented.generation == session.generation - 1
-        and presented.branch == session.rotated_branch
-    ):
+        return Verdict.SAME if elapsed < 2 * policy.grace else Verdict.ROTATED
+    if presented.generation == session.generation - 1 and presented.branch == session.rotated_branch:
         if elapsed < policy.grace:
-            return Decision(Verdict.REPLAYED, session, branch)
+            return Verdict.REPLAYED
         if policy.grace > 0 and not session.seen and elapsed < policy.recovery:
-            return Decision(Verdict.RECOVERED, replace(session, window_at=now), branch)
-    return Decision(Verdict.REUSED, replace(session, ended_at=now), None)
+            return Verdict.RECOVERED
+    return Verdict.REUSED
 
 
-def _rotate(session: Session, presented: Presented, now: int, policy: RotationPolicy) -> Session:
+def decide(session: Session | None, presented: Presented, *, branch: str, now: int, policy: RotationPolicy) -> Decision:
+    """Judge an authentic refresh token by its session as stored, and say what the session becomes.
+
+    `branch` is a fresh random one, used if a token is to be handed out; `now` is in ms since the epoch. Pure: the same
+    arguments give the same decision, so a store may ask again after a conflict.
+    """
+    verdict = judge(session, presented, now=now, policy=policy)
+    if session is None or verdict is Verdict.INVALID:
+        return Decision(verdict, session, None)
+    match verdict:
+        case Verdict.SAME:
+            kept = session if session.seen else session.changed(seen=True, window_at=now)
+            return Decision(verdict, kept, presented.branch)
+        case Verdict.REPLAYED:
+            return Decision(verdict, session, branch)
+        case Verdict.RECOVERED:
+            return Decision(verdict, session.changed(window_at=now), branch)
+        case Verdict.REUSED:
+            return Decision(verdict, session.changed(ended_at=now), None)
     used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
-    return replace(
-        session,
+    rotated = session.changed(
         generation=presented.generation + 1,
         rotated_branch=presented.branch,
         window_at=now,
@@ -110,6 +116,7 @@ def _rotate(session: Session, presented: Presented, now: int, policy: RotationPo
         used_at=used_at,
         expires_at=min(used_at + policy.refresh_ttl, session.ends_at),
     )
+    return Decision(verdict, rotated, branch)
 
 
 def open_session(
@@ -147,4 +154,4 @@ def open_session(
 
 def end_session(session: Session, now: int) -> Session:
     """The session's tombstone as of `now` (ms); the very same object when it has ended already."""
-    return session if session.ended_at is not None else replace(session, ended_at=now)
+    return session if session.ended_at is not None else session.changed(ended_at=now)

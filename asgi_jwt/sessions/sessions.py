@@ -17,12 +17,13 @@ from asgi_jwt.sessions.rotation import (
     Verdict,
     decide,
     end_session,
+    judge,
     open_session,
 )
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Identity
+from asgi_jwt.tokens.identity import Described, Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -114,7 +115,7 @@ class Sessions:
         presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
         key = SessionKey(claims.subject, claims["sid"])
         for _ in range(_ROUNDS):
-            minted = await self._provisional(await self._store.get(key), presented, branch, load_identity)
+            minted = await self._provisional(await self._store.get(key), presented, load_identity)
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, ready=minted is not None)
             if decision.verdict in _REFUSED:
@@ -173,24 +174,16 @@ class Sessions:
         return await self._store.update(key, change)
 
     async def _provisional(
-        self, session: Session | None, presented: Presented, branch: str, load_identity: LoadIdentity | None
-    ) -> tuple[str, Identity] | None:
+        self, session: Session | None, presented: Presented, load_identity: LoadIdentity | None
+    ) -> tuple[str, Described] | None:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
-        provisional = decide(session, presented, branch=branch, now=self._now(), policy=self._policy)
-        if session is None or provisional.verdict in _REFUSED:
+        verdict = judge(session, presented, now=self._now(), policy=self._policy)
+        if session is None or verdict in _REFUSED:
             return None
-        identity = await self._identity(session, load_identity)
+        identity = session if load_identity is None else await self._loaded(session, load_identity)
         return await self._mint(identity, session), identity
 
-    async def _identity(self, session: Session, load_identity: LoadIdentity | None) -> Identity:
-        if load_identity is None:
-            return Identity(
-                session.subject,
-                scopes=session.scopes,
-                roles=session.roles,
-                claims=session.claims,
-                client_id=session.client_id,
-            )
+    async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
         identity = await settle(load_identity(session.subject, session))
         if identity is None:
             await self.end(session.subject, session.sid)
@@ -199,7 +192,7 @@ class Sessions:
             raise ValueError("load_identity gave the identity of another subject")
         return identity
 
-    async def _mint(self, identity: Identity, session: Session) -> str:
+    async def _mint(self, identity: Described, session: Session) -> str:
         if self._issuer.slow:
             return await to_thread.run_sync(lambda: self._issuer.access_token(identity, session_id=session.sid))
         return self._issuer.access_token(identity, session_id=session.sid)
@@ -217,7 +210,7 @@ class Sessions:
         decision: Decision,
         session: Session,
         access_token: str,
-        identity: Identity,
+        identity: Described,
         *,
         now: int,
         presented: str | bytes | None = None,

@@ -1,7 +1,6 @@
 """What a store has to promise, and how one is named."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from asgi_jwt.errors import ConfigurationError
@@ -71,7 +70,7 @@ def next_version(key: SessionKey, stored: Session | None, changed: Session) -> S
     """
     if changed.key != key:
         raise ValueError("a change must keep the subject and sid of its session")
-    return replace(changed, version=(0 if stored is None else stored.version) + 1)
+    return changed.changed(version=(0 if stored is None else stored.version) + 1)
 
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.tokens.identity import Identity
-from asgi_jwt.tokens.issuer import access_payload, sign
+from asgi_jwt.tokens.issuer import Signer, access_payload
 from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet
 
 
@@ -49,7 +49,7 @@ class FakeIssuer:
         for name, value in policy.required_claims:
             payload.setdefault(name, value or "test")
         payload = {name: value for name, value in (payload | dict(claims or {})).items() if value is not None}
-        return sign({"typ": min(policy.typ, key=len)}, payload, self._key, self._algorithm)
+        return Signer(self._key, self._algorithm, min(policy.typ, key=len)).sign(payload)
 
 
 @contextmanager

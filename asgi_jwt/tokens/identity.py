@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from asgi_jwt.tokens.compact import freeze, thaw
 
@@ -19,6 +19,21 @@ def names(value: str | Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in listed):
         raise TypeError("scopes and roles are strings")
     return tuple(dict.fromkeys(name for name in listed if name))
+
+
+class Described(Protocol):
+    """Whom an access token speaks of: an `Identity`, or the session that remembers one."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def scopes(self) -> Iterable[str]: ...
+    @property
+    def roles(self) -> Iterable[str]: ...
+    @property
+    def claims(self) -> Mapping[str, Any]: ...
+    @property
+    def client_id(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,43 +7,58 @@ from typing import Any
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.compact import encode_base64url, thaw
-from asgi_jwt.tokens.identity import Identity
+from asgi_jwt.tokens.compact import encode_base64url
+from asgi_jwt.tokens.identity import Described
 from asgi_jwt.tokens.keys import Key
 
-
-def sign(header: Mapping[str, Any], payload: Mapping[str, Any], key: Key, algorithm: str) -> str:
-    """`payload` as a JWS in compact form (RFC 7515 section 7.1), its header led by `alg` and, where known, `kid`."""
-    head: dict[str, Any] = {"alg": algorithm} if key.kid is None else {"alg": algorithm, "kid": key.kid}
-    signing_input = _segment({**head, **header}) + b"." + _segment(payload)
-    return (signing_input + b"." + encode_base64url(key.sign(algorithm, signing_input))).decode()
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict).encode
 
 
 def _segment(content: Mapping[str, Any]) -> bytes:
-    return encode_base64url(json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode())
+    # What is frozen is encoded as it is: tuples as arrays, and read-only mappings through `default`.
+    return encode_base64url(_encode(content).encode())
 
 
-def access_payload(identity: Identity, policy: TokenPolicy, *, now: float, ttl: float) -> dict[str, Any]:
-    """The claims that make `identity`'s access token meet `policy`, but for `jti` and `sid`."""
-    payload: dict[str, Any] = thaw(identity.claims)
-    if identity.client_id is not None:
-        payload["client_id"] = identity.client_id
+class Signer:
+    """Makes tokens of one kind, the header's `typ`, with one key: its header is encoded once."""
+
+    def __init__(self, key: Key, algorithm: str, typ: str) -> None:
+        header = {"alg": algorithm, "typ": typ}
+        self._start = _segment(header if key.kid is None else {**header, "kid": key.kid}) + b"."
+        self._key = key
+        self._algorithm = algorithm
+
+    def sign(self, payload: Mapping[str, Any]) -> str:
+        """`payload` as a JWS in compact form (RFC 7515 section 7.1)."""
+        signing_input = self._start + _segment(payload)
+        return (signing_input + b"." + encode_base64url(self._key.sign(self._algorithm, signing_input))).decode()
+
+
+def access_payload(whom: Described, policy: TokenPolicy, *, now: float, ttl: float) -> dict[str, Any]:
+    """The claims that make an access token of `whom` meet `policy`, but for `jti` and `sid`."""
+    payload = dict(whom.claims)
+    if whom.client_id is not None:
+        payload["client_id"] = whom.client_id
     if policy.type is not None:
         payload[policy.type[0]] = policy.type[1]
-    if identity.scopes:
-        payload[policy.scope_claim] = " ".join(identity.scopes)
-    if identity.roles:
-        _place(payload, policy.roles_claim, list(identity.roles))
+    if whom.scopes:
+        payload[policy.scope_claim] = " ".join(whom.scopes)
+    if whom.roles:
+        _place(payload, policy.roles_claim, whom.roles)
     if policy.audience is not None:
-        payload[policy.audience_claim] = list(policy.audience)
-    payload |= {"iss": policy.issuer, "sub": identity.subject, "iat": int(now), "exp": int(now) + int(ttl)}
+        payload[policy.audience_claim] = policy.audience
+    issued = int(now)
+    payload["iss"], payload["sub"] = policy.issuer, whom.subject
+    payload["iat"], payload["exp"] = issued, issued + int(ttl)
     return payload
 
 
 def _place(payload: dict[str, Any], name: str, value: Any) -> None:
     *parents, last = name.split(".") if "://" not in name else [name]
     for parent in parents:
-        payload = payload.setdefault(parent, {})
+        inner = payload.get(parent)
+        payload[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+        payload = payload[parent]
     payload[last] = value
 
 
@@ -71,13 +86,12 @@ class TokenIssuer:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
         self.slow = key.slow
-        self._key = key
-        self._refresh_key = refresh_key
-        self._algorithm = algorithm
+        self._access = Signer(key, algorithm, "at+jwt")
+        self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
         self._policy = policy
         self._clock = clock
 
-    def access_token(self, identity: Identity, *, session_id: str | None = None) -> str:
+    def access_token(self, identity: Described, *, session_id: str | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
 
         Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`: it would be refused.
@@ -86,7 +100,7 @@ class TokenIssuer:
         payload["jti"] = secrets.token_urlsafe(16)
         if session_id is not None:
             payload["sid"] = session_id
-        token = sign({"typ": "at+jwt"}, payload, self._key, self._algorithm)
+        token = self._access.sign(payload)
         if len(token) > self._policy.max_token_size:
             raise ValueError(f"the access token has {len(token)} bytes, past MAX_TOKEN_SIZE: fewer claims are needed")
         return token
@@ -96,7 +110,7 @@ class TokenIssuer:
 
         Raises `ConfigurationError` where there is no `REFRESH_SECRET`.
         """
-        if self._refresh_key is None:
+        if self._refresh is None:
             raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: refresh tokens can't be issued")
         payload = {
             "iss": self._policy.issuer,
@@ -109,4 +123,4 @@ class TokenIssuer:
             "exp": expires_at,
             "jti": secrets.token_urlsafe(16),
         }
-        return sign({"typ": "rt+jwt"}, payload, self._refresh_key, "HS256")
+        return self._refresh.sign(payload)
