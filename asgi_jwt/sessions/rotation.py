@@ -97,26 +97,25 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     verdict = judge(session, presented, now=now, policy=policy)
     if session is None or verdict is Verdict.INVALID:
         return Decision(verdict, session, None)
-    match verdict:
-        case Verdict.SAME:
-            kept = session if session.seen else session.changed(seen=True, window_at=now)
-            return Decision(verdict, kept, presented.branch)
-        case Verdict.REPLAYED:
-            return Decision(verdict, session, branch)
-        case Verdict.RECOVERED:
-            return Decision(verdict, session.changed(window_at=now), branch)
-        case Verdict.REUSED:
-            return Decision(verdict, session.changed(ended_at=now), None)
-    used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
-    rotated = session.changed(
-        generation=presented.generation + 1,
-        rotated_branch=presented.branch,
-        window_at=now,
-        seen=False,
-        used_at=used_at,
-        expires_at=min(used_at + policy.refresh_ttl, session.ends_at),
-    )
-    return Decision(verdict, rotated, branch)
+    if verdict is Verdict.ROTATED or verdict is Verdict.HEALED:
+        used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
+        rotated = session.changed(
+            generation=presented.generation + 1,
+            rotated_branch=presented.branch,
+            window_at=now,
+            seen=False,
+            used_at=used_at,
+            expires_at=min(used_at + policy.refresh_ttl, session.ends_at),
+        )
+        return Decision(verdict, rotated, branch)
+    if verdict is Verdict.SAME:
+        kept = session if session.seen else session.changed(seen=True, window_at=now)
+        return Decision(verdict, kept, presented.branch)
+    if verdict is Verdict.REPLAYED:
+        return Decision(verdict, session, branch)
+    if verdict is Verdict.RECOVERED:
+        return Decision(verdict, session.changed(window_at=now), branch)
+    return Decision(verdict, session.changed(ended_at=now), None)
 
 
 def open_session(

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from anyio import to_thread
 
@@ -34,8 +34,7 @@ _ROUNDS = 3
 _SWEEP_EVERY = 60_000
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class TokenPair:
+class TokenPair(NamedTuple):
     """What a login or a refresh gives. With the verdict SAME, `refresh_token` is the presented one.
 
     `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.

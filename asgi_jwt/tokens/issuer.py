@@ -11,7 +11,9 @@ from asgi_jwt.tokens.compact import encode_base64url
 from asgi_jwt.tokens.identity import Described
 from asgi_jwt.tokens.keys import Key
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict).encode
+_encode = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=dict
+).encode
 
 
 def _segment(content: Mapping[str, Any]) -> bytes:
@@ -97,7 +99,7 @@ class TokenIssuer:
         Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`: it would be refused.
         """
         payload = access_payload(identity, self._policy, now=self._clock(), ttl=self.access_ttl)
-        payload["jti"] = secrets.token_urlsafe(16)
+        payload["jti"] = secrets.token_hex(16)
         if session_id is not None:
             payload["sid"] = session_id
         token = self._access.sign(payload)
@@ -121,6 +123,6 @@ class TokenIssuer:
             "type": "refresh",
             "iat": int(self._clock()),
             "exp": expires_at,
-            "jti": secrets.token_urlsafe(16),
+            "jti": secrets.token_hex(16),
         }
         return self._refresh.sign(payload)

@@ -54,14 +54,15 @@ class TokenVerifier:
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
+        if not self._cache_size:
+            return self._verify(token)[0]
         digest = sha256(token).digest()
         claims = self._remembered(digest)
         if claims is None:
             claims, not_before, expires = self._verify(token)
-            if self._cache_size:
-                if len(self._cache) >= self._cache_size:
-                    self._cache.popitem(last=False)
-                self._cache[digest] = (claims, not_before, expires)
+            if len(self._cache) >= self._cache_size:
+                self._cache.popitem(last=False)
+            self._cache[digest] = (claims, not_before, expires)
         return claims
 
     def _remembered(self, digest: bytes) -> Claims | None:
