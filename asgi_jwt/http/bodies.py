@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
@@ -90,10 +91,11 @@ async def _read(request: Request) -> bytes:
         raise BodyTooLarge
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise BodyTooLarge
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise BodyTooLarge
     except ClientDisconnect:
         # Anyone can hang up: no fault of the server's, and nothing to fill its log with.
         raise MalformedBody from None
