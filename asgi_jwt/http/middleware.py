@@ -117,7 +117,7 @@ class JWTMiddleware:
                 token = subprotocol_token(scope)
             else:
                 token = cookie_token(headers, source.removeprefix("cookie:").encode())
-                if token is not None and scope.get("method") not in _SAFE_METHODS:
+                if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
                     check_cross_site(scope, self._trusted)
             if token is not None:
                 return token
