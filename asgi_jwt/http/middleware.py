@@ -89,8 +89,11 @@ class JWTMiddleware:
                     claims = self._auth.verify_cached(token)
                     if claims is None:
                         claims = await self._auth.verify(token)
-                    if self._validate is not None and await settle(self._validate(claims, scope)) is False:
-                        raise RefusedToken
+                    if self._validate is not None:
+                        answer = await settle(self._validate(claims, scope))
+                        # A column of a database says 0 for False.
+                        if answer is not None and not answer:
+                            raise RefusedToken
                 elif not self._optional:
                     raise MissingToken
             except AuthError as error:
