@@ -131,7 +131,9 @@ class JWTMiddleware:
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
-        await deny(response or self._challenge.response(error), scope, receive, send)
+        if response is None:
+            response = self._challenge.response(error)
+        await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
         return scope["type"] == "http" and get_route_path(scope) == self._metadata_path
