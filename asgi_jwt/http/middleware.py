@@ -1,7 +1,7 @@
 """JWTMiddleware: no request and no WebSocket reaches the app without a verified token."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette._utils import get_route_path
 from starlette.authentication import UnauthenticatedUser
@@ -69,8 +69,10 @@ class JWTMiddleware:
         metadata_url = None
         if settings.resource is not None:
             url = urlsplit(settings.resource)
-            self._metadata_path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            metadata_url = f"{url.scheme}://{url.netloc}{self._metadata_path}"
+            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
+            # The scope's path is decoded, the URL's is not.
+            self._metadata_path = unquote(path)
+            metadata_url = f"{url.scheme}://{url.netloc}{path}"
         self._challenge = Challenge(settings.realm, metadata_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
