@@ -12,7 +12,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, subprotocol_token
+from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -107,7 +107,7 @@ class JWTMiddleware:
         else:
             # A user of its own for each: Starlette's takes new attributes.
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
-        if self._reads_subprotocol and "bearer" in scope.get("subprotocols", ()):
+        if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         await self.app(scope, receive, send)
 
