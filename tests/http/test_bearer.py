@@ -1,6 +1,7 @@
 """What of a request is its token, and how an error is answered."""
 
 import pytest
+from driver import exchange, http_scope, websocket_scope
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +25,6 @@ from asgi_jwt.http.bearer import (
     hide_subprotocol_token,
     subprotocol_token,
 )
-from tests.http.driver import exchange, http_scope, websocket_scope
 
 pytestmark = pytest.mark.anyio
 
@@ -182,8 +182,10 @@ class Telltale(AuthError):
         ),
         (
             InsufficientScope(scope="orders:read orders:write"),
-            'Bearer realm="api", error="insufficient_scope", error_description="The access token lacks a required'
-            ' scope", scope="orders:read orders:write"',
+            (
+                'Bearer realm="api", error="insufficient_scope", '
+                'error_description="The access token lacks a required scope", scope="orders:read orders:write"'
+            ),
         ),
         (
             InsufficientRole(),

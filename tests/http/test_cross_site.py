@@ -1,10 +1,10 @@
 """Whether another site's page sent a request."""
 
 import pytest
+from driver import http_scope
 
 from asgi_jwt.errors import CrossSite
 from asgi_jwt.http.cross_site import check_cross_site
-from tests.http.driver import http_scope
 
 TRUSTED = ("https://app.example", "http://localhost:3000")
 OWN = [("host", "api.example")]

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from driver import AUDIENCE, ISSUER, SECRET, Guarded, bearer, make_auth, make_token
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware
 from asgi_jwt.testing import Clock
-from tests.http.driver import AUDIENCE, ISSUER, SECRET, Guarded, bearer, make_auth, make_token
 
 pytestmark = pytest.mark.anyio
 

@@ -57,7 +57,7 @@ def websocket_scope(
     """The scope of a WebSocket; `denial`: whether the server knows `websocket.http.response`."""
     scope = http_scope(path, headers=headers)
     del scope["method"]
-    extensions = {"websocket.http.response": {}} if denial else {}
+    extensions: dict[str, Any] = {"websocket.http.response": {}} if denial else {}
     return {
         **scope,
         "type": "websocket",
