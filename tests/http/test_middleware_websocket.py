@@ -235,7 +235,7 @@ def test_in_starlette() -> None:
     client = TestClient(app)
     token = make_token(auth, scopes="feed:read")
     with client.websocket_connect("/ws", subprotocols=["bearer", token]) as session:
-        assert session.accepted_subprotocol == "bearer"
+        assert str(session.accepted_subprotocol) == "bearer"
         assert session.receive_json() == ["alice", ["feed:read"], ["bearer"]]
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/ws").__enter__()
