@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, rsa_key
+from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from rfc_examples import EXAMPLES, Example
 
@@ -42,10 +42,6 @@ def private_pem(key: Any, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
 def public_pem(key: Any) -> bytes:
     pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return pem
-
-
-def p521_key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP521R1())
 
 
 KEYS: dict[str, Any] = {
