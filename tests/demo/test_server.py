@@ -27,7 +27,8 @@ def check(told: str, curl: Curl) -> None:
     assert [status for status, _ in lines] == STATUSES
     for status, command in lines:
         assert curl(command).startswith(f"HTTP/1.1 {status} "), command
-    assert re.search(r"^  ([\w.-]+)$", told, re.MULTILINE)[1] in lines[1][1]
+    (token,) = re.findall(r"^  ([\w.-]+)$", told, re.MULTILINE)
+    assert token in lines[1][1]
 
 
 @pytest.mark.parametrize("curl", CURLS)
