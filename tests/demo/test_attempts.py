@@ -18,11 +18,6 @@ EXPECTED = [
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 async def test_each_token_is_what_its_title_says() -> None:
     """Every attempt is refused for the reason in its title, and for no other; the good one is let in."""
     auth = demo_auth(SECRET)

@@ -10,9 +10,9 @@ from threading import Thread
 
 import pytest
 import uvicorn
+from curl import CURLS, Curl
 
 from asgi_jwt.demo.server import DemoError, base_url, run_demo
-from tests.curl import CURLS, Curl
 
 STATUSES = [401, 200, 401, 401, 401]
 

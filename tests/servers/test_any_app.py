@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import httpx2
 import pytest
+from servers.apps import APPS
+from serving import SERVERS
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from asgi_jwt import Auth, Settings
 from asgi_jwt.testing import FakeIssuer, fake_issuer
-from tests.servers.apps import APPS
-from tests.serving import SERVERS
 
 ALICE = {"subject": "alice", "scopes": ["orders:read", "orders:write"]}
 CHALLENGE = 'Bearer realm="api"'
