@@ -44,22 +44,38 @@ def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
 
 
 def subprotocol_token(scope: Scope) -> bytes | None:
-    """The token behind `bearer` among a WebSocket's subprotocols, which it is then taken out of.
+    """The token behind `bearer` among a WebSocket's subprotocols.
 
     Raises `MalformedCredentials` where nothing follows `bearer`, `AmbiguousCredentials` where it is there twice.
     """
-    offered: Sequence[str] = scope.get("subprotocols", ())
+    offered = _subprotocols(scope)
     positions = [position for position, name in enumerate(offered) if name == "bearer"]
-    if scope["type"] != "websocket" or not positions:
+    if not positions:
         return None
     if len(positions) > 1:
         raise AmbiguousCredentials
     behind = positions[0] + 1
     if behind == len(offered):
         raise MalformedCredentials
-    scope["subprotocols"] = [*offered[:behind], *offered[behind + 1 :]]
     # Bytes outside ASCII are nothing a token has: the parser refuses them.
     return offered[behind].encode("utf-8", "replace")
+
+
+def hide_subprotocol_token(scope: Scope) -> bool:
+    """Whether the WebSocket offers `bearer`; what stands behind it is then taken out of the scope's subprotocols.
+
+    The app might select it, which would send the token back in the clear of a response header.
+    """
+    offered = _subprotocols(scope)
+    if "bearer" not in offered:
+        return False
+    scope["subprotocols"] = [name for before, name in zip(("", *offered), offered, strict=False) if before != "bearer"]
+    return True
+
+
+def _subprotocols(scope: Scope) -> Sequence[str]:
+    offered: Sequence[str] = scope.get("subprotocols", ()) if scope["type"] == "websocket" else ()
+    return offered
 
 
 class Challenge:
