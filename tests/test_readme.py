@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from curl import CURLS
+from other_issuers import ISSUERS
 from readme import ROOT, SECTIONS, TEXT, Section
 
 from asgi_jwt import AuthError, Settings, errors
@@ -161,6 +162,21 @@ def test_settings_table() -> None:
             assert each.metadata["read"](default.strip("`")) == each.default, name
         else:
             assert each.default in (None, ()), name
+
+
+def test_issuers_table() -> None:
+    """Every issuer whose tokens are tested has a row with the settings of its test; capitals stand for your own."""
+    _, *rows = SECTIONS["Tokens of other issuers"].table
+    assert [name for name, *_ in rows] == list(ISSUERS)
+    for name, issuer, audience, further in rows:
+        shown = dict(setting.split("=", 1) for setting in re.findall(r"`([A-Z_]+=[^`]+)`", further))
+        shown |= {"ISSUER": issuer.strip("`")} if issuer.startswith("`") else {}
+        shown |= {"AUDIENCE": audience.strip("`")} if audience.startswith("`") else {}
+        tested = {setting.upper(): value for setting, value in ISSUERS[name].row.items()}
+        assert shown.keys() | {"ISSUER", "AUDIENCE"} == tested.keys(), name
+        for setting, value in shown.items():
+            pattern = re.sub(r"[A-Z]{2,}(\\-[A-Z]+)*", ".+", re.escape(value.partition("` (")[0]))
+            assert re.fullmatch(pattern, tested[setting]), (name, setting)
 
 
 def test_error_table() -> None:
