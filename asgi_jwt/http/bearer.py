@@ -1,6 +1,8 @@
 """A request's token, and an error's answer: RFC 6750, RFC 9728."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -36,11 +38,17 @@ def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
 def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
     """The value of the cookie. Raises `AmbiguousCredentials` for two of the name: a sibling domain can toss one."""
     # HTTP/2 may split the header (RFC 9113 section 8.2.3).
-    pairs = (pair.partition(b"=") for name, value in headers if name == b"cookie" for pair in value.split(b";"))
-    found = [value.strip(b' \t"') for name, equals, value in pairs if equals and name.strip(b" \t") == cookie]
+    values = _values_of(cookie)
+    found = [given.strip(b' \t"') for name, value in headers if name == b"cookie" for given in values(value)]
     if len(found) > 1:
         raise AmbiguousCredentials
     return found[0] if found and found[0] else None
+
+
+@cache
+def _values_of(cookie: bytes) -> Callable[[bytes], list[bytes]]:
+    # One linear pass in C: taking 64 KB of semicolons apart one by one cost 30 ms before any token was seen.
+    return re.compile(rb"(?:^|;)[ \t]*+" + re.escape(cookie) + rb"[ \t]*+=([^;]*+)").findall
 
 
 def subprotocol_token(scope: Scope) -> bytes | None:
