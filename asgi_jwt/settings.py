@@ -89,8 +89,17 @@ def _secret(value: object) -> str | bytes:
     return value
 
 
+def _utf8(secret: str | bytes) -> bytes:
+    return secret.encode() if isinstance(secret, str) else secret
+
+
 def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
-    listed: tuple[str | bytes, ...] = (value,) if isinstance(value, bytes) else values.texts(value)
+    if isinstance(value, bytes):
+        listed: tuple[object, ...] = (value,)
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        listed = tuple(value)
+    else:
+        listed = values.texts(value)
     if len(listed) > MAX_CANDIDATES:
         raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
     return tuple(_secret(each) for each in listed)
@@ -221,7 +230,7 @@ class Settings:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        if self.secret is not None and self.secret in self.refresh_secret:
+        if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
             faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
         for name, cookie, path in (
             ("cookie_name", self.cookie_name, self.cookie_path),
