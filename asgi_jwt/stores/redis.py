@@ -19,7 +19,7 @@ from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, Resp
 from redis.maint_notifications import MaintNotificationsConfig
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScript, Wire
 from asgi_jwt.stores.redis_url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.swap import SwapStore
 
@@ -106,17 +106,19 @@ class _RedisWire:
         self._timeout = timeout
         self._owned = owned
 
-    def translate(self, error: Exception) -> Exception:
-        """The driver's exception in our terms, with a text that is safe to log."""
+    def translate(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, NoScriptError):
-            return UnknownScriptError()
-        if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
-            broken = isinstance(error, redis.ConnectionError)
-            told = (Disconnected if broken else StoreUnavailable)(f"{type(error).__name__}: {error}")
-            told.__cause__ = error
-            return told
-        # A server's complaint may quote the command, and with it keys and records.
-        return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+            return UnknownScript()
+        if not isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+            # A server's complaint may quote the command, and with it keys and records.
+            return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+        # What comes behind " : " is the settings of each Sentinel that was asked in vain.
+        text = str(error).partition(" : ")[0]
+        told = (Disconnected if isinstance(error, redis.ConnectionError) else StoreUnavailable)(
+            f"{type(error).__name__}: {text}" if text else type(error).__name__
+        )
+        told.__cause__ = error
+        return told
 
     async def aclose(self) -> None:
         for client in self._owned:

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class SwapStore:
         digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if record is not None else b""
         arguments = (2, self._record_key(key), self._index_key(key.subject), digest, *replacement)
         answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
-        if isinstance(answer, UnknownScriptError):  # which is to say that nothing ran
+        if isinstance(answer, UnknownScript):  # which is to say that nothing ran
             answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
         return _checked(answer)
 
@@ -202,8 +202,6 @@ async def _read(link: _Link, *command: bytes | str | int) -> Answer:
 def _checked(answer: Answer) -> Answer:
     if isinstance(answer, StoreUnavailable):  # one for each who asked: an exception collects tracebacks
         raise StoreUnavailable(answer.detail) from answer.__cause__
-    if isinstance(answer, Exception):
-        raise answer
     return answer
 
 

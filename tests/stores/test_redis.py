@@ -1,19 +1,40 @@
-"""The Redis store keeps the contract of every store, on one server and on a cluster."""
+"""The Redis store keeps the contract of every store, on one server and on a cluster, over its own clients or others."""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from redis.asyncio import Redis, RedisCluster
 
+from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.sessions.rotation import open_session
+from asgi_jwt.stores.base import Change
+from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Cluster, Valkey
+    from tests.stores.conftest import Cluster, Front, Valkey, Watched
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+KEY = SessionKey("alice", "s1")
 
 
 @pytest.fixture
@@ -39,3 +60,186 @@ class TestCluster(TestOneServer):
     @pytest.fixture(autouse=True)
     def _server(self, cluster: Cluster) -> None:
         self.url = f"{cluster.url}?prefix={uuid4().hex}:"
+
+
+def a_session(key: SessionKey) -> Session:
+    return open_session(key.subject, key.sid, now=NOW, refresh_ttl=DAY, session_ttl=DAY)
+
+
+def put(session: Session) -> Change[None]:
+    return lambda _: (session, None)
+
+
+async def works(store: RedisStore, key: SessionKey = KEY) -> None:
+    """The store writes, reads, lists and deletes."""
+    await store.update(key, put(a_session(key)))
+    found = await store.get(key)
+    assert found is not None
+    assert found.version == 1
+    assert list(await store.list(key.subject, NOW)) == [found]
+    await store.update(key, lambda _: (None, None))
+    assert await store.get(key) is None
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("decode", [False, True])
+async def test_any_client_will_do(valkey: Valkey, protocol: int, decode: bool) -> None:
+    """A client that was handed in may decode or not and speak either protocol, and stays open when the store closes."""
+    async with Redis(port=valkey.port, protocol=protocol, decode_responses=decode) as client:
+        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        await works(store)
+        await store.aclose()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.get(KEY)
+        assert await client.ping()
+
+
+@pytest.mark.parametrize("decode", [False, True])
+async def test_any_cluster_client_will_do(cluster: Cluster, decode: bool) -> None:
+    """The same goes for a cluster's client."""
+    async with RedisCluster("127.0.0.1", cluster.nodes[0].port, decode_responses=decode) as client:
+        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        for n in range(10):
+            await works(store, SessionKey(f"subject-{n}", "s1"))
+        await store.aclose()
+        assert await client.ping()
+
+
+async def test_sentinel_leads_to_the_master(watched: Watched) -> None:
+    """By URL or with a client of the host's own, what Sentinel leads to is the master."""
+    store = RedisStore.from_url(watched.url)
+    await works(store)
+    await store.aclose()
+    sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", watched.sentinel.port)])
+    async with sentinel, sentinel.master_for("sessions", decode_responses=True) as client:
+        await works(RedisStore(client))
+
+
+async def test_database_and_prefix_of_the_url(valkey: Valkey) -> None:
+    """The records are in the database that the URL names, under the prefix that it gives, or asgi-jwt:."""
+    for query, prefix in (("", "asgi-jwt:"), ("?prefix=other:", "other:")):
+        store = RedisStore.from_url(f"{valkey.url}/3{query}")
+        await store.update(KEY, put(a_session(KEY)))
+        async with Redis(port=valkey.port, db=3) as client:
+            assert len(await client.keys(f"{prefix}*")) == 2
+        await store.update(KEY, lambda _: (None, None))
+        await store.aclose()
+
+
+async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> None:
+    """Making a store and closing it unused touches no server; using it does."""
+    async with front(valkey) as address:
+        unused = RedisStore.from_url(f"redis://127.0.0.1:{address.port}")
+        await unused.aclose()
+        assert address.accepted == 0
+        used = RedisStore.from_url(f"redis://127.0.0.1:{address.port}")
+        await used.get(KEY)
+        await used.aclose()
+        assert address.accepted == 1
+
+
+async def test_callers_at_once_share_connections(front: type[Front], valkey: Valkey) -> None:
+    """Hundreds of callers at once get along with a handful of connections."""
+    async with front(valkey) as address:
+        store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:")
+        await asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(500)))
+        await store.aclose()
+        assert address.accepted <= 8
+
+
+def certificate(home: Path) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for 127.0.0.1, and a server's context with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = home / "certificate.pem", home / "key.pem"
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_path: Path) -> None:
+    """rediss:// goes over TLS to a server whose certificate the given authority signed, and to no other."""
+    trusted, context = certificate(tmp_path)
+    async with front(valkey, context) as address:
+        url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:"
+        store = RedisStore.from_url(f"{url}&ssl_ca_certs={trusted}")
+        await works(store)
+        await store.aclose()
+        stranger = RedisStore.from_url(url)
+        with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+            await stranger.get(KEY)
+        await stranger.aclose()
+
+
+@pytest.mark.parametrize("form", ["rediss+sentinel://{}/sessions", "rediss+cluster://{}"])
+async def test_tls_of_sentinels_and_clusters(valkey: Valkey, front: type[Front], tmp_path: Path, form: str) -> None:
+    """The TLS forms of the other URLs verify as well: a server that a stranger vouches for is sent nothing."""
+    _, context = certificate(tmp_path)
+    async with front(valkey, context) as address:
+        store = RedisStore.from_url(form.format(f"127.0.0.1:{address.port}"))
+        with pytest.raises(StoreUnavailable) as refused:
+            await store.get(KEY)
+        await store.aclose()
+    assert refused.value.detail
+    assert address.accepted == 0
+
+
+async def test_cancelled_callers_leave_no_answer_behind(valkey: Valkey) -> None:
+    """However many callers go away while their commands are under way, each of the others has the answer to his own."""
+    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:")
+    await cancel_and_look(store)
+    await store.aclose()
+
+
+async def test_cancelled_callers_leave_no_answer_behind_in_a_cluster(cluster: Cluster) -> None:
+    """The same goes for a cluster."""
+    store = RedisStore.from_url(f"{cluster.url}?prefix={uuid4().hex}:")
+    await cancel_and_look(store)
+    await store.aclose()
+
+
+async def cancel_and_look(store: RedisStore) -> None:
+    """Each record names its key in `client_id`, so that an answer gone astray shows."""
+    keys = [SessionKey(f"subject-{n}", f"s{n}") for n in range(20)]
+    for key in keys:
+        await store.update(key, put(replace(a_session(key), client_id=key.sid)))
+    for turns in range(40):
+        calls = [asyncio.create_task(store.get(key)) for key in keys]
+        for _ in range(turns % 8):
+            await asyncio.sleep(0)
+        leaving = [call for n, call in enumerate(calls) if n % 2 == turns % 2]
+        for call in leaving:
+            call.cancel()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        for key, call, answer in zip(keys, calls, found, strict=True):
+            if call not in leaving:
+                assert isinstance(answer, Session)
+            if not isinstance(answer, asyncio.CancelledError):
+                assert isinstance(answer, Session)
+                assert answer.client_id == key.sid
+
+
+@pytest.mark.parametrize("options", [{"prefix": "{a}"}, {"timeout": 0}, {"timeout": float("nan")}])
+def test_bad_options_are_refused(options: dict[str, Any]) -> None:
+    """A prefix that would break hash tags, or a timeout that is none, is refused when the store is made."""
+    with pytest.raises(ConfigurationError, match="prefix or timeout"):
+        RedisStore(Redis(), **options)
+
+
+def test_repr_shows_no_credentials() -> None:
+    """A store shows where it leads, and neither user nor password."""
+    assert repr(RedisStore.from_url("redis://user:secret@cache/1")) == "<RedisStore redis://cache:6379/1>"
+    assert repr(RedisStore(Redis(password="secret"))) == "<RedisStore Redis>"
