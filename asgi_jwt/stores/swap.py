@@ -87,7 +87,10 @@ class SwapStore:
         # One at a time within the process: those who raced here would lose to each other alone.
         async with self._in_time(), link.locks.setdefault(key, asyncio.Lock()):
             record = await _read(link, "GET", self._record_key(key))
-            for conflicts in range(1, _ROUNDS + 1):
+            for conflicts in range(_ROUNDS):
+                if conflicts >= _ROUNDS_AT_ONCE:
+                    await asyncio.sleep(secrets.randbelow(10) / 1000)
+                    record = await _read(link, "GET", self._record_key(key))
                 session = _unpacked(key, record)
                 changed, result = change(session)
                 if changed is session:
@@ -96,9 +99,6 @@ class SwapStore:
                 if answer == 1:
                     return result
                 record = answer
-                if conflicts >= _ROUNDS_AT_ONCE:
-                    await asyncio.sleep(secrets.randbelow(10) / 1000)
-                    record = await _read(link, "GET", self._record_key(key))
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:

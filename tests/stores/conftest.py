@@ -73,7 +73,11 @@ class Valkey:
             stderr=subprocess.DEVNULL,
         )
         process = self.process
-        poll(lambda: process.poll() is not None or self.ask("PING"))
+        try:
+            poll(lambda: process.poll() is not None or self.ask("PING"))
+        except TimeoutError:
+            self.stop()
+            raise
         return process.poll() is None
 
     def ask(self, *command: str | bytes | int) -> Any:

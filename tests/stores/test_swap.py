@@ -184,11 +184,12 @@ async def test_swap_needs_the_very_record_that_was_read(kept: Kept) -> None:
 
 
 async def test_conflicts_are_bounded(kept: Kept) -> None:
-    """Who loses every round gives up after a number of them, and has written nothing."""
+    """Who loses every round reads anew before each but the first few, gives up after 50, and has written nothing."""
     session = a_session()
     await kept.write(session)
     _, record = kept.all_keys()
     rounds = 0
+    before = kept.server.calls("get")
 
     with redis.Redis(port=kept.server.port) as rival:
 
@@ -205,6 +206,8 @@ async def test_conflicts_are_bounded(kept: Kept) -> None:
             await kept.store.update(session.key, change)
 
     assert rounds == 50
+    # The rival's and the script's, one for each round; then the store's own.
+    assert kept.server.calls("get") - before == 50 + 50 + 1 + 45
     last = await kept.store.get(session.key)
     assert last is not None
     assert (last.generation, last.version) == (0, 1)
