@@ -1,9 +1,10 @@
-"""What a store has to promise."""
+"""What a store has to promise, and how one is named."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
@@ -71,3 +72,40 @@ def next_version(key: SessionKey, stored: Session | None, changed: Session) -> S
     if changed.key != key:
         raise ValueError("a change must keep the subject and sid of its session")
     return replace(changed, version=(0 if stored is None else stored.version) + 1)
+
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
+def open_store(url: str) -> SessionStore:
+    """The store that `url` names. Nothing is opened before its first use.
+
+    `memory://` · `sqlite:///relative/path` · `sqlite:////absolute/path`, taken as it is written · `redis://`,
+    `rediss://` and their `+sentinel` and `+cluster` forms, as `RedisStore.from_url` reads them. Raises
+    ConfigurationError when there is no such store; it shows no more of the URL than its scheme, for the rest may hold
+    a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower() if separator else ""
+    if scheme == "memory" and not rest:
+        from asgi_jwt.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
+        from asgi_jwt.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(rest[1:])
+    if scheme in REDIS_SCHEMES:
+        from asgi_jwt.stores.redis import RedisStore
+
+        return RedisStore.from_url(url)
+    raise ConfigurationError(_no_such_store(scheme))
+
+
+def _no_such_store(scheme: str) -> str:
+    if scheme == "memory":
+        return "the store memory:// takes nothing behind it"
+    if scheme == "sqlite":
+        return "the store sqlite:// needs a file: sqlite:///relative/path or sqlite:////absolute/path (else memory://)"
+    schemes = ", ".join(f"{name}://" for name in ("memory", "sqlite", *REDIS_SCHEMES))
+    return f"a store of the scheme {scheme!r} does not exist: use one of {schemes}"

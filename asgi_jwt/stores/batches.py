@@ -1,0 +1,149 @@
+"""A thread that does blocking work for the tasks of any event loop, all that has queued up at a time."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, Protocol, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+from asgi_jwt.errors import StoreUnavailable
+
+T = TypeVar("T")
+SubjectT = TypeVar("SubjectT")
+
+BATCH_LIMIT = 256
+"""So that the first caller of a batch doesn't wait for an endless queue."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call(Generic[SubjectT, T]):
+    """What a task wants done, and the future it waits for."""
+
+    work: Callable[[SubjectT], T]
+    future: Future[T] = field(default_factory=Future)
+
+
+class Batches(Protocol[SubjectT]):
+    """What a thread does its calls with: made, used and closed in the thread."""
+
+    def run(self, calls: Sequence[Call[SubjectT, Any]]) -> None:
+        """Do the work of each call and settle its future; what this raises goes to the callers it left."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BatchThread(Generic[SubjectT]):
+    """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
+
+    The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
+    `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
+    none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
+    """
+
+    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
+        self._name = name
+        self._batches = batches
+        self._lock = Lock()
+        self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
+        self._ended: Future[None] = Future()
+        self._thread: Thread | None = None
+        self._process = 0
+        self._closed = False
+
+    async def call(self, work: Callable[[SubjectT], T]) -> T:
+        """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
+
+        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
+        """
+        call = Call(work)
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(f"{self._name} is closed")
+            if self._thread is None:
+                self._begin()
+            if self._process != os.getpid():
+                raise StoreUnavailable(
+                    f"{self._name} was in use before this process was forked: let each process open its own"
+                )
+            self._queue.put(call)
+        return await _outcome(call.future)
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._thread = Thread(
+            target=_work, args=(self._batches, self._queue, self._ended), name=self._name, daemon=True
+        )
+        self._thread.start()
+
+    async def aclose(self) -> None:
+        """Let the thread finish what is queued, and end. A second call does nothing."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed or self._thread is None or self._process != os.getpid():
+            return
+        self._queue.put(None)
+        with anyio.CancelScope(shield=True):
+            await _outcome(self._ended)
+        self._thread.join()
+
+
+def _work(
+    make: Callable[[], Batches[SubjectT]], queue: SimpleQueue[Call[SubjectT, Any] | None], ended: Future[None]
+) -> None:
+    """What the thread does."""
+    try:
+        with closing(make()) as batches:
+            while batch := _next_batch(queue):
+                calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
+                if calls:
+                    _run(batches, calls)
+                del batch, calls  # a thread at rest keeps nobody's results alive
+    finally:
+        ended.set_result(None)
+
+
+def _next_batch(queue: SimpleQueue[Call[SubjectT, Any] | None]) -> list[Call[SubjectT, Any]]:
+    """What has queued up, at least one call; nothing when the thread is to end."""
+    batch: list[Call[SubjectT, Any]] = []
+    with suppress(Empty):
+        while len(batch) < BATCH_LIMIT:
+            call = queue.get(block=not batch)
+            if call is None:
+                queue.put(None)  # for the next time: first what came before it
+                break
+            batch.append(call)
+    return batch
+
+
+def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> None:
+    try:
+        batches.run(calls)
+    except BaseException as error:
+        for call in calls:
+            if not call.future.done():
+                call.future.set_exception(error)
+
+
+async def _outcome(future: Future[T]) -> T:
+    """Wait, under asyncio or trio, for a future that another thread settles; cancel it if the caller is cancelled."""
+    settled = anyio.Event()
+    loop: Any = current_token().native_token
+    wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+
+    def notify(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+            wake(settled.set)
+
+    future.add_done_callback(notify)
+    try:
+        await settled.wait()
+    finally:
+        future.cancel()
+    return future.result()

@@ -1,0 +1,45 @@
+"""When a record is live, and how long a store keeps it."""
+
+from dataclasses import replace
+
+import pytest
+
+from asgi_jwt.stores.records import Session, SessionKey
+
+SESSION = Session(sid="s1", subject="alice", created_at=100, used_at=200, expires_at=1000, ends_at=5000)
+
+
+def test_key() -> None:
+    """A session is found by its subject and `sid` together."""
+    assert SESSION.key == SessionKey("alice", "s1")
+
+
+@pytest.mark.parametrize(
+    ("session", "now", "live"),
+    [
+        (SESSION, 999, True),
+        (SESSION, 1000, False),
+        (replace(SESSION, expires_at=9000), 4999, True),
+        (replace(SESSION, expires_at=9000), 5000, False),
+        (replace(SESSION, ended_at=300), 250, False),
+    ],
+)
+def test_is_live(session: Session, now: int, live: bool) -> None:
+    """A session is live before both of its ends, and never once it was ended, whatever the clock says."""
+    assert session.is_live(now) is live
+
+
+@pytest.mark.parametrize(
+    ("session", "until", "duration"),
+    [
+        (SESSION, 1000, 800),
+        (replace(SESSION, expires_at=5000), 5000, 4800),
+        (replace(SESSION, expires_at=9000), 5000, 8800),
+        (replace(SESSION, ended_at=300), 5000, 4700),
+        (replace(SESSION, expires_at=100), 100, 0),
+        (replace(SESSION, ended_at=6000), 5000, 0),
+    ],
+)
+def test_retention(session: Session, until: int, duration: int) -> None:
+    """A live session is kept to its idle end, a tombstone to the absolute one; a duration is never negative."""
+    assert (session.kept_until, session.kept_for) == (until, duration)
