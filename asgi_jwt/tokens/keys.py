@@ -21,7 +21,7 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.compact import encode_base64url, parse_object, thaw
+from asgi_jwt.tokens.compact import encode_base64url, parse_object
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -296,7 +296,7 @@ class KeySet:
         faults: tuple[ValueError, ...] = ()
         try:
             if content.lstrip().startswith(b"{"):
-                document = thaw(parse_object(content))
+                document = parse_object(content)
                 keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})
             else:
                 keys = cls([Key.from_pem(block) for block in _pem_blocks(content)])

@@ -14,7 +14,7 @@ from asgi_jwt.errors import (
     WrongHeaderType,
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
-from asgi_jwt.tokens.compact import decode_base64url, parse_object, split
+from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.keys import Key, KeySet
 
 _KNOWN_HEADERS = 256
@@ -88,7 +88,7 @@ class TokenVerifier:
             if len(self._headers) >= _KNOWN_HEADERS:
                 self._headers.clear()
             self._headers[header] = (algorithm, candidates)
-        members = parse_object(content)
+        members = parse_claims(content)
         policy = self.policy
         not_before, expires = check_claims(members, policy, self._clock())
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)

@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Both of the event loops that users run."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `ASGI_JWT_*` of the machine's leaks into a test."""
+    for variable in [name for name in os.environ if name.startswith("ASGI_JWT_")]:
+        monkeypatch.delenv(variable)
