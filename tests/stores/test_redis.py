@@ -29,7 +29,7 @@ from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Cluster, Front, Valkey, Watched
+    from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 

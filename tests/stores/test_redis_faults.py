@@ -20,7 +20,7 @@ from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Cluster, Front, Valkey, Watched
+    from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 

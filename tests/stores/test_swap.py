@@ -21,7 +21,7 @@ from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Valkey
+    from valkey_servers import Valkey
 
 pytestmark = pytest.mark.anyio
 
