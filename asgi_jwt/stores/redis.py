@@ -15,11 +15,11 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, RedisClusterException, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScript, Wire
 from asgi_jwt.stores.redis_url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.swap import SwapStore
 
@@ -33,11 +33,13 @@ class RedisStore(SwapStore):
     """Keeps sessions in Redis (6.2 and later) or Valkey, for any number of processes on any number of machines.
 
     `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
-    owner's to close, its retries and `decode_responses` don't matter; given a RedisURL, the store has clients of its
-    own for each event loop. `timeout` (seconds) bounds each exchange; a
-    method takes twice that at the most. `prefix` stands before all keys. Raises ConfigurationError for a prefix with
-    braces or a timeout that is not positive. Nothing is opened before the first use, and asyncio alone can use it.
+    owner's to close, and its retries and `decode_responses` don't matter. Given a RedisURL, the store has clients of
+    its own for each event loop. `timeout` (seconds) bounds each exchange; a method takes twice that at the most.
+    `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
+    positive. Nothing is opened before the first use, and asyncio alone can use it.
 
+    Its user needs `+get +mget +zrange +eval +evalsha`, what the script calls (`+set +del +zadd +zrem +zremrangebyscore
+    +pttl +pexpire`) and what connections need (`+@connection`, in a cluster `+cluster|slots +command`), on `~prefix*`.
     The server should run with `maxmemory-policy noeviction`: what it evicts is a session lost, or one that its
     subject's list lacks until the next refresh.
     """
@@ -106,17 +108,19 @@ class _RedisWire:
         self._timeout = timeout
         self._owned = owned
 
-    def translate(self, error: Exception) -> Exception:
-        """The driver's exception in our terms, with a text that is safe to log."""
+    def translate(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, NoScriptError):
-            return UnknownScriptError()
-        if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
-            broken = isinstance(error, redis.ConnectionError)
-            told = (Disconnected if broken else StoreUnavailable)(f"{type(error).__name__}: {error}")
-            told.__cause__ = error
-            return told
-        # A server's complaint may quote the command, and with it keys and records.
-        return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+            return UnknownScript()
+        if not isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+            # A server's complaint may quote the command, and with it keys and records.
+            return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+        # What comes behind " : " is the settings of each Sentinel that was asked in vain.
+        text = str(error).partition(" : ")[0]
+        told = (Disconnected if isinstance(error, redis.ConnectionError) else StoreUnavailable)(
+            f"{type(error).__name__}: {text}" if text else type(error).__name__
+        )
+        told.__cause__ = error
+        return told
 
     async def aclose(self) -> None:
         for client in self._owned:
@@ -185,7 +189,10 @@ class _ClusterWire(_RedisWire):
         (command,) = commands
         key: Any = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
         async with asyncio.timeout(self._timeout):
-            await self._client.initialize()
-            node: Any = self._client.get_node_from_key(key)
+            try:
+                await self._client.initialize()
+                node: Any = self._client.get_node_from_key(key)
+            except RedisClusterException as error:  # its text is of nodes and slots; those of commands quote them
+                raise redis.ConnectionError(str(error)) from error
             async with self._room[node.name]:
                 return [await self._client.execute_command(*command, target_nodes=node, **{NEVER_DECODE: True})]

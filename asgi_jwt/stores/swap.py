@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
@@ -87,7 +87,10 @@ class SwapStore:
         # One at a time within the process: those who raced here would lose to each other alone.
         async with self._in_time(), link.locks.setdefault(key, asyncio.Lock()):
             record = await _read(link, "GET", self._record_key(key))
-            for conflicts in range(1, _ROUNDS + 1):
+            for conflicts in range(_ROUNDS):
+                if conflicts >= _ROUNDS_AT_ONCE:
+                    await asyncio.sleep(secrets.randbelow(10) / 1000)
+                    record = await _read(link, "GET", self._record_key(key))
                 session = _unpacked(key, record)
                 changed, result = change(session)
                 if changed is session:
@@ -96,9 +99,6 @@ class SwapStore:
                 if answer == 1:
                     return result
                 record = answer
-                if conflicts >= _ROUNDS_AT_ONCE:
-                    await asyncio.sleep(secrets.randbelow(10) / 1000)
-                    record = await _read(link, "GET", self._record_key(key))
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
@@ -160,7 +160,7 @@ class SwapStore:
         digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if record is not None else b""
         arguments = (2, self._record_key(key), self._index_key(key.subject), digest, *replacement)
         answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
-        if isinstance(answer, UnknownScriptError):  # which is to say that nothing ran
+        if isinstance(answer, UnknownScript):  # which is to say that nothing ran
             answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
         return _checked(answer)
 
@@ -202,8 +202,6 @@ async def _read(link: _Link, *command: bytes | str | int) -> Answer:
 def _checked(answer: Answer) -> Answer:
     if isinstance(answer, StoreUnavailable):  # one for each who asked: an exception collects tracebacks
         raise StoreUnavailable(answer.detail) from answer.__cause__
-    if isinstance(answer, Exception):
-        raise answer
     return answer
 
 

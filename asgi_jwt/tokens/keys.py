@@ -21,7 +21,7 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.compact import encode_base64url, parse_object, thaw
+from asgi_jwt.tokens.compact import encode_base64url, parse_object
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -115,6 +115,14 @@ _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"),
 _BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
 
 
+def _utf8(text: str | bytes) -> bytes:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError:
+        # Python's own message shows a character of the secret.
+        raise ValueError("it is no UTF-8 text") from None
+
+
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
     """`names`, with `EdDSA` and `Ed25519` each standing for both."""
     return tuple(dict.fromkeys(same for name in names for same in (_EDWARDS if name in _EDWARDS else (name,))))
@@ -163,7 +171,7 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = secret.encode() if isinstance(secret, str) else secret
+        content = _utf8(secret)
         try:
             HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(content)
         except InvalidKeyError:
@@ -174,7 +182,7 @@ class Key:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
         """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
-        content = pem.encode() if isinstance(pem, str) else pem
+        content = _utf8(pem)
         private: Any = None
         try:
             if b" PRIVATE KEY-----" in content:
@@ -292,11 +300,11 @@ class KeySet:
 
         Raises `ConfigurationError` when a key in it is broken or too short, or none of them may verify signatures.
         """
-        content = text.encode() if isinstance(text, str) else text
         faults: tuple[ValueError, ...] = ()
         try:
+            content = _utf8(text)
             if content.lstrip().startswith(b"{"):
-                document = thaw(parse_object(content))
+                document = parse_object(content)
                 keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})
             else:
                 keys = cls([Key.from_pem(block) for block in _pem_blocks(content)])

@@ -14,7 +14,7 @@ from asgi_jwt.errors import (
     WrongHeaderType,
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
-from asgi_jwt.tokens.compact import decode_base64url, parse_object, split
+from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.keys import Key, KeySet
 
 _KNOWN_HEADERS = 256
@@ -65,6 +65,15 @@ class TokenVerifier:
             self._cache[digest] = (claims, not_before, expires)
         return claims
 
+    def verify_once(self, token: bytes) -> Mapping[str, Any]:
+        """The members of a token that is presented once: verified like any other, neither frozen nor remembered."""
+        if len(token) > self._max_token_size:
+            raise TokenTooLarge
+        members = parse_object(self._content(token))
+        check_claims(members, self.policy, self._clock())
+        self.verified += 1
+        return members
+
     def _remembered(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
         if entry is None:
@@ -77,6 +86,15 @@ class TokenVerifier:
         return None
 
     def _verify(self, token: bytes) -> tuple[Claims, float, float]:
+        members = parse_claims(self._content(token))
+        policy = self.policy
+        not_before, expires = check_claims(members, policy, self._clock())
+        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
+        self.verified += 1
+        return claims, not_before, expires
+
+    def _content(self, token: bytes) -> bytes:
+        """The payload, once the signature over it has verified."""
         header, payload, signature, signing_input = split(token)
         content = decode_base64url(payload)
         signed = decode_base64url(signature)
@@ -88,12 +106,7 @@ class TokenVerifier:
             if len(self._headers) >= _KNOWN_HEADERS:
                 self._headers.clear()
             self._headers[header] = (algorithm, candidates)
-        members = parse_object(content)
-        policy = self.policy
-        not_before, expires = check_claims(members, policy, self._clock())
-        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
-        self.verified += 1
-        return claims, not_before, expires
+        return content
 
     def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
         algorithm, kid = check_header(parse_object(header), self.policy)
