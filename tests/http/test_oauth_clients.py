@@ -1,18 +1,16 @@
 """Unmodified OAuth clients refresh against `/token` of a real server."""
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
-from anyio.from_thread import start_blocking_portal
 from anyio.to_thread import run_sync
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, authenticate, payload
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from httpx_oauth.oauth2 import BaseOAuth2, RefreshTokenError
 from oauthlib.oauth2 import InvalidGrantError
 from requests_oauthlib import OAuth2Session
+from serving import uvicorn_serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -30,16 +28,15 @@ CLIENT = ("a client", "its secret")
 class Server:
     """The service on loopback, and what each request to `/token` looked like."""
 
-    def __init__(self, url: str, auth: Auth, clock: Clock, portal: Any, seen: list[tuple[str, str]]) -> None:
+    def __init__(self, url: str, auth: Auth, clock: Clock, seen: list[tuple[str, str]]) -> None:
         self.url = url
         self.clock = clock
         self.auth = auth
         self.seen = seen
-        self._portal = portal
 
-    def log_in(self) -> dict[str, Any]:
+    async def log_in(self) -> dict[str, Any]:
         """The token that an OAuth client would have kept, its access token expired."""
-        pair = self._portal.call(self.auth.sessions.open, Identity("alice", scopes="read write"))
+        pair = await self.auth.sessions.open(Identity("alice", scopes="read write"))
         self.clock.turn(1000)
         return {
             "access_token": pair.access_token,
@@ -70,13 +67,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             seen.append((headers[b"content-type"].decode(), headers.get(b"authorization", b"").decode()))
         await app(scope, receive, send)
 
-    running = uvicorn.Server(uvicorn.Config(watched, log_config=None, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listener, start_blocking_portal() as portal:
-        served = portal.start_task_soon(running.serve, [listener])
-        host, port = listener.getsockname()
-        yield Server(f"http://{host}:{port}", auth, clock, portal, seen)
-        running.should_exit = True
-        served.result(20)
+    with uvicorn_serving(watched) as address:
+        yield Server(f"http://{address}", auth, clock, seen)
 
 
 def assert_refreshed(token: Any, before: dict[str, Any]) -> None:
@@ -89,7 +81,7 @@ def assert_refreshed(token: Any, before: dict[str, Any]) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_authlib(server: Server, method: str) -> None:
     """Authlib's client refreshes by itself when its token has expired, goes on with the new one, and revokes it."""
-    before = server.log_in()
+    before = await server.log_in()
     kept: list[Any] = []
 
     async def keep(token: Any, refresh_token: str | None = None, access_token: str | None = None) -> None:
@@ -126,7 +118,7 @@ async def test_requests_oauthlib(server: Server, extra: dict[str, Any]) -> None:
     """requests-oauthlib refreshes when its token has expired, with the client's id in the body, in Basic, or without,
     and knows the error of a session that is over.
     """
-    before = server.log_in()
+    before = await server.log_in()
     kept: list[Any] = []
     url = f"{server.url}/auth/token"
 
@@ -150,7 +142,7 @@ async def test_requests_oauthlib(server: Server, extra: dict[str, Any]) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_httpx_oauth(server: Server, method: Any) -> None:
     """httpx-oauth refreshes, gets a refresh token every time, and sees the error of a session that is over."""
-    before = server.log_in()
+    before = await server.log_in()
     client: BaseOAuth2[Any] = BaseOAuth2(
         *CLIENT,
         authorize_endpoint="",
