@@ -63,10 +63,15 @@ async def test_leaves_a_store_of_the_hosts_open() -> None:
 
 async def test_context_manager_closes() -> None:
     """Leaving it, by an error too, closes what it opened."""
-    with pytest.raises(RuntimeError, match="within"):
-        async with an_auth(store="memory://") as auth:
-            store = auth.store
+    auth = an_auth(store="memory://")
+    store = auth.store
+
+    async def fail_within() -> None:
+        async with auth:
             raise RuntimeError("within")
+
+    with pytest.raises(RuntimeError, match="within"):
+        await fail_within()
     with pytest.raises(StoreUnavailable):
         await store.get(NOBODY)
 
@@ -98,9 +103,9 @@ def test_no_store() -> None:
         an_auth(refresh_secret=None).store  # noqa: B018
 
 
-async def test_from_env_with_a_store() -> None:
+async def test_from_env_with_a_store(tmp_path: Path) -> None:
     """`from_env` takes a store, or the URL of one, above the environment's."""
-    environ = {**ENVIRON, "ASGI_JWT_REFRESH_SECRET": REFRESH_SECRET, "ASGI_JWT_STORE": "sqlite:////nowhere/x.db"}
+    environ = {**ENVIRON, "ASGI_JWT_REFRESH_SECRET": REFRESH_SECRET, "ASGI_JWT_STORE": f"sqlite:///{tmp_path}/x.db"}
     own = MemoryStore()
     assert Auth.from_env(environ, store=own).store is own
     by_url = Auth.from_env(environ, store="memory://")
