@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import anyio
 import pytest
 from auth_service import (
     AUDIENCE,
@@ -94,6 +95,20 @@ async def test_websocket(service: Service) -> None:
     scope = {"type": "websocket", "path": "/login", "headers": [], "root_path": "", "query_string": b""}
     await service.app(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_refusals_need_no_thread(service: Service) -> None:
+    """Refusals are answered while all of the host's threads are busy."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    threads.total_tokens = 1
+    with anyio.fail_after(10):
+        async with threads:
+            answers = [
+                await service.post("/refresh"),
+                await service.ask("GET", "/x"),
+                await service.ask("GET", "/login"),
+            ]
+    assert [answer.status for answer in answers] == [401, 404, 405]
 
 
 async def test_behind_the_middleware(service: Service) -> None:
