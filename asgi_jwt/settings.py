@@ -22,7 +22,7 @@ _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
-# In any case of its letters: RFC 6265bis section 5.7.
+# Browsers compare it without regard to case (RFC 6265bis, the storage model).
 _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 Names = str | Iterable[str]
