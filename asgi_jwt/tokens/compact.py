@@ -96,7 +96,9 @@ def freeze(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, (list, tuple)):
-        return tuple([member if type(member) in _ATOMS else freeze(member, depth + 1) for member in value])
+        if _ATOMS.issuperset(map(type, value)):
+            return tuple(value)
+        return tuple([freeze(member, depth + 1) for member in value])
     if isinstance(value, Mapping):
         return MappingProxyType({intern(name): freeze(member, depth + 1) for name, member in value.items()})
     return value

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from asgi_jwt.tokens.compact import encode_base64url, parse_object, thaw
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _EDWARDS = ("EdDSA", "Ed25519")
-_HMAC_HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+_HMAC_HASHES = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 
 ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
 """Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
@@ -41,27 +41,36 @@ class UnsupportedKey(ValueError):
 
 
 class _Secret:
-    """An HMAC secret with its inner hashes set up once: a token costs a copy of them."""
+    """An HMAC secret with both of its hashes begun once (RFC 2104 section 4): a token costs a copy of each."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_begun",)
 
     def __init__(self, secret: bytes) -> None:
-        states = {name: hmac.new(secret, digestmod=algorithm) for name, algorithm in _HMAC_HASHES.items()}
-        self._states = {name: state for name, state in states.items() if len(secret) >= state.digest_size}
-        if not self._states:
+        hashes = {name: begin for name, begin in _HMAC_HASHES.items() if len(secret) >= begin().digest_size}
+        self._begun = {name: _begin_hmac(secret, begin) for name, begin in hashes.items()}
+        if not self._begun:
             raise ValueError(f"the secret has {len(secret)} bytes, and HS256 needs 32 at least")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        return tuple(self._states)
+        return tuple(self._begun)
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        state = self._states[algorithm].copy()
-        state.update(message)
-        return state.digest()
+        inner, outer = self._begun[algorithm]
+        inner, outer = inner.copy(), outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         return hmac.compare_digest(self.sign(algorithm, message), signature)
+
+
+def _begin_hmac(secret: bytes, begin: Callable[..., "hashlib._Hash"]) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """The inner and the outer hash, each fed with its padded key: RFC 2104 section 2."""
+    size = begin().block_size
+    padded = (begin(secret).digest() if len(secret) > size else secret).ljust(size, b"\0")
+    return begin(bytes(byte ^ 0x36 for byte in padded)), begin(bytes(byte ^ 0x5C for byte in padded))
 
 
 class _KeyPair:
