@@ -23,7 +23,10 @@ def build(group: str, name: str, fixture: Fixture) -> Contender:
 
 
 async def introduce(contender: Contender, fixture: Fixture) -> dict[str, Any]:
-    """Versions, notes, and which of the odd tokens get in; all has run once then. Raises `RuntimeError` for one that does not verify."""
+    """Versions, notes, and which of the odd tokens get in; all has run once then.
+
+    Raises `RuntimeError` for a contender that does not verify.
+    """
     if not await contender.accepts(fixture.tokens[0]) or await contender.accepts(fixture.forged[0]):
         raise RuntimeError("it refuses a good token or lets a forged one in")
     await contender.take_times(1)
