@@ -1,7 +1,7 @@
 """An update of the Redis store against its floor: the same GET and the same script through bare redis-py.
 
-Both sides run by turns in one process against one server of its own, so that noise of the machine meets both. What
-counts are the ratios of the medians.
+Both sides run by turns in one process against one server, so that noise of the machine meets both. What counts are the
+ratios of the medians: of the time that many updates at once take, and of the latency of one alone.
 
     python benchmarks/redis_floor.py [--callers 50] [--updates 400] [--rounds 15] [--json]
 """
@@ -38,16 +38,25 @@ def a_session(key: SessionKey) -> Session:
     return replace(session, claims={"email": "a" * 90}, client=client, version=1)
 
 
-async def seconds(update: Update, callers: int, updates: int) -> float:
-    """The time that `updates` updates take, `callers` at once, each of a session of its own."""
+def own_key(n: int) -> SessionKey:
+    return SessionKey(f"subject-{n}", f"sid-{n}")
+
+
+async def seconds_at_once(update: Update, callers: int, updates: int) -> float:
+    """The time an update takes on the whole, when as many callers as told are at it, each with a session of its own."""
 
     async def call(n: int) -> None:
-        key = SessionKey(f"subject-{n}", f"sid-{n}")
         for _ in range(updates // callers):
-            await update(key)
+            await update(own_key(n))
 
     start = time.perf_counter()
     await asyncio.gather(*(call(n) for n in range(callers)))
+    return (time.perf_counter() - start) / updates
+
+
+async def seconds_alone(update: Update) -> float:
+    start = time.perf_counter()
+    await update(own_key(0))
     return time.perf_counter() - start
 
 
@@ -71,14 +80,18 @@ async def measure(port: int, callers: int, updates: int, rounds: int) -> dict[st
         assert await bare.evalsha(sha, 2, *keys, digest, new, 7 * DAY, key.sid, NOW + 7 * DAY, NOW) == 1
 
     new = pack(a_session(SessionKey("subject", "sid")))
-    found: dict[str, dict[str, float]] = {}
-    for name, at_once, number in (("at once", callers, updates), ("alone", 1, updates // 4)):
-        times: dict[str, list[float]] = {"store": [], "bare": []}
-        for turn in range(rounds + 1):
-            sides = [("store", through_the_store), ("bare", through_redis_py)]
-            for side, update in sides if turn % 2 else reversed(sides):
-                times[side].append(await seconds(update, at_once, number) / number)
-        medians = {side: statistics.median(values[1:]) for side, values in times.items()}
+    sides = {"store": through_the_store, "bare": through_redis_py}
+    found = {}
+    for name, turns, seconds in (
+        ("at once", rounds, lambda update: seconds_at_once(update, callers, updates)),
+        ("alone", rounds * 50, seconds_alone),
+    ):
+        times: dict[str, list[float]] = {side: [] for side in sides}
+        for turn in range(turns):
+            for side in sorted(sides, reverse=bool(turn % 2)):
+                times[side].append(await seconds(sides[side]))
+        # The first tenth warms up.
+        medians = {side: statistics.median(values[turns // 10 :]) for side, values in times.items()}
         found[name] = {
             "store, us an update": medians["store"] * 1e6,
             "bare, us an update": medians["bare"] * 1e6,

@@ -213,6 +213,7 @@ class Front:
         self.tls = tls
         self.port = 0
         self.accepted = 0
+        self.arrivals = asyncio.Semaphore(0)
 
     async def __aenter__(self) -> Self:
         self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
@@ -224,6 +225,7 @@ class Front:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.arrivals.release()
         behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
         await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
 

@@ -80,7 +80,6 @@ def _dial(address: RedisURL) -> Wire:
         "username": address.username,
         "password": address.password,
         "protocol": address.protocol,
-        "socket_timeout": address.timeout,
         "socket_connect_timeout": address.timeout,
         "retry": Retry(NoBackoff(), 0),
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -89,16 +88,26 @@ def _dial(address: RedisURL) -> Wire:
         options |= {"ssl": True, **address.tls}
     if address.topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        options["socket_timeout"] = address.timeout
         cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
         return _ClusterWire(cluster, address.timeout, cluster)
-    if address.topology == "sentinel":
-        own = {"username": address.sentinel_username, "password": address.sentinel_password}
-        sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | own, db=address.database, **options)
-        master = sentinel.master_for(address.service)
-        return _PoolWire(master, address.timeout, master, sentinel)
-    ((host, port),) = address.hosts
-    client = Redis(host=host, port=port, db=address.database, **options)
-    return _PoolWire(client, address.timeout, client)
+    # Our own timeout is around all that a pool's connections do; theirs costs a task for each write.
+    options |= {"db": address.database, "socket_timeout": None}
+    if address.topology == "standalone":
+        ((host, port),) = address.hosts
+        client = Redis(host=host, port=port, **options)
+        return _PoolWire(client, address.timeout, client)
+    patience = address.timeout / (len(address.hosts) + 1)  # so that the last Sentinel is asked in time
+    own = {
+        "username": address.sentinel_username,
+        "password": address.sentinel_password,
+        "db": 0,
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+    }
+    sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | own, **options)
+    master = sentinel.master_for(address.service)
+    return _PoolWire(master, address.timeout, master, sentinel)
 
 
 class _RedisWire:
@@ -142,10 +151,10 @@ class _PoolWire(_RedisWire):
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
         """Past the client's `execute_command`, which sends a script again when its answer is late."""
-        async with asyncio.timeout(self._timeout):
-            connection = await self._pool.get_connection()
+        connection: Any = None
         try:
             async with asyncio.timeout(self._timeout):
+                connection = await self._pool.get_connection()
                 if self._dialled.setdefault(connection, self._failures) != self._failures:
                     await connection.disconnect(nowait=True)
                     await connection.connect()
@@ -156,11 +165,13 @@ class _PoolWire(_RedisWire):
             # An answer still on its way would be taken for the next command's. The other connections may lead to the
             # same dead or demoted server: each is dialled anew before it is used again.
             self._failures += 1
-            self._dialled.pop(connection, None)
-            await connection.disconnect(nowait=True)
+            if connection is not None:
+                self._dialled.pop(connection, None)
+                await connection.disconnect(nowait=True)
             raise
         finally:
-            await self._pool.release(connection)
+            if connection is not None:
+                await self._pool.release(connection)
 
     async def _answer(self, connection: AbstractConnection) -> Answer:
         try:
@@ -188,7 +199,8 @@ class _ClusterWire(_RedisWire):
         """To the node that the command's key belongs to: the client then follows redirections, and sends only once."""
         (command,) = commands
         key: Any = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
-        async with asyncio.timeout(self._timeout):
+        # Twice the time: a node that stalls is asked for the cluster's layout in vain before another is.
+        async with asyncio.timeout(2 * self._timeout):
             try:
                 await self._client.initialize()
                 node: Any = self._client.get_node_from_key(key)

@@ -41,22 +41,22 @@ class UnsupportedKey(ValueError):
 
 
 class _Secret:
-    """An HMAC secret with its inner hashes set up once: a token costs a copy of them."""
+    """An HMAC secret, set up once: a token costs a copy."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_prepared",)
 
     def __init__(self, secret: bytes) -> None:
-        states = {name: hmac.new(secret, digestmod=algorithm) for name, algorithm in _HMAC_HASHES.items()}
-        self._states = {name: state for name, state in states.items() if len(secret) >= state.digest_size}
-        if not self._states:
+        prepared = {name: hmac.new(secret, digestmod=digest) for name, digest in _HMAC_HASHES.items()}
+        self._prepared = {name: state for name, state in prepared.items() if len(secret) >= state.digest_size}
+        if not self._prepared:
             raise ValueError(f"the secret has {len(secret)} bytes, and HS256 needs 32 at least")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        return tuple(self._states)
+        return tuple(self._prepared)
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        state = self._states[algorithm].copy()
+        state = self._prepared[algorithm].copy()
         state.update(message)
         return state.digest()
 

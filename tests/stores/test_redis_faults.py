@@ -153,10 +153,10 @@ async def test_eager_client_sends_a_late_swap_again(own_valkey: Valkey, front: t
     async with front(own_valkey) as address, Redis(port=address.port, **EAGER) as client:
         sha = await client.script_load("return redis.call('INCR', KEYS[1])")
         own_valkey.pause()
-        sending = asyncio.create_task(client.evalsha(sha, 1, "counter"))
+        sending: asyncio.Future[Any] = asyncio.ensure_future(client.evalsha(sha, 1, "counter"))
         async with asyncio.timeout(PATIENCE):
-            while address.accepted < 3:
-                await asyncio.sleep(0.01)
+            for _ in range(3):
+                await address.arrivals.acquire()
             own_valkey.resume()
             assert await sending > 1
 
@@ -265,6 +265,38 @@ async def test_sentinel_out_of_reach(watched: Watched) -> None:
     async with opened(url) as store:
         error = await refused(store.get(KEY), "MasterNotFoundError")
         assert "secret" not in f"{error.detail!r}{error!r}{store!r}"
+
+
+async def stay_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+async def test_sentinel_that_stalls_is_passed_over(watched: Watched) -> None:
+    """A Sentinel that does not answer costs some time and no more: the next one is asked before the time is up."""
+    mute = await asyncio.start_server(stay_mute, "127.0.0.1", 0)
+    address = f"127.0.0.1:{mute.sockets[0].getsockname()[1]}"
+    async with opened(watched.url.replace("://", f"://{address},") + "?timeout=1") as store:
+        await create(store)
+        assert await store.update(KEY, advance) == 1
+    mute.close()
+
+
+async def test_cluster_node_that_stalls_holds_up_its_own(cluster: Cluster) -> None:
+    """While one master sleeps, the sessions of the others are within reach."""
+    mine, others = key_on(cluster, 1), key_on(cluster, 2)
+    async with opened(f"{cluster.url}?timeout=0.3") as store:
+        for key in (mine, others):
+            await create(store, key)
+        cluster.nodes[1].pause()
+        try:
+            asleep = asyncio.gather(*(refused(store.update(mine, advance)) for _ in range(5)))
+            assert await until_it_works(lambda: store.update(others, advance)) == 1
+            await asleep
+            assert await until_it_works(lambda: store.update(others, advance)) == 2
+        finally:
+            cluster.nodes[1].resume()
+        assert await until_it_works(lambda: store.update(mine, advance)) in {1, 2}
 
 
 async def test_cluster_master_dies(own_cluster: Cluster) -> None:
