@@ -97,7 +97,7 @@ class Settings:
     """
 
     issuer: tuple[str, ...] = _setting(values.texts, ())
-    audience: tuple[str, ...] | None = _setting(values.texts, None)
+    audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
     secret: str | bytes | None = _setting(_secret, None, secret=True)
     keys: KeySet | None = _setting(_keys, None, secret=True)
@@ -136,7 +136,7 @@ class Settings:
                     faults.add(name, f"{fault}")
             object.__setattr__(self, name, value)
         self._settle_audience()
-        self._check(faults)
+        self._check(faults, given)
         faults.raise_any()
 
     @classmethod
@@ -157,12 +157,10 @@ class Settings:
         return cls(**{**read, **settings})
 
     def _settle_audience(self) -> None:
-        if self.audience == ("*",):
-            object.__setattr__(self, "audience", None)
-        elif not self.audience:
+        if not self.audience and self.audience is not None:
             object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
 
-    def _check(self, faults: "_Faults") -> None:
+    def _check(self, faults: "_Faults", given: Mapping[str, Any]) -> None:
         if not self.issuer:
             faults.add("issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example")
         elif len(self.issuer) > 1:
@@ -171,13 +169,13 @@ class Settings:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        if not faults.any_of("secret", "keys"):
+        given_keys = [name for name in ("secret", "keys") if given.get(name) is not None]
+        if len(given_keys) == 1 and not faults.any_of("secret", "keys"):
             self._check_keys(faults)
+        elif len(given_keys) == 2 or not faults.any_of("secret", "keys"):
+            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
 
     def _check_keys(self, faults: "_Faults") -> None:
-        if (self.secret is None) == (self.keys is None):
-            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
-            return
         keys = self.key_set
         if len({name in SYMMETRIC for key in keys.keys for name in key.algorithms}) > 1:
             # With both, a public key could be taken for a secret (RFC 8725 section 2.1).

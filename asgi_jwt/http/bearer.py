@@ -39,7 +39,12 @@ def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
     """The value of the cookie. Raises `AmbiguousCredentials` for two of the name: a sibling domain can toss one."""
     # HTTP/2 may split the header (RFC 9113 section 8.2.3).
     values = _values_of(cookie)
-    found = [given.strip(b' \t"') for name, value in headers if name == b"cookie" for given in values(value)]
+    found = [
+        given.strip(b' \t"')
+        for name, value in headers
+        if name == b"cookie" and cookie in value
+        for given in values(value)
+    ]
     if len(found) > 1:
         raise AmbiguousCredentials
     return found[0] if found and found[0] else None

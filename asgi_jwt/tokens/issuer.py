@@ -68,6 +68,15 @@ class TokenIssuer:
         if "at+jwt" not in policy.typ:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
+        # Beyond what `Identity` refuses: the claims that give authority can have other names.
+        self._reserved = {
+            policy.audience_claim,
+            policy.scope_claim,
+            policy.roles_claim,
+            policy.roles_claim.split(".")[0],
+        }
+        if policy.type is not None:
+            self._reserved.add(policy.type[0])
         self._key = key
         self._algorithm = algorithm
         self._policy = policy
@@ -76,8 +85,11 @@ class TokenIssuer:
     def access_token(self, identity: Identity, *, session_id: str | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
 
-        Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`: it would be refused.
+        Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`, where it would be refused, or have
+        the name of one that the issuer sets.
         """
+        if not self._reserved.isdisjoint(identity.claims):
+            raise ValueError("claims that hold the audience, the type, scopes or roles are the issuer's to set")
         payload = access_payload(identity, self._policy, now=self._clock(), ttl=self.access_ttl)
         payload["jti"] = secrets.token_urlsafe(16)
         if session_id is not None:

@@ -240,3 +240,30 @@ def test_middleware_of_a_route() -> None:
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/feed", headers=headers).__enter__()
     assert denied.value.status_code == 403
+
+
+@pytest.mark.parametrize(("scopes", "roles"), [(("",), ()), ((" ",), ()), ((), []), ((), "")])
+def test_what_would_ask_for_nothing_is_refused(scopes: tuple[str, ...], roles: Any) -> None:
+    """Scopes or roles that were given but are empty, as from an empty setting, don't open the route."""
+    with pytest.raises(ValueError, match="would let everyone in"):
+        require(*scopes, roles=roles)
+    with pytest.raises(ValueError, match="would let everyone in"):
+        RequireMiddleware(Recorder(), scopes=list(scopes) or "  ")
+
+
+async def test_several_scopes_in_one_string_are_several() -> None:
+    """`require("a b")` asks for both, as an `Identity` of that scope has both."""
+    auth = make_auth()
+    with pytest.raises(InsufficientScope):
+        require("a b").check(await scope_of(auth, scopes="a"))
+    assert require("a b").check(await scope_of(auth, scopes="b a")).subject == "alice"
+
+
+@pytest.mark.parametrize(("granted", "reason"), [("", "scope_insufficient"), (None, "token_missing")])
+async def test_a_refusal_of_require_middleware_is_an_event(granted: str | None, reason: str) -> None:
+    """`RequireMiddleware` tells of what it refuses as `JWTMiddleware` does."""
+    events: list[Any] = []
+    auth = Auth(make_auth().settings, on_event=events.append)
+    guarded = JWTMiddleware(RequireMiddleware(Recorder(), scopes="admin"), auth, optional=True)
+    await exchange(guarded, http_scope(headers={} if granted is None else bearer(auth, scopes=granted)))
+    assert [event.reason for event in events] == [reason]
