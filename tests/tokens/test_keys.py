@@ -1,5 +1,6 @@
 """Secrets, PEM and JWK in; signatures and public JWKs out."""
 
+import hmac
 import json
 from typing import Any
 
@@ -121,6 +122,15 @@ def test_a_secret_signs_and_verifies(algorithm: str) -> None:
     assert key.verify(algorithm, MESSAGE, signature)
     for wrong in (b"", signature[:-1], signature + b"\0", bytes(len(signature))):
         assert not key.verify(algorithm, MESSAGE, wrong)
+
+
+@pytest.mark.parametrize("length", [64, 65, 127, 128, 129, 1000])
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_hmac_of_any_length_of_secret(length: int, algorithm: str) -> None:
+    """A signature is the HMAC of RFC 2104 for secrets below, at and past the length of the hash's block."""
+    secret = bytes(range(256)) * 4
+    expected = hmac.digest(secret[:length], MESSAGE, f"sha{algorithm[2:]}")
+    assert Key.from_secret(secret[:length]).sign(algorithm, MESSAGE) == expected
 
 
 @pytest.mark.parametrize(
