@@ -1,5 +1,6 @@
 """Scopes and roles: who may do what."""
 
+import threading
 from typing import Annotated, Any
 
 import pytest
@@ -18,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, RequireMiddleware, require
 from asgi_jwt.errors import InsufficientRole, InsufficientScope, MissingToken
+from asgi_jwt.http.require import Require
 
 pytestmark = pytest.mark.anyio
 
@@ -267,3 +269,34 @@ async def test_a_refusal_of_require_middleware_is_an_event(granted: str | None, 
     guarded = JWTMiddleware(RequireMiddleware(Recorder(), scopes="admin"), auth, optional=True)
     await exchange(guarded, http_scope(headers={} if granted is None else bearer(auth, scopes=granted)))
     assert [event.reason for event in events] == [reason]
+
+
+async def test_what_require_returns_may_be_awaited() -> None:
+    """A caller that awaits the answer, as FastAPI does, gets the same claims."""
+    auth = make_auth()
+    claims: Any = require("a")(HTTPConnection(await scope_of(auth, scopes="a")))
+    assert await claims is claims
+    assert claims.subject == "alice"
+
+
+def test_fastapi_runs_it_in_no_thread() -> None:
+    """As a dependency it runs in the event loop's own thread: no request waits for one that is free."""
+    threads: list[int] = []
+
+    class Watching(Require):
+        def check(self, scope: Scope) -> Claims:
+            threads.append(threading.get_ident())
+            return super().check(scope)
+
+    app = FastAPI()
+
+    @app.get("/")
+    async def me(user: Annotated[Claims, Depends(Watching((), ()))]) -> str:
+        threads.append(threading.get_ident())
+        return user.subject
+
+    auth = make_auth()
+    with FastAPIClient(JWTMiddleware(app, auth)) as client:
+        assert client.get("/", headers=bearer(auth)).json() == "alice"
+    assert len(threads) == 2
+    assert len(set(threads)) == 1
