@@ -1,16 +1,18 @@
 """Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
 
 import hashlib
-import hmac
 import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import (
     Algorithm,
@@ -28,7 +30,7 @@ from asgi_jwt.tokens.compact import encode_base64url, parse_object
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _EDWARDS = ("EdDSA", "Ed25519")
-_HMAC_HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+_HMAC_HASHES = {"HS256": SHA256(), "HS384": SHA384(), "HS512": SHA512()}
 
 ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
 """Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
@@ -43,13 +45,13 @@ class UnsupportedKey(ValueError):
 
 
 class _Secret:
-    """An HMAC secret, set up once: a token costs a copy."""
+    """An HMAC secret, set up once: a token costs a copy, which cryptography makes faster than the standard library."""
 
     __slots__ = ("_prepared",)
 
     def __init__(self, secret: bytes) -> None:
-        prepared = {name: hmac.new(secret, digestmod=digest) for name, digest in _HMAC_HASHES.items()}
-        self._prepared = {name: state for name, state in prepared.items() if len(secret) >= state.digest_size}
+        hashes = {name: digest for name, digest in _HMAC_HASHES.items() if len(secret) >= digest.digest_size}
+        self._prepared = {name: HMAC(secret, digest) for name, digest in hashes.items()}
         if not self._prepared:
             raise ValueError(f"has {len(secret)} bytes, and HS256 needs 32 at least")
 
@@ -60,10 +62,10 @@ class _Secret:
     def sign(self, algorithm: str, message: bytes) -> bytes:
         state = self._prepared[algorithm].copy()
         state.update(message)
-        return state.digest()
+        return state.finalize()
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
-        return hmac.compare_digest(self.sign(algorithm, message), signature)
+        return compare_digest(self.sign(algorithm, message), signature)
 
 
 class _KeyPair:
