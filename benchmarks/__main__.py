@@ -2,10 +2,16 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 from benchmarks.commands import COMMANDS, Effort
 
-ROUNDS = {"verify": 60, "middleware": 40, "server": 11}
+EFFORTS = {
+    "verify": Effort(rounds=40, seconds=0.05),
+    "middleware": Effort(rounds=40, seconds=0.05),
+    "server": Effort(rounds=15, seconds=1),
+}
+QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)
 
 
 def main() -> None:
@@ -16,10 +22,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how many rounds to take the medians of")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works: no figures to quote")
     given = parser.parse_args()
-    if given.quick:
-        effort = Effort(rounds=given.rounds or 2, batches=1, tokens=20, cache_size=64, seconds=0.1)
-    else:
-        effort = Effort(rounds=given.rounds or ROUNDS[given.command])
+    effort = QUICK if given.quick else EFFORTS[given.command]
+    if given.rounds is not None:
+        effort = replace(effort, rounds=given.rounds)
     report = COMMANDS[given.command](effort)
     print(json.dumps(report.to_json(), indent=2) if given.json else report)
 

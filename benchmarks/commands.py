@@ -18,13 +18,12 @@ CONNECTIONS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to measure: `rounds` of `batches` passes over `tokens`, or of `seconds` of load."""
+    """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is."""
 
     rounds: int
-    batches: int = 5
+    seconds: float
     tokens: int = 64
     cache_size: int = 4096
-    seconds: float = 1.0
 
 
 def run_verify(effort: Effort) -> Report:
@@ -110,7 +109,7 @@ def run_server(effort: Effort) -> Report:
 def _compare(
     report: Report, group: str, contenders: Mapping[str, Any], fixture: Fixture, effort: Effort
 ) -> dict[str, Result]:
-    results, left_out = compare(group, contenders, fixture, rounds=effort.rounds, batches=effort.batches)
+    results, left_out = compare(group, contenders, fixture, rounds=effort.rounds, seconds=effort.seconds)
     report.add(results, left_out)
     return results
 

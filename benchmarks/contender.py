@@ -1,6 +1,6 @@
 """A contender, and how its time is taken."""
 
-import math
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,13 +31,17 @@ class Contender:
     distributions: Sequence[str] = ()
     notes: Sequence[str] = ()
 
-    async def take_times(self, batches: int) -> dict[str, float]:
-        """Microseconds of processor time per call of each case: the best of `batches`, which take turns."""
-        best = dict.fromkeys(self.cases, math.inf)
-        for _ in range(batches):
+    async def take_times(self, seconds: float) -> dict[str, float]:
+        """Microseconds of processor time per call of each case: the median of its runs, as many as `seconds` allow.
+
+        The cases take turns, so that noise hits all alike, and each has one at least.
+        """
+        taken: dict[str, list[float]] = {name: [] for name in self.cases}
+        deadline = time.perf_counter() + seconds
+        while not all(taken.values()) or time.perf_counter() < deadline:
             for name, case in self.cases.items():
                 # Not the clock on the wall: what else runs on the machine is nobody's cost here.
                 start = time.process_time()
                 await case.run()
-                best[name] = min(best[name], (time.process_time() - start) / case.calls)
-        return {name: seconds * 1e6 for name, seconds in best.items()}
+                taken[name].append((time.process_time() - start) / case.calls * 1e6)
+        return {name: statistics.median(times) for name, times in taken.items()}

@@ -86,6 +86,7 @@ def claims(subject: str) -> dict[str, Any]:
         "roles": ["staff"],
         "email": "alice@example.com",
         "name": "Alice Example",
+        "tenant": "acme",
     }
 
 
@@ -118,7 +119,9 @@ def _sign(payload: dict[str, Any], key: str, algorithm: str, **header: Any) -> s
 
 
 def _sign_bytes(payload: bytes, key: str, algorithm: str, **header: Any) -> str:
-    return jwt.PyJWS().encode(payload, key, algorithm, {"typ": "at+jwt", **header})
+    # Who has public keys names them, by the RFC 7638 thumbprint mostly.
+    kid = {} if algorithm.startswith("HS") else {"kid": "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"}
+    return jwt.PyJWS().encode(payload, key, algorithm, {"typ": "at+jwt", **kid, **header})
 
 
 def _forge(token: str) -> str:

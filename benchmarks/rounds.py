@@ -74,7 +74,7 @@ def worker(module: str, setup: Mapping[str, Any]) -> Iterator[Worker]:
 
 
 def compare(
-    group: str, contenders: Iterable[str], fixture: Fixture, *, rounds: int, batches: int
+    group: str, contenders: Iterable[str], fixture: Fixture, *, rounds: int, seconds: float
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """The results, and the contenders left out with the module that each lacks."""
     results: dict[str, Result] = {}
@@ -92,6 +92,6 @@ def compare(
                 results[name] = Result(**said, times={})
         for _ in range(rounds):
             for name, working in workers.items():
-                for case, microseconds in working.ask({"batches": batches}).items():
+                for case, microseconds in working.ask({"seconds": seconds}).items():
                     results[name].times.setdefault(case, []).append(microseconds)
     return results, left_out

@@ -1,7 +1,7 @@
 """One contender in a process of its own, led over pipes: JSON lines in, JSON lines out.
 
 The first line is `{"group": ..., "contender": ..., "fixture": {...}}`; the answer is what the contender says of itself,
-or `{"missing": module}`. Each `{"batches": n}` after it is answered with the microseconds per call of each case.
+or `{"missing": module}`. Each `{"seconds": n}` after it is answered with the microseconds per call of each case.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def introduce(contender: Contender, fixture: Fixture) -> dict[str, Any]:
     """
     if not await contender.accepts(fixture.tokens[0]) or await contender.accepts(fixture.forged[0]):
         raise RuntimeError("it refuses a good token or lets a forged one in")
-    await contender.take_times(1)
+    await contender.take_times(0)
     return {
         "versions": {name: installed(name) for name in contender.distributions},
         "accepts": [wrong for wrong, token in fixture.odd.items() if await contender.accepts(token)]
@@ -57,7 +57,7 @@ async def work() -> None:
         return
     _answer(await introduce(contender, fixture))
     while line := sys.stdin.readline():
-        _answer(await contender.take_times(json.loads(line)["batches"]))
+        _answer(await contender.take_times(json.loads(line)["seconds"]))
 
 
 def _answer(answer: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -70,6 +70,11 @@ class Claims(Mapping[str, Any]):
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("claims are read-only: every request with the same token shares them")
+
+    def __await__(self) -> Generator[None, None, Self]:
+        """Itself, at once: what `require(...)` returns may be awaited, as FastAPI does with what needs no thread."""
+        yield from ()
+        return self
 
     def __repr__(self) -> str:
         return f"<Claims of {self.get('sub')!r}>"

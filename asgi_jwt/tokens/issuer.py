@@ -93,14 +93,26 @@ class TokenIssuer:
         self._access = Signer(key, algorithm, "at+jwt")
         self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
         self._refresh_start = _encode({"iss": policy.issuer, "type": "refresh"}).removesuffix("}")
+        # Beyond what `Identity` refuses: the claims that give authority can have other names.
+        self._reserved = {
+            policy.audience_claim,
+            policy.scope_claim,
+            policy.roles_claim,
+            policy.roles_claim.split(".")[0],
+        }
+        if policy.type is not None:
+            self._reserved.add(policy.type[0])
         self._policy = policy
         self._clock = clock
 
     def access_token(self, identity: Described, *, session_id: str | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
 
-        Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`: it would be refused.
+        Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`, where it would be refused, or have
+        the name of one that the issuer sets.
         """
+        if not self._reserved.isdisjoint(identity.claims):
+            raise ValueError("claims that hold the audience, the type, scopes or roles are the issuer's to set")
         payload = access_payload(identity, self._policy, now=self._clock(), ttl=self.access_ttl)
         payload["jti"] = secrets.token_hex(16)
         if session_id is not None:

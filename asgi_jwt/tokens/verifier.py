@@ -18,6 +18,7 @@ from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object
 from asgi_jwt.tokens.keys import Key, KeySet
 
 _KNOWN_HEADERS = 256
+_MAX_BRACKETS = 16
 
 
 class TokenVerifier:
@@ -82,7 +83,7 @@ class TokenVerifier:
         if not_before <= self._clock() < expires:
             self.cache_hits += 1
             return claims
-        del self._cache[digest]
+        self._cache.pop(digest, None)  # another thread's loop may have been quicker
         return None
 
     def _verify(self, token: bytes) -> tuple[Claims, float, float]:
@@ -113,6 +114,9 @@ class TokenVerifier:
         return content
 
     def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
+        # Anyone may write a header: what no honest one has is not parsed.
+        if header.count(b"{") + header.count(b"[") > _MAX_BRACKETS:
+            raise MalformedToken("a header with too many objects and lists")
         algorithm, kid = check_header(parse_object(header), self.policy)
         return algorithm, self.keys.candidates(kid, algorithm)
 

@@ -136,3 +136,21 @@ def test_everything() -> None:
 def test_nothing() -> None:
     """Without patterns nothing is public."""
     assert not PublicPaths([]).match(http_scope("/"))
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path"),
+    [("/schema/api/me", "/api"), ("/schemaapi/x", "api"), ("/health/api", "/health"), ("/authx/auth/y", "/auth")],
+)
+def test_routers_that_cut_the_root_path_out_elsewhere_get_no_public_path(path: str, root_path: str) -> None:
+    """A path that is not below the root path but holds it is private: some routers would take another route."""
+    assert not PublicPaths(["/schema/*", "/schemaapi/*", "/authx/*", "/health/*"]).match(
+        http_scope(path, root_path=root_path)
+    )
+
+
+@pytest.mark.parametrize("root_path", ["/", "/proxied"])
+def test_a_prefix_that_the_proxy_took_off_changes_nothing(root_path: str) -> None:
+    """Behind a proxy that strips the root path, public paths are public as without it."""
+    assert PUBLIC.match(http_scope("/auth/login", root_path=root_path))
+    assert not PUBLIC.match(http_scope("/orders", root_path=root_path))

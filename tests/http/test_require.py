@@ -1,5 +1,6 @@
 """Scopes and roles: who may do what."""
 
+import threading
 from typing import Annotated, Any
 
 import pytest
@@ -18,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, RequireMiddleware, require
 from asgi_jwt.errors import InsufficientRole, InsufficientScope, MissingToken
+from asgi_jwt.http.require import Require
 
 pytestmark = pytest.mark.anyio
 
@@ -240,3 +242,61 @@ def test_middleware_of_a_route() -> None:
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/feed", headers=headers).__enter__()
     assert denied.value.status_code == 403
+
+
+@pytest.mark.parametrize(("scopes", "roles"), [(("",), ()), ((" ",), ()), ((), []), ((), "")])
+def test_what_would_ask_for_nothing_is_refused(scopes: tuple[str, ...], roles: Any) -> None:
+    """Scopes or roles that were given but are empty, as from an empty setting, don't open the route."""
+    with pytest.raises(ValueError, match="would let everyone in"):
+        require(*scopes, roles=roles)
+    with pytest.raises(ValueError, match="would let everyone in"):
+        RequireMiddleware(Recorder(), scopes=list(scopes) or "  ")
+
+
+async def test_several_scopes_in_one_string_are_several() -> None:
+    """`require("a b")` asks for both, as an `Identity` of that scope has both."""
+    auth = make_auth()
+    with pytest.raises(InsufficientScope):
+        require("a b").check(await scope_of(auth, scopes="a"))
+    assert require("a b").check(await scope_of(auth, scopes="b a")).subject == "alice"
+
+
+@pytest.mark.parametrize(("granted", "reason"), [("", "scope_insufficient"), (None, "token_missing")])
+async def test_a_refusal_of_require_middleware_is_an_event(granted: str | None, reason: str) -> None:
+    """`RequireMiddleware` tells of what it refuses as `JWTMiddleware` does."""
+    events: list[Any] = []
+    auth = Auth(make_auth().settings, on_event=events.append)
+    guarded = JWTMiddleware(RequireMiddleware(Recorder(), scopes="admin"), auth, optional=True)
+    await exchange(guarded, http_scope(headers={} if granted is None else bearer(auth, scopes=granted)))
+    assert [event.reason for event in events] == [reason]
+
+
+async def test_what_require_returns_may_be_awaited() -> None:
+    """A caller that awaits the answer, as FastAPI does, gets the same claims."""
+    auth = make_auth()
+    claims: Any = require("a")(HTTPConnection(await scope_of(auth, scopes="a")))
+    assert await claims is claims
+    assert claims.subject == "alice"
+
+
+def test_fastapi_runs_it_in_no_thread() -> None:
+    """As a dependency it runs in the event loop's own thread: no request waits for one that is free."""
+    threads: list[int] = []
+
+    class Watching(Require):
+        def check(self, scope: Scope) -> Claims:
+            threads.append(threading.get_ident())
+            return super().check(scope)
+
+    app = FastAPI()
+
+    @app.get("/")
+    async def me(user: Annotated[Claims, Depends(Watching((), ()))]) -> str:
+        threads.append(threading.get_ident())
+        return user.subject
+
+    auth = make_auth()
+    with FastAPIClient(JWTMiddleware(app, auth)) as client:
+        assert client.get("/", headers=bearer(auth)).json() == "alice"
+    assert len(threads) == 2
+    assert len(set(threads)) == 1

@@ -67,3 +67,10 @@ def test_subject_and_client_are_kept_as_they_are() -> None:
     """The subject and the client stay as the host gave them."""
     identity = Identity("  Alice ", client_id="app")
     assert (identity.subject, identity.client_id) == ("  Alice ", "app")
+
+
+@pytest.mark.parametrize("claims", [{1: "x"}, {"m": {1: "x", "1": "y"}}, {"m": [{None: 1}]}])
+def test_names_of_claims_are_strings_at_every_depth(claims: Any) -> None:
+    """What JSON would rename, and so perhaps double, is no claim."""
+    with pytest.raises(TypeError, match="names are strings"):
+        Identity("alice", claims=claims)

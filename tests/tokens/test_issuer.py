@@ -8,7 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, ed25519_key, p384_key, p521_key, rsa_key
 
+from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.identity import Identity
@@ -147,3 +149,21 @@ def test_a_token_that_would_be_refused_for_its_size_is_not_issued() -> None:
     assert len(issuer.access_token(Identity("alice", claims={"note": "x" * 200}))) <= 1000
     with pytest.raises(ValueError, match="MAX_TOKEN_SIZE"):
         issuer.access_token(Identity("alice", claims={"note": "x" * 1000}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "claims"),
+    [
+        ({"scope_claim": "scp"}, {"scp": ["admin"]}),
+        ({"roles_claim": "permissions"}, {"permissions": ["admin"]}),
+        ({"roles_claim": "realm_access.roles"}, {"realm_access": {"roles": ["admin"]}}),
+        ({"roles_claim": "realm_access.roles"}, {"realm_access.roles": ["admin"]}),
+        ({"audience_claim": "audience"}, {"audience": ["other"]}),
+        ({"type": "token_use=access"}, {"token_use": "id"}),
+    ],
+)
+def test_claims_give_no_authority_under_a_configured_name(changes: dict[str, Any], claims: dict[str, Any]) -> None:
+    """An identity's own claims, which may come from a profile, can't hold scopes, roles, audience or type."""
+    auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32, **changes))
+    with pytest.raises(ValueError, match="the issuer's to set"):
+        auth.issuer.access_token(Identity("alice", claims=claims))

@@ -28,6 +28,8 @@ from forgeries import (
     p384_key,
     p521_key,
     rsa_key,
+    secret_auth,
+    secret_token,
     segment,
     thief_key,
 )
@@ -409,3 +411,27 @@ def test_settings_and_policy_agree() -> None:
     """A policy's defaults are those of the settings."""
     settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys=jwks(), algorithms="ES256")
     assert settings.policy == POLICY
+
+
+async def test_a_header_full_of_objects_is_not_parsed() -> None:
+    """Anyone may write a header: with more objects and lists than an honest one has, it is refused unread."""
+    auth = secret_auth()
+    header = b'{"alg":"HS256","x":[' + b",".join([b"{}"] * 15) + b"]}"
+    with pytest.raises(MalformedToken, match="too many objects"):
+        await auth.verify(f"{segment(header)}.{segment({})}.AAAA")
+
+
+async def test_two_loops_may_find_one_token_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that another thread's event loop forgets first is refused as expired, and is no error of ours."""
+    auth = secret_auth()
+    token = secret_token()
+    claims = await auth.verify(token)
+    verifier = auth.verifier
+
+    def late() -> float:
+        verifier._cache.clear()
+        return claims.expires_at + 1000
+
+    monkeypatch.setattr(verifier, "_clock", late)
+    with pytest.raises(ExpiredToken):
+        await auth.verify(token)
