@@ -43,38 +43,44 @@ class BatchThread(Generic[SubjectT]):
     """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
 
     The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
-    `aclose` waits for nobody. A forked child begins a thread of its own, and leaves alone what the parent's had open.
+    `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
+    none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
     """
 
     def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
         self._name = name
         self._batches = batches
-        self._closed = False
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._process = os.getpid()
         self._lock = Lock()
         self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
-        self._thread: Thread | None = None
         self._ended: Future[None] = Future()
+        self._thread: Thread | None = None
+        self._process = 0
+        self._closed = False
 
     async def call(self, work: Callable[[SubjectT], T]) -> T:
         """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
 
-        Raises StoreUnavailable after `aclose`.
+        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
         """
         call = Call(work)
-        if self._process != os.getpid():
-            self._begin_anew()
         with self._lock:
             if self._closed:
                 raise StoreUnavailable(f"{self._name} is closed")
             if self._thread is None:
-                self._thread = Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                self._begin()
+            if self._process != os.getpid():
+                raise StoreUnavailable(
+                    f"{self._name} was in use before this process was forked: let each process open its own"
+                )
             self._queue.put(call)
         return await _outcome(call.future)
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._thread = Thread(
+            target=_work, args=(self._batches, self._queue, self._ended), name=self._name, daemon=True
+        )
+        self._thread.start()
 
     async def aclose(self) -> None:
         """Let the thread finish what is queued, and end. A second call does nothing."""
@@ -87,28 +93,33 @@ class BatchThread(Generic[SubjectT]):
             await _outcome(self._ended)
         self._thread.join()
 
-    def _work(self) -> None:
-        try:
-            with closing(self._batches()) as batches:
-                while batch := self._next_batch():
-                    calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
-                    if calls:
-                        _run(batches, calls)
-                    del batch, calls  # a thread at rest keeps nobody's results alive
-        finally:
-            self._ended.set_result(None)
 
-    def _next_batch(self) -> list[Call[SubjectT, Any]]:
-        """What has queued up, at least one call; nothing when the thread is to end."""
-        batch: list[Call[SubjectT, Any]] = []
-        with suppress(Empty):
-            while len(batch) < BATCH_LIMIT:
-                call = self._queue.get(block=not batch)
-                if call is None:
-                    self._queue.put(None)  # for the next time: first what came before it
-                    break
-                batch.append(call)
-        return batch
+def _work(
+    make: Callable[[], Batches[SubjectT]], queue: SimpleQueue[Call[SubjectT, Any] | None], ended: Future[None]
+) -> None:
+    """What the thread does."""
+    try:
+        with closing(make()) as batches:
+            while batch := _next_batch(queue):
+                calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
+                if calls:
+                    _run(batches, calls)
+                del batch, calls  # a thread at rest keeps nobody's results alive
+    finally:
+        ended.set_result(None)
+
+
+def _next_batch(queue: SimpleQueue[Call[SubjectT, Any] | None]) -> list[Call[SubjectT, Any]]:
+    """What has queued up, at least one call; nothing when the thread is to end."""
+    batch: list[Call[SubjectT, Any]] = []
+    with suppress(Empty):
+        while len(batch) < BATCH_LIMIT:
+            call = queue.get(block=not batch)
+            if call is None:
+                queue.put(None)  # for the next time: first what came before it
+                break
+            batch.append(call)
+    return batch
 
 
 def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> None:

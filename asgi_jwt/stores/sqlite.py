@@ -239,7 +239,7 @@ class _Connection:
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, FileNotFoundError):
             return f"{self._database.path} is gone: put it back, or restart to begin with an empty one"
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF  # the primary one
         return f"{self._database.path} {_FAULTS.get(code, 'failed')} ({error})"
 
 
