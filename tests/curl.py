@@ -22,13 +22,14 @@ def by_httpx2(command: str) -> str:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("program", choices=["curl"])
     parser.add_argument("-i", action="store_true", required=True)
+    parser.add_argument("-X", default="GET")
     parser.add_argument("-H", action="append", default=[])
     parser.add_argument("url")
     given = parser.parse_args(shlex.split(command))
     headers = [tuple(line.split(": ", 1)) for line in given.H]
     url = given.url if "://" in given.url else f"http://{given.url}"
     with httpx2.Client(trust_env=False, timeout=20) as client:
-        answer = client.get(url, headers=headers)
+        answer = client.request(given.X, url, headers=headers)
     head = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
     head += [f"{name}: {value}" for name, value in answer.headers.items()]
     return "\n".join([*head, "", answer.text])

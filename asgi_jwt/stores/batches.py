@@ -18,6 +18,9 @@ from asgi_jwt.errors import StoreUnavailable
 T = TypeVar("T")
 SubjectT = TypeVar("SubjectT")
 
+Wake = Callable[..., object]
+"""Has an event loop call a function with arguments, from any thread."""
+
 BATCH_LIMIT = 256
 """So that the first caller of a batch doesn't wait for an endless queue."""
 
@@ -47,13 +50,13 @@ class Wakings:
     """
 
     def __init__(self) -> None:
-        self._due: deque[tuple[Callable[..., object], anyio.Event]] = deque()
+        self._due: deque[tuple[Wake, anyio.Event]] = deque()
 
-    def add(self, wake: Callable[..., object], settled: anyio.Event) -> None:
+    def add(self, wake: Wake, settled: anyio.Event) -> None:
         self._due.append((wake, settled))
 
     def flush(self) -> None:
-        loops: defaultdict[Callable[..., object], list[anyio.Event]] = defaultdict(list)
+        loops: defaultdict[Wake, list[anyio.Event]] = defaultdict(list)
         while self._due:
             wake, settled = self._due.popleft()
             loops[wake].append(settled)
@@ -82,6 +85,7 @@ class BatchThread(Generic[SubjectT]):
         self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
         self._ended: Future[None] = Future()
         self._wakings = Wakings()
+        self._turns: dict[Wake, list[Call[SubjectT, Any]]] = {}
         self._thread: Thread | None = None
         self._process = 0
         self._closed = False
@@ -91,7 +95,7 @@ class BatchThread(Generic[SubjectT]):
 
         Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
         """
-        call = Call(work)
+        call, wake = Call(work), _wake()
         with self._lock:
             if self._closed:
                 raise StoreUnavailable(f"{self._name} is closed")
@@ -101,8 +105,17 @@ class BatchThread(Generic[SubjectT]):
                 raise StoreUnavailable(
                     f"{self._name} was in use before this process was forked: let each process open its own"
                 )
-            self._queue.put(call)
-        return await _outcome(call.future, self._wakings)
+            # What the tasks of an event loop ask for at the same turn is one batch, however quick the thread is.
+            turn = self._turns.setdefault(wake, [])
+            turn.append(call)
+            if len(turn) == 1:
+                wake(self._hand_over, wake)
+        return await _outcome(call.future, wake, self._wakings)
+
+    def _hand_over(self, wake: Wake) -> None:
+        with self._lock:
+            for call in self._turns.pop(wake, ()):
+                self._queue.put(call)
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -120,9 +133,11 @@ class BatchThread(Generic[SubjectT]):
             closed, self._closed = self._closed, True
         if closed or self._thread is None or self._process != os.getpid():
             return
+        for wake in [*self._turns]:
+            self._hand_over(wake)
         self._queue.put(None)
         with anyio.CancelScope(shield=True):
-            await _outcome(self._ended, self._wakings)
+            await _outcome(self._ended, _wake(), self._wakings)
         self._thread.join()
 
 
@@ -168,11 +183,15 @@ def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> No
                 call.future.set_exception(error)
 
 
-async def _outcome(future: Future[T], wakings: Wakings) -> T:
+def _wake() -> Wake:
+    loop: Any = current_token().native_token
+    wake: Wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+    return wake
+
+
+async def _outcome(future: Future[T], wake: Wake, wakings: Wakings) -> T:
     """Wait, under asyncio or trio, for a future that another thread settles; cancel it if the caller is cancelled."""
     settled = anyio.Event()
-    loop: Any = current_token().native_token
-    wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
     future.add_done_callback(lambda _: wakings.add(wake, settled))
     try:
         if not future.done():  # else the thread may have woken everybody before this one was known to it
