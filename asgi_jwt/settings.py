@@ -22,7 +22,8 @@ _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
-_COOKIE_PREFIX = re.compile(r"__(Secure|Host)-")
+# In any case of its letters: RFC 6265bis section 5.7.
+_COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 Names = str | Iterable[str]
 Duration = str | float | timedelta
@@ -72,6 +73,8 @@ def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) 
 
 def _keys(value: object) -> KeySet:
     if isinstance(value, KeySet):
+        if not any(key.verifies for key in value.keys):
+            raise ValueError("holds no key that may verify signatures")
         return value
     if isinstance(value, Mapping):
         value = json.dumps(value)
@@ -87,8 +90,17 @@ def _secret(value: object) -> str | bytes:
     return value
 
 
+def _utf8(secret: str | bytes) -> bytes:
+    return secret.encode() if isinstance(secret, str) else secret
+
+
 def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
-    listed: tuple[str | bytes, ...] = (value,) if isinstance(value, bytes) else values.texts(value)
+    if isinstance(value, bytes):
+        listed: tuple[object, ...] = (value,)
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        listed = tuple(value)
+    else:
+        listed = values.texts(value)
     if len(listed) > MAX_CANDIDATES:
         raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
     return tuple(_secret(each) for each in listed)
@@ -219,13 +231,13 @@ class Settings:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        if self.secret is not None and self.secret in self.refresh_secret:
+        if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
             faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
         for name, cookie, path in (
             ("cookie_name", self.cookie_name, self.cookie_path),
             ("access_cookie", self.access_cookie or "", "/"),
         ):
-            if cookie.startswith("__Host-") and path != "/":
+            if cookie.lower().startswith("__host-") and path != "/":
                 faults.add(name, "begins with __Host-, which asks for ASGI_JWT_COOKIE_PATH=/: use __Secure-")
         if self.access_cookie == self.cookie_name:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
@@ -322,7 +334,9 @@ def _resolve_files(given: dict[str, Any], faults: _Faults) -> dict[str, Any]:
             continue
         try:
             given[target] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError, TypeError) as fault:
-            why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
-            faults.add(target, f"can't be read from {path!r}: {why}")
+        except (OSError, ValueError, TypeError) as fault:
+            # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
+            why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"
+            faults.add(name, f"names a file that can't be read: {why}")
+            faults.add(target)
     return given

@@ -5,7 +5,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from math import isfinite
+from math import inf
 from urllib.parse import urlsplit
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -53,7 +53,7 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
 
     def read(value: object) -> float:
         seconds = _seconds(value)
-        if seconds is None or not isfinite(seconds):
+        if seconds is None or not -inf < seconds < inf:
             raise ValueError("has to be a duration: seconds, or a number with s, m, h, d or w behind it, as 15m")
         if seconds < least or (most is not None and seconds > most):
             raise ValueError(f"has to be {least:g} seconds at least" + (f" and {most:g} at most" if most else ""))

@@ -52,6 +52,12 @@ def p384_key() -> ec.EllipticCurvePrivateKey:
 
 
 @cache
+def p521_key() -> ec.EllipticCurvePrivateKey:
+    """A P-521 key, which is in no key set: for those who make one of their own."""
+    return ec.generate_private_key(ec.SECP521R1())
+
+
+@cache
 def ed25519_key() -> ed25519.Ed25519PrivateKey:
     """The key `ed25519`, made for EdDSA."""
     return ed25519.Ed25519PrivateKey.generate()

@@ -72,7 +72,11 @@ class Valkey:
             stderr=subprocess.DEVNULL,
         )
         process = self.process
-        poll(lambda: process.poll() is not None or self.ask("PING"))
+        try:
+            poll(lambda: process.poll() is not None or self.ask("PING"))
+        except TimeoutError:
+            self.stop()
+            raise
         return process.poll() is None
 
     def ask(self, *command: str | bytes | int) -> Any:
@@ -83,6 +87,13 @@ class Valkey:
         """How often the server has run `command`."""
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
+
+    def clients(self) -> int:
+        """How many connections it has, but for the one that asks."""
+        return int(self.ask("INFO", "clients")["connected_clients"]) - 1
+
+    def wait_until_left(self, clients: int) -> None:
+        poll(lambda: self.clients() == clients)
 
     def pause(self) -> None:
         self.signal(signal.SIGSTOP)
@@ -170,7 +181,8 @@ class Watched:
                 "sentinel failover-timeout sessions 2000\n"
             )
             self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
-            self.sentinel.ask("SENTINEL", "DEBUG", "INFO-PERIOD", "100")
+            for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
+                self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
             poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
         except BaseException:
             self.stop()
@@ -201,6 +213,7 @@ class Front:
         self.tls = tls
         self.port = 0
         self.accepted = 0
+        self.arrivals = asyncio.Semaphore(0)
 
     async def __aenter__(self) -> Self:
         self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
@@ -212,6 +225,7 @@ class Front:
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self.arrivals.release()
         behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
         await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
 

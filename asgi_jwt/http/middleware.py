@@ -1,7 +1,7 @@
 """JWTMiddleware: no request and no WebSocket reaches the app without a verified token."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette._utils import get_route_path
 from starlette.authentication import UnauthenticatedUser
@@ -12,7 +12,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, subprotocol_token
+from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -69,8 +69,10 @@ class JWTMiddleware:
         metadata_url = None
         if settings.resource is not None:
             url = urlsplit(settings.resource)
-            self._metadata_path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            metadata_url = f"{url.scheme}://{url.netloc}{self._metadata_path}"
+            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
+            # The scope's path is decoded, the URL's is not.
+            self._metadata_path = unquote(path)
+            metadata_url = f"{url.scheme}://{url.netloc}{path}"
         self._challenge = Challenge(settings.realm, metadata_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,8 +91,11 @@ class JWTMiddleware:
                     claims = self._auth.verify_cached(token)
                     if claims is None:
                         claims = await self._auth.verify(token)
-                    if self._validate is not None and await settle(self._validate(claims, scope)) is False:
-                        raise RefusedToken
+                    if self._validate is not None:
+                        answer = await settle(self._validate(claims, scope))
+                        # A column of a database says 0 for False.
+                        if answer is not None and not answer:
+                            raise RefusedToken
                 elif not self._optional:
                     raise MissingToken
             except AuthError as error:
@@ -102,7 +107,7 @@ class JWTMiddleware:
         else:
             # A user of its own for each: Starlette's takes new attributes.
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
-        if self._reads_subprotocol and "bearer" in scope.get("subprotocols", ()):
+        if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         await self.app(scope, receive, send)
 
@@ -117,7 +122,7 @@ class JWTMiddleware:
                 token = subprotocol_token(scope)
             else:
                 token = cookie_token(headers, source.removeprefix("cookie:").encode())
-                if token is not None and scope.get("method") not in _SAFE_METHODS:
+                if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
                     check_cross_site(scope, self._trusted)
             if token is not None:
                 return token
@@ -128,7 +133,9 @@ class JWTMiddleware:
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
-        await deny(response or self._challenge.response(error), scope, receive, send)
+        if response is None:
+            response = self._challenge.response(error)
+        await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
         return scope["type"] == "http" and get_route_path(scope) == self._metadata_path

@@ -41,22 +41,22 @@ class UnsupportedKey(ValueError):
 
 
 class _Secret:
-    """An HMAC secret with its inner hashes set up once: a token costs a copy of them."""
+    """An HMAC secret, set up once: a token costs a copy."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_prepared",)
 
     def __init__(self, secret: bytes) -> None:
-        states = {name: hmac.new(secret, digestmod=algorithm) for name, algorithm in _HMAC_HASHES.items()}
-        self._states = {name: state for name, state in states.items() if len(secret) >= state.digest_size}
-        if not self._states:
+        prepared = {name: hmac.new(secret, digestmod=digest) for name, digest in _HMAC_HASHES.items()}
+        self._prepared = {name: state for name, state in prepared.items() if len(secret) >= state.digest_size}
+        if not self._prepared:
             raise ValueError(f"the secret has {len(secret)} bytes, and HS256 needs 32 at least")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        return tuple(self._states)
+        return tuple(self._prepared)
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        state = self._states[algorithm].copy()
+        state = self._prepared[algorithm].copy()
         state.update(message)
         return state.digest()
 
@@ -115,6 +115,14 @@ _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"),
 _BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
 
 
+def _utf8(text: str | bytes) -> bytes:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError:
+        # Python's own message shows a character of the secret.
+        raise ValueError("it is no UTF-8 text") from None
+
+
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
     """`names`, with `EdDSA` and `Ed25519` each standing for both."""
     return tuple(dict.fromkeys(same for name in names for same in (_EDWARDS if name in _EDWARDS else (name,))))
@@ -163,7 +171,7 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = secret.encode() if isinstance(secret, str) else secret
+        content = _utf8(secret)
         try:
             HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(content)
         except InvalidKeyError:
@@ -174,7 +182,7 @@ class Key:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
         """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
-        content = pem.encode() if isinstance(pem, str) else pem
+        content = _utf8(pem)
         private: Any = None
         try:
             if b" PRIVATE KEY-----" in content:
@@ -292,9 +300,9 @@ class KeySet:
 
         Raises `ConfigurationError` when a key in it is broken or too short, or none of them may verify signatures.
         """
-        content = text.encode() if isinstance(text, str) else text
         faults: tuple[ValueError, ...] = ()
         try:
+            content = _utf8(text)
             if content.lstrip().startswith(b"{"):
                 document = parse_object(content)
                 keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})

@@ -100,7 +100,11 @@ class TokenVerifier:
         signed = decode_base64url(signature)
         known = self._headers.get(header)
         algorithm, candidates = known or self._candidates(decode_base64url(header))
-        if not self._signed_by_one_of(candidates, algorithm, signing_input, signed):
+        for key in candidates:
+            self.signature_checks += 1
+            if key.verify(algorithm, signing_input, signed):
+                break
+        else:
             raise InvalidSignature
         if known is None:
             if len(self._headers) >= _KNOWN_HEADERS:
@@ -111,15 +115,6 @@ class TokenVerifier:
     def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
         algorithm, kid = check_header(parse_object(header), self.policy)
         return algorithm, self.keys.candidates(kid, algorithm)
-
-    def _signed_by_one_of(
-        self, candidates: tuple[Key, ...], algorithm: str, signing_input: bytes, signature: bytes
-    ) -> bool:
-        for key in candidates:
-            self.signature_checks += 1
-            if key.verify(algorithm, signing_input, signature):
-                return True
-        return False
 
 
 def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:

@@ -67,7 +67,8 @@ async def answer_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     assert (await receive())["type"] == "websocket.connect"
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": json.dumps(told(scope["claims"]))})
-    await send({"type": "websocket.close", "code": 1000})
+    # The client closes: in its trio worker, hypercorn 0.18 can fail as a whole where the app does.
+    assert (await receive())["type"] == "websocket.disconnect"
 
 
 def starlette(auth: Auth, gate: Event) -> ASGIApp:
@@ -80,7 +81,7 @@ def starlette(auth: Auth, gate: Event) -> ASGIApp:
     async def ws(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_json(told(websocket.scope["claims"]))
-        await websocket.close()
+        assert (await websocket.receive())["type"] == "websocket.disconnect"
 
     return Starlette(
         routes=[Route("/me", me), Route("/health", me), Route("/stream", stream), WebSocketRoute("/ws", ws)],
