@@ -12,7 +12,15 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
+from asgi_jwt.http.bearer import (
+    Challenge,
+    bearer_token,
+    cookie_token,
+    deny,
+    hide_subprotocol_token,
+    plain_bearer,
+    subprotocol_token,
+)
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -86,18 +94,15 @@ class JWTMiddleware:
         scope[CHALLENGE] = self._challenge
         if not self._public.match(scope):
             try:
-                token = self._token(scope)
-                if token is not None:
-                    claims = self._auth.verify_cached(token)
-                    if claims is None:
-                        claims = await self._auth.verify(token)
-                    if self._validate is not None:
-                        answer = await settle(self._validate(claims, scope))
-                        # A column of a database says 0 for False.
-                        if answer is not None and not answer:
-                            raise RefusedToken
-                elif not self._optional:
-                    raise MissingToken
+                seen = plain_bearer(scope["headers"]) if self._reads_header else None
+                claims = self._auth.verify_cached(seen) if seen is not None else None
+                if claims is None:
+                    claims = await self._verify(scope)
+                if claims is not None and self._validate is not None:
+                    answer = await settle(self._validate(claims, scope))
+                    # A column of a database says 0 for False.
+                    if answer is not None and not answer:
+                        raise RefusedToken
             except AuthError as error:
                 await self._refuse(error, scope, receive, send)
                 return
@@ -110,6 +115,14 @@ class JWTMiddleware:
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         await self.app(scope, receive, send)
+
+    async def _verify(self, scope: Scope) -> Claims | None:
+        token = self._token(scope)
+        if token is not None:
+            return await self._auth.verify(token)
+        if not self._optional:
+            raise MissingToken
+        return None
 
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
