@@ -48,7 +48,7 @@ def litestar(private: str, public: str) -> Issue:
 def fastapi_users(private: str, public: str) -> Issue:
     from fastapi_users.jwt import generate_jwt
 
-    def token(life: int) -> str:
+    def token(life: int) -> object:
         return generate_jwt({"sub": _SUBJECT, "aud": ["fastapi-users:auth"]}, private, life, algorithm="RS256")
 
     return lambda: (token(900), token(7 * 86400))
