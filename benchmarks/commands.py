@@ -1,4 +1,4 @@
-"""`verify`, `middleware` and `server`: what each measures, and what is promised of it."""
+"""`verify`, `middleware`, `server` and `refresh`: what each measures, and what is promised of it."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import middleware, verify
 from benchmarks.fixture import Fixture
+from benchmarks.refresh import run_refresh
 from benchmarks.report import Promise, Report
 from benchmarks.rounds import Result, Worker, compare, worker
 from benchmarks.worker import installed
@@ -124,4 +125,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "verify": run_verify,
     "middleware": run_middleware,
     "server": run_server,
+    "refresh": run_refresh,
 }

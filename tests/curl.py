@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from argparse import ArgumentParser
 from collections.abc import Callable
+from http.cookiejar import MozillaCookieJar
 
 import httpx2
 
@@ -22,14 +23,26 @@ def by_httpx2(command: str) -> str:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("program", choices=["curl"])
     parser.add_argument("-i", action="store_true", required=True)
-    parser.add_argument("-X", default="GET")
+    parser.add_argument("-X")
     parser.add_argument("-H", action="append", default=[])
+    parser.add_argument("-d", action="append", default=[])
+    parser.add_argument("-b")
+    parser.add_argument("-c")
     parser.add_argument("url")
     given = parser.parse_args(shlex.split(command))
     headers = [tuple(line.split(": ", 1)) for line in given.H]
     url = given.url if "://" in given.url else f"http://{given.url}"
-    with httpx2.Client(trust_env=False, timeout=20) as client:
-        answer = client.request(given.X, url, headers=headers)
+    if given.d:
+        headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+    jar = MozillaCookieJar()
+    if given.b:
+        jar.load(given.b, ignore_discard=True)
+    with httpx2.Client(trust_env=False, timeout=20, cookies=jar) as client:
+        answer = client.request(
+            given.X or ("POST" if given.d else "GET"), url, headers=headers, content="&".join(given.d) or None
+        )
+    if given.c:
+        jar.save(given.c, ignore_discard=True)
     head = [f"HTTP/1.1 {answer.status_code} {answer.reason_phrase}"]
     head += [f"{name}: {value}" for name, value in answer.headers.items()]
     return "\n".join([*head, "", answer.text])

@@ -2,31 +2,39 @@
 
 import secrets
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from errno import EADDRINUSE
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from asgi_jwt.demo.app import build_app
-from asgi_jwt.demo.attempts import Attempt, demo_auth, make_attempts
+from asgi_jwt.demo.attempts import Attempt, make_attempts
+from asgi_jwt.demo.flow import USERS, flow_commands, session_auth
 
 
 class DemoError(Exception):
     """The demo can't be served; the message says what to do."""
 
 
-def run_demo(host: str, port: int, write: Callable[[str], None]) -> None:
+def run_demo(host: str, port: int, write: Callable[[str], None], *, clock: Callable[[], float] = time.time) -> None:
     """Serves the demo until Ctrl-C. `port` 0 takes a free one; `write` is given what there is to read.
 
+    Keys, passwords and sessions are made for it alone and go with it; the tokens' times are the `clock`'s.
     Raises `DemoError` when uvicorn is not installed or the address can't be had.
     """
     try:
         import uvicorn
     except ModuleNotFoundError:
         raise DemoError("the demo is served by uvicorn: pip install 'asgi_jwt[demo]'") from None
-    with _listen(host, port) as listener:
-        secret = secrets.token_urlsafe(48)
-        config = uvicorn.Config(build_app(demo_auth(secret)), log_level="warning")
-        write(_instructions(base_url(*listener.getsockname()[:2]), make_attempts(secret)))
+    with _listen(host, port) as listener, TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
+        secret, refresh_secret, home = secrets.token_urlsafe(48), secrets.token_urlsafe(48), Path(directory)
+        passwords = {user: secrets.token_hex(6) for user in USERS}
+        app = build_app(session_auth(secret, refresh_secret, home, clock=clock), passwords)
+        config = uvicorn.Config(app, log_level="warning")
+        url = base_url(*listener.getsockname()[:2])
+        write(_instructions(url, make_attempts(secret, clock=clock), passwords, home))
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
@@ -45,11 +53,11 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _instructions(url: str, attempts: list[Attempt]) -> str:
+def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str], home: Path) -> str:
     token = next(attempt.token for attempt in attempts if attempt.status == 200)
     lines = [
         f"The demo is served on {url}/ and ends with Ctrl-C.",
-        "Its key was made just now and goes with it. A token for alice, good for an hour:",
+        "Its keys were made just now and go with it. A token for alice, good for an hour:",
         "",
         f"  {token}",
         "",
@@ -57,4 +65,9 @@ def _instructions(url: str, attempts: list[Attempt]) -> str:
     ]
     for attempt in attempts:
         lines += ["", f"# {attempt.title}: {attempt.status}", attempt.command(url)]
+    lines += ["", f"Sessions, kept in {home}/ while the demo runs. Users and their passwords:", ""]
+    lines += [f"  {user} {password}" for user, password in passwords.items()]
+    lines += ["", "To log in, and to see a stolen refresh token end the session:"]
+    for line in flow_commands(url, passwords[USERS[0]], home):
+        lines += ["", line] if line.startswith("#") else [line]
     return "\n".join(lines) + "\n"

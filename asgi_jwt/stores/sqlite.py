@@ -244,14 +244,17 @@ class _Connection:
 
 
 class _Reader(_Connection):
-    """Answers each call by itself."""
+    """Answers each call by itself, and all of them together, so that what they write next shares a transaction."""
 
     def run(self, calls: Sequence[_Call]) -> None:
-        for call in calls:
-            try:
-                call.future.set_result(self.perform(call.work))
-            except StoreUnavailable as fault:
-                call.future.set_exception(fault)
+        for answer in [self._answer(call) for call in calls]:
+            answer()
+
+    def _answer(self, call: _Call) -> Callable[[], None]:
+        try:
+            return partial(call.future.set_result, self.perform(call.work))
+        except StoreUnavailable as fault:
+            return partial(call.future.set_exception, fault)
 
 
 class _Writer(_Connection):

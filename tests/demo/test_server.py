@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -13,8 +15,13 @@ import uvicorn
 from curl import CURLS, Curl
 
 from asgi_jwt.demo.server import DemoError, base_url, run_demo
+from asgi_jwt.testing import Clock
 
-STATUSES = [401, 200, 401, 401, 401]
+# The attempts with tokens of every kind; login, call and refresh; after a pause a refresh, a theft, and its end.
+STATUSES = [401, 200, 401, 401, 401, 200, 200, 200, 200, 401, 401]
+PAUSED_BEFORE = 8
+
+Sleep = Callable[[int], object]
 
 
 def commands(told: str) -> list[tuple[int, str]]:
@@ -22,20 +29,28 @@ def commands(told: str) -> list[tuple[int, str]]:
     return [(int(status), command) for status, command in re.findall(r"^# .*: (\d+)\n(curl .*)$", told, re.MULTILINE)]
 
 
-def check(told: str, curl: Curl) -> None:
+def check(told: str, curl: Curl, sleep: Sleep) -> None:
     lines = commands(told)
     assert [status for status, _ in lines] == STATUSES
-    for status, command in lines:
+    (pause,) = re.findall(r"^sleep (\d+)$", told, re.MULTILINE)
+    assert told.index(lines[PAUSED_BEFORE - 1][1]) < told.index(f"sleep {pause}") < told.index(lines[PAUSED_BEFORE][1])
+    for number, (status, command) in enumerate(lines):
+        if number == PAUSED_BEFORE:
+            sleep(int(pause))
         assert curl(command).startswith(f"HTTP/1.1 {status} "), command
-    (token,) = re.findall(r"^  ([\w.-]+)$", told, re.MULTILINE)
+    (token,) = re.findall(r"^  ([\w-]+\.[\w.-]+)$", told, re.MULTILINE)
     assert token in lines[1][1]
+    users = re.findall(r"^  (\w+) ([0-9a-f]{12})$", told, re.MULTILINE)
+    assert [user for user, _ in users] == ["alice", "bob"]
+    assert len({password for _, password in users}) == 2
 
 
 @pytest.mark.parametrize("curl", CURLS)
 def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each printed line gets the status that is printed with it, and the token shown is the good one."""
+    """Each printed line gets the status that is printed with it, and nothing is left of the demo when it has ended."""
     servers: list[uvicorn.Server] = []
     told: Queue[str] = Queue()
+    clock = Clock()
 
     class Server(uvicorn.Server):
         def __init__(self, config: uvicorn.Config) -> None:
@@ -43,15 +58,19 @@ def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> N
             servers.append(self)
 
     monkeypatch.setattr(uvicorn, "Server", Server)
-    demo = Thread(target=run_demo, args=("127.0.0.1", 0, told.put))
+    demo = Thread(target=run_demo, args=("127.0.0.1", 0, told.put), kwargs={"clock": clock})
     demo.start()
     try:
-        check(told.get(timeout=20), curl)
+        instructions = told.get(timeout=20)
+        (home,) = re.findall(r"^Sessions, kept in (.*)/ while", instructions, re.MULTILINE)
+        check(instructions, curl, clock.turn)
+        assert {path.name for path in Path(home).iterdir()} >= {"sessions.db", "first", "second", "third"}
     finally:
         for server in servers:
             server.should_exit = True
         demo.join(20)
     assert not demo.is_alive()
+    assert not Path(home).exists()
 
 
 def test_as_a_process() -> None:
@@ -67,7 +86,8 @@ def test_as_a_process() -> None:
             told = ""
             while len(commands(told)) < len(STATUSES) and (line := demo.stdout.readline()):
                 told += line
-            check(told, CURLS[-1])
+            for status, command in commands(told)[:PAUSED_BEFORE]:
+                assert CURLS[-1](command).startswith(f"HTTP/1.1 {status} "), command
             demo.send_signal(signal.SIGINT)
             assert demo.communicate(timeout=20) == ("", "")
             assert demo.returncode == 0
