@@ -69,14 +69,8 @@ class TokenIssuer:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
         # Beyond what `Identity` refuses: the claims that give authority can have other names.
-        self._reserved = {
-            policy.audience_claim,
-            policy.scope_claim,
-            policy.roles_claim,
-            policy.roles_claim.split(".")[0],
-        }
-        if policy.type is not None:
-            self._reserved.add(policy.type[0])
+        whole, first = policy.roles_claim, policy.roles_claim.partition(".")[0]
+        self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
         self._key = key
         self._algorithm = algorithm
         self._policy = policy
