@@ -110,6 +110,14 @@ async def test_ours_refuses_what_the_odd_tokens_have_wrong(fixture: Fixture) -> 
         await introduce(contender, swapped)
 
 
+async def test_new_tokens_are_new(fixture: Fixture) -> None:
+    """A run in which the cache remembers a token that should be new to it fails."""
+    only = Fixture(**{**vars(fixture), "tokens": fixture.tokens[:1]})
+    contender = build("verify", "asgi_jwt", only)
+    with pytest.raises(AssertionError, match="new"):
+        await contender.take_times(0.01)
+
+
 def test_every_promise_is_measured() -> None:
     """A run in this process promises the time of new, forged and oversized tokens, and the memory of the cache."""
     report = run_verify(QUICK)
