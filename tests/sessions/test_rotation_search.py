@@ -18,6 +18,7 @@ StateT = TypeVar("StateT", bound=Hashable)
 NOW = 1_000_000
 GENERATION = 1000
 FOREVER = 10**9
+MANY = 50_000
 
 
 class Token(NamedTuple):
@@ -73,9 +74,10 @@ def renaming() -> Callable[[str], str]:
 
 
 def search(start: StateT, steps: Callable[[StateT], Iterable[StateT]]) -> set[StateT]:
-    """All states that can be reached."""
+    """All states that can be reached; they have to be few."""
     reached, waiting = {start}, [start]
     while waiting:
+        assert len(reached) < MANY
         for state in steps(waiting.pop()):
             if state not in reached:
                 reached.add(state)
