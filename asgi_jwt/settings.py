@@ -12,8 +12,9 @@ from typing import Any, TypedDict, Unpack
 
 from asgi_jwt import values
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
-from asgi_jwt.tokens.keys import ALGORITHMS, MAX_CANDIDATES, SYMMETRIC, Key, KeySet, same_algorithms
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 PREFIX = "ASGI_JWT_"
 

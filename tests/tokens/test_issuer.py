@@ -12,10 +12,11 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer, access_payload
-from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 POLICY = TokenPolicy(issuer=ISSUER, audience=(AUDIENCE, "second"), algorithms=frozenset(ALGORITHMS))
