@@ -1,4 +1,7 @@
-"""Contenders around an app, each set up as its documentation says, with all the checks that it offers of ours."""
+"""Contenders around an app, each set up as its documentation says, with all the checks that it offers of ours.
+
+Middleware for any ASGI app is put around a bare one, what needs a framework into an app of that framework.
+"""
 
 import uuid
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from asgi_jwt import JWTMiddleware, require
-from benchmarks.asgi import PATH, protected
+from benchmarks.asgi import PATH, bare, protected
 from benchmarks.contender import Contender
 from benchmarks.fixture import AUDIENCE, ISSUER, PUBLIC_PATHS, Fixture
 from benchmarks.verify import REMEMBERED, auth, pyjwt_check
@@ -52,9 +55,14 @@ def fastapi(dependency: Any = None) -> Any:
 
 
 def ours(fixture: Fixture) -> Contender:
+    protection = JWTMiddleware(bare, auth(fixture), public=PUBLIC_PATHS)
+    forgetful = JWTMiddleware(bare, auth(fixture, cache_size=REMEMBERED), public=PUBLIC_PATHS)
+    return protected(fixture, bare, protection, ("asgi_jwt",), new=forgetful)
+
+
+def ours_on_starlette(fixture: Fixture) -> Contender:
     protection = JWTMiddleware(starlette(), auth(fixture), public=PUBLIC_PATHS)
-    forgetful = JWTMiddleware(starlette(), auth(fixture, cache_size=REMEMBERED), public=PUBLIC_PATHS)
-    return protected(fixture, starlette(), protection, ("asgi_jwt", "starlette"), new=forgetful)
+    return protected(fixture, starlette(), protection, ("asgi_jwt", "starlette"))
 
 
 def ours_on_fastapi(fixture: Fixture) -> Contender:
@@ -81,8 +89,8 @@ def starlette_authentication(fixture: Fixture) -> Contender:
                 raise AuthenticationError("refused") from None
             return AuthCredentials(claims["scope"].split()), SimpleUser(claims["sub"])
 
-    protection = AuthenticationMiddleware(starlette(), backend=Backend())
-    return protected(fixture, starlette(), protection, ("starlette", "PyJWT", "cryptography"))
+    protection = AuthenticationMiddleware(bare, backend=Backend())
+    return protected(fixture, bare, protection, ("starlette", "PyJWT", "cryptography"))
 
 
 def base_http(fixture: Fixture) -> Contender:
@@ -99,7 +107,7 @@ def base_http(fixture: Fixture) -> Contender:
                 return PlainTextResponse("refused", 401)
             return await call_next(request)
 
-    return protected(fixture, starlette(), Protection(starlette()), ("starlette", "PyJWT", "cryptography"))
+    return protected(fixture, bare, Protection(bare), ("starlette", "PyJWT", "cryptography"))
 
 
 def fastapi_bearer(fixture: Fixture) -> Contender:
@@ -210,6 +218,7 @@ def fastapi_users(fixture: Fixture) -> Contender:
 
 CONTENDERS: dict[str, Callable[[Fixture], Contender]] = {
     "asgi_jwt": ours,
+    "asgi_jwt, Starlette": ours_on_starlette,
     "asgi_jwt and require, FastAPI": ours_on_fastapi,
     "asgi_jwt, Litestar": ours_on_litestar,
     "Starlette AuthenticationMiddleware + PyJWT": starlette_authentication,
