@@ -1,6 +1,6 @@
 """Contenders around an app, each set up as its documentation says, with all the checks that it offers of ours.
 
-Middleware for any ASGI app is put around a bare one, what needs a framework into an app of that framework.
+Middleware is put around a Starlette app, what needs another framework into an app of that.
 """
 
 import uuid
@@ -55,14 +55,14 @@ def fastapi(dependency: Any = None) -> Any:
 
 
 def ours(fixture: Fixture) -> Contender:
-    protection = JWTMiddleware(bare, auth(fixture), public=PUBLIC_PATHS)
-    forgetful = JWTMiddleware(bare, auth(fixture, cache_size=REMEMBERED), public=PUBLIC_PATHS)
-    return protected(fixture, bare, protection, ("asgi_jwt",), new=forgetful)
-
-
-def ours_on_starlette(fixture: Fixture) -> Contender:
     protection = JWTMiddleware(starlette(), auth(fixture), public=PUBLIC_PATHS)
-    return protected(fixture, starlette(), protection, ("asgi_jwt", "starlette"))
+    forgetful = JWTMiddleware(starlette(), auth(fixture, cache_size=REMEMBERED), public=PUBLIC_PATHS)
+    return protected(fixture, starlette(), protection, ("asgi_jwt", "starlette"), new=forgetful)
+
+
+def ours_on_a_bare_app(fixture: Fixture) -> Contender:
+    protection = JWTMiddleware(bare, auth(fixture), public=PUBLIC_PATHS)
+    return protected(fixture, bare, protection, ("asgi_jwt",))
 
 
 def ours_on_fastapi(fixture: Fixture) -> Contender:
@@ -89,8 +89,8 @@ def starlette_authentication(fixture: Fixture) -> Contender:
                 raise AuthenticationError("refused") from None
             return AuthCredentials(claims["scope"].split()), SimpleUser(claims["sub"])
 
-    protection = AuthenticationMiddleware(bare, backend=Backend())
-    return protected(fixture, bare, protection, ("starlette", "PyJWT", "cryptography"))
+    protection = AuthenticationMiddleware(starlette(), backend=Backend())
+    return protected(fixture, starlette(), protection, ("starlette", "PyJWT", "cryptography"))
 
 
 def base_http(fixture: Fixture) -> Contender:
@@ -107,7 +107,7 @@ def base_http(fixture: Fixture) -> Contender:
                 return PlainTextResponse("refused", 401)
             return await call_next(request)
 
-    return protected(fixture, bare, Protection(bare), ("starlette", "PyJWT", "cryptography"))
+    return protected(fixture, starlette(), Protection(starlette()), ("starlette", "PyJWT", "cryptography"))
 
 
 def fastapi_bearer(fixture: Fixture) -> Contender:
@@ -218,7 +218,7 @@ def fastapi_users(fixture: Fixture) -> Contender:
 
 CONTENDERS: dict[str, Callable[[Fixture], Contender]] = {
     "asgi_jwt": ours,
-    "asgi_jwt, Starlette": ours_on_starlette,
+    "asgi_jwt, bare ASGI app": ours_on_a_bare_app,
     "asgi_jwt and require, FastAPI": ours_on_fastapi,
     "asgi_jwt, Litestar": ours_on_litestar,
     "Starlette AuthenticationMiddleware + PyJWT": starlette_authentication,
