@@ -168,3 +168,9 @@ def test_claims_give_no_authority_under_a_configured_name(changes: dict[str, Any
     auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32, **changes))
     with pytest.raises(ValueError, match="the issuer's to set"):
         auth.issuer.access_token(Identity("alice", claims=claims))
+
+
+def test_refresh_tokens_need_their_secret() -> None:
+    """Without a key for them refresh tokens are refused, and the setting that is missing is named."""
+    with pytest.raises(ConfigurationError, match="ASGI_JWT_REFRESH_SECRET is missing"):
+        issuer_for().refresh_token("alice", "s1", generation=0, branch="b", expires_at=1)
