@@ -83,8 +83,8 @@ def test_refresh_secrets(secret: Any, secrets: tuple[str | bytes, ...]) -> None:
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"refresh_secret": "short"}, "REFRESH_SECRET the secret has 5 bytes"),
-    ({"refresh_secret": f"{A},short"}, "REFRESH_SECRET the secret has 5 bytes"),
+    ({"refresh_secret": "short"}, "REFRESH_SECRET has 5 bytes"),
+    ({"refresh_secret": f"{A},short"}, "REFRESH_SECRET has 5 bytes"),
     ({"refresh_secret": [A, B, C, D, E]}, "REFRESH_SECRET may hold 4 secrets"),
     ({"refresh_secret": 7}, "REFRESH_SECRET has to be"),
     ({"refresh_secret": [7]}, "REFRESH_SECRET has to be a text"),

@@ -1,5 +1,6 @@
 """Issuing access tokens."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_an_access_token_says_what_rfc_9068_asks_for() -> None:
         "type": "access",
         "email": "a@example",
     }
-    assert len(jti) == 22
+    assert re.fullmatch(r"[0-9a-f]{32}", jti)
 
 
 def test_what_is_not_known_is_left_out() -> None:
@@ -116,7 +117,7 @@ def test_a_url_is_one_name() -> None:
     """A roles claim named by a URL is one claim, whatever dots it has."""
     policy = replace(POLICY, roles_claim="https://app.example/roles")
     payload = access_payload(Identity("alice", roles=["r"]), policy, now=NOW, ttl=60)
-    assert payload["https://app.example/roles"] == ["r"]
+    assert payload["https://app.example/roles"] == ("r",)
 
 
 def test_without_a_type_and_an_audience_in_the_policy_the_payload_has_none() -> None:
@@ -130,7 +131,7 @@ def test_an_identity_is_not_changed_by_its_token() -> None:
     identity = Identity("alice", roles=["r"], claims={"realm_access": {"groups": ["g"]}})
     policy = replace(POLICY, roles_claim="realm_access.roles")
     first = access_payload(identity, policy, now=NOW, ttl=60)
-    assert first["realm_access"] == {"groups": ["g"], "roles": ["r"]}
+    assert first["realm_access"] == {"groups": ("g",), "roles": ("r",)}
     assert identity.claims == {"realm_access": {"groups": ("g",)}}
     assert access_payload(identity, policy, now=NOW, ttl=60) == first
 
