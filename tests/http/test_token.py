@@ -279,7 +279,7 @@ async def test_two_cookies(service: Service) -> None:
 
 
 async def test_clocks_that_differ_log_no_one_out(service: Service) -> None:
-    """A token of a server whose clock is ahead, by more than any leeway for access tokens, is refreshed all the same."""
+    """A token of a server whose clock is ahead, by more than the leeway, is refreshed all the same."""
     behind = Service(store=service.store, clock=Clock(service.clock.now - 60), settings={"leeway": 0})
     token = (await service.login()).cookie()
     answer = await behind.refresh(token)
