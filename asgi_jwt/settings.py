@@ -5,15 +5,16 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from asgi_jwt import values
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.keywords import SettingsKeywords
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
-from asgi_jwt.tokens.keys import ALGORITHMS, MAX_CANDIDATES, SYMMETRIC, Key, KeySet, same_algorithms
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 PREFIX = "ASGI_JWT_"
 
@@ -24,47 +25,6 @@ _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare it without regard to case (RFC 6265bis, the storage model).
 _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
-
-Names = str | Iterable[str]
-Duration = str | float | timedelta
-
-
-class SettingsKeywords(TypedDict, total=False):
-    """What `Settings` takes: each variable by its lower-case name, as text or as the value itself."""
-
-    issuer: Names
-    audience: Names
-    secret: str | bytes | None
-    secret_file: str
-    keys: str | Mapping[str, Any] | KeySet | None
-    keys_file: str
-    algorithms: Names
-    leeway: Duration
-    type: str
-    typ: Names
-    require_typ: bool | str
-    required_claims: Names
-    audience_claim: str
-    scope_claim: str
-    roles_claim: str
-    max_token_size: int | str
-    cache_size: int | str
-    realm: str
-    resource: str | None
-    public_paths: Names
-    token_sources: Names
-    trusted_origins: Names
-    access_ttl: Duration
-    refresh_secret: str | bytes | Iterable[str | bytes] | None
-    refresh_secret_file: str
-    refresh_ttl: Duration
-    session_ttl: Duration
-    grace: Duration
-    recovery: Duration
-    cookie_name: str
-    cookie_path: str | None
-    cookie_secure: bool | str
-    access_cookie: str | None
 
 
 def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:

@@ -9,7 +9,7 @@ from benchmarks.commands import COMMANDS, Effort
 EFFORTS = {
     "verify": Effort(rounds=40, seconds=0.05),
     "middleware": Effort(rounds=40, seconds=0.05),
-    "server": Effort(rounds=15, seconds=1),
+    "server": Effort(rounds=31, seconds=0.5),
     "refresh": Effort(rounds=20, seconds=0.05),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)

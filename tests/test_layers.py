@@ -13,8 +13,9 @@ GROUND = frozenset({"errors", "events", "hooks", "values"})
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "demo", "testing"})
 BELOW = {
     "http": {"auth", "settings", "sessions", "stores", "tokens"},
-    "auth": {"settings", "sessions", "stores", "tokens"},
-    "settings": {"tokens"},
+    "auth": {"keywords", "settings", "sessions", "stores", "tokens"},
+    "settings": {"keywords", "tokens"},
+    "keywords": {"tokens"},
     "sessions": {"stores", "tokens"},
     "stores": set(),
     "tokens": set(),

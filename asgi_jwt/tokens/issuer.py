@@ -94,14 +94,8 @@ class TokenIssuer:
         self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
         self._refresh_start = _encode({"iss": policy.issuer, "type": "refresh"}).removesuffix("}")
         # Beyond what `Identity` refuses: the claims that give authority can have other names.
-        self._reserved = {
-            policy.audience_claim,
-            policy.scope_claim,
-            policy.roles_claim,
-            policy.roles_claim.split(".")[0],
-        }
-        if policy.type is not None:
-            self._reserved.add(policy.type[0])
+        whole, first = policy.roles_claim, policy.roles_claim.partition(".")[0]
+        self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
         self._policy = policy
         self._clock = clock
 

@@ -72,6 +72,16 @@ def test_server_is_measured() -> None:
         assert rows["protected"]["of the bare app's"] == pytest.approx(rows["protected"]["rate"] / rows["bare"]["rate"])
 
 
+def test_refresh_is_measured() -> None:
+    """A run of refreshes has each store beside its floor, weighs a session, and keeps what doesn't hang on the clock."""
+    report = quick("refresh")
+    stores = [rows for title, rows in report["tables"].items() if "a refresh" in title]
+    assert [list(rows) for rows in stores] == [["asgi_jwt", "bare", "asgi_jwt to bare"]] * 3
+    counted = {promise["what"]: promise["kept"] for promise in report["promises"]}
+    assert counted["SQLite: commits of 50 at once"]
+    assert counted["Redis: bytes a session"]
+
+
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])
 async def test_a_rival_that_is_not_installed(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contender without its library says which module it lacks."""
@@ -108,6 +118,14 @@ async def test_ours_refuses_what_the_odd_tokens_have_wrong(fixture: Fixture) -> 
     swapped = Fixture(**{**vars(fixture), "forged": fixture.tokens})
     with pytest.raises(RuntimeError, match="forged"):
         await introduce(contender, swapped)
+
+
+async def test_new_tokens_are_new(fixture: Fixture) -> None:
+    """A run in which the cache remembers a token that should be new to it fails."""
+    only = Fixture(**{**vars(fixture), "tokens": fixture.tokens[:1]})
+    contender = build("verify", "asgi_jwt", only)
+    with pytest.raises(AssertionError, match="new"):
+        await contender.take_times(0.01)
 
 
 def test_every_promise_is_measured() -> None:

@@ -13,10 +13,11 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer, access_payload
-from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 POLICY = TokenPolicy(issuer=ISSUER, audience=(AUDIENCE, "second"), algorithms=frozenset(ALGORITHMS))
@@ -168,3 +169,9 @@ def test_claims_give_no_authority_under_a_configured_name(changes: dict[str, Any
     auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32, **changes))
     with pytest.raises(ValueError, match="the issuer's to set"):
         auth.issuer.access_token(Identity("alice", claims=claims))
+
+
+def test_refresh_tokens_need_their_secret() -> None:
+    """Without a key for them refresh tokens are refused, and the setting that is missing is named."""
+    with pytest.raises(ConfigurationError, match="ASGI_JWT_REFRESH_SECRET is missing"):
+        issuer_for().refresh_token("alice", "s1", generation=0, branch="b", expires_at=1)
