@@ -36,6 +36,9 @@ MIGRATIONS = (
 )
 """The statements that lead from each version of the schema to the next; `PRAGMA user_version` counts them."""
 
+LAST = 2**63 - 1
+"""The largest integer that SQLite holds."""
+
 _FAULTS = {
     sqlite3.SQLITE_BUSY: "is locked by another connection",
     sqlite3.SQLITE_FULL: "can't grow: make room on its disk",
@@ -109,7 +112,7 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
         connection.execute(
             """INSERT INTO sessions (subject, sid, kept_until, record) VALUES (?, ?, ?, ?)
             ON CONFLICT (subject, sid) DO UPDATE SET kept_until = excluded.kept_until, record = excluded.record""",
-            (*row_key, changed.kept_until, record),
+            (*row_key, min(changed.kept_until, LAST), record),
         )
     return result
 

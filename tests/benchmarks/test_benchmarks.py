@@ -73,7 +73,7 @@ def test_server_is_measured() -> None:
 
 
 def test_refresh_is_measured() -> None:
-    """A run of refreshes has each store beside its floor, weighs a session, and keeps what doesn't hang on the clock."""
+    """A run of refreshes has each store beside its floor, and keeps the promises that no clock has a part in."""
     report = quick("refresh")
     stores = [rows for title, rows in report["tables"].items() if "a refresh" in title]
     assert [list(rows) for rows in stores] == [["asgi_jwt", "bare", "asgi_jwt to bare"]] * 3

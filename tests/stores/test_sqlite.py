@@ -264,6 +264,14 @@ async def test_subject_that_is_no_unicode_text(store: SQLiteStore) -> None:
     assert [found.sid for found in await store.list("\ud800", 0)] == ["\udfff"]
 
 
+async def test_session_without_end(store: SQLiteStore) -> None:
+    """An end later than SQLite can count is kept, and swept never."""
+    session = replace(a_session(), expires_at=2**70, ends_at=2**70)
+    await write(store, session)
+    assert await store.sweep(2**62) == 0
+    assert await store.get(session.key) == replace(session, version=1)
+
+
 async def test_claims_that_are_no_json(store: SQLiteStore) -> None:
     """A record that can't be kept is its caller's fault, TypeError, and no other's in the same transaction."""
     faults: list[str] = []
