@@ -197,8 +197,10 @@ class Settings:
             faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
 
     def _check_sessions(self, faults: "_Faults") -> None:
-        if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
-            faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
+        if not faults.any_of("secret", "keys", "refresh_secret") and (self.secret or self.keys):
+            refreshing = {key.sign("HS256", b"") for key in self.refresh_keys.keys}
+            if any("HS256" in key.algorithms and key.sign("HS256", b"") in refreshing for key in self.key_set.keys):
+                faults.add("refresh_secret", "is a key of access tokens too: one kind could pass for the other")
         for name, cookie, path in (
             ("cookie_name", self.cookie_name, self.cookie_path),
             ("access_cookie", self.access_cookie or "", "/"),
@@ -251,9 +253,11 @@ class Settings:
         """What a refresh token has to meet: nothing that an access token meets."""
         return TokenPolicy(
             issuer=self.issuer[0],
-            audience=None,
+            # Another service of the same issuer and store has sessions of its own.
+            audience=self.audience,
             algorithms=frozenset({"HS256"}),
-            leeway=self.leeway,
+            # The session's record decides when it is over; clocks that differ log no one out.
+            leeway=300,
             type=("type", "refresh"),
             typ=frozenset({"rt+jwt"}),
             require_typ=True,
