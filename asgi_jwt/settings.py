@@ -50,10 +50,6 @@ def _secret(value: object) -> str | bytes:
     return value
 
 
-def _utf8(secret: str | bytes) -> bytes:
-    return secret.encode() if isinstance(secret, str) else secret
-
-
 def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
     if isinstance(value, bytes):
         listed: tuple[object, ...] = (value,)
