@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
+from math import inf
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -35,8 +36,12 @@ from asgi_jwt import (
 from asgi_jwt.http import bodies
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import REDIS_SCHEMES
+from benchmarks import simulation
+from benchmarks.commands import COMMANDS
+from benchmarks.rotations import WAYS
 
 SERVED = [section for section in SECTIONS.values() if section.steps]
+MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
 
 
@@ -156,14 +161,14 @@ def test_interactive(section: Section) -> None:
 
 
 def test_nothing_is_left_out() -> None:
-    """Every fenced block is run by a test, but for the two commands that set everything up."""
-    commands = [block for block in SECTIONS["Install"].shell if block.startswith("python3 -m venv ")]
+    """Every fenced block is run by a test, but for the two commands that set everything up, and those that measure."""
+    commands = [block for block in SECTIONS["Install"].shell if block.startswith("python3 -m venv ")] + MEASURING
     exports = [block for section in SECTIONS.values() for block in section.shell if block.startswith("export ")]
     run = [*exports, *USERS_TESTS, *(name for section in SERVED for name in section.files)]
     consoles = re.findall(r"^```console$", TEXT, re.MULTILINE)
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
     assert len(consoles) == len(SERVED)
-    assert len(commands) == 2
+    assert len(commands) == 4
     assert len(commands) + len(run) + len(consoles) + len(doctests) == len(re.findall(r"^```\w+$", TEXT, re.MULTILINE))
 
 
@@ -173,6 +178,24 @@ def test_commands() -> None:
     assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
     assert tests[2].removeprefix("python ") in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_measuring() -> None:
+    """What the README says to measure with is there."""
+    extra, *lines = "".join(reversed(MEASURING)).splitlines()
+    assert extra == "pip install -e '.[bench]'"
+    assert {line.removeprefix("python -m benchmarks ") for line in lines} <= {*COMMANDS, "simulation"}
+
+
+def test_simulation_table() -> None:
+    """The simulation gives these very figures."""
+    _, *rows = SECTIONS["What that does to users and thieves"].table
+    results = {name: simulation.simulate(way, users=400, seed=1) for name, way in WAYS.items()}
+    shown = [
+        [name, f"{result.false_logouts:.1f} %", *(f"{out:g}" if out < inf else "never" for out in result[1:3])]
+        for name, result in results.items()
+    ]
+    assert rows == shown
 
 
 def test_settings_table() -> None:
