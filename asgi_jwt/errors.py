@@ -378,6 +378,9 @@ class TooManyAttempts(AuthError):
         super().__init__(detail)
         self.retry_after = max(1, ceil(retry_after))
 
+    def __reduce__(self) -> tuple[type, tuple[float, str | None]]:
+        return type(self), (self.retry_after, self.detail)
+
 
 class Unavailable(AuthError):
     """Something we depend on is out of reach: 503, never a 401, which would set off a storm of refreshes."""

@@ -125,6 +125,8 @@ class Cluster:
             "500",
             "--cluster-replica-validity-factor",
             "0",
+            "--cluster-require-full-coverage",  # a node that is down for long is not the others' end
+            "no",
         )
         self.nodes: list[Valkey] = []
         try:

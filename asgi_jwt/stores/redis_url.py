@@ -1,6 +1,7 @@
 """The URL of a Redis or Valkey store, taken apart and checked before anything is opened."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,19 +82,22 @@ def parse_redis_url(url: str) -> RedisURL:
     `timeout` (seconds), `protocol` (2 or 3), and with TLS `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths) and
     `ssl_check_hostname`. Raises ConfigurationError with all faults; none shows what stood in the URL.
     """
+    # Taken apart here: what `urlsplit` makes of several hosts, one of them IPv6, differs from Python to Python.
+    scheme, separator, rest = url.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
     try:
-        parts = urlsplit(url)
-        topology, secure = _SCHEMES[parts.scheme]
-    except (KeyError, ValueError):
+        topology, secure = _SCHEMES[scheme.lower() if separator else ""]
+    except KeyError:
         raise ConfigurationError(f"a Redis store's URL begins with one of {', '.join(_SCHEMES)}, then ://") from None
     faults: list[str] = []
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    parts = urlsplit(rest[len(authority) :])
+    credentials, _, hosts = authority.rpartition("@")
     username, _, password = credentials.partition(":")
     settings = _parameters(parts.query, topology, secure, faults)
     if parts.fragment:
         faults.append("the Redis URL has a fragment: a # in a password is written %23")
     parsed = RedisURL(
-        scheme=parts.scheme,
+        scheme=scheme.lower(),
         topology=topology,
         hosts=_hosts(hosts, topology, faults),
         username=unquote(username) or None,

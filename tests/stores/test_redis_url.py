@@ -59,7 +59,7 @@ def test_certificates_are_named_by_files(tmp_path: Path) -> None:
     [
         ("http://cache", ["begins with"]),
         ("cache:6379", ["begins with"]),
-        ("redis://[::1", ["begins with"]),
+        ("redis://[::1", ["no host"]),
         ("redis://", ["no host"]),
         ("redis://:6379", ["no host"]),
         ("redis://cache:secret", ["no host"]),

@@ -233,6 +233,9 @@ def test_file_without_the_right_to_write() -> None:
     """A process that may not write the file says so, and is right again once it may."""
     script = """
 async def main():
+    warm = SQLiteStore(path)  # what is imported at the first use may lie where nobody else may read
+    await warm.get(session.key)
+    await warm.aclose()
     os.chmod(path, 0o444)
     os.seteuid(os.getuid() or 65534)  # nothing is forbidden to root
     store = SQLiteStore(path)
