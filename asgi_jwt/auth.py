@@ -35,6 +35,8 @@ class Auth:
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if isinstance(store, (str, type)):
+            raise ConfigurationError("store= takes a store, as MemoryStore(): a URL goes into the settings' `store`")
         self.settings = settings
         self._store = store
         self._opened: SessionStore | None = None

@@ -378,7 +378,7 @@ class TooManyAttempts(AuthError):
         super().__init__(detail)
         self.retry_after = max(1, ceil(retry_after))
 
-    def __reduce__(self) -> tuple[type, tuple[float, str | None]]:
+    def __reduce__(self) -> tuple[type, tuple[int | None, str | None]]:
         return type(self), (self.retry_after, self.detail)
 
 

@@ -149,3 +149,10 @@ def test_repr_shows_no_secret() -> None:
     auth = an_auth(store="redis://user:hunter2@host")
     shown = repr(auth) + repr(auth.store) + repr(auth.sessions) + repr(auth.issuer)
     assert not [secret for secret in (SECRET, REFRESH_SECRET, "hunter2") if secret in shown]
+
+
+@pytest.mark.parametrize("store", ["memory://", MemoryStore])
+def test_what_is_no_store_is_refused_at_once(store: Any) -> None:
+    """A URL or a class in the place of a store is a fault at the start, which says what belongs there."""
+    with pytest.raises(ConfigurationError, match="takes a store, as MemoryStore"):
+        Auth(an_auth().settings, store=store)

@@ -40,7 +40,9 @@ class SessionStore(Protocol):
         `change` is pure and synchronous and is handed the record, or None when there is none. It returns the record
         to keep and the result: the very object it was handed writes nothing, None deletes, anything else is written
         with `version` one above the stored one. After a conflict it is called again with the newer record; only the
-        result of the call that counted is returned. What it raises is passed on, and nothing is written.
+        result of the call that counted is returned. What it raises is passed on, and nothing is written. A record
+        keeps the subject and sid of its key: `next_version(key, stored, changed)` gives what to write, and raises the
+        ValueError that is due otherwise.
 
         When this returns, the change is as durable as the store can make it. When it raises `StoreUnavailable`, the
         change may or may not have happened, and once at the most. Deleting what isn't there is no error.
