@@ -74,6 +74,26 @@ class SessionEnded(Event):
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeysFetched(Event):
+    """A key set was read: how many keys it gave, and how many of them can't be used."""
+
+    name: ClassVar[str] = "keys_fetched"
+
+    keys: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysNotFetched(Event):
+    """A key set could not be read, and the old one stays. `why` is for operators."""
+
+    name: ClassVar[str] = "keys_not_fetched"
+    level: ClassVar[int] = logging.WARNING
+
+    why: str
+
+
 OnEvent = Callable[[Event], Awaitable[None] | None]
 
 

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -145,6 +145,18 @@ class Key:
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
         return self._material.sign(algorithm, message)
+
+    def limited_to(self, algorithms: tuple[str, ...]) -> "Key":
+        """This key for those of `algorithms` that fit it; where none are given, for what it is made for alone."""
+        allowed = algorithms or same_algorithms([self.default])
+        return replace(self, algorithms=tuple(name for name in self.algorithms if name in allowed))
+
+    def is_same_as(self, other: "Key") -> bool:
+        """Whether both are the same public key, to be used in the same way."""
+        described = (
+            (key.kid, key.declared, key.algorithms, key.verifies, key.signs, key.public_jwk()) for key in (self, other)
+        )
+        return next(described) == next(described) and self.public_jwk() is not None
 
     @property
     def slow(self) -> bool:
@@ -329,6 +341,11 @@ class KeySet:
         if not fitting:
             raise UnsuitableKey
         return fitting[:MAX_CANDIDATES]
+
+    def keeping(self, old: "KeySet | None") -> "KeySet":
+        """These keys, each as the very object that `old` has for it, if it does."""
+        kept = old.keys if old is not None else ()
+        return KeySet(next((same for same in kept if same.is_same_as(key)), key) for key in self.keys)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
