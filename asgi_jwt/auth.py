@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, Unpack
 
-from asgi_jwt.errors import ConfigurationError, MalformedToken
+from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
@@ -132,14 +132,14 @@ class Auth:
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
-        return self.verifier.verify_cached(token if isinstance(token, bytes) else _ascii(token))
+        return self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
 
     async def verify(self, token: str | bytes) -> Claims:
         """The claims of an access token. Raises the `AuthError` that says why it is refused.
 
         RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
         """
-        return await self.verifier.verify(token if isinstance(token, bytes) else _ascii(token))
+        return await self.verifier.verify(token if isinstance(token, bytes) else _bytes(token))
 
     async def aclose(self) -> None:
         """Close the store, if this opened it. A second call does nothing."""
@@ -161,8 +161,6 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _ascii(token: str) -> bytes:
-    try:
-        return token.encode("ascii")
-    except UnicodeEncodeError:
-        raise MalformedToken("not ASCII") from None
+def _bytes(token: str) -> bytes:
+    # Text that is not ASCII stays so, and is refused as malformed like any other.
+    return token.encode("utf-8", "surrogatepass")

@@ -63,9 +63,10 @@ class ConfigurationError(ValueError):
 
 
 class AuthError(Exception):
-    """A request that is refused. Raise a child of it from `validate` to refuse a token in your own words.
+    """A request that is refused.
 
-    `description` is sent to the client; `detail`, the argument, is for logs alone and may be None.
+    `description`, of the class, is sent to the client: a child with its own, raised from `validate`, refuses a token
+    in your words. `detail`, the argument, is the exception's text and goes nowhere by itself; it may be None.
     """
 
     status: ClassVar[int] = 401
@@ -154,7 +155,7 @@ class WrongHeaderType(InvalidToken):
     """The header's `typ` is of another kind of token (RFC 8725 section 3.11)."""
 
     reason = "header_type_invalid"
-    description = "The token is not an access token"
+    description = "The token's typ header is not an access token's"
 
 
 class UnknownKey(InvalidToken):
@@ -238,7 +239,7 @@ class WrongType(InvalidToken):
     """The type claim is not an access token's."""
 
     reason = "type_invalid"
-    description = "The token is not an access token"
+    description = "The token's type claim is not an access token's"
 
 
 class RevokedToken(InvalidToken):

@@ -22,7 +22,8 @@ _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
-_COOKIE_PREFIX = re.compile(r"__(Secure|Host)-")
+# Browsers compare it without regard to case (RFC 6265bis, the storage model).
+_COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 Names = str | Iterable[str]
 Duration = str | float | timedelta
@@ -72,6 +73,8 @@ def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) 
 
 def _keys(value: object) -> KeySet:
     if isinstance(value, KeySet):
+        if not any(key.verifies for key in value.keys):
+            raise ValueError("holds no key that may verify signatures")
         return value
     if isinstance(value, Mapping):
         value = json.dumps(value)
@@ -87,8 +90,17 @@ def _secret(value: object) -> str | bytes:
     return value
 
 
+def _utf8(secret: str | bytes) -> bytes:
+    return secret.encode() if isinstance(secret, str) else secret
+
+
 def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
-    listed: tuple[str | bytes, ...] = (value,) if isinstance(value, bytes) else values.texts(value)
+    if isinstance(value, bytes):
+        listed: tuple[object, ...] = (value,)
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        listed = tuple(value)
+    else:
+        listed = values.texts(value)
     if len(listed) > MAX_CANDIDATES:
         raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
     return tuple(_secret(each) for each in listed)
@@ -116,7 +128,7 @@ class Settings:
     """
 
     issuer: tuple[str, ...] = _setting(values.texts, ())
-    audience: tuple[str, ...] | None = _setting(values.texts, None)
+    audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
     secret: str | bytes | None = _setting(_secret, None, secret=True)
     keys: KeySet | None = _setting(_keys, None, secret=True)
@@ -166,7 +178,8 @@ class Settings:
             object.__setattr__(self, name, value)
         self._settle_audience()
         self._settle_sessions()
-        self._check(faults)
+        self._check(faults, given)
+        self._check_sessions(faults)
         faults.raise_any()
 
     @classmethod
@@ -194,9 +207,7 @@ class Settings:
         return cls(**{**read, **given})
 
     def _settle_audience(self) -> None:
-        if self.audience == ("*",):
-            object.__setattr__(self, "audience", None)
-        elif not self.audience:
+        if not self.audience and self.audience is not None:
             object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
 
     def _settle_sessions(self) -> None:
@@ -210,7 +221,7 @@ class Settings:
             sources = tuple(re.sub(f"^cookie:{_COOKIE_PREFIX.pattern}", "cookie:", s) for s in self.token_sources)
             object.__setattr__(self, "token_sources", sources)
 
-    def _check(self, faults: "_Faults") -> None:
+    def _check(self, faults: "_Faults", given: Mapping[str, Any]) -> None:
         if not self.issuer:
             faults.add("issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example")
         elif len(self.issuer) > 1:
@@ -219,23 +230,25 @@ class Settings:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        if self.secret is not None and self.secret in self.refresh_secret:
+        given_keys = [name for name in ("secret", "keys") if given.get(name) is not None]
+        if len(given_keys) == 1 and not faults.any_of("secret", "keys"):
+            self._check_keys(faults)
+        elif len(given_keys) == 2 or not faults.any_of("secret", "keys"):
+            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
+
+    def _check_sessions(self, faults: "_Faults") -> None:
+        if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
             faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
         for name, cookie, path in (
             ("cookie_name", self.cookie_name, self.cookie_path),
             ("access_cookie", self.access_cookie or "", "/"),
         ):
-            if cookie.startswith("__Host-") and path != "/":
+            if cookie.lower().startswith("__host-") and path != "/":
                 faults.add(name, "begins with __Host-, which asks for ASGI_JWT_COOKIE_PATH=/: use __Secure-")
         if self.access_cookie == self.cookie_name:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
-        if not faults.any_of("secret", "keys"):
-            self._check_keys(faults)
 
     def _check_keys(self, faults: "_Faults") -> None:
-        if (self.secret is None) == (self.keys is None):
-            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
-            return
         keys = self.key_set
         if len({name in SYMMETRIC for key in keys.keys for name in key.algorithms}) > 1:
             # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
@@ -322,7 +335,9 @@ def _resolve_files(given: dict[str, Any], faults: _Faults) -> dict[str, Any]:
             continue
         try:
             given[target] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError, TypeError) as fault:
-            why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
-            faults.add(target, f"can't be read from {path!r}: {why}")
+        except (OSError, ValueError, TypeError) as fault:
+            # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
+            why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"
+            faults.add(name, f"names a file that can't be read: {why}")
+            faults.add(target)
     return given

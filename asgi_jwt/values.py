@@ -5,7 +5,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from math import isfinite
+from math import inf
 from urllib.parse import urlsplit
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -38,7 +38,12 @@ def texts(value: object) -> tuple[str, ...]:
         raise ValueError("has to be a list")
     if not all(isinstance(member, str) for member in members):
         raise ValueError("has to be a list of texts")
-    return tuple(dict.fromkeys(member for member in members if member))
+    return tuple(dict.fromkeys(member for member in members if member.strip()))
+
+
+def audience(value: object) -> tuple[str, ...] | None:
+    """A list; None for `*`, which checks none."""
+    return None if value in ("*", ["*"], ("*",)) else texts(value)
 
 
 def flag(value: object) -> bool:
@@ -53,7 +58,7 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
 
     def read(value: object) -> float:
         seconds = _seconds(value)
-        if seconds is None or not isfinite(seconds):
+        if seconds is None or not -inf < seconds < inf:
             raise ValueError("has to be a duration: seconds, or a number with s, m, h, d or w behind it, as 15m")
         if seconds < least or (most is not None and seconds > most):
             raise ValueError(f"has to be {least:g} seconds at least" + (f" and {most:g} at most" if most else ""))
@@ -130,7 +135,7 @@ def token_sources(value: object) -> tuple[str, ...]:
         kind, colon, name = source.partition(":")
         known = source in ("header", "subprotocol") or (kind == "cookie" and colon and _TOKEN.fullmatch(name))
         if not known:
-            raise ValueError("may hold header, subprotocol and cookie:<name>")
+            raise ValueError(f"may hold header, subprotocol and cookie:<name>, and {source!r} is none of them")
     if not sources:
         raise ValueError("has to name one source at least")
     return sources
@@ -141,7 +146,7 @@ def public_path(value: object) -> str:
     path = text(value)
     plain = path.removesuffix("/*")
     if not path.startswith("/") or "*" in plain or "?" in plain or "//" in path:
-        raise ValueError("may hold paths as /health, and as /auth/* for all below /auth")
+        raise ValueError(f"may hold paths as /health, and as /auth/* for all below /auth, and not {path!r}")
     return path
 
 
@@ -175,7 +180,7 @@ def origin(value: str) -> str:
     except ValueError:
         port, parts = None, urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
-        raise ValueError("has to hold origins, as https://app.example")
+        raise ValueError(f"has to hold origins, as https://app.example, and {value!r} is none")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")

@@ -75,20 +75,21 @@ class AuthApp:
             try:
                 return await endpoint(request)
             except InvalidGrant as error:
-                response = self._refused(request, error)
+                response = await self._refused(request, error)
                 self._cookies.clear(response, request)
                 return response
 
         return cleared
 
-    def _refused(self, request: Request, error: Any) -> Response:
+    # Async, for Starlette runs a sync one in a thread: refusals must not wait for the host's busy threads.
+    async def _refused(self, request: Request, error: Any) -> Response:
         response = self._challenge.response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
 
-def _http_error(request: Request, error: Any) -> Response:
+async def _http_error(request: Request, error: Any) -> Response:
     name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     headers = {**(error.headers or {}), "Cache-Control": "no-store"}
     body = {"error": name, "error_description": error.detail}

@@ -1,6 +1,8 @@
 """A request's token, and an error's answer: RFC 6750, RFC 9728."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -9,6 +11,20 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.errors import AmbiguousCredentials, AuthError, InsufficientScope, MalformedCredentials
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+def plain_bearer(headers: Headers) -> bytes | None:
+    """What follows `Bearer ` in the one Authorization header, unchecked: only good for a look among known tokens.
+
+    None where there is none, or more than that, or it is spelled in another way: ask `bearer_token`.
+    """
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                return None
+            found = value
+    return found[7:] if found is not None and found.startswith(b"Bearer ") else None
 
 
 def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
@@ -36,30 +52,57 @@ def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
 def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
     """The value of the cookie. Raises `AmbiguousCredentials` for two of the name: a sibling domain can toss one."""
     # HTTP/2 may split the header (RFC 9113 section 8.2.3).
-    pairs = (pair.partition(b"=") for name, value in headers if name == b"cookie" for pair in value.split(b";"))
-    found = [value.strip(b' \t"') for name, equals, value in pairs if equals and name.strip(b" \t") == cookie]
+    values = _values_of(cookie)
+    found = [
+        given.strip(b' \t"')
+        for name, value in headers
+        if name == b"cookie" and cookie in value
+        for given in values(value)
+    ]
     if len(found) > 1:
         raise AmbiguousCredentials
     return found[0] if found and found[0] else None
 
 
+@cache
+def _values_of(cookie: bytes) -> Callable[[bytes], list[bytes]]:
+    # One linear pass in C: taking 64 KB of semicolons apart one by one cost 30 ms before any token was seen.
+    return re.compile(rb"(?:^|;)[ \t]*+" + re.escape(cookie) + rb"[ \t]*+=([^;]*+)").findall
+
+
 def subprotocol_token(scope: Scope) -> bytes | None:
-    """The token behind `bearer` among a WebSocket's subprotocols, which it is then taken out of.
+    """The token behind `bearer` among a WebSocket's subprotocols.
 
     Raises `MalformedCredentials` where nothing follows `bearer`, `AmbiguousCredentials` where it is there twice.
     """
-    offered: Sequence[str] = scope.get("subprotocols", ())
+    offered = _subprotocols(scope)
     positions = [position for position, name in enumerate(offered) if name == "bearer"]
-    if scope["type"] != "websocket" or not positions:
+    if not positions:
         return None
     if len(positions) > 1:
         raise AmbiguousCredentials
     behind = positions[0] + 1
     if behind == len(offered):
         raise MalformedCredentials
-    scope["subprotocols"] = [*offered[:behind], *offered[behind + 1 :]]
     # Bytes outside ASCII are nothing a token has: the parser refuses them.
     return offered[behind].encode("utf-8", "replace")
+
+
+def hide_subprotocol_token(scope: Scope) -> bool:
+    """Whether the WebSocket offers `bearer`; what stands behind it is then taken out of the scope's subprotocols.
+
+    The app might select it, which would send the token back in the clear of a response header.
+    """
+    offered = _subprotocols(scope)
+    if "bearer" not in offered:
+        return False
+    scope["subprotocols"] = [name for before, name in zip(("", *offered), offered, strict=False) if before != "bearer"]
+    return True
+
+
+def _subprotocols(scope: Scope) -> Sequence[str]:
+    offered: Sequence[str] = scope.get("subprotocols", ()) if scope["type"] == "websocket" else ()
+    return offered
 
 
 class Challenge:

@@ -1,17 +1,21 @@
 """A request's body, read strictly: JSON or a form, 64 KiB at most."""
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from asgi_jwt.errors import BodyTooLarge, InvalidRequest, MalformedToken, UnsupportedMediaType
 from asgi_jwt.tokens.compact import parse_object
 
 MAX_BODY = 64 * 1024
 _MAX_FIELDS = 1000
+# JSON can write one, and no encoding takes it: what hashes the password would fail (RFC 7493 section 2.1).
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class MalformedBody(InvalidRequest):
@@ -44,7 +48,7 @@ class Credentials(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         value = self._fields.get(name)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or _LONE_SURROGATE.search(value):
             raise MissingField(name)
         return value
 
@@ -62,7 +66,8 @@ class Credentials(Mapping[str, str]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        return f"<Credentials: {', '.join(sorted(self._fields))}>"
+        # No names either: of a form that is a bare password, that is the name.
+        return f"<Credentials: {len(self._fields)} fields>"
 
 
 async def read_fields(request: Request) -> Credentials:
@@ -85,10 +90,15 @@ async def _read(request: Request) -> bytes:
     if declared.isdecimal() and (len(declared) > 10 or int(declared) > MAX_BODY):
         raise BodyTooLarge
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise BodyTooLarge
+    try:
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise BodyTooLarge
+    except ClientDisconnect:
+        # Anyone can hang up: no fault of the server's, and nothing to fill its log with.
+        raise MalformedBody from None
     return bytes(body)
 
 

@@ -10,6 +10,9 @@ from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.sessions.sessions import TokenPair
 from asgi_jwt.settings import Settings
 
+# RFC 3986 section 3.3, but for the semicolon. What browsers leave as it is must stay: they compare letter by letter.
+_PATH_CHARACTERS = "/!$&'()*+,=:@"
+
 
 class TokenCookies:
     """The refresh token's cookie, sent to the auth routes alone, and, where it is configured, the access token's."""
@@ -44,5 +47,5 @@ class TokenCookies:
         response.headers.append("Set-Cookie", f"{name}={value}; Path={path}; Max-Age={max_age}; {self._attributes}")
 
     def _mount_path(self, connection: HTTPConnection) -> str:
-        """Where the app is mounted, encoded so that no character of it ends the attribute."""
-        return self._path or quote(connection.scope.get("root_path", ""), safe="/") or "/"
+        """Where the app is mounted, encoded as browsers encode a path, and so that nothing in it ends the attribute."""
+        return self._path or quote(connection.scope.get("root_path", ""), safe=_PATH_CHARACTERS) or "/"

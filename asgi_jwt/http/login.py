@@ -32,6 +32,7 @@ class Login:
         try:
             presented = self._cookies.refresh_token(request)
             credentials = await read_fields(request)
+            in_body = credentials.get("transport") == "body"
             identity = await settle(self._authenticate(credentials, request))
             if identity is None:
                 raise InvalidCredentials
@@ -41,7 +42,7 @@ class Login:
         pair = await self._auth.sessions.open(identity, _client(request))
         if presented is not None:
             await self._end(presented)
-        if credentials.get("transport") == "body":
+        if in_body:
             return token_response(pair, refresh_token=True)
         response = token_response(pair)
         self._cookies.set(response, request, pair)

@@ -1,26 +1,24 @@
 """POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: sessions shown and ended."""
 
-from typing import NamedTuple
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import InvalidGrant, InvalidToken, MissingToken, SessionNotFound, UnsupportedTokenType
+from asgi_jwt.errors import (
+    InvalidGrant,
+    InvalidToken,
+    MissingToken,
+    SessionNotFound,
+    SessionOver,
+    UnsupportedTokenType,
+)
 from asgi_jwt.http.bearer import bearer_token
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
-from asgi_jwt.stores.records import Session
+from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
 
 NO_STORE = {"Cache-Control": "no-store"}
-
-
-class _Holder(NamedTuple):
-    """Whom a request speaks for, and in which session."""
-
-    subject: str
-    session_id: str | None
 
 
 class SessionEndpoints:
@@ -33,19 +31,23 @@ class SessionEndpoints:
     async def logout(self, request: Request) -> Response:
         """Ends this session: 204 also when there is none to end."""
         holder = await self._by_bearer(request) or await self._by_cookie(request)
-        if holder is not None and holder.session_id is not None:
-            await self._auth.sessions.end(holder.subject, holder.session_id)
+        if holder is not None:
+            await self._auth.sessions.end(*holder)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
         """Ends all sessions of the subject."""
-        holder = await self._by_bearer(request)
-        if holder is None:
+        try:
+            subject = (await self._claims(request)).subject
+        except (MissingToken, InvalidToken):
             holder = await self._by_cookie(request)
+            if holder is None:
+                raise
             # A token of a session that is over speaks for nobody.
-            if holder is None or not await self._auth.sessions.is_live(holder.subject, holder.session_id or ""):
-                raise InvalidGrant if holder is not None else MissingToken
-        await self._auth.sessions.end_all(holder.subject)
+            if not await self._auth.sessions.is_live(*holder):
+                raise SessionOver from None
+            subject = holder.subject
+        await self._auth.sessions.end_all(subject)
         return self._cleared(request)
 
     async def list(self, request: Request) -> Response:
@@ -69,7 +71,7 @@ class SessionEndpoints:
         try:
             claims = await self._auth.sessions.read(token)
         except InvalidGrant:
-            if await self._verified(token.encode()) is not None:
+            if await self._verified(token) is not None:
                 raise UnsupportedTokenType from None
         else:
             await self._auth.sessions.end(claims.subject, claims["sid"])
@@ -81,12 +83,15 @@ class SessionEndpoints:
             raise MissingToken
         return await self._auth.verify(token)
 
-    async def _by_bearer(self, request: Request) -> _Holder | None:
+    async def _by_bearer(self, request: Request) -> SessionKey | None:
+        """The session of the access token; None when there is no token that holds, or it is of no session of ours."""
         _, token = bearer_token(request.scope["headers"])
         claims = None if token is None else await self._verified(token)
-        return None if claims is None else _Holder(claims.subject, claims.session_id)
+        if claims is None or not isinstance(claims.session_id, str):
+            return None
+        return SessionKey(claims.subject, claims.session_id)
 
-    async def _by_cookie(self, request: Request) -> _Holder | None:
+    async def _by_cookie(self, request: Request) -> SessionKey | None:
         token = self._cookies.refresh_token(request)
         if token is None:
             return None
@@ -94,9 +99,9 @@ class SessionEndpoints:
             claims = await self._auth.sessions.read(token)
         except InvalidGrant:
             return None
-        return _Holder(claims.subject, claims["sid"])
+        return SessionKey(claims.subject, claims["sid"])
 
-    async def _verified(self, token: bytes) -> Claims | None:
+    async def _verified(self, token: str | bytes) -> Claims | None:
         """The claims of an access token; None for one that doesn't hold, as after a night in a sleeping tab."""
         try:
             return await self._auth.verify(token)

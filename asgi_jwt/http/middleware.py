@@ -1,7 +1,8 @@
 """JWTMiddleware: no request and no WebSocket reaches the app without a verified token."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from starlette._utils import get_route_path
 from starlette.authentication import UnauthenticatedUser
@@ -10,22 +11,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
-from asgi_jwt.events import TokenRefused
+from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, subprotocol_token
+from asgi_jwt.http.bearer import (
+    Challenge,
+    bearer_token,
+    cookie_token,
+    deny,
+    hide_subprotocol_token,
+    plain_bearer,
+    subprotocol_token,
+)
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
+from asgi_jwt.values import public_paths
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
 
-CHALLENGE = "asgi_jwt.challenge"
-"""Where the scope holds the challenge, for what answers inside the app."""
+GUARD = "asgi_jwt.guard"
+"""Where the scope holds the `Guard`."""
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _NO_CREDENTIALS = AuthCredentials(())
+
+
+class Guard(NamedTuple):
+    """What answers inside the app has of the middleware around it."""
+
+    challenge: Challenge
+    events: EventSink
 
 
 class JWTMiddleware:
@@ -46,7 +63,7 @@ class JWTMiddleware:
         app: ASGIApp,
         auth: Auth | None = None,
         *,
-        public: Iterable[str] = (),
+        public: str | Iterable[str] = (),
         optional: bool = False,
         validate: Validate | None = None,
         on_error: OnError | None = None,
@@ -55,9 +72,9 @@ class JWTMiddleware:
         self._auth = auth or Auth.from_env()
         settings = self._auth.settings
         try:
-            self._public = PublicPaths([*settings.public_paths, *public])
+            self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
         except ValueError as fault:
-            raise ConfigurationError(f"public {fault}") from None
+            raise ConfigurationError(f"public: {fault}") from None
         self._optional = optional
         self._validate = validate
         self._on_error = on_error
@@ -69,9 +86,12 @@ class JWTMiddleware:
         metadata_url = None
         if settings.resource is not None:
             url = urlsplit(settings.resource)
-            self._metadata_path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            metadata_url = f"{url.scheme}://{url.netloc}{self._metadata_path}"
+            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
+            # The scope's path is decoded, the URL's is not.
+            self._metadata_path = unquote(path)
+            metadata_url = f"{url.scheme}://{url.netloc}{path}"
         self._challenge = Challenge(settings.realm, metadata_url)
+        self._guard = Guard(self._challenge, self._auth.events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" and scope["type"] != "websocket":
@@ -81,18 +101,18 @@ class JWTMiddleware:
             await self._metadata(scope)(scope, receive, send)
             return
         claims = None
-        scope[CHALLENGE] = self._challenge
+        scope[GUARD] = self._guard
         if not self._public.match(scope):
             try:
-                token = self._token(scope)
-                if token is not None:
-                    claims = self._auth.verify_cached(token)
-                    if claims is None:
-                        claims = await self._auth.verify(token)
-                    if self._validate is not None and await settle(self._validate(claims, scope)) is False:
+                seen = plain_bearer(scope["headers"]) if self._reads_header else None
+                claims = self._auth.verify_cached(seen) if seen is not None else None
+                if claims is None:
+                    claims = await self._verify(scope)
+                if claims is not None and self._validate is not None:
+                    answer = await settle(self._validate(claims, scope))
+                    # A column of a database says 0 for False.
+                    if answer is not None and not answer:
                         raise RefusedToken
-                elif not self._optional:
-                    raise MissingToken
             except AuthError as error:
                 await self._refuse(error, scope, receive, send)
                 return
@@ -102,9 +122,17 @@ class JWTMiddleware:
         else:
             # A user of its own for each: Starlette's takes new attributes.
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
-        if self._reads_subprotocol and "bearer" in scope.get("subprotocols", ()):
+        if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         await self.app(scope, receive, send)
+
+    async def _verify(self, scope: Scope) -> Claims | None:
+        token = self._token(scope)
+        if token is not None:
+            return await self._auth.verify(token)
+        if not self._optional:
+            raise MissingToken
+        return None
 
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
@@ -117,7 +145,7 @@ class JWTMiddleware:
                 token = subprotocol_token(scope)
             else:
                 token = cookie_token(headers, source.removeprefix("cookie:").encode())
-                if token is not None and scope.get("method") not in _SAFE_METHODS:
+                if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
                     check_cross_site(scope, self._trusted)
             if token is not None:
                 return token
@@ -128,7 +156,9 @@ class JWTMiddleware:
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
-        await deny(response or self._challenge.response(error), scope, receive, send)
+        if response is None:
+            response = self._challenge.response(error)
+        await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
         return scope["type"] == "http" and get_route_path(scope) == self._metadata_path

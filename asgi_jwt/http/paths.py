@@ -22,7 +22,14 @@ class PublicPaths:
     def match(self, scope: Scope) -> bool:
         """Whether the route path, the one that the router will see, is public."""
         # Never from the URL, which a client's Host header has a part in.
-        path: str = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        path: str = scope["path"]
+        root_path = scope.get("root_path", "")
+        if root_path:
+            route_path = get_route_path(scope)
+            if route_path == path and root_path in path and root_path != "/":
+                # Routers differ: some cut the root path out wherever it stands (`/schema/api/me` below `/api`).
+                return False
+            path = route_path
         return path in self._exact or (path.startswith(self._below) and _is_plain(path))
 
 

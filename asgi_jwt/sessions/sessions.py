@@ -1,9 +1,9 @@
 """Sessions: opened, refreshed, listed and ended."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anyio import to_thread
 
@@ -30,6 +30,7 @@ from asgi_jwt.tokens.verifier import TokenVerifier
 LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
+_REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
 _ROUNDS = 3
 _SWEEP_EVERY = 60_000
 
@@ -110,9 +111,9 @@ class Sessions:
         `load_identity(subject, session)` gives the user as they are now; None ends the session. Raises `SessionOver`
         or `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
         """
-        claims = await self.read(token)
-        presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
-        key = SessionKey(claims.subject, claims["sid"])
+        members = self._members(token)
+        presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
+        key = SessionKey(members["sub"], members["sid"])
         for _ in range(_ROUNDS):
             minted = await self._provisional(await self._store.get(key), presented, load_identity)
             now = self._now()
@@ -120,21 +121,24 @@ class Sessions:
             if decision.verdict in _REFUSED:
                 raise await self._refusal(decision.verdict)
             if minted is not None and decision.session is not None:
-                await self._events.emit(Refreshed(decision.verdict))
+                await self._events.emit(_REFRESHED[decision.verdict])
                 return self._pair(decision, decision.session, *minted, now=now, presented=token)
             # The record is newer than the one that was read, as behind a lagging replica.
         raise StoreUnavailable("the store's reads lag behind its writes")
 
     async def read(self, token: str | bytes) -> Claims:
         """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""
+        return Claims(self._members(token))
+
+    def _members(self, token: str | bytes) -> Mapping[str, Any]:
         try:
-            claims = await self._refresh_verifier.verify(token if isinstance(token, bytes) else token.encode("ascii"))
+            members = self._refresh_verifier.verify_once(token if isinstance(token, bytes) else token.encode("ascii"))
         except (InvalidToken, UnicodeEncodeError):
             # A signature that is wrong ends no session: anyone could log others out so.
             raise InvalidGrant from None
-        if [type(claims[name]) for name in ("sid", "gen", "br")] != [str, int, str]:
+        if type(members["sid"]) is not str or type(members["gen"]) is not int or type(members["br"]) is not str:
             raise InvalidGrant
-        return claims
+        return members
 
     async def is_live(self, subject: str, sid: str) -> bool:
         """Whether the session is neither ended nor expired."""
@@ -163,14 +167,16 @@ class Sessions:
         """The subject's live sessions, oldest first."""
         return await self._store.list(subject, self._now())
 
-    async def _commit(self, key: SessionKey, presented: Presented, *, branch: str, now: int, ready: bool) -> Decision:
+    def _commit(
+        self, key: SessionKey, presented: Presented, *, branch: str, now: int, ready: bool
+    ) -> Awaitable[Decision]:
         def change(stored: Session | None) -> tuple[Session | None, Decision]:
             decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
             # Nothing is committed that has no access token to go with it.
             kept = decision.session if ready or decision.verdict in _REFUSED else stored
             return kept, decision
 
-        return await self._store.update(key, change)
+        return self._store.update(key, change)
 
     async def _provisional(
         self, session: Session | None, presented: Presented, load_identity: LoadIdentity | None
@@ -197,7 +203,7 @@ class Sessions:
         return self._issuer.access_token(identity, session_id=session.sid)
 
     async def _refusal(self, verdict: Verdict) -> AuthError:
-        await self._events.emit(Refreshed(verdict))
+        await self._events.emit(_REFRESHED[verdict])
         if verdict is Verdict.REUSED:
             await self._events.emit(ReuseDetected())
             await self._events.emit(SessionEnded("reuse"))

@@ -1,6 +1,7 @@
 """A thread that does blocking work for the tasks of any event loop, all that has queued up at a time."""
 
 import os
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
@@ -16,6 +17,9 @@ from asgi_jwt.errors import StoreUnavailable
 
 T = TypeVar("T")
 SubjectT = TypeVar("SubjectT")
+
+Wake = Callable[..., object]
+"""Has an event loop call a function with arguments, from any thread."""
 
 BATCH_LIMIT = 256
 """So that the first caller of a batch doesn't wait for an endless queue."""
@@ -39,42 +43,89 @@ class Batches(Protocol[SubjectT]):
     def close(self) -> None: ...
 
 
+class Wakings:
+    """Tasks to be woken, one call into each event loop for all that a batch has settled.
+
+    What they ask for next comes together too, and shares a batch: woken one by one they would come one by one.
+    """
+
+    def __init__(self) -> None:
+        self._due: deque[tuple[Wake, anyio.Event]] = deque()
+
+    def add(self, wake: Wake, settled: anyio.Event) -> None:
+        self._due.append((wake, settled))
+
+    def flush(self) -> None:
+        loops: defaultdict[Wake, list[anyio.Event]] = defaultdict(list)
+        while self._due:
+            wake, settled = self._due.popleft()
+            loops[wake].append(settled)
+        for wake, events in loops.items():
+            with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+                wake(_set_all, events)
+
+
+def _set_all(events: Sequence[anyio.Event]) -> None:
+    for event in events:
+        event.set()
+
+
 class BatchThread(Generic[SubjectT]):
     """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
 
     The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
-    `aclose` waits for nobody. A forked child begins a thread of its own, and leaves alone what the parent's had open.
+    `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
+    none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
     """
 
     def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
         self._name = name
         self._batches = batches
-        self._closed = False
-        self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        self._process = os.getpid()
         self._lock = Lock()
         self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
-        self._thread: Thread | None = None
         self._ended: Future[None] = Future()
+        self._wakings = Wakings()
+        self._turns: dict[Wake, list[Call[SubjectT, Any]]] = {}
+        self._thread: Thread | None = None
+        self._process = 0
+        self._closed = False
 
     async def call(self, work: Callable[[SubjectT], T]) -> T:
         """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
 
-        Raises StoreUnavailable after `aclose`.
+        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
         """
-        call = Call(work)
-        if self._process != os.getpid():
-            self._begin_anew()
+        call, wake = Call(work), _wake()
         with self._lock:
             if self._closed:
                 raise StoreUnavailable(f"{self._name} is closed")
             if self._thread is None:
-                self._thread = Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
-            self._queue.put(call)
-        return await _outcome(call.future)
+                self._begin()
+            if self._process != os.getpid():
+                raise StoreUnavailable(
+                    f"{self._name} was in use before this process was forked: let each process open its own"
+                )
+            # What the tasks of an event loop ask for at the same turn is one batch, however quick the thread is.
+            turn = self._turns.setdefault(wake, [])
+            turn.append(call)
+            if len(turn) == 1:
+                wake(self._hand_over, wake)
+        return await _outcome(call.future, wake, self._wakings)
+
+    def _hand_over(self, wake: Wake) -> None:
+        with self._lock:
+            for call in self._turns.pop(wake, ()):
+                self._queue.put(call)
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._thread = Thread(
+            target=_work,
+            args=(self._batches, self._queue, self._wakings, self._ended),
+            name=self._name,
+            daemon=True,
+        )
+        self._thread.start()
 
     async def aclose(self) -> None:
         """Let the thread finish what is queued, and end. A second call does nothing."""
@@ -82,33 +133,45 @@ class BatchThread(Generic[SubjectT]):
             closed, self._closed = self._closed, True
         if closed or self._thread is None or self._process != os.getpid():
             return
+        for wake in [*self._turns]:
+            self._hand_over(wake)
         self._queue.put(None)
         with anyio.CancelScope(shield=True):
-            await _outcome(self._ended)
+            await _outcome(self._ended, _wake(), self._wakings)
         self._thread.join()
 
-    def _work(self) -> None:
-        try:
-            with closing(self._batches()) as batches:
-                while batch := self._next_batch():
-                    calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
-                    if calls:
-                        _run(batches, calls)
-                    del batch, calls  # a thread at rest keeps nobody's results alive
-        finally:
-            self._ended.set_result(None)
 
-    def _next_batch(self) -> list[Call[SubjectT, Any]]:
-        """What has queued up, at least one call; nothing when the thread is to end."""
-        batch: list[Call[SubjectT, Any]] = []
-        with suppress(Empty):
-            while len(batch) < BATCH_LIMIT:
-                call = self._queue.get(block=not batch)
-                if call is None:
-                    self._queue.put(None)  # for the next time: first what came before it
-                    break
-                batch.append(call)
-        return batch
+def _work(
+    make: Callable[[], Batches[SubjectT]],
+    queue: SimpleQueue[Call[SubjectT, Any] | None],
+    wakings: Wakings,
+    ended: Future[None],
+) -> None:
+    """What the thread does."""
+    try:
+        with closing(make()) as batches:
+            while batch := _next_batch(queue):
+                calls = [call for call in batch if call.future.set_running_or_notify_cancel()]
+                if calls:
+                    _run(batches, calls)
+                    wakings.flush()
+                del batch, calls  # a thread at rest keeps nobody's results alive
+    finally:
+        ended.set_result(None)
+        wakings.flush()
+
+
+def _next_batch(queue: SimpleQueue[Call[SubjectT, Any] | None]) -> list[Call[SubjectT, Any]]:
+    """What has queued up, at least one call; nothing when the thread is to end."""
+    batch: list[Call[SubjectT, Any]] = []
+    with suppress(Empty):
+        while len(batch) < BATCH_LIMIT:
+            call = queue.get(block=not batch)
+            if call is None:
+                queue.put(None)  # for the next time: first what came before it
+                break
+            batch.append(call)
+    return batch
 
 
 def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> None:
@@ -120,19 +183,19 @@ def _run(batches: Batches[SubjectT], calls: Sequence[Call[SubjectT, Any]]) -> No
                 call.future.set_exception(error)
 
 
-async def _outcome(future: Future[T]) -> T:
+def _wake() -> Wake:
+    loop: Any = current_token().native_token
+    wake: Wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+    return wake
+
+
+async def _outcome(future: Future[T], wake: Wake, wakings: Wakings) -> T:
     """Wait, under asyncio or trio, for a future that another thread settles; cancel it if the caller is cancelled."""
     settled = anyio.Event()
-    loop: Any = current_token().native_token
-    wake = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
-
-    def notify(_: Future[T]) -> None:
-        with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
-            wake(settled.set)
-
-    future.add_done_callback(notify)
+    future.add_done_callback(lambda _: wakings.add(wake, settled))
     try:
-        await settled.wait()
+        if not future.done():  # else the thread may have woken everybody before this one was known to it
+            await settled.wait()
     finally:
         future.cancel()
     return future.result()

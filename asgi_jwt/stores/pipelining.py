@@ -18,7 +18,7 @@ class Disconnected(StoreUnavailable):
     """The connection broke, or led to a server that is no master any more: what only reads may be asked again."""
 
 
-class UnknownScriptError(Exception):
+class UnknownScript(StoreUnavailable):
     """The server does not have the script (NOSCRIPT), and ran nothing."""
 
 
@@ -35,8 +35,8 @@ class Wire(Protocol):
         """The answers to `commands`, in their order. Raises whatever the driver does. It bounds its own time."""
         ...
 
-    def translate(self, error: Exception) -> Exception:
-        """What came of an exchange as StoreUnavailable, Disconnected or UnknownScriptError."""
+    def translate(self, error: Exception) -> StoreUnavailable:
+        """What came of an exchange, safe to log."""
         ...
 
     async def aclose(self) -> None:

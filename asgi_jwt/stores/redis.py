@@ -15,11 +15,11 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, RedisClusterException, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScript, Wire
 from asgi_jwt.stores.redis_url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.swap import SwapStore
 
@@ -33,11 +33,13 @@ class RedisStore(SwapStore):
     """Keeps sessions in Redis (6.2 and later) or Valkey, for any number of processes on any number of machines.
 
     `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
-    owner's to close, its retries and `decode_responses` don't matter; given a RedisURL, the store has clients of its
-    own for each event loop. `timeout` (seconds) bounds each exchange; a
-    method takes twice that at the most. `prefix` stands before all keys. Raises ConfigurationError for a prefix with
-    braces or a timeout that is not positive. Nothing is opened before the first use, and asyncio alone can use it.
+    owner's to close, and its retries and `decode_responses` don't matter. Given a RedisURL, the store has clients of
+    its own for each event loop. `timeout` (seconds) bounds each exchange; a method takes twice that at the most.
+    `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
+    positive. Nothing is opened before the first use, and asyncio alone can use it.
 
+    Its user needs `+get +mget +zrange +eval +evalsha`, what the script calls (`+set +del +zadd +zrem +zremrangebyscore
+    +pttl +pexpire`) and what connections need (`+@connection`, in a cluster `+cluster|slots +command`), on `~prefix*`.
     The server should run with `maxmemory-policy noeviction`: what it evicts is a session lost, or one that its
     subject's list lacks until the next refresh.
     """
@@ -78,7 +80,6 @@ def _dial(address: RedisURL) -> Wire:
         "username": address.username,
         "password": address.password,
         "protocol": address.protocol,
-        "socket_timeout": address.timeout,
         "socket_connect_timeout": address.timeout,
         "retry": Retry(NoBackoff(), 0),
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
@@ -87,16 +88,26 @@ def _dial(address: RedisURL) -> Wire:
         options |= {"ssl": True, **address.tls}
     if address.topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        options["socket_timeout"] = address.timeout
         cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
         return _ClusterWire(cluster, address.timeout, cluster)
-    if address.topology == "sentinel":
-        own = {"username": address.sentinel_username, "password": address.sentinel_password}
-        sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | own, db=address.database, **options)
-        master = sentinel.master_for(address.service)
-        return _PoolWire(master, address.timeout, master, sentinel)
-    ((host, port),) = address.hosts
-    client = Redis(host=host, port=port, db=address.database, **options)
-    return _PoolWire(client, address.timeout, client)
+    # Our own timeout is around all that a pool's connections do; theirs costs a task for each write.
+    options |= {"db": address.database, "socket_timeout": None}
+    if address.topology == "standalone":
+        ((host, port),) = address.hosts
+        client = Redis(host=host, port=port, **options)
+        return _PoolWire(client, address.timeout, client)
+    patience = address.timeout / (len(address.hosts) + 1)  # so that the last Sentinel is asked in time
+    own = {
+        "username": address.sentinel_username,
+        "password": address.sentinel_password,
+        "db": 0,
+        "socket_timeout": patience,
+        "socket_connect_timeout": patience,
+    }
+    sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | own, **options)
+    master = sentinel.master_for(address.service)
+    return _PoolWire(master, address.timeout, master, sentinel)
 
 
 class _RedisWire:
@@ -106,17 +117,19 @@ class _RedisWire:
         self._timeout = timeout
         self._owned = owned
 
-    def translate(self, error: Exception) -> Exception:
-        """The driver's exception in our terms, with a text that is safe to log."""
+    def translate(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, NoScriptError):
-            return UnknownScriptError()
-        if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
-            broken = isinstance(error, redis.ConnectionError)
-            told = (Disconnected if broken else StoreUnavailable)(f"{type(error).__name__}: {error}")
-            told.__cause__ = error
-            return told
-        # A server's complaint may quote the command, and with it keys and records.
-        return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+            return UnknownScript()
+        if not isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+            # A server's complaint may quote the command, and with it keys and records.
+            return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
+        # What comes behind " : " is the settings of each Sentinel that was asked in vain.
+        text = str(error).partition(" : ")[0]
+        told = (Disconnected if isinstance(error, redis.ConnectionError) else StoreUnavailable)(
+            f"{type(error).__name__}: {text}" if text else type(error).__name__
+        )
+        told.__cause__ = error
+        return told
 
     async def aclose(self) -> None:
         for client in self._owned:
@@ -138,10 +151,10 @@ class _PoolWire(_RedisWire):
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
         """Past the client's `execute_command`, which sends a script again when its answer is late."""
-        async with asyncio.timeout(self._timeout):
-            connection = await self._pool.get_connection()
+        connection: Any = None
         try:
             async with asyncio.timeout(self._timeout):
+                connection = await self._pool.get_connection()
                 if self._dialled.setdefault(connection, self._failures) != self._failures:
                     await connection.disconnect(nowait=True)
                     await connection.connect()
@@ -152,11 +165,13 @@ class _PoolWire(_RedisWire):
             # An answer still on its way would be taken for the next command's. The other connections may lead to the
             # same dead or demoted server: each is dialled anew before it is used again.
             self._failures += 1
-            self._dialled.pop(connection, None)
-            await connection.disconnect(nowait=True)
+            if connection is not None:
+                self._dialled.pop(connection, None)
+                await connection.disconnect(nowait=True)
             raise
         finally:
-            await self._pool.release(connection)
+            if connection is not None:
+                await self._pool.release(connection)
 
     async def _answer(self, connection: AbstractConnection) -> Answer:
         try:
@@ -184,8 +199,12 @@ class _ClusterWire(_RedisWire):
         """To the node that the command's key belongs to: the client then follows redirections, and sends only once."""
         (command,) = commands
         key: Any = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
-        async with asyncio.timeout(self._timeout):
-            await self._client.initialize()
-            node: Any = self._client.get_node_from_key(key)
+        # Twice the time: a node that stalls is asked for the cluster's layout in vain before another is.
+        async with asyncio.timeout(2 * self._timeout):
+            try:
+                await self._client.initialize()
+                node: Any = self._client.get_node_from_key(key)
+            except RedisClusterException as error:  # its text is of nodes and slots; those of commands quote them
+                raise redis.ConnectionError(str(error)) from error
             async with self._room[node.name]:
                 return [await self._client.execute_command(*command, target_nodes=node, **{NEVER_DECODE: True})]

@@ -239,19 +239,22 @@ class _Connection:
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, FileNotFoundError):
             return f"{self._database.path} is gone: put it back, or restart to begin with an empty one"
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF  # the primary one
         return f"{self._database.path} {_FAULTS.get(code, 'failed')} ({error})"
 
 
 class _Reader(_Connection):
-    """Answers each call by itself."""
+    """Answers each call by itself, and all of them together, so that what they write next shares a transaction."""
 
     def run(self, calls: Sequence[_Call]) -> None:
-        for call in calls:
-            try:
-                call.future.set_result(self.perform(call.work))
-            except StoreUnavailable as fault:
-                call.future.set_exception(fault)
+        for answer in [self._answer(call) for call in calls]:
+            answer()
+
+    def _answer(self, call: _Call) -> Callable[[], None]:
+        try:
+            return partial(call.future.set_result, self.perform(call.work))
+        except StoreUnavailable as fault:
+            return partial(call.future.set_exception, fault)
 
 
 class _Writer(_Connection):

@@ -9,16 +9,16 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScriptError, Wire
+from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
@@ -78,33 +78,34 @@ class SwapStore:
     async def get(self, key: SessionKey) -> Session | None:
         """See SessionStore."""
         link = await self._link()
-        async with self._in_time():
+        async with _Deadline(self._timeout):
             return _unpacked(key, await _read(link, "GET", self._record_key(key)))
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
+        record_key, index_key = self._record_key(key), self._index_key(key.subject)
         # One at a time within the process: those who raced here would lose to each other alone.
-        async with self._in_time(), link.locks.setdefault(key, asyncio.Lock()):
-            record = await _read(link, "GET", self._record_key(key))
-            for conflicts in range(1, _ROUNDS + 1):
+        async with _Deadline(self._timeout), link.locks.setdefault(key, asyncio.Lock()):
+            record = await _read(link, "GET", record_key)
+            for conflicts in range(_ROUNDS):
+                if conflicts >= _ROUNDS_AT_ONCE:
+                    await asyncio.sleep(secrets.randbelow(10) / 1000)
+                    record = await _read(link, "GET", record_key)
                 session = _unpacked(key, record)
                 changed, result = change(session)
                 if changed is session:
                     return result
-                answer = await self._swap(link, key, record, _replacement(key, session, changed))
-                if answer == 1:
+                arguments = _digest(record), *_replacement(key, session, changed)
+                record = await _swap(link, 2, record_key, index_key, *arguments)
+                if record == 1:
                     return result
-                record = answer
-                if conflicts >= _ROUNDS_AT_ONCE:
-                    await asyncio.sleep(secrets.randbelow(10) / 1000)
-                    record = await _read(link, "GET", self._record_key(key))
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
-        async with self._in_time():
+        async with _Deadline(self._timeout):
             sids = await _read(link, "ZRANGE", self._index_key(subject), 0, -1)
             keys = [SessionKey(subject, sid.decode("utf-8", "surrogatepass")) for sid in sids]
             records = await _read(link, "MGET", *map(self._record_key, keys)) if keys else ()
@@ -145,24 +146,24 @@ class SwapStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
 
-    @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._timeout) as scope:
-                yield
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            raise StoreUnavailable(f"no answer within {self._timeout:g} s") from None
 
-    async def _swap(self, link: "_Link", key: SessionKey, record: bytes | None, replacement: Command) -> Answer:
-        """Never sent twice: one that is not answered may have happened."""
-        digest = hashlib.sha1(record, usedforsecurity=False).hexdigest() if record is not None else b""
-        arguments = (2, self._record_key(key), self._index_key(key.subject), digest, *replacement)
-        answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
-        if isinstance(answer, UnknownScriptError):  # which is to say that nothing ran
-            answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
-        return _checked(answer)
+class _Deadline:
+    """What takes more than `limit` seconds within it is unavailable; a TimeoutError of other making passes."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._timeout = asyncio.timeout(limit)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, raised, trace)
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {self._limit:g} s") from None
 
 
 @dataclass(eq=False)
@@ -199,12 +200,22 @@ async def _read(link: _Link, *command: bytes | str | int) -> Answer:
     return _checked(answer)
 
 
+async def _swap(link: _Link, *arguments: bytes | str | int) -> Answer:
+    """What the script answers. Never sent twice: one that is not answered may have happened."""
+    answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
+    if isinstance(answer, UnknownScript):  # which is to say that nothing ran
+        answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
+    return _checked(answer)
+
+
 def _checked(answer: Answer) -> Answer:
     if isinstance(answer, StoreUnavailable):  # one for each who asked: an exception collects tracebacks
         raise StoreUnavailable(answer.detail) from answer.__cause__
-    if isinstance(answer, Exception):
-        raise answer
     return answer
+
+
+def _digest(record: bytes | None) -> str:
+    return "" if record is None else hashlib.sha1(record, usedforsecurity=False).hexdigest()
 
 
 def _unpacked(key: SessionKey, record: bytes | None) -> Session | None:

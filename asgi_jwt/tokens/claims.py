@@ -1,7 +1,7 @@
 """What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,8 @@ from asgi_jwt.tokens.compact import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 
-_LATEST = 2.0**63
+_LATEST = 2**63
+_EARLIEST = -_LATEST
 
 
 class AuthCredentials(NamedTuple):
@@ -50,9 +51,9 @@ class Claims(Mapping[str, Any]):
     @classmethod
     def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
         claims = object.__new__(cls)
-        _set(claims, "_members", members)
-        _set(claims, "_roles_claim", roles_claim)
-        _set(claims, "credentials", _credentials(members.get(scope_claim)))
+        _set_members(claims, members)
+        _set_roles_claim(claims, roles_claim)
+        _set_credentials(claims, _credentials(members.get(scope_claim)))
         return claims
 
     def __getitem__(self, name: str) -> Any:
@@ -69,6 +70,11 @@ class Claims(Mapping[str, Any]):
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError("claims are read-only: every request with the same token shares them")
+
+    def __await__(self) -> Generator[None, None, Self]:
+        """Itself, at once: what `require(...)` returns may be awaited, as FastAPI does with what needs no thread."""
+        yield from ()
+        return self
 
     def __repr__(self) -> str:
         return f"<Claims of {self.get('sub')!r}>"
@@ -129,7 +135,8 @@ class Claims(Mapping[str, Any]):
         return next((name for name in given if type(name) is str and name), self.subject)
 
 
-_set = object.__setattr__
+# The slots' own: `__setattr__` refuses.
+_set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
 def _credentials(scopes: object) -> AuthCredentials:
@@ -206,7 +213,7 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
         # Neither a boolean, which is an int to Python, nor anything that the arithmetic can't take.
-        if (type(time) is not int and type(time) is not float) or not -_LATEST < time < _LATEST:
+        if (type(time) is not int and type(time) is not float) or not _EARLIEST < time < _LATEST:
             raise MissingClaim("exp") if "exp" not in claims else MalformedClaims("a time is no finite number")
     if expires + leeway <= now:
         raise ExpiredToken

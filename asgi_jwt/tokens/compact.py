@@ -55,51 +55,83 @@ def split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return header, payload, signature, token[: len(header) + 1 + len(payload)]
 
 
-def parse_object(content: bytes) -> Mapping[str, Any]:
-    """The JSON object in `content`, frozen.
+def parse_object(content: bytes) -> dict[str, Any]:
+    """The JSON object in `content`, which anyone may have written.
 
     Raises `MalformedToken` unless it is UTF-8 without a byte order mark, an object without repeated names, and
-    without `NaN`, infinities and nesting past `MAX_DEPTH`.
+    without `NaN`, `Infinity` and nesting past `MAX_DEPTH`.
     """
-    try:
-        text = content.decode().strip(" \t\r\n")
-        parsed, end = _DECODER.raw_decode(text)
-    except (ValueError, RecursionError):
-        raise MalformedToken("not JSON in UTF-8 without repeated names") from None
-    if type(parsed) is not MappingProxyType or end != len(text):
-        raise MalformedToken("not a JSON object")
+    parsed: dict[str, Any] = _parse(content, _PLAIN, dict)
     return parsed
 
 
-def _object(members: list[tuple[str, Any]]) -> MappingProxyType[str, Any]:
-    # Frozen while it is parsed: a second walk would cost as much as the first.
-    parsed = {intern(name): value if type(value) in _ATOMS else freeze(value, 1) for name, value in members}
+def parse_claims(content: bytes) -> Mapping[str, Any]:
+    """The same, frozen, for a payload whose signature verified: its names are interned.
+
+    Thousands of cached tokens have the same names. A stranger's would fill the memory: not every Python frees them.
+    """
+    parsed: Mapping[str, Any] = _parse(content, _FROZEN, MappingProxyType)
+    return parsed
+
+
+def _parse(content: bytes, decoder: json.JSONDecoder, kind: type) -> Any:
+    try:
+        text = content.decode().strip(" \t\r\n")
+        parsed, end = decoder.raw_decode(text)
+    except (ValueError, RecursionError):
+        raise MalformedToken("not JSON in UTF-8 without repeated names") from None
+    if type(parsed) is not kind or end != len(text):
+        raise MalformedToken("not a JSON object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and not _is_shallow(parsed, MAX_DEPTH):
+        raise MalformedToken(f"nested more than {MAX_DEPTH} deep")
+    return parsed
+
+
+def _plain_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(members)
+    if len(parsed) != len(members):
+        raise ValueError("a repeated name")
+    return parsed
+
+
+def _frozen_object(members: list[tuple[str, Any]]) -> MappingProxyType[str, Any]:
+    # Frozen while it is parsed, innermost first, so that nothing is walked twice.
+    parsed = {intern(name): _frozen_list(value) if type(value) is list else value for name, value in members}
     if len(parsed) != len(members):
         raise ValueError("a repeated name")
     return MappingProxyType(parsed)
+
+
+def _frozen_list(members: list[Any]) -> tuple[Any, ...]:
+    return tuple([_frozen_list(member) if type(member) is list else member for member in members])
+
+
+def _is_shallow(container: Any, levels: int) -> bool:
+    members = container.values() if isinstance(container, (dict, MappingProxyType)) else container
+    return levels > 0 and all(type(member) in _ATOMS or _is_shallow(member, levels - 1) for member in members)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_PLAIN = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant)
+_FROZEN = json.JSONDecoder(object_pairs_hook=_frozen_object, parse_constant=_refuse_constant)
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
-def freeze(value: Any, depth: int = 0) -> Any:
+def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
     """`value` with its lists as tuples and its objects as read-only mappings, all the way down.
 
-    Names are interned, for thousands of cached tokens have the same ones.
     Raises `ValueError` for nesting past `MAX_DEPTH`.
     """
-    if depth > MAX_DEPTH:
+    if not isinstance(value, (list, tuple, Mapping)):
+        return value
+    if not levels:
         raise ValueError(f"nested more than {MAX_DEPTH} deep")
-    if isinstance(value, (list, tuple)):
-        return tuple([member if type(member) in _ATOMS else freeze(member, depth + 1) for member in value])
     if isinstance(value, Mapping):
-        return MappingProxyType({intern(name): freeze(member, depth + 1) for name, member in value.items()})
-    return value
+        return MappingProxyType({name: freeze(member, levels - 1) for name, member in value.items()})
+    return tuple(freeze(member, levels - 1) for member in value)
 
 
 def thaw(value: Any) -> Any:

@@ -63,10 +63,10 @@ class Identity:
             raise ValueError("a scope holds no space")
         if reserved := sorted(RESERVED.intersection(self.claims)):
             raise ValueError(f"the issuer sets {', '.join(reserved)}: an Identity's claims can't")
-        if not all(isinstance(name, str) for name in self.claims):
-            raise TypeError("the names of claims are strings")
         claims = freeze(self.claims)
-        json.dumps(thaw(claims), allow_nan=False)
+        plain = thaw(claims)
+        if json.loads(json.dumps(plain, allow_nan=False)) != plain:
+            raise TypeError("claims are JSON: their names are strings, at every depth")
         object.__setattr__(self, "scopes", scopes)
         object.__setattr__(self, "roles", names((self.roles,) if isinstance(self.roles, str) else self.roles))
         object.__setattr__(self, "claims", claims)

@@ -1,14 +1,18 @@
 """Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
 
 import hashlib
-import hmac
 import json
+import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hmac import compare_digest
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import (
     Algorithm,
@@ -21,12 +25,12 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.compact import encode_base64url, parse_object, thaw
+from asgi_jwt.tokens.compact import encode_base64url, parse_object
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _EDWARDS = ("EdDSA", "Ed25519")
-_HMAC_HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+_HMAC_HASHES = {"HS256": SHA256(), "HS384": SHA384(), "HS512": SHA512()}
 
 ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
 """Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
@@ -41,27 +45,27 @@ class UnsupportedKey(ValueError):
 
 
 class _Secret:
-    """An HMAC secret with its inner hashes set up once: a token costs a copy of them."""
+    """An HMAC secret, set up once: a token costs a copy, which cryptography makes faster than the standard library."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_prepared",)
 
     def __init__(self, secret: bytes) -> None:
-        states = {name: hmac.new(secret, digestmod=algorithm) for name, algorithm in _HMAC_HASHES.items()}
-        self._states = {name: state for name, state in states.items() if len(secret) >= state.digest_size}
-        if not self._states:
-            raise ValueError(f"the secret has {len(secret)} bytes, and HS256 needs 32 at least")
+        hashes = {name: digest for name, digest in _HMAC_HASHES.items() if len(secret) >= digest.digest_size}
+        self._prepared = {name: HMAC(secret, digest) for name, digest in hashes.items()}
+        if not self._prepared:
+            raise ValueError(f"has {len(secret)} bytes, and HS256 needs 32 at least")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        return tuple(self._states)
+        return tuple(self._prepared)
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        state = self._states[algorithm].copy()
+        state = self._prepared[algorithm].copy()
         state.update(message)
-        return state.digest()
+        return state.finalize()
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
-        return hmac.compare_digest(self.sign(algorithm, message), signature)
+        return compare_digest(self.sign(algorithm, message), signature)
 
 
 class _KeyPair:
@@ -78,13 +82,13 @@ class _KeyPair:
         public = self.public
         if isinstance(public, rsa.RSAPublicKey):
             if public.key_size < MIN_RSA_BITS:
-                raise ValueError(f"the RSA key has {public.key_size} bits, and {MIN_RSA_BITS} are the least")
+                raise ValueError(f"has an RSA key of {public.key_size} bits, and {MIN_RSA_BITS} are the least")
             return _RSA
         if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
             return (_CURVES[public.curve.name],)
         if isinstance(public, ed25519.Ed25519PublicKey):
             return _EDWARDS
-        raise UnsupportedKey("it is none of RSA, EC P-256, P-384, P-521 and Ed25519")
+        raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
 
     def public_members(self) -> dict[str, Any]:
         reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
@@ -111,8 +115,31 @@ _PUBLIC_KINDS: dict[type, type[Algorithm]] = {
     ec.EllipticCurvePublicKey: ECAlgorithm,
     ed25519.Ed25519PublicKey: OKPAlgorithm,
 }
+_SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
 _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
+
+
+def _unarmoured(content: bytes) -> bytes:
+    """What the text is in base64, with or without PEM's first and last line; the text itself if it is none.
+
+    Issuers show their public keys in this form: taken for a secret, everyone could sign with it.
+    """
+    bare = re.sub(rb"-----[^-]*-----|\s", b"", content)
+    if bare.startswith((b"https://", b"http://")):
+        return b""
+    try:
+        return b64decode(bare, validate=True) or content
+    except ValueError:
+        return content
+
+
+def _utf8(text: str | bytes) -> bytes:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError:
+        # Python's own message shows a character of the secret.
+        raise ValueError("is no UTF-8 text") from None
 
 
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
@@ -175,25 +202,28 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = secret.encode() if isinstance(secret, str) else secret
+        content = _utf8(secret)
         try:
-            HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(content)
+            for form in (content, _unarmoured(content)):
+                HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(form)
         except InvalidKeyError:
             # A public key taken for a secret lets everyone sign (RFC 8725 section 2.1).
-            raise ValueError("it is a PEM, a JWK or empty, and no HMAC secret: keys go into KEYS") from None
+            raise ValueError(
+                "is a key's PEM, DER or JWK, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
+            ) from None
         return cls._made_of(_Secret(content), signs=True)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
         """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
-        content = pem.encode() if isinstance(pem, str) else pem
+        content = _utf8(pem)
         private: Any = None
         try:
             if b" PRIVATE KEY-----" in content:
                 private = load_pem_private_key(content, password=None)
             public = private.public_key() if private is not None else load_pem_public_key(content)
         except _BROKEN_KEY:
-            raise ValueError("no unencrypted private key and no public key could be read from its PEM") from None
+            raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None
         return cls._made_of(_KeyPair(public, private), signs=private is not None)
 
     @classmethod
@@ -207,10 +237,12 @@ class Key:
         reader = _JWK_READERS.get(kty or "")
         if reader is None:
             raise UnsupportedKey("its kty is none of RSA, EC, OKP and oct")
+        if kty in _SUPPORTED_CURVES and jwk.get("crv") not in _SUPPORTED_CURVES[kty]:
+            raise UnsupportedKey("its curve is none of P-256, P-384, P-521 and Ed25519")
         try:
             key = reader.from_jwk(dict(jwk))
         except _BROKEN_KEY:
-            raise ValueError("its members are missing or broken, or its curve is not supported") from None
+            raise ValueError("its members are missing or broken") from None
         private = key if hasattr(key, "private_bytes") else None
         verifies = use in (None, "sig") and (operations is None or "verify" in operations)
         may_sign = verifies and (operations is None or "sign" in operations)
@@ -286,13 +318,13 @@ class KeySet:
         """
         members = jwks.get("keys")
         if not isinstance(members, list | tuple):
-            raise ConfigurationError("not a JWK Set: its member `keys` is no array")
+            raise ConfigurationError("is no JWK Set: its member `keys` is no array")
         keys: list[Key] = []
         faults: list[ValueError] = []
         for position, jwk in enumerate(members, 1):
             try:
                 if not isinstance(jwk, Mapping):
-                    raise ValueError("it is no object")
+                    raise ValueError("is no object")
                 keys.append(Key.from_jwk(jwk))
             except ValueError as fault:
                 faults.append(type(fault)(f"key {position} of the JWK Set can't be used: {fault}"))
@@ -304,23 +336,23 @@ class KeySet:
 
         Raises `ConfigurationError` when a key in it is broken or too short, or none of them may verify signatures.
         """
-        content = text.encode() if isinstance(text, str) else text
         faults: tuple[ValueError, ...] = ()
         try:
+            content = _utf8(text)
             if content.lstrip().startswith(b"{"):
-                document = thaw(parse_object(content))
+                document = parse_object(content)
                 keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})
             else:
                 keys = cls([Key.from_pem(block) for block in _pem_blocks(content)])
         except MalformedToken:
-            raise ConfigurationError("it is broken JSON") from None
+            raise ConfigurationError("is broken JSON") from None
         except ConfigurationError:
             raise
         except ValueError as fault:
             raise ConfigurationError(str(fault)) from None
         broken = [str(fault) for fault in faults if not isinstance(fault, UnsupportedKey)]
         if not broken and not any(key.verifies for key in keys.keys):
-            broken = [*map(str, faults), "it holds no key that may verify signatures"]
+            broken = [*map(str, faults), "holds no key that may verify signatures"]
         if broken:
             raise ConfigurationError(broken)
         return keys
@@ -364,7 +396,9 @@ class KeySet:
 def _pem_blocks(content: bytes) -> list[bytes]:
     end = b"-----END "
     begun = [b"-----BEGIN " + block for block in content.split(b"-----BEGIN ")[1:]]
-    blocks = [block for block in begun if end in block and b" PARAMETERS-----" not in block]
+    if not all(end in block for block in begun):
+        raise ValueError("holds a PEM block without its last line: the file is cut off")
+    blocks = [block for block in begun if b" PARAMETERS-----" not in block]
     if not blocks:
-        raise ValueError("neither a JWK Set nor PEM")
+        raise ValueError("holds neither a JWK, a JWK Set nor PEM; a path to one goes into ASGI_JWT_KEYS_FILE")
     return blocks

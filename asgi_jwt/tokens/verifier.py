@@ -14,10 +14,11 @@ from asgi_jwt.errors import (
     WrongHeaderType,
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
-from asgi_jwt.tokens.compact import decode_base64url, parse_object, split
+from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.keys import Key, KeySet
 
 _KNOWN_HEADERS = 256
+_MAX_BRACKETS = 16
 
 
 class TokenVerifier:
@@ -65,6 +66,15 @@ class TokenVerifier:
             self._cache[digest] = (claims, not_before, expires)
         return claims
 
+    def verify_once(self, token: bytes) -> Mapping[str, Any]:
+        """The members of a token that is presented once: verified like any other, neither frozen nor remembered."""
+        if len(token) > self._max_token_size:
+            raise TokenTooLarge
+        members = parse_object(self._content(token))
+        check_claims(members, self.policy, self._clock())
+        self.verified += 1
+        return members
+
     def _remembered(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
         if entry is None:
@@ -73,40 +83,42 @@ class TokenVerifier:
         if not_before <= self._clock() < expires:
             self.cache_hits += 1
             return claims
-        del self._cache[digest]
+        self._cache.pop(digest, None)  # another thread's loop may have been quicker
         return None
 
     def _verify(self, token: bytes) -> tuple[Claims, float, float]:
-        header, payload, signature, signing_input = split(token)
-        content = decode_base64url(payload)
-        signed = decode_base64url(signature)
-        known = self._headers.get(header)
-        algorithm, candidates = known or self._candidates(decode_base64url(header))
-        if not self._signed_by_one_of(candidates, algorithm, signing_input, signed):
-            raise InvalidSignature
-        if known is None:
-            if len(self._headers) >= _KNOWN_HEADERS:
-                self._headers.clear()
-            self._headers[header] = (algorithm, candidates)
-        members = parse_object(content)
+        members = parse_claims(self._content(token))
         policy = self.policy
         not_before, expires = check_claims(members, policy, self._clock())
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
         self.verified += 1
         return claims, not_before, expires
 
-    def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
-        algorithm, kid = check_header(parse_object(header), self.policy)
-        return algorithm, self.keys.candidates(kid, algorithm)
-
-    def _signed_by_one_of(
-        self, candidates: tuple[Key, ...], algorithm: str, signing_input: bytes, signature: bytes
-    ) -> bool:
+    def _content(self, token: bytes) -> bytes:
+        """The payload, once the signature over it has verified."""
+        header, payload, signature, signing_input = split(token)
+        content = decode_base64url(payload)
+        signed = decode_base64url(signature)
+        known = self._headers.get(header)
+        algorithm, candidates = known or self._candidates(decode_base64url(header))
         for key in candidates:
             self.signature_checks += 1
-            if key.verify(algorithm, signing_input, signature):
-                return True
-        return False
+            if key.verify(algorithm, signing_input, signed):
+                break
+        else:
+            raise InvalidSignature
+        if known is None:
+            if len(self._headers) >= _KNOWN_HEADERS:
+                self._headers.clear()
+            self._headers[header] = (algorithm, candidates)
+        return content
+
+    def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
+        # Anyone may write a header: what no honest one has is not parsed.
+        if header.count(b"{") + header.count(b"[") > _MAX_BRACKETS:
+            raise MalformedToken("a header with too many objects and lists")
+        algorithm, kid = check_header(parse_object(header), self.policy)
+        return algorithm, self.keys.candidates(kid, algorithm)
 
 
 def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:

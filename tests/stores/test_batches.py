@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.batches import BATCH_LIMIT, BatchThread, Call
+from asgi_jwt.stores.batches import BATCH_LIMIT, BatchThread, Call, Wakings, _outcome, _wake
 
 NAME = "the batch thread under test"
 
@@ -48,6 +49,64 @@ async def test_call_gives_back_the_result() -> None:
     assert thread != threading.get_ident()
     assert subject is recorder
     assert recorder.made == recorder.closed == [thread]
+
+
+@pytest.mark.anyio
+async def test_one_turn_is_one_batch() -> None:
+    """What the tasks of an event loop ask for at one turn is done together, and so is what they ask for next."""
+    recorder = Recorder()
+
+    async def call_twice() -> None:
+        await recorder.thread.call(lambda _: None)
+        await recorder.thread.call(lambda _: None)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(call_twice)
+    await recorder.thread.aclose()
+    assert recorder.batches == [50, 50]
+
+
+def test_closed_at_the_same_turn() -> None:
+    """What was asked for before the thread was closed is done, also when that was a moment before."""
+    recorder = Recorder()
+
+    async def ask_and_close() -> int:
+        asked = asyncio.create_task(recorder.thread.call(lambda _: 1))
+        closing = asyncio.create_task(recorder.thread.aclose())  # asyncio's tasks begin in their order
+        await closing
+        return await asked
+
+    assert asyncio.run(ask_and_close()) == 1
+
+
+@pytest.mark.anyio
+async def test_settled_at_once() -> None:
+    """A future that was settled before anybody waited for it is not waited for."""
+    future: Future[int] = Future()
+    future.set_result(1)
+    with anyio.fail_after(30):
+        assert await _outcome(future, _wake(), Wakings()) == 1
+
+
+@pytest.mark.anyio
+async def test_cancelled_before_its_turn() -> None:
+    """What nobody waits for any more, when the thread comes to it, goes undone."""
+    recorder = Recorder()
+    gate = threading.Event()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.thread.call, lambda _: gate.wait())
+            while not recorder.batches:
+                await anyio.lowlevel.checkpoint()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await recorder.thread.call(lambda _: pytest.fail("nobody asks for that"))
+            while not recorder.thread._queue.qsize():
+                await anyio.lowlevel.checkpoint()
+            gate.set()
+        await recorder.thread.aclose()
+    assert recorder.batches == [1]
 
 
 @pytest.mark.anyio
@@ -158,17 +217,17 @@ def test_loop_that_ended_before_the_answer(run: Callable[[Any], object]) -> None
 
 
 @pytest.mark.anyio
-async def test_forked_process_begins_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child, to which its parent's thread did not come along, neither waits for that thread nor stops it."""
+async def test_process_forked_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child, to which its parent's thread did not come along, is told so; it waits for nothing and closes nothing."""
     recorder = Recorder()
-    parents = await recorder.thread.call(lambda _: threading.get_ident())
+    await recorder.thread.call(lambda _: None)
     pid = os.getpid()
 
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: pid + 1)
-        childs = await recorder.thread.call(lambda _: threading.get_ident())
-        assert childs != parents
+        with pytest.raises(StoreUnavailable, match="in use before this process was forked: let each process open"):
+            await recorder.thread.call(lambda _: None)
+        await recorder.thread.aclose()
 
-    await recorder.thread.aclose()
-    assert recorder.made == [parents, childs]
+    assert recorder.batches == [1]
     assert recorder.closed == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.files import StoreFile
 
 
@@ -43,6 +43,16 @@ def test_lost_file_is_not_made_again(path: Path) -> None:
     assert not path.exists()
     with pytest.raises(FileNotFoundError):
         file.identity()
+
+
+def test_forked_process_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process had open is not safe to open again in its child."""
+    file = StoreFile(path)
+    file.make()
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    with pytest.raises(StoreUnavailable, match="was in use before this process was forked"):
+        file.make()
 
 
 def test_identity_tells_a_file_from_its_replacement(path: Path, tmp_path: Path) -> None:

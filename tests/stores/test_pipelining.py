@@ -36,7 +36,7 @@ class EchoWire:
             raise self.fault
         return [command[-1] for command in commands]
 
-    def translate(self, error: Exception) -> Exception:
+    def translate(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(str(error))
 
     async def aclose(self) -> None:
@@ -128,7 +128,8 @@ async def test_closing_leaves_nobody_waiting() -> None:
     second = pipeline.ask(("GET", 2))
     await turns(3)
     await pipeline.aclose()
-    answers = await asyncio.gather(first, second)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(first, second)
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
     assert [len(batch) for batch in wire.sent] == [1]
     assert wire.closed == 1

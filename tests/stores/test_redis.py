@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +20,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.sentinel import Sentinel
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
+from asgi_jwt.stores.base import Change
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Cluster, Front, Valkey, Watched
+    from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -61,13 +63,17 @@ class TestCluster(TestOneServer):
         self.url = f"{cluster.url}?prefix={uuid4().hex}:"
 
 
-def a_session(key: SessionKey = KEY) -> Session:
+def a_session(key: SessionKey) -> Session:
     return open_session(key.subject, key.sid, now=NOW, refresh_ttl=DAY, session_ttl=DAY)
+
+
+def put(session: Session) -> Change[None]:
+    return lambda _: (session, None)
 
 
 async def works(store: RedisStore, key: SessionKey = KEY) -> None:
     """The store writes, reads, lists and deletes."""
-    await store.update(key, lambda _: (a_session(key), None))
+    await store.update(key, put(a_session(key)))
     found = await store.get(key)
     assert found is not None
     assert found.version == 1
@@ -105,16 +111,16 @@ async def test_sentinel_leads_to_the_master(watched: Watched) -> None:
     store = RedisStore.from_url(watched.url)
     await works(store)
     await store.aclose()
-    async with Sentinel([("127.0.0.1", watched.sentinel.port)]) as sentinel:
-        async with sentinel.master_for("sessions", decode_responses=True) as client:
-            await works(RedisStore(client))
+    sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", watched.sentinel.port)])
+    async with sentinel, sentinel.master_for("sessions", decode_responses=True) as client:
+        await works(RedisStore(client))
 
 
 async def test_database_and_prefix_of_the_url(valkey: Valkey) -> None:
     """The records are in the database that the URL names, under the prefix that it gives, or asgi-jwt:."""
     for query, prefix in (("", "asgi-jwt:"), ("?prefix=other:", "other:")):
         store = RedisStore.from_url(f"{valkey.url}/3{query}")
-        await store.update(KEY, lambda _: (a_session(), None))
+        await store.update(KEY, put(a_session(KEY)))
         async with Redis(port=valkey.port, db=3) as client:
             assert len(await client.keys(f"{prefix}*")) == 2
         await store.update(KEY, lambda _: (None, None))
@@ -179,16 +185,39 @@ async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_p
         await stranger.aclose()
 
 
-async def test_tls_of_sentinels_and_clusters(valkey: Valkey, front: type[Front], tmp_path: Path) -> None:
-    """The TLS forms of the other URLs speak TLS from the first byte on: a server that has none hangs up or stays mute."""
+async def test_lone_server_is_no_cluster(valkey: Valkey) -> None:
+    """A cluster's URL that leads to a lone server says what is wrong."""
+    store = RedisStore.from_url(f"redis+cluster://{valkey.address}")
+    with pytest.raises(StoreUnavailable, match="Cluster mode is not enabled"):
+        await store.get(KEY)
+    await store.aclose()
+
+
+async def test_least_rights_suffice(own_valkey: Valkey) -> None:
+    """A user with the rights that the docstring names, on the prefix alone, is enough."""
+    rights = re.findall(r"\+[a-z@|]+", RedisStore.__doc__ or "")
+    assert len(rights) > 10
+    own_valkey.ask("ACL", "SETUSER", "app", "on", ">secret", "~asgi-jwt:*", *rights)
+    store = RedisStore.from_url(f"redis://app:secret@{own_valkey.address}")
+    await works(store)
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [("rediss+sentinel://{}/sessions", "No master found"), ("rediss+cluster://{}", "certificate verify failed")],
+)
+async def test_tls_of_sentinels_and_clusters(
+    valkey: Valkey, front: type[Front], tmp_path: Path, form: str, told: str
+) -> None:
+    """The TLS forms of the other URLs verify as well: a server that a stranger vouches for is sent nothing."""
     _, context = certificate(tmp_path)
     async with front(valkey, context) as address:
-        for form in ("rediss+sentinel://{}/sessions", "rediss+cluster://{}"):
-            store = RedisStore.from_url(form.format(f"127.0.0.1:{address.port}"))
-            with pytest.raises(StoreUnavailable) as refused:
-                await store.get(KEY)
-            assert "certificate verify failed" in f"{refused.value.detail} {refused.value.__cause__}"
-            await store.aclose()
+        store = RedisStore.from_url(form.format(f"127.0.0.1:{address.port}"))
+        with pytest.raises(StoreUnavailable, match=told):
+            await store.get(KEY)
+        await store.aclose()
+    assert address.accepted == 0
 
 
 async def test_cancelled_callers_leave_no_answer_behind(valkey: Valkey) -> None:
@@ -209,8 +238,7 @@ async def cancel_and_look(store: RedisStore) -> None:
     """Each record names its key in `client_id`, so that an answer gone astray shows."""
     keys = [SessionKey(f"subject-{n}", f"s{n}") for n in range(20)]
     for key in keys:
-        session = replace(a_session(key), client_id=key.sid)
-        await store.update(key, lambda _, session=session: (session, None))
+        await store.update(key, put(replace(a_session(key), client_id=key.sid)))
     for turns in range(40):
         calls = [asyncio.create_task(store.get(key)) for key in keys]
         for _ in range(turns % 8):

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -18,7 +20,7 @@ from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Cluster, Front, Valkey, Watched
+    from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -48,8 +50,8 @@ def advance(stored: Session | None) -> tuple[Session | None, int]:
 
 
 @asynccontextmanager
-async def opened(url: str, timeout: float = 2.0) -> AsyncIterator[RedisStore]:
-    store = RedisStore.from_url(url + ("&" if "?" in url else "?") + f"timeout={timeout}")
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore.from_url(url)
     try:
         yield store
     finally:
@@ -95,7 +97,7 @@ async def test_restart_between_two_calls_goes_unnoticed(own_valkey: Valkey) -> N
 
 async def test_stalled_server_is_waited_for_no_longer_than_told(own_valkey: Valkey) -> None:
     """A server that accepts and does not answer is unavailable, to all who ask; when it wakes, all is as it was."""
-    async with opened(own_valkey.url, timeout=0.2) as store:
+    async with opened(f"{own_valkey.url}?timeout=0.2") as store:
         await create(store)
         own_valkey.pause()
         calls = [store.get(KEY), store.list("alice", NOW), *(store.update(KEY, advance) for _ in range(20))]
@@ -137,29 +139,46 @@ async def swap_that_stalls(store: RedisStore, server: Valkey, key: SessionKey = 
 
 async def test_late_swap_is_sent_once(own_valkey: Valkey) -> None:
     """A swap that is given up may still happen, and happens once."""
-    async with opened(own_valkey.url, timeout=0.2) as store:
+    async with opened(f"{own_valkey.url}?timeout=0.2") as store:
         await swap_that_stalls(store, own_valkey)
 
 
-async def test_retrying_client_sends_a_swap_once(own_valkey: Valkey) -> None:
+# With neither a handshake nor patience, these clients would send a late swap again: their own retries begin while the
+# server still sleeps, and wait for no answer before they send.
+EAGER: dict[str, Any] = {"protocol": 2, "driver_info": None, "socket_timeout": 0.1}
+
+
+async def test_eager_client_sends_a_late_swap_again(own_valkey: Valkey, front: type[Front]) -> None:
+    """The clients of these tests are what they are said to be: by themselves they send a script twice."""
+    async with front(own_valkey) as address, Redis(port=address.port, **EAGER) as client:
+        sha = await client.script_load("return redis.call('INCR', KEYS[1])")
+        own_valkey.pause()
+        sending: asyncio.Future[Any] = asyncio.ensure_future(client.evalsha(sha, 1, "counter"))
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(3):
+                await address.arrivals.acquire()
+            own_valkey.resume()
+            assert await sending > 1
+
+
+async def test_eager_client_sends_a_swap_once(own_valkey: Valkey) -> None:
     """A client that would send its commands again does not, for the store."""
-    async with Redis(port=own_valkey.port, socket_timeout=0.1) as client:
-        assert client.get_retry() is None or client.get_retry().get_retries() > 0
-        await swap_that_stalls(RedisStore(client, timeout=0.2), own_valkey)
+    async with Redis(port=own_valkey.port, **EAGER) as client:
+        await swap_that_stalls(RedisStore(client, timeout=0.5), own_valkey)
 
 
-async def test_retrying_sentinel_client_sends_a_swap_once(watched: Watched) -> None:
+async def test_eager_sentinel_client_sends_a_swap_once(watched: Watched) -> None:
     """Nor does a client that Sentinel leads."""
-    sentinel = Sentinel([("127.0.0.1", watched.sentinel.port)], socket_timeout=0.1)
-    async with sentinel, sentinel.master_for("sessions", socket_timeout=0.1) as client:
-        await swap_that_stalls(RedisStore(client, timeout=0.2), watched.master)
+    addresses = [("127.0.0.1", watched.sentinel.port)]
+    sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel(addresses, retry=Retry(NoBackoff(), 10))
+    async with sentinel, sentinel.master_for("sessions", **EAGER) as client:
+        await swap_that_stalls(RedisStore(client, timeout=0.5), watched.master)
 
 
-async def test_retrying_cluster_client_sends_a_swap_once(cluster: Cluster) -> None:
+async def test_eager_cluster_client_sends_a_swap_once(cluster: Cluster) -> None:
     """Nor does a cluster's."""
-    async with RedisCluster("127.0.0.1", cluster.nodes[0].port, socket_timeout=0.1) as client:
-        assert client.retry.get_retries() > 0
-        await swap_that_stalls(RedisStore(client, timeout=0.2), cluster.nodes[1], key_on(cluster, 1))
+    async with RedisCluster("127.0.0.1", cluster.nodes[0].port, **EAGER) as client:
+        await swap_that_stalls(RedisStore(client, timeout=0.5), cluster.nodes[1], key_on(cluster, 1))
 
 
 def key_on(cluster: Cluster, number: int) -> SessionKey:
@@ -210,7 +229,7 @@ async def linked(replica: Valkey) -> None:
 
 async def test_sentinel_fails_over(watched: Watched) -> None:
     """When the master dies its replica takes over, with all that it had, and no app restarts."""
-    async with opened(watched.url, timeout=0.3) as store:
+    async with opened(f"{watched.url}?timeout=0.3") as store:
         await create(store)
         watched.master.ask("WAIT", 1, 2000)
         watched.master.stop()
@@ -221,7 +240,7 @@ async def test_sentinel_fails_over(watched: Watched) -> None:
 
 async def test_sentinel_switches_masters(watched: Watched) -> None:
     """When Sentinel moves the service while the old master lives on, writes go to the new one."""
-    async with opened(watched.url, timeout=0.3) as store:
+    async with opened(f"{watched.url}?timeout=0.3") as store:
         await create(store)
         watched.master.ask("WAIT", 1, 2000)
         watched.switch()
@@ -248,11 +267,43 @@ async def test_sentinel_out_of_reach(watched: Watched) -> None:
         assert "secret" not in f"{error.detail!r}{error!r}{store!r}"
 
 
+async def stay_mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+async def test_sentinel_that_stalls_is_passed_over(watched: Watched) -> None:
+    """A Sentinel that does not answer costs some time and no more: the next one is asked before the time is up."""
+    mute = await asyncio.start_server(stay_mute, "127.0.0.1", 0)
+    address = f"127.0.0.1:{mute.sockets[0].getsockname()[1]}"
+    async with opened(watched.url.replace("://", f"://{address},") + "?timeout=1") as store:
+        await create(store)
+        assert await store.update(KEY, advance) == 1
+    mute.close()
+
+
+async def test_cluster_node_that_stalls_holds_up_its_own(cluster: Cluster) -> None:
+    """While one master sleeps, the sessions of the others are within reach."""
+    mine, others = key_on(cluster, 1), key_on(cluster, 2)
+    async with opened(f"{cluster.url}?timeout=0.3") as store:
+        for key in (mine, others):
+            await create(store, key)
+        cluster.nodes[1].pause()
+        try:
+            asleep = asyncio.gather(*(refused(store.update(mine, advance)) for _ in range(5)))
+            assert await until_it_works(lambda: store.update(others, advance)) == 1
+            await asleep
+            assert await until_it_works(lambda: store.update(others, advance)) == 2
+        finally:
+            cluster.nodes[1].resume()
+        assert await until_it_works(lambda: store.update(mine, advance)) in {1, 2}
+
+
 async def test_cluster_master_dies(own_cluster: Cluster) -> None:
     """A cluster's master dies: its replica takes over, the other masters' sessions were never out of reach for long."""
     mine, others = key_on(own_cluster, 0), key_on(own_cluster, 1)
     first, *_, replica = own_cluster.nodes
-    async with opened(own_cluster.url, timeout=0.5) as store:
+    async with opened(f"{own_cluster.url}?timeout=0.5") as store:
         for key in (mine, others):
             await create(store, key)
         first.ask("WAIT", 1, 2000)
@@ -316,6 +367,37 @@ async def test_wrong_password_is_unavailable_and_not_shown(own_valkey: Valkey) -
             await client.config_set("requirepass", "")
 
 
+@asynccontextmanager
+async def sick_server(*answers: bytes) -> AsyncIterator[str]:
+    """A server that hangs up after each GET, which it gives these answers, the last one ever after."""
+    left = [*answers]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line in {b"HELLO\r\n", b"SETINFO\r\n"}:
+                writer.write(b"+OK\r\n")
+            elif line == b"GET\r\n":
+                writer.write(left.pop(0) if len(left) > 1 else left[0])
+                break
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("broken", [b"", b"$5\r\nha", b"-READONLY You can't write against a read only replica.\r\n"])
+async def test_read_is_asked_again_once(broken: bytes) -> None:
+    """A read whose connection breaks, or led to a replica, is asked once more over another, and only once."""
+    async with sick_server(broken, b"_\r\n") as url, opened(url) as store:
+        assert await store.get(KEY) is None
+    async with sick_server(broken, broken, b"_\r\n") as url, opened(url) as store:
+        await refused(store.get(KEY))
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize(
     ("answer", "told"),
@@ -337,20 +419,7 @@ async def test_wrong_password_is_unavailable_and_not_shown(own_valkey: Valkey) -
 async def test_any_answer_of_a_sick_server(answer: bytes, told: str | None, protocol: int) -> None:
     """Whatever a server says instead of an answer, the caller hears StoreUnavailable, and no key or value with it."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            if line in {b"HELLO\r\n", b"SETINFO\r\n"}:
-                writer.write(b"+OK\r\n")
-            elif line == b"GET\r\n":
-                writer.write(answer)
-                break
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with opened(f"redis://127.0.0.1:{port}?protocol={protocol}") as store:
+    async with sick_server(answer) as url, opened(f"{url}?protocol={protocol}") as store:
         error = await refused(store.get(SessionKey("secret", "secret")), told)
-    server.close()
     assert error.detail
     assert "secret" not in f"{error.detail}{error.__cause__}"

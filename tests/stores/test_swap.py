@@ -21,7 +21,7 @@ from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 if TYPE_CHECKING:
-    from tests.stores.conftest import Valkey
+    from valkey_servers import Valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ class Kept:
     def ask(self, *command: str | bytes | int) -> Any:
         return self.server.ask(*command)
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """All keys, a subject's index before its records."""
         return sorted(self.ask("KEYS", f"{self.prefix}*"))
 
@@ -75,7 +75,7 @@ async def test_subject_is_not_told_and_shares_a_slot(kept: Kept) -> None:
     """No key shows its subject, and all keys of a subject are in one slot of a cluster."""
     for sid in ("s1", "s2", "{x}"):
         await kept.write(a_session(sid))
-    keys = kept.keys()
+    keys = kept.all_keys()
     assert len(keys) == 4
     assert not any(b"alice" in key for key in keys)
     tags = {key[key.index(b"{") : key.index(b"}") + 1] for key in keys}
@@ -88,7 +88,7 @@ async def test_records_expire_by_themselves(kept: Kept) -> None:
     a tombstone until its absolute end."""
     session = a_session()
     await kept.write(session)
-    _, record = kept.keys()
+    _, record = kept.all_keys()
     assert DAY < kept.ask("PTTL", record) <= DAY + SWEEP_AFTER
     await kept.store.update(session.key, lambda stored: (stored and end_session(stored, NOW), None))
     assert 30 * DAY < kept.ask("PTTL", record) <= 30 * DAY + SWEEP_AFTER
@@ -98,14 +98,14 @@ async def test_index_lives_as_long_as_its_longest_session(kept: Kept) -> None:
     """A short session never shortens the index of a long one."""
     for sid, life in (("short", HOUR), ("long", DAY), ("shorter", HOUR // 2)):
         await kept.write(a_session(sid, life=life))
-    assert DAY < kept.ask("PTTL", kept.keys()[0]) <= DAY + SWEEP_AFTER
+    assert DAY < kept.ask("PTTL", kept.all_keys()[0]) <= DAY + SWEEP_AFTER
 
 
 async def test_index_forgets_what_has_ended(kept: Kept) -> None:
     """Logins for ever leave an index no longer than the sessions that may live: the expired are pruned from it."""
     for n in range(50):
         await kept.write(a_session(f"s{n}", now=NOW + n * HOUR, life=HOUR))
-    index = kept.keys()[0]
+    index = kept.all_keys()[0]
     assert kept.ask("ZCARD", index) <= 3
 
 
@@ -115,16 +115,16 @@ async def test_index_leaves_out_the_ended(kept: Kept) -> None:
         await kept.write(a_session(sid))
     ended, deleted = a_session("ended"), a_session("deleted")
     await kept.store.update(deleted.key, lambda _: (None, None))
-    assert kept.ask("ZRANGE", kept.keys()[0], 0, -1) == [b"ended"]
+    assert kept.ask("ZRANGE", kept.all_keys()[0], 0, -1) == [b"ended"]
     await kept.store.update(ended.key, lambda stored: (stored and end_session(stored, NOW), None))
-    assert [key[-5:] for key in kept.keys()] == [b"ended"]
+    assert [key[-5:] for key in kept.all_keys()] == [b"ended"]
 
 
 async def test_list_has_no_ghosts(kept: Kept) -> None:
     """A session whose record the server has dropped is not listed, and takes no other down with it."""
     for sid in ("there", "gone"):
         await kept.write(a_session(sid))
-    (gone,) = (key for key in kept.keys() if key.endswith(b":gone"))
+    (gone,) = (key for key in kept.all_keys() if key.endswith(b":gone"))
     kept.ask("DEL", gone)
     assert [session.sid for session in await kept.store.list("alice", NOW)] == ["there"]
 
@@ -160,7 +160,7 @@ async def test_session_is_small(kept: Kept) -> None:
     for generation in (0, 1_000_000):
         await kept.write(replace(full, generation=generation))
         await kept.store.update(full.key, rotate)
-        sizes.append(sum(kept.ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in kept.keys()))
+        sizes.append(sum(kept.ask("MEMORY", "USAGE", key, "SAMPLES", 0) for key in kept.all_keys()))
     assert max(sizes) <= 800
 
 
@@ -168,7 +168,7 @@ async def test_swap_needs_the_very_record_that_was_read(kept: Kept) -> None:
     """A record of the same version with another content, as a failover may leave it, is a conflict like any other."""
     session = a_session()
     await kept.write(session)
-    _, record = kept.keys()
+    _, record = kept.all_keys()
     handed = []
 
     def change(stored: Session | None) -> tuple[Session | None, int]:
@@ -184,11 +184,12 @@ async def test_swap_needs_the_very_record_that_was_read(kept: Kept) -> None:
 
 
 async def test_conflicts_are_bounded(kept: Kept) -> None:
-    """Who loses every round gives up after a number of them, and has written nothing."""
+    """Who loses every round reads anew before each but the first few, gives up after 50, and has written nothing."""
     session = a_session()
     await kept.write(session)
-    _, record = kept.keys()
+    _, record = kept.all_keys()
     rounds = 0
+    before = kept.server.calls("get")
 
     with redis.Redis(port=kept.server.port) as rival:
 
@@ -205,6 +206,8 @@ async def test_conflicts_are_bounded(kept: Kept) -> None:
             await kept.store.update(session.key, change)
 
     assert rounds == 50
+    # The rival's and the script's, one for each round; then the store's own.
+    assert kept.server.calls("get") - before == 50 + 50 + 1 + 45
     last = await kept.store.get(session.key)
     assert last is not None
     assert (last.generation, last.version) == (0, 1)
@@ -246,29 +249,45 @@ asyncio.run(main())
 """
 
 
+class Racer:
+    """A process that stands ready, and at a word makes 50 changes."""
+
+    def __init__(self, url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RACER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def results(self) -> list[int]:
+        return [int(result) for result in self.process.communicate(timeout=60)[0].split()]
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+
 async def test_processes_lose_no_change(kept: Kept) -> None:
     """Four processes that race 50 changes each over one session make 200 writes, and each has a result of its own."""
     session = a_session()
     await kept.write(session)
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, kept.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
+    racers = [Racer(kept.url) for _ in range(4)]
     try:
         for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
+            racer.wait_until_ready()
         for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        results = [int(result) for racer in racers for result in racer.communicate(timeout=60)[0].split()]
+            racer.go()
+        results = [result for racer in racers for result in racer.results()]
     finally:
         for racer in racers:
-            racer.kill()
-            racer.wait(10)
+            racer.stop()
     assert sorted(results) == list(range(1, 201))
     last = await kept.store.get(session.key)
     assert last is not None
@@ -289,17 +308,17 @@ def test_store_outlives_its_loops(valkey: Valkey) -> None:
         await asyncio.gather(*(store.get(SessionKey("alice", str(n))) for n in range(20)))
         await store.update(session.key, lambda _: (session, None))
 
-    before = len(valkey.ask("CLIENT", "LIST"))
+    before = valkey.clients()
     asyncio.run(create())
     assert [asyncio.run(use()) for _ in range(3)] == [1, 2, 3]
-    assert len(valkey.ask("CLIENT", "LIST")) == before
+    valkey.wait_until_left(before)
 
     async def close() -> None:
         assert await use() == 4
         await store.aclose()
 
     asyncio.run(close())
-    assert len(valkey.ask("CLIENT", "LIST")) == before
+    valkey.wait_until_left(before)
 
 
 def test_trio_is_told_what_to_do(valkey: Valkey) -> None:
@@ -330,7 +349,7 @@ async def test_unknown_record_is_not_written_over(kept: Kept) -> None:
     """A record of a later release is unavailable to get, list and update, and stays as it is."""
     session = a_session()
     await kept.write(session)
-    _, record = kept.keys()
+    _, record = kept.all_keys()
     later = b"[2]"
     kept.ask("SET", record, later)
     for call in (kept.store.get(session.key), kept.store.list("alice", NOW), kept.store.update(session.key, advance)):

@@ -1,0 +1,43 @@
+"""The command `asgi-jwt`, also `python -m asgi_jwt`."""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+
+from asgi_jwt.demo.server import DemoError, run_demo
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command in `arguments` (None: the process's) and returns its exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except DemoError as fault:
+        sys.stderr.write(f"asgi-jwt: {fault}\n")
+        return 1
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
+    commands = parser.add_subparsers(title="commands", metavar="command", required=True)
+    demo = commands.add_parser("demo", help="serve a small protected app, and show what to try on it")
+    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _demo(given: Namespace) -> None:
+    run_demo(given.host, given.port, _write)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

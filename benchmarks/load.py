@@ -1,0 +1,91 @@
+"""Requests in a process of its own: each connection sends the next one when the last is answered.
+
+The first line is `{"fixture": {...}, "connections": n}`, answered with `{}`; each `{"port": ..., "seconds": ...}` after
+it with `{"requests": ..., "seconds": ...}`: how many were answered in which time.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from benchmarks.asgi import request_scope
+from benchmarks.fixture import Fixture
+from benchmarks.serving import BODY, bare
+
+
+class Connection(asyncio.Protocol):
+    """Sends `requests` one after the other until `deadline`, on the loop's clock; `answered` counts.
+
+    `done` tells of the end. It raises `ConnectionError` there for any answer but a 200.
+    """
+
+    def __init__(self, requests: Iterator[bytes], deadline: float) -> None:
+        self.answered = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._requests = requests
+        self._deadline = deadline
+        self._answer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        transport.write(next(self._requests))
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if not self._answer.startswith(b"HTTP/1.1 200 "):
+            self._transport.abort()
+        elif self._answer.endswith(BODY):
+            self._answer = b""
+            self.answered += 1
+            if time.perf_counter() < self._deadline:
+                self._transport.write(next(self._requests))
+            else:
+                self.done.set_result(None)
+                self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(ConnectionError(f"no 200 but {self._answer[:200]!r}"))
+
+
+async def load(port: int, seconds: float, requests: Iterator[bytes], connections: int) -> dict[str, float]:
+    """How many requests were answered, over that many connections, in how many seconds."""
+    loop = asyncio.get_running_loop()
+    start = time.perf_counter()
+    opened = [
+        await loop.create_connection(lambda: Connection(requests, start + seconds), "127.0.0.1", port)
+        for _ in range(connections)
+    ]
+    async with asyncio.timeout(seconds + 30):
+        await asyncio.gather(*(protocol.done for _, protocol in opened))
+    return {
+        "requests": sum(protocol.answered for _, protocol in opened),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+async def work() -> None:
+    """Answer each line until there is none."""
+    setup = json.loads(sys.stdin.readline())
+    requests = itertools.cycle([_request(token) for token in Fixture(**setup["fixture"]).tokens])
+    print("{}", flush=True)
+    while line := sys.stdin.readline():
+        answered = await load(**json.loads(line), requests=requests, connections=setup["connections"])
+        print(json.dumps(answered), flush=True)
+
+
+def _request(token: str) -> bytes:
+    scope = request_scope(f"Bearer {token}")
+    lines = [f"GET {scope['path']} HTTP/1.1".encode(), *(b": ".join(header) for header in scope["headers"])]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvicorn.Config(bare).get_loop_factory()) as runner:
+        runner.run(work())

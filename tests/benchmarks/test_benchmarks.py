@@ -1,0 +1,125 @@
+"""`python -m benchmarks`: that it measures all it says, and says what it leaves out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.commands import Effort, run_verify
+from benchmarks.fixture import Fixture
+from benchmarks.middleware import CONTENDERS as MIDDLEWARE
+from benchmarks.report import INSTALL, Promise, Report
+from benchmarks.verify import CONTENDERS as VERIFY
+from benchmarks.worker import build, installed, introduce
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+QUICK = Effort(rounds=1, seconds=0, tokens=2, cache_size=4)
+
+
+@pytest.fixture(params=["asyncio"], name="anyio_backend")
+def anyio_backend_(request: pytest.FixtureRequest) -> str:
+    """The contenders run where their users run them."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(scope="module", params=["HS256", "RS256"], name="fixture")
+def fixture_(request: pytest.FixtureRequest) -> Fixture:
+    """Keys and tokens of each algorithm."""
+    return Fixture.make(request.param, 2)
+
+
+def quick(command: str) -> dict[str, Any]:
+    """The JSON of a quick run."""
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", command, "--quick", "--json", "--rounds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    report: dict[str, Any] = json.loads(run.stdout)
+    return report
+
+
+@pytest.mark.parametrize(("command", "contenders"), [("verify", VERIFY), ("middleware", MIDDLEWARE)])
+def test_each_contender_is_measured_or_named_as_left_out(command: str, contenders: dict[str, Any]) -> None:
+    """A run tells versions, date and Python, and has a row for each contender in each algorithm, or what it lacks."""
+    report = quick(command)
+    assert report["command"] == command
+    assert report["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert report["versions"]["PyJWT"] == installed("PyJWT")
+    assert report["install"] == INSTALL
+    for algorithm in ("HS256", "RS256"):
+        [rows] = [rows for title, rows in report["tables"].items() if title.startswith(algorithm)]
+        assert rows.keys() | report["left_out"].keys() == contenders.keys()
+        assert all(isinstance(value, float) for row in rows.values() for value in row.values())
+    assert report["accepts"]["asgi_jwt"] == []
+    assert all(promise.keys() == {"what", "measured", "bound", "least", "kept"} for promise in report["promises"])
+
+
+def test_server_is_measured() -> None:
+    """A run under uvicorn tells the rate of the bare app and of the protected one, for each algorithm."""
+    report = quick("server")
+    assert len(report["tables"]) == 2
+    for rows in report["tables"].values():
+        assert rows["bare"]["rate"] > 0
+        assert rows["protected"]["of the bare app's"] == pytest.approx(rows["protected"]["rate"] / rows["bare"]["rate"])
+
+
+@pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])
+async def test_a_rival_that_is_not_installed(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contender without its library says which module it lacks."""
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        build(group, name, Fixture.make("HS256", 2))
+    assert missing.value.name == name
+
+
+def test_report_tells_how_to_install_what_was_left_out() -> None:
+    """The text names each contender left out, the module it lacks, and the command that installs it."""
+    text = str(Report(command="verify", left_out={"authx": "authx"}))
+    assert "authx: there is no module authx" in text
+    assert INSTALL in text
+
+
+@pytest.mark.parametrize(
+    ("measured", "least", "kept"), [(2, False, True), (3, False, False), (3, True, True), (1, True, False)]
+)
+def test_promise(measured: float, least: bool, kept: bool) -> None:
+    """A promise is kept up to its bound, or from it on for one that is the least."""
+    promise = Promise("a thing", measured, 2, least=least)
+    assert promise.kept is kept
+    assert ("MISSED" in str(Report(command="verify", promises=[promise]))) is not kept
+
+
+async def test_ours_refuses_what_the_odd_tokens_have_wrong(fixture: Fixture) -> None:
+    """No odd token and no odd request gets past us, and a contender that let a forged token in would not start."""
+    for group in ("verify", "middleware"):
+        contender = build(group, "asgi_jwt", fixture)
+        assert (await introduce(contender, fixture))["accepts"] == []
+    careless = build("verify", "the signature alone", fixture)
+    assert set((await introduce(careless, fixture))["accepts"]) == fixture.odd.keys()
+    swapped = Fixture(**{**vars(fixture), "forged": fixture.tokens})
+    with pytest.raises(RuntimeError, match="forged"):
+        await introduce(contender, swapped)
+
+
+async def test_new_tokens_are_new(fixture: Fixture) -> None:
+    """A run in which the cache remembers a token that should be new to it fails."""
+    only = Fixture(**{**vars(fixture), "tokens": fixture.tokens[:1]})
+    contender = build("verify", "asgi_jwt", only)
+    with pytest.raises(AssertionError, match="new"):
+        await contender.take_times(0.01)
+
+
+def test_every_promise_is_measured() -> None:
+    """A run in this process promises the time of new, forged and oversized tokens, and the memory of the cache."""
+    report = run_verify(QUICK)
+    assert len(report.promises) == 9
+    assert "KiB" in report.promises[-1].what

@@ -1,0 +1,35 @@
+"""The demo's flow."""
+
+import re
+from pathlib import Path
+
+import anyio
+import pytest
+
+from asgi_jwt.demo.flow import GRACE, PAUSE, flow_commands, session_auth
+from asgi_jwt.testing import Clock
+
+HOME = Path("/tmp/demo")  # noqa: S108 - nothing is written there
+
+
+def test_pause() -> None:
+    """The printed pause is longer than the time in which a current token stays as it is."""
+    assert PAUSE > 2 * GRACE
+    assert f"sleep {PAUSE}" in flow_commands("http://demo.example", "secret", HOME)
+
+
+def test_commands() -> None:
+    """Each command stands below what it does, and its status, and asks the demo alone."""
+    lines = list(flow_commands("http://demo.example", "secret", HOME))
+    titles, commands = lines[::2], lines[1::2]
+    assert all(title.startswith("# ") for title in titles)
+    assert [re.sub(r"\S*/|\W.*", "", command) for command in commands] == ["curl"] * 3 + ["sleep"] + ["curl"] * 3
+    assert all("http://demo.example/" in command for command in commands if command.startswith("curl"))
+
+
+@pytest.mark.anyio
+async def test_sessions_are_kept_in_the_directory(tmp_path: Path) -> None:
+    """The sessions are in a file of the directory that was named, and nowhere else."""
+    async with session_auth("s" * 32, "r" * 32, tmp_path, clock=Clock()) as auth:
+        assert await auth.sessions.list("alice") == ()
+    assert [path.name async for path in anyio.Path(tmp_path).iterdir()] == ["sessions.db"]

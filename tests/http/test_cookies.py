@@ -1,0 +1,177 @@
+"""The cookies' attributes, wherever the app is mounted, and the access token's cookie."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from auth_service import COOKIE, Browser, Service, WatchedStore, ask, cookie, credentials, json_body
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
+
+from asgi_jwt import JWTMiddleware
+
+pytestmark = pytest.mark.anyio
+
+ACCESS = "__Host-access_token"
+WEEK = 7 * 24 * 3600
+
+
+def attributes(line: str) -> tuple[str, set[str]]:
+    """The cookie's name, and its attributes as they stand."""
+    pair, *rest = line.split("; ")
+    return pair.partition("=")[0], set(rest)
+
+
+async def set_and_cleared(app: ASGIApp, prefix: str, **more: Any) -> list[str]:
+    """The `Set-Cookie` lines of a login, a refresh, a refused refresh and a logout."""
+    login = await ask(app, "POST", f"{prefix}/login", **json_body(credentials()), **more)
+    token = [login.set_cookies[0].partition(";")[0]]
+    lines = list(login.set_cookies)
+    for path, sent in (("/refresh", token), ("/refresh", []), ("/logout", token)):
+        answer = await ask(app, "POST", prefix + path, headers=[("cookie", line) for line in sent], **more)
+        lines += answer.set_cookies
+    return lines
+
+
+MOUNTS = {
+    "": "/",
+    "/auth": "/auth",
+    "/api/v1/auth": "/api/v1/auth",
+    "/a;b": "/a%3Bb",
+    "/a; Path=/; Domain=evil.example": "/a%3B%20Path=/%3B%20Domain=evil.example",
+    "/größe/认证": "/gr%C3%B6%C3%9Fe/%E8%AE%A4%E8%AF%81",
+    "/a\r\nSet-Cookie: b=c": "/a%0D%0ASet-Cookie:%20b=c",
+    '/"quoted"': "/%22quoted%22",
+    "/100%": "/100%25",
+    "/v1:auth@host,x=1!$&'()*+~": "/v1:auth@host,x=1!$&'()*+~",
+}
+
+
+@pytest.mark.parametrize(("mount", "path"), MOUNTS.items())
+async def test_attributes(service: Service, mount: str, path: str) -> None:
+    """The refresh cookie goes to where the app is mounted and nowhere else, is read by no script, and is sent by no
+    other site; the clearing one has the same attributes. Nothing in the mount's name ends an attribute.
+    """
+    lines = await set_and_cleared(service.app, mount, root_path=mount)
+    flags = {f"Path={path}", "HttpOnly", "Secure", "SameSite=Strict"}
+    alive, dead = flags | {f"Max-Age={WEEK}"}, flags | {"Max-Age=0"}
+    assert [attributes(line) for line in lines] == [(COOKIE, alive), (COOKIE, alive), (COOKIE, dead), (COOKIE, dead)]
+
+
+@pytest.mark.parametrize("mount", ["/auth", "/a;b", "/größe", "/v1:auth"])
+async def test_mounted_in_an_app_below_a_root_path(service: Service, mount: str) -> None:
+    """Starlette's `Mount`, itself below a server's `root_path`: the cookie's path is the whole of it."""
+    app = Starlette(routes=[Mount(mount, service.app)])
+    lines = await set_and_cleared(app, f"/proxy{mount}", root_path="/proxy")
+    paths = [next(each for each in attributes(line)[1] if each.startswith("Path=")) for line in lines]
+    assert [unquote(path) for path in paths] == [f"Path=/proxy{mount}"] * 4
+    assert all(";" not in path and path.isascii() for path in paths)
+
+
+async def test_cookie_path(store: WatchedStore) -> None:
+    """`COOKIE_PATH` stands as it is, for a proxy that strips a prefix."""
+    service = Service(store, settings={"cookie_path": "/public/auth"})
+    lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
+    assert all("Path=/public/auth" in attributes(line)[1] for line in lines)
+
+
+async def test_insecure(store: WatchedStore) -> None:
+    """`COOKIE_SECURE=false` takes Secure away, and the prefixes with it, which no browser takes without."""
+    settings = {"cookie_secure": False, "access_cookie": ACCESS, "token_sources": ["header", f"cookie:{ACCESS}"]}
+    service = Service(store, settings=settings)
+    lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
+    assert {attributes(line)[0] for line in lines} == {"refresh_token", "access_token"}
+    assert not any("Secure" in attributes(line)[1] for line in lines)
+    assert all({"HttpOnly", "SameSite=Strict"} < attributes(line)[1] for line in lines)
+    browser = Browser(service)
+    await browser.login()
+    assert (await browser.post("/refresh")).status == 200
+    assert await me(service, browser) == (200, "alice")
+
+
+async def test_cookie_name(store: WatchedStore) -> None:
+    """`COOKIE_NAME` names the cookie that is set, read and cleared."""
+    service = Service(store, settings={"cookie_name": "rt"})
+    browser = Browser(service)
+    await browser.login()
+    assert browser.jar.keys() == {"rt"}
+    assert (await browser.post("/refresh")).status == 200
+    await browser.post("/logout")
+    assert browser.jar == {}
+
+
+async def test_max_age_is_what_is_left(store: WatchedStore) -> None:
+    """The cookie lives until the session expires, and is gone when that is now."""
+    service = Service(store, settings={"refresh_ttl": "2d", "session_ttl": "2d"})
+    token = (await service.login()).cookie()
+    service.clock.turn(2 * 24 * 3600 - 90.5)
+    assert "Max-Age=90; " in (await service.refresh(token)).set_cookies[0]
+
+
+@pytest.fixture
+def with_access_cookie(store: WatchedStore) -> Service:
+    return Service(store, settings={"access_cookie": ACCESS, "token_sources": ["header", f"cookie:{ACCESS}"]})
+
+
+async def me(service: Service, browser: Browser, *headers: tuple[str, str], method: str = "GET") -> tuple[int, Any]:
+    """Who the middleware says the browser is."""
+
+    async def answer(request: Request) -> JSONResponse:
+        return JSONResponse(request.scope["claims"].subject)
+
+    app = JWTMiddleware(Starlette(routes=[Route("/me", answer, methods=["GET", "POST"])]), service.auth)
+    jar = [cookie(value, name) for name, value in browser.jar.items()]
+    answered = await ask(app, method, "/me", headers=[*jar, *headers])
+    return answered.status, answered.json()
+
+
+async def test_access_cookie(with_access_cookie: Service) -> None:
+    """`ACCESS_COOKIE`: login and refresh set the access token as a cookie for the whole host, logout clears it."""
+    lines = await set_and_cleared(with_access_cookie.app, "/auth", root_path="/auth")
+    flags = {"Path=/", "HttpOnly", "Secure", "SameSite=Strict"}
+    alive, dead = flags | {"Max-Age=900"}, flags | {"Max-Age=0"}
+    access = [attributes(line) for line in lines if line.startswith(ACCESS)]
+    assert access == [(ACCESS, alive), (ACCESS, alive), (ACCESS, dead), (ACCESS, dead)]
+
+
+async def test_access_cookie_with_same(with_access_cookie: Service) -> None:
+    """SAME sets the access token's cookie, which is new, and leaves the refresh token's as it is."""
+    browser = Browser(with_access_cookie)
+    await browser.login()
+    await browser.post("/refresh")
+    before = dict(browser.jar)
+    answer = await browser.post("/refresh")
+    assert with_access_cookie.verdicts == ["ROTATED", "SAME"]
+    assert [attributes(line)[0] for line in answer.set_cookies] == [ACCESS]
+    assert answer.cookie(ACCESS) == answer.json()["access_token"] != before[ACCESS]
+
+
+async def test_access_cookie_is_read(with_access_cookie: Service) -> None:
+    """The middleware reads it, on unsafe methods only from the own site; after the logout there is none to read."""
+    browser = Browser(with_access_cookie)
+    await browser.login()
+    assert await me(with_access_cookie, browser) == (200, "alice")
+    assert await me(with_access_cookie, browser, ("sec-fetch-site", "same-origin"), method="POST") == (200, "alice")
+    refused, said = await me(with_access_cookie, browser, ("sec-fetch-site", "cross-site"), method="POST")
+    assert (refused, said["error"]) == (403, "cross_site")
+    await browser.post("/logout")
+    assert browser.jar == {}
+    assert (await me(with_access_cookie, browser))[0] == 401
+
+
+async def test_two_access_cookies(with_access_cookie: Service) -> None:
+    """Two access cookies are a 400, and neither is used."""
+    browser = Browser(with_access_cookie)
+    await browser.login()
+    status, said = await me(with_access_cookie, browser, cookie("tossed", ACCESS))
+    assert (status, said["error"]) == (400, "invalid_request")
+
+
+async def test_no_access_cookie_on_the_body_transport(with_access_cookie: Service) -> None:
+    """Whoever keeps the tokens itself gets no cookie at all."""
+    login = await with_access_cookie.login(transport="body")
+    token = await with_access_cookie.token(login.json()["refresh_token"])
+    assert login.set_cookies == token.set_cookies == []

@@ -1,0 +1,259 @@
+"""Sessions shown and ended: /logout, /logout-all, /sessions and /revoke."""
+
+from typing import Any
+
+import pytest
+from auth_service import (
+    COOKIE,
+    Answer,
+    Service,
+    WatchedStore,
+    bearer,
+    cookie,
+    every_store,
+    form_body,
+    json_body,
+    payload,
+)
+
+from asgi_jwt import Identity
+from asgi_jwt.events import SessionEnded
+
+pytestmark = pytest.mark.anyio
+
+
+class Device:
+    """A login and its two tokens."""
+
+    def __init__(self, login: Answer) -> None:
+        self.refresh = login.cookie()
+        self.access = login.json()["access_token"]
+        self.sid = payload(self.access)["sid"]
+
+
+async def device(service: Service, name: str = "alice", *headers: tuple[str, str]) -> Device:
+    return Device(await service.login(name, *headers))
+
+
+async def alive(service: Service, *devices: Device) -> list[bool]:
+    """Which of the devices can still refresh."""
+    return [(await service.refresh(each.refresh)).status == 200 for each in devices]
+
+
+def assert_cleared(answer: Answer) -> None:
+    assert (answer.status, answer.body, answer.cookie()) == (204, b"", "")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@every_store
+@pytest.mark.parametrize("by", ["cookie", "bearer"])
+async def test_logout(service: Service, by: str) -> None:
+    """By cookie or by Bearer token, this session ends, and no other."""
+    one, other = await device(service), await device(service)
+    assert_cleared(await service.post("/logout", None, cookie(one.refresh) if by == "cookie" else bearer(one.access)))
+    assert await alive(service, one, other) == [False, True]
+    assert service.events.count(SessionEnded("ended")) == 1
+
+
+async def test_bearer_wins(service: Service) -> None:
+    """With both, the Bearer token says which session ends."""
+    one, other = await device(service), await device(service)
+    assert_cleared(await service.post("/logout", None, bearer(one.access), cookie(other.refresh)))
+    assert await alive(service, one, other) == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["expired", "forged", "refresh", "scheme"])
+async def test_bearer_that_does_not_hold(service: Service, kind: str) -> None:
+    """After a night in a sleeping tab the access token has expired, and the cookie still logs out."""
+    one = await device(service)
+    if kind == "expired":
+        service.clock.turn(3600)
+    forged = {"expired": one.access, "forged": one.access[:-6] + "AAAAAA", "refresh": one.refresh, "scheme": ""}[kind]
+    header = ("authorization", "Basic YTpi") if kind == "scheme" else bearer(forged)
+    assert_cleared(await service.post("/logout", None, header, cookie(one.refresh)))
+    assert await alive(service, one) == [False]
+
+
+@pytest.mark.parametrize("session_id", [None, 7, ["a"]])
+async def test_bearer_of_no_session(service: Service, session_id: Any) -> None:
+    """A Bearer token that is of no session of ours leaves it to the cookie."""
+    one = await device(service)
+    token = service.auth.issuer.access_token(Identity("alice"), session_id=session_id)
+    assert_cleared(await service.post("/logout", None, bearer(token), cookie(one.refresh)))
+    assert await alive(service, one) == [False]
+
+
+async def test_nothing_to_log_out(service: Service) -> None:
+    """A logout of nobody, or of a session that is over, is a 204 all the same."""
+    assert_cleared(await service.post("/logout"))
+    one = await device(service)
+    for _ in range(2):
+        assert_cleared(await service.post("/logout", None, cookie(one.refresh)))
+    assert service.events.count(SessionEnded("ended")) == 1
+
+
+@pytest.mark.parametrize("value", ["Bearer", "Bearer a b"])
+async def test_malformed_authorization(service: Service, value: str) -> None:
+    """A malformed Authorization header is a 400, and the cookie is not used in its place."""
+    one = await device(service)
+    for path in ("/logout", "/logout-all"):
+        answer = await service.post(path, None, ("authorization", value), cookie(one.refresh))
+        assert (answer.status, answer.json()["error"], answer.set_cookies) == (400, "invalid_request", [])
+    assert await alive(service, one) == [True]
+
+
+@every_store
+@pytest.mark.parametrize("by", ["cookie", "bearer"])
+async def test_logout_all(service: Service, by: str) -> None:
+    """Every session of the subject ends, and nobody else's; a login right after it stays."""
+    one, other, bobs = await device(service), await device(service), await device(service, "bob")
+    header = cookie(one.refresh) if by == "cookie" else bearer(one.access)
+    assert_cleared(await service.post("/logout-all", None, header))
+    after = await device(service)
+    assert await alive(service, one, other, bobs, after) == [False, False, True, True]
+
+
+async def test_logout_all_of_nobody(service: Service) -> None:
+    """Without a token and a cookie it is a 401 whose challenge has no error code."""
+    answer = await service.post("/logout-all")
+    assert (answer.status, answer.json(), answer.set_cookies) == (401, {}, [])
+    assert answer.headers["www-authenticate"] == 'Bearer realm="api"'
+
+
+async def test_logout_all_with_an_expired_token(service: Service) -> None:
+    """An expired Bearer token is named as the fault, unless the cookie speaks for the same."""
+    one, other = await device(service), await device(service)
+    service.clock.turn(3600)
+    answer = await service.post("/logout-all", None, bearer(one.access))
+    assert (answer.status, answer.json()["error"]) == (401, "invalid_token")
+    assert await alive(service, one) == [True]
+    assert_cleared(await service.post("/logout-all", None, bearer(one.access), cookie(other.refresh)))
+    assert await alive(service, one, other) == [False, False]
+
+
+async def test_logout_all_by_the_dead(service: Service) -> None:
+    """The cookie of a session that is over speaks for nobody: a 401, cleared, and the others stay."""
+    one, other = await device(service), await device(service)
+    await service.post("/logout", None, cookie(one.refresh))
+    answer = await service.post("/logout-all", None, cookie(one.refresh))
+    assert (answer.status, answer.json()["error"], answer.cookie()) == (401, "invalid_grant", "")
+    assert await alive(service, other) == [True]
+
+
+@every_store
+async def test_sessions(service: Service) -> None:
+    """The subject's devices, oldest first, times in seconds, and which of them asks."""
+    phone = await device(service, "alice", ("user-agent", "phone"))
+    await device(service, "bob")
+    service.clock.turn(60)
+    laptop = await device(service)
+    service.clock.turn(60)
+    await service.refresh(phone.refresh)
+    answer = await service.ask("GET", "/sessions", headers=[bearer(laptop.access)])
+    start = int(service.clock.now) - 120
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert answer.json() == {
+        "sessions": [
+            {
+                "sid": phone.sid,
+                "client": {"user_agent": "phone", "address": "192.0.2.1"},
+                "created_at": start,
+                "used_at": start + 120,
+                "current": False,
+            },
+            {
+                "sid": laptop.sid,
+                "client": {"user_agent": None, "address": "192.0.2.1"},
+                "created_at": start + 60,
+                "used_at": start + 60,
+                "current": True,
+            },
+        ]
+    }
+
+
+@every_store
+async def test_sessions_that_are_over_are_not_shown(store: WatchedStore) -> None:
+    """Ended and expired sessions are not among the devices."""
+    service = Service(store, settings={"refresh_ttl": "1h"})
+    ended = await device(service)
+    await device(service)
+    service.clock.turn(3600)
+    current = await device(service)
+    await service.post("/logout", None, cookie(ended.refresh))
+    answer = await service.ask("GET", "/sessions", headers=[bearer(current.access)])
+    assert [each["sid"] for each in answer.json()["sessions"]] == [current.sid]
+
+
+@every_store
+async def test_end_one_session(service: Service) -> None:
+    """DELETE ends another device's session, and only its own session's clears the cookie."""
+    one, other = await device(service), await device(service)
+    answer = await service.ask("DELETE", f"/sessions/{other.sid}", headers=[bearer(one.access)])
+    assert (answer.status, answer.set_cookies, answer.headers["cache-control"]) == (204, [], "no-store")
+    assert await alive(service, one, other) == [True, False]
+    assert_cleared(await service.ask("DELETE", f"/sessions/{one.sid}", headers=[bearer(one.access)]))
+    assert await alive(service, one) == [False]
+
+
+@every_store
+async def test_another_subjects_session(service: Service) -> None:
+    """Another subject's session, an ended one, and any rubbish for a `sid` are a 404, and end nothing."""
+    alices, bobs, ended = await device(service), await device(service, "bob"), await device(service)
+    await service.post("/logout", None, cookie(ended.refresh))
+    service.store.writes = 0
+    for sid in (bobs.sid, ended.sid, "unknown", "%00", "\0", "é", "x" * 5000, "{alice}", "*", "a:b"):
+        answer = await service.ask("DELETE", f"/sessions/{sid}", headers=[bearer(alices.access)])
+        assert (answer.status, answer.json()["error"]) == (404, "not_found")
+    assert service.store.writes == 0
+    assert await alive(service, alices, bobs) == [True, True]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/sessions"), ("DELETE", "/sessions/s1")])
+async def test_sessions_take_a_bearer_token_alone(service: Service, method: str, path: str) -> None:
+    """The cookie shows and ends no sessions; a refresh token is no Bearer token; each 401 carries a challenge."""
+    one = await device(service)
+    service.store.calls.clear()
+    nobody = await service.ask(method, path, headers=[cookie(one.refresh)])
+    assert (nobody.status, nobody.json()) == (401, {})
+    assert nobody.headers["www-authenticate"] == 'Bearer realm="api"'
+    for token in (one.refresh, "rubbish", one.access[:-6] + "AAAAAA"):
+        answer = await service.ask(method, path, headers=[bearer(token)])
+        assert (answer.status, answer.json()["error"]) == (401, "invalid_token")
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert service.store.calls.total() == 0
+
+
+@every_store
+@pytest.mark.parametrize("body", [json_body, form_body])
+async def test_revoke(service: Service, body: Any) -> None:
+    """RFC 7009: revoking a refresh token ends its session; once more is a 200 too."""
+    one, other = await device(service), await device(service)
+    for _ in range(2):
+        answer = await service.post("/revoke", body({"token": one.refresh, "token_type_hint": "refresh_token"}))
+        assert (answer.status, answer.body, answer.set_cookies) == (200, b"", [])
+        assert answer.headers["cache-control"] == "no-store"
+    assert await alive(service, one, other) == [False, True]
+
+
+@pytest.mark.parametrize("token", ["unknown", "", "a.b.c", "é", "\N{GRINNING FACE}", "x" * 20000])
+async def test_revoke_an_unknown_token(service: Service, token: str) -> None:
+    """RFC 7009 section 2.2: a token that nobody knows is a 200, and never reaches the store."""
+    assert (await service.post("/revoke", json_body({"token": token}))).status == 200
+    assert service.store.calls.total() == 0
+
+
+async def test_revoke_an_access_token(service: Service) -> None:
+    """RFC 7009 section 2.2.1: an access token, which can't be revoked alone, is a 400 that says so."""
+    one = await device(service)
+    answer = await service.post("/revoke", form_body({"token": one.access}))
+    assert (answer.status, answer.json()["error"]) == (400, "unsupported_token_type")
+    assert await alive(service, one) == [True]
+
+
+async def test_revoke_reads_no_cookie(service: Service) -> None:
+    """The token to revoke is the body's."""
+    one = await device(service)
+    answer = await service.post("/revoke", form_body({}), ("cookie", f"{COOKIE}={one.refresh}"))
+    assert answer.status == 400
+    assert await alive(service, one) == [True]

@@ -1,0 +1,78 @@
+"""Requests that need no token: on public paths, and where it is optional."""
+
+from typing import Any
+
+import pytest
+from driver import Guarded, bearer, make_auth
+
+from asgi_jwt import ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/health", "/auth", "/auth/login", "/docs"])
+async def test_public_path(path: str) -> None:
+    """On a public path no token is read, however bad; `public` adds to `PUBLIC_PATHS`; the scope says nobody."""
+    guarded = Guarded(make_auth(public_paths="/docs"), public=["/health", "/auth/*"])
+    bad: list[Any] = [{}, {"authorization": "Bearer a.b.c"}, [("authorization", "x"), ("authorization", "y")]]
+    for headers in [*bad, bearer(guarded.auth)]:
+        assert (await guarded.request(path, headers=headers)).status == 200
+        assert guarded.app.subject is None
+    assert guarded.auth.verifier.signature_checks == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/auth/../orders", "/auth//orders", "/auth/\\orders", "/auth/\0", "/authority", "/schema-private", "/HEALTH"],
+)
+async def test_private_path(path: str) -> None:
+    """What only looks public needs a token."""
+    guarded = Guarded(public=["/health", "/auth/*", "/schema"])
+    assert (await guarded.request(path)).status == 401
+    assert guarded.app.calls == []
+
+
+async def test_public_path_below_a_mount() -> None:
+    """Where the server sets a root path, public is what lies below it."""
+    guarded = Guarded(public=["/health"])
+    assert (await guarded.request("/api/health", root_path="/api")).status == 200
+    assert (await guarded.request("/api/orders", root_path="/api")).status == 401
+
+
+@pytest.mark.parametrize("host", ["host.example/health", "host.example/health?", "host.example/health#", "/health"])
+async def test_host_opens_nothing(host: str) -> None:
+    """A Host header that would turn the URL into a public one opens no private path."""
+    guarded = Guarded(public=["/health"])
+    assert (await guarded.request("/orders", headers={"host": host, "x-forwarded-prefix": "/health"})).status == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Basic dTpw"}])
+async def test_optional(headers: dict[str, str]) -> None:
+    """With `optional`, a request without a token passes as nobody."""
+    guarded = Guarded(optional=True)
+    assert (await guarded.request(headers=headers)).status == 200
+    assert guarded.app.subject is None
+    assert (await guarded.request(headers=bearer(guarded.auth))).status == 200
+    assert guarded.app.subject == "alice"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("authorization", "Bearer a.b.c")], 401),
+        ([("authorization", "Bearer")], 400),
+        ([("authorization", "Basic x"), ("authorization", "Basic x")], 400),
+    ],
+)
+async def test_optional_refuses_bad_tokens(headers: list[tuple[str, str]], status: int) -> None:
+    """With `optional`, a bad token is refused all the same: it never passes as nobody."""
+    guarded = Guarded(optional=True)
+    assert (await guarded.request(headers=headers)).status == status
+    assert guarded.app.calls == []
+
+
+@pytest.mark.parametrize("public", [["health"], ["/a", "/b*"], ["/a?b"], "/health,b"])
+def test_public_fault(public: Any) -> None:
+    """A public path that can't be meant is refused when the middleware is built."""
+    with pytest.raises(ConfigurationError, match="public: may hold paths as /health"):
+        Guarded(public=public)

@@ -1,0 +1,140 @@
+"""Tokens of other issuers pass with the settings that the README gives for each, and fail without."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+from driver import Recorder, exchange, http_scope
+from joserfc.jwk import ECKey, RSAKey
+from joserfc.jws import serialize_compact
+from other_issuers import ISSUERS, NOW, Issuer
+
+from asgi_jwt import Auth, JWTMiddleware, Settings
+from asgi_jwt.testing import Clock
+
+pytestmark = pytest.mark.anyio
+
+EACH_SETTING = [(name, setting) for name, issuer in ISSUERS.items() for setting in issuer.settings]
+KEPT_APART = [name for name, issuer in ISSUERS.items() if issuer.also]
+
+
+@cache
+def signing_key() -> RSAKey:
+    """RS256, which all of them sign with unless told otherwise."""
+    return RSAKey.generate_key(2048, {"kid": "2026-01", "use": "sig", "alg": "RS256"})
+
+
+def jwks() -> dict[str, Any]:
+    """An issuer's key set: the key that signs, the next one, and one for encryption."""
+    signs = signing_key().as_dict(private=False)
+    following = ECKey.generate_key("P-256", {"kid": "2026-02", "use": "sig", "alg": "ES256"}).as_dict(private=False)
+    return {"keys": [following, signs, {**signs, "kid": "enc", "use": "enc", "alg": "RSA-OAEP"}]}
+
+
+def token_of(issuer: Issuer, changes: Mapping[str, Any] | None = None) -> str:
+    """The issuer's token, with `changes` to its claims, or to its header where that has the name; None: left out."""
+    header = {"alg": "RS256", "kid": "2026-01", **issuer.header}
+    claims = {"iat": NOW, "exp": NOW + 3600, **issuer.claims}
+    for name, value in (changes or {}).items():
+        (header if name in issuer.header else claims)[name] = value
+    members = {name: value for name, value in claims.items() if value is not None}
+    return serialize_compact(header, json.dumps(members), signing_key())
+
+
+async def ask(settings: Mapping[str, str], token: str) -> tuple[int, Any]:
+    """The status of a request with the token to a service with these settings, and the claims that its app found."""
+    environ = {f"ASGI_JWT_{name.upper()}": value for name, value in settings.items()}
+    app = Recorder()
+    auth = Auth(Settings.from_env(environ, keys=jwks()), clock=Clock(NOW))
+    scope = http_scope(headers={"authorization": f"Bearer {token}"})
+    answer = await exchange(JWTMiddleware(app, auth), scope)
+    return answer.status, scope.get("claims")
+
+
+@pytest.mark.parametrize("name", ISSUERS)
+async def test_passes(name: str) -> None:
+    """With its row of settings, the issuer's token passes, and subject, scopes and roles are found where they are."""
+    issuer = ISSUERS[name]
+    status, claims = await ask(issuer.row, token_of(issuer))
+    assert status == 200
+    assert claims.subject == issuer.subject
+    assert claims.credentials.scopes == tuple(issuer.scopes)
+    assert claims.roles == set(issuer.roles)
+
+
+@pytest.mark.parametrize(("name", "setting"), EACH_SETTING)
+async def test_fails_without(name: str, setting: str) -> None:
+    """Without any one of its settings, the token is refused, or its scopes or roles are not found."""
+    issuer = ISSUERS[name]
+    others = {"issuer": "https://issuer.example", "audience": "another"}
+    settings = {each: value for each, value in issuer.row.items() if each != setting}
+    if setting in others:
+        settings[setting] = others[setting]
+    status, claims = await ask(settings, token_of(issuer))
+    if setting == "scope_claim":
+        assert claims.credentials.scopes != tuple(issuer.scopes)
+    elif setting == "roles_claim":
+        assert claims.roles != set(issuer.roles)
+    else:
+        assert (status, claims) == (401, None)
+
+
+@pytest.mark.parametrize("name", ISSUERS)
+async def test_fails_with_issuer_and_audience_alone(name: str) -> None:
+    """With nothing but an issuer and an audience set, which is enough for tokens of one's own, it is refused."""
+    issuer = ISSUERS[name]
+    settings = {"issuer": issuer.settings["issuer"], "audience": issuer.settings["audience"]}
+    assert await ask(settings, token_of(issuer)) == (401, None)
+
+
+@pytest.mark.parametrize("name", KEPT_APART)
+async def test_kept_apart(name: str) -> None:
+    """What the rest of the row asks for keeps out a token of the same issuer that is not for this service."""
+    issuer = ISSUERS[name]
+    confused = token_of(issuer, issuer.confused)
+    assert (await ask(issuer.settings, confused))[0] == 200
+    assert await ask(issuer.row, confused) == (401, None)
+
+
+@pytest.mark.parametrize("name", ISSUERS)
+async def test_slash_at_the_end(name: str) -> None:
+    """The issuer's name is taken as it is written: a slash more or less is another issuer."""
+    issuer = ISSUERS[name]
+    written = issuer.settings["issuer"]
+    other = written.removesuffix("/") if written.endswith("/") else f"{written}/"
+    assert await ask({**issuer.row, "issuer": other}, token_of(issuer)) == (401, None)
+
+
+@pytest.mark.parametrize("name", ISSUERS)
+async def test_refused_all_the_same(name: str) -> None:
+    """No row switches a check off that keeps forgeries out: signature, expiry, issuer and audience hold."""
+    issuer = ISSUERS[name]
+    header, payload, signature = token_of(issuer).split(".")
+    other = token_of(issuer, {"sub": "admin"}).split(".")[1]
+    audience_claim = issuer.row.get("audience_claim", "aud")
+    for forged in (
+        f"{header}.{other}.{signature}",
+        f"{header}.{payload}.",
+        token_of(issuer, {"exp": NOW - 60}),
+        token_of(issuer, {"iss": "https://thief.example"}),
+        token_of(issuer, {audience_claim: "another"}),
+        token_of(issuer, {audience_claim: None}),
+        token_of(issuer, {"sub": None}),
+    ):
+        assert await ask(issuer.row, forged) == (401, None)
+
+
+async def test_kind_of_token() -> None:
+    """Where the issuer says what kind a token is, an ID or a refresh token of its own is refused."""
+    for name, kind in (
+        ("Keycloak", {"typ": "ID"}),
+        ("Keycloak", {"typ": "Refresh"}),
+        ("Amazon Cognito", {"token_use": "id"}),
+    ):
+        issuer = ISSUERS[name]
+        members = {**issuer.claims, **kind}
+        header = {"alg": "RS256", "kid": "2026-01"}
+        payload = json.dumps({"iat": NOW, "exp": NOW + 3600, **members})
+        assert await ask(issuer.row, serialize_compact(header, payload, signing_key())) == (401, None)

@@ -1,0 +1,114 @@
+"""The metadata by which MCP clients find the authorization server: RFC 9728."""
+
+from typing import Any
+
+import pytest
+from driver import ISSUER, SECRET, Guarded, bearer, make_token
+
+from asgi_jwt import Auth, Settings
+
+pytestmark = pytest.mark.anyio
+
+RESOURCE = "https://host.example/mcp"
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
+
+def protecting(resource: str = RESOURCE, **settings: Any) -> Guarded:
+    """An app that is the resource, its audience left to default."""
+    return Guarded(Auth(Settings(**{"issuer": ISSUER, "secret": SECRET, "resource": resource, **settings})))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_metadata(method: str) -> None:
+    """The metadata is public, and names the resource, its authorization server and how a token is sent (section 2)."""
+    answer = await protecting().request(f"{WELL_KNOWN}/mcp", method=method)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["cache-control"] == "max-age=3600"
+    assert answer.json() == {
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER],
+        "bearer_methods_supported": ["header"],
+    }
+
+
+async def test_challenges_name_it() -> None:
+    """Every challenge names where it is (section 5.1), with an error and without, to requests and to sockets."""
+    guarded = protecting()
+    start = f'Bearer realm="api", resource_metadata="https://host.example{WELL_KNOWN}/mcp"'
+    assert (await guarded.request()).challenge == start
+    assert (await guarded.connect()).challenge == start
+    bad = await guarded.request(headers={"authorization": "Bearer a.b.c"})
+    assert bad.challenge is not None
+    assert bad.challenge.startswith(f'{start}, error="invalid_token"')
+
+
+async def test_audience_defaults_to_the_resource() -> None:
+    """Tokens have to be for the resource (RFC 8707) unless an audience is set."""
+    guarded = protecting()
+    assert (await guarded.request(headers=bearer(guarded.auth))).status == 200
+    other = protecting("https://host.example/other")
+    answer = await guarded.request(headers={"authorization": f"Bearer {make_token(other.auth)}"})
+    assert answer.json()["error_description"] == "The access token is for another audience"
+    assert protecting(audience="api").auth.settings.audience == ("api",)
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "url"),
+    [
+        ("https://host.example", WELL_KNOWN, f"https://host.example{WELL_KNOWN}"),
+        ("https://host.example/", WELL_KNOWN, f"https://host.example{WELL_KNOWN}"),
+        ("https://host.example/a/b", f"{WELL_KNOWN}/a/b", f"https://host.example{WELL_KNOWN}/a/b"),
+        ("https://host.example/a%20b", f"{WELL_KNOWN}/a b", f"https://host.example{WELL_KNOWN}/a%20b"),
+        ("http://localhost:8000/mcp", f"{WELL_KNOWN}/mcp", f"http://localhost:8000{WELL_KNOWN}/mcp"),
+    ],
+)
+async def test_place(resource: str, path: str, url: str) -> None:
+    """The well-known name is put before the resource's path (section 3.1), and is served as the server decodes it."""
+    guarded = protecting(resource)
+    answer = await guarded.request(path)
+    assert (answer.status, answer.json()["resource"]) == (200, resource)
+    assert (await guarded.request()).challenge == f'Bearer realm="api", resource_metadata="{url}"'
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_only_to_read(method: str) -> None:
+    """Nothing but reading is answered there, and nothing reaches the app."""
+    guarded = protecting()
+    answer = await guarded.request(f"{WELL_KNOWN}/mcp", method=method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert guarded.app.calls == []
+
+
+@pytest.mark.parametrize(
+    "path", [WELL_KNOWN, f"{WELL_KNOWN}/", f"{WELL_KNOWN}/mcp/", f"{WELL_KNOWN}/mcp/x", f"{WELL_KNOWN}/MCP", "/mcp"]
+)
+async def test_nothing_else_is_public(path: str) -> None:
+    """Only that very path is public."""
+    guarded = protecting()
+    assert (await guarded.request(path)).status == 401
+    assert guarded.app.calls == []
+
+
+async def test_below_a_root_path() -> None:
+    """Behind a proxy that sets a root path, the metadata is served with it and without."""
+    guarded = protecting()
+    for path in (f"/api{WELL_KNOWN}/mcp", f"{WELL_KNOWN}/mcp"):
+        assert (await guarded.request(path, root_path="/api")).json()["resource"] == RESOURCE
+
+
+async def test_not_over_a_websocket() -> None:
+    """A socket to that path needs a token like any other."""
+    assert (await protecting().connect(f"{WELL_KNOWN}/mcp")).status == 401
+
+
+async def test_without_the_header() -> None:
+    """Where the header is no source, no method of RFC 6750 is offered."""
+    answer = await protecting(token_sources="cookie:token").request(f"{WELL_KNOWN}/mcp")
+    assert answer.json()["bearer_methods_supported"] == []
+
+
+async def test_none_without_a_resource() -> None:
+    """Without `RESOURCE` there is no metadata: the path is one like any other."""
+    guarded = Guarded()
+    assert (await guarded.request(WELL_KNOWN)).status == 401
+    assert (await guarded.request(WELL_KNOWN, headers=bearer(guarded.auth))).body == b"app"

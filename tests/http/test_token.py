@@ -1,0 +1,272 @@
+"""POST /refresh and POST /token: both transports' answers, `load_identity`, and tokens that are no good."""
+
+from typing import Any
+
+import pytest
+from auth_service import (
+    COOKIE,
+    ISSUER,
+    REFRESH_SECRET,
+    SECRET,
+    Service,
+    WatchedStore,
+    cookie,
+    every_store,
+    form_body,
+    json_body,
+    payload,
+)
+
+from asgi_jwt import Identity
+from asgi_jwt.stores.records import Session
+from asgi_jwt.tokens.issuer import Signer
+from asgi_jwt.tokens.keys import Key
+
+pytestmark = pytest.mark.anyio
+
+OTHER = "a secret that nobody here knows: thirty-two bytes and more"
+
+
+def signed(secret: str, typ: str = "rt+jwt", **changes: Any) -> str:
+    """A refresh token as the service would sign it, with `changes`; None leaves a claim out."""
+    claims = {
+        "iss": ISSUER,
+        "sub": "alice",
+        "sid": "s1",
+        "gen": 0,
+        "br": "0123456789abcdef",
+        "type": "refresh",
+        "iat": 1_800_000_000,
+        "exp": 1_800_100_000,
+        "jti": "j1",
+    }
+    said = {name: value for name, value in (claims | changes).items() if value is not None}
+    return Signer(Key.from_secret(secret), "HS256", typ).sign(said)
+
+
+def without_signature(token: str) -> str:
+    header, claims, _ = token.split(".")
+    return f"{header}.{claims}."
+
+
+FORGED = {
+    "rubbish": "rubbish",
+    "not ASCII": "\xe9.\xe9.\xe9",
+    "of another secret": signed(OTHER),
+    "of the access token's secret": signed(SECRET),
+    "unsigned": without_signature(signed(REFRESH_SECRET)),
+    "of another issuer": signed(REFRESH_SECRET, iss="https://other.example"),
+    "an access token by type": signed(REFRESH_SECRET, type="access"),
+    "an access token by header": signed(REFRESH_SECRET, typ="at+jwt"),
+    "of type JWT": signed(REFRESH_SECRET, typ="JWT"),
+    "expired": signed(REFRESH_SECRET, exp=1_799_999_000),
+    "not yet issued": signed(REFRESH_SECRET, iat=1_800_001_000),
+    "without a session": signed(REFRESH_SECRET, sid=None),
+    "without a generation": signed(REFRESH_SECRET, gen=None),
+    "without a branch": signed(REFRESH_SECRET, br=None),
+    "session no text": signed(REFRESH_SECRET, sid=["s1"]),
+    "generation a text": signed(REFRESH_SECRET, gen="0"),
+    "generation a boolean": signed(REFRESH_SECRET, gen=True),
+    "generation a fraction": signed(REFRESH_SECRET, gen=0.5),
+    "branch a number": signed(REFRESH_SECRET, br=7),
+    "nobody's": signed(REFRESH_SECRET, sub=""),
+    "9 KB": "x" * 9216,
+}
+
+
+async def test_genuine_is_taken(service: Service) -> None:
+    """What the forgeries differ from in one thing reaches the store: that one thing is what stops them."""
+    assert (await service.refresh(signed(REFRESH_SECRET))).status == 401
+    assert service.store.calls["get"] == 1
+
+
+@pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
+async def test_forged_tokens_never_reach_the_store(service: Service, token: str) -> None:
+    """A token that isn't authentic is refused on every route that takes one, at no cost to the store."""
+    answers = [
+        await service.refresh(token),
+        await service.token(token),
+        await service.post("/logout", None, cookie(token)),
+        await service.post("/logout-all", None, cookie(token)),
+        await service.post("/revoke", form_body({"token": token})),
+    ]
+    assert [answer.status for answer in answers] == [401, 400, 204, 401, 200]
+    assert answers[0].json()["error"] == answers[1].json()["error"] == "invalid_grant"
+    assert answers[0].headers["www-authenticate"] == "Bearer"
+    assert "www-authenticate" not in answers[1].headers
+    assert (answers[0].cookie(), answers[1].set_cookies) == ("", [])
+    assert service.store.calls.total() == 0
+
+
+async def test_access_token_is_no_refresh_token(service: Service) -> None:
+    """A genuine access token is refused where a refresh token belongs."""
+    token = (await service.login()).json()["access_token"]
+    service.store.calls.clear()
+    assert [(await service.refresh(token)).status, (await service.token(token)).status] == [401, 400]
+    assert service.store.calls.total() == 0
+
+
+async def test_no_cookie(service: Service) -> None:
+    """A refresh without a cookie is a 401 `invalid_grant`."""
+    answer = await service.post("/refresh")
+    assert (answer.status, answer.json()["error"]) == (401, "invalid_grant")
+
+
+async def test_refresh_secrets_roll_over(store: WatchedStore) -> None:
+    """The first refresh secret signs, all verify: a secret is replaced and nobody is logged out."""
+    token = (await Service(store).login()).cookie()
+    service = Service(store, settings={"refresh_secret": [OTHER, REFRESH_SECRET]})
+    renewed = (await service.refresh(token)).cookie()
+    after = Service(store, settings={"refresh_secret": OTHER})
+    assert (await after.refresh(token)).status == 401
+    assert (await after.refresh(renewed)).status == 200
+
+
+@every_store
+@pytest.mark.parametrize("body", [json_body, form_body])
+async def test_token_endpoint(service: Service, body: Any) -> None:
+    """`POST /token` answers as RFC 6749 section 5.1 has it, the refresh token too, and sets no cookie."""
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    answer = await service.post("/token", body({"grant_type": "refresh_token", "refresh_token": token}))
+    answered = answer.json()
+    assert answer.status == 200
+    assert answered.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+    assert (answered["token_type"], answered["expires_in"]) == ("Bearer", 900)
+    assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
+    assert answer.set_cookies == []
+    assert answered["refresh_token"] != token
+    await service.auth.verify(answered["access_token"])
+
+
+async def test_token_endpoint_reads_no_cookie(service: Service) -> None:
+    """The cookie is no refresh token for `/token`: no cross-site check stands before it."""
+    token = (await service.login()).cookie()
+    answer = await service.post("/token", form_body({"grant_type": "refresh_token"}), cookie(token))
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("grant_type", ["password", "authorization_code", "", "REFRESH_TOKEN"])
+async def test_other_grants(service: Service, grant_type: str) -> None:
+    """Any other grant is a 400 `unsupported_grant_type`."""
+    token = (await service.login()).cookie()
+    answer = await service.post("/token", form_body({"grant_type": grant_type, "refresh_token": token}))
+    assert (answer.status, answer.json()["error"]) == (400, "unsupported_grant_type")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@every_store
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_load_identity(store: WatchedStore, kind: str) -> None:
+    """`load_identity` gives the user as they are now, at each refresh, and nothing of it is stored."""
+    seen: list[tuple[str, str]] = []
+
+    def load(subject: str, session: Session) -> Identity:
+        seen.append((subject, session.sid))
+        return Identity(subject, scopes=[f"read:{len(seen)}"], claims={"email": "new@example"})
+
+    async def load_async(subject: str, session: Session) -> Identity:
+        return load(subject, session)
+
+    service = Service(store, load_identity=load if kind == "sync" else load_async)
+    token = (await service.login()).cookie()
+    for times in (1, 2):
+        answer = await service.refresh(token)
+        said = payload(answer.json()["access_token"])
+        assert (said["scope"], said["email"], answer.json()["scope"]) == (
+            f"read:{times}",
+            "new@example",
+            f"read:{times}",
+        )
+    assert seen == [("alice", said["sid"])] * 2
+    session = await service.session(token)
+    assert session is not None
+    assert (session.scopes, dict(session.claims)) == (("read", "write"), {"email": "alice@example"})
+
+
+@every_store
+async def test_user_is_gone(store: WatchedStore) -> None:
+    """None from `load_identity` ends the session, for good, and clears the cookie."""
+    gone = True
+    service = Service(store, load_identity=lambda subject, _: None if gone else Identity(subject))
+    token = (await service.login()).cookie()
+    answer = await service.refresh(token)
+    assert (answer.status, answer.json()["error"], answer.cookie()) == (401, "invalid_grant", "")
+    gone = False
+    assert (await service.refresh(token)).status == 401
+    session = await service.session(token)
+    assert session is not None
+    assert session.ended_at is not None
+
+
+@every_store
+async def test_failing_load_identity_loses_nothing(store: WatchedStore) -> None:
+    """An exception in `load_identity` writes nothing: the same token rotates later."""
+    failing = True
+
+    def load(subject: str, _: Session) -> Identity:
+        if failing:
+            raise RuntimeError("the user database is down")
+        return Identity(subject)
+
+    service = Service(store, load_identity=load)
+    token = (await service.login()).cookie()
+    store.writes = 0
+    with pytest.raises(RuntimeError, match="the user database is down"):
+        await service.refresh(token)
+    assert store.writes == 0
+    failing = False
+    assert (await service.refresh(token)).status == 200
+    assert service.verdicts == ["ROTATED"]
+
+
+async def test_identity_of_another(store: WatchedStore) -> None:
+    """An identity of another subject is the host's error, gets no token, and writes nothing."""
+    service = Service(store, load_identity=lambda *_: Identity("bob"))
+    token = (await service.login()).cookie()
+    store.writes = 0
+    with pytest.raises(ValueError, match="another subject"):
+        await service.refresh(token)
+    assert store.writes == 0
+
+
+async def test_session_that_ends_meanwhile(store: WatchedStore) -> None:
+    """A session that is ended while `load_identity` is asked gives no tokens: the store's word counts."""
+
+    async def load(subject: str, session: Session) -> Identity:
+        await service.auth.sessions.end(subject, session.sid)
+        return Identity(subject)
+
+    service = Service(store, load_identity=load)
+    token = (await service.login()).cookie()
+    assert (await service.refresh(token)).status == 401
+
+
+async def test_load_identity_is_not_asked_about_the_dead(store: WatchedStore) -> None:
+    """A session that is over, or a token that ends it, costs the host's user database nothing."""
+    asked: list[str] = []
+
+    def load(subject: str, _: Session) -> Identity:
+        asked.append(subject)
+        return Identity(subject)
+
+    service = Service(store, settings={"grace": 0}, load_identity=load)
+    token = (await service.login()).cookie()
+    assert [(await service.refresh(token)).status for _ in range(3)] == [200, 401, 401]
+    assert (asked, service.verdicts) == (["alice"], ["ROTATED", "REUSED", "INVALID"])
+
+
+async def test_two_cookies(service: Service) -> None:
+    """Two refresh cookies are a 400, whichever is genuine, in one header or two, and neither is used."""
+    token = (await service.login()).cookie()
+    service.store.calls.clear()
+    for headers in (
+        [cookie(token), cookie(token)],
+        [("cookie", f"{COOKIE}={token}; {COOKIE}=tossed")],
+        [("cookie", f"{COOKIE}=; a=b; {COOKIE}={token}")],
+    ):
+        for path in ("/refresh", "/logout", "/logout-all"):
+            answer = await service.post(path, None, *headers)
+            assert (answer.status, answer.json()["error"], answer.set_cookies) == (400, "invalid_request", [])
+        login = await service.login("alice", *headers)
+        assert (login.status, login.set_cookies) == (400, [])
+    assert service.store.calls.total() == 0

@@ -1,0 +1,74 @@
+"""Refreshes that race, through HTTP, on every store."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+import pytest
+from auth_service import Answer, Browser, Service, WatchedStore, every_store, payload
+
+from asgi_jwt import Identity
+from asgi_jwt.stores.records import Session
+
+pytestmark = pytest.mark.anyio
+
+AT_ONCE = 50
+GRACE = 30
+
+
+async def all_at_once(refreshes: list[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
+    answers: list[Answer] = []
+
+    async def refresh(one: Callable[[], Awaitable[Answer]]) -> None:
+        answers.append(await one())
+
+    async with anyio.create_task_group() as tasks:
+        for one in refreshes:
+            tasks.start_soon(refresh, one)
+    return answers
+
+
+@every_store
+@pytest.mark.parametrize("transport", ["cookie", "body"])
+async def test_race(store: WatchedStore, transport: str) -> None:
+    """Of 50 refreshes of one token, all of which read it before any writes, one rotates, with the one write;
+    everyone gets a pair that is good for another refresh, of one generation.
+    """
+    arrived, everyone = 0, anyio.Event()
+
+    async def load(subject: str, session: Session) -> Identity:
+        nonlocal arrived
+        arrived += 1
+        if arrived == AT_ONCE:
+            everyone.set()
+        await everyone.wait()
+        return Identity(subject)
+
+    service = Service(store, load_identity=load)
+    token = (await service.login()).cookie()
+    store.writes = 0
+    one = service.refresh if transport == "cookie" else service.token
+    answers = await all_at_once([partial(one, token)] * AT_ONCE)
+    assert sorted(service.verdicts) == ["REPLAYED"] * (AT_ONCE - 1) + ["ROTATED"]
+    assert store.writes == 1
+    tokens = [each.cookie() if transport == "cookie" else each.json()["refresh_token"] for each in answers]
+    assert {payload(each)["gen"] for each in tokens} == {1}
+    assert len({payload(each)["br"] for each in tokens}) == AT_ONCE
+    assert len({each.json()["access_token"] for each in answers}) == AT_ONCE
+    again = await all_at_once([partial(one, each) for each in tokens])
+    assert [each.status for each in again] == [200] * AT_ONCE
+    assert service.verdicts[AT_ONCE:] == ["SAME"] * AT_ONCE
+    assert store.writes == 2
+
+
+@every_store
+async def test_racing_tabs(service: Service) -> None:
+    """Tabs on one jar that refresh at once, again and again, are never logged out, and rotate once a round."""
+    browser = Browser(service)
+    await browser.login()
+    for _ in range(3):
+        answers = await all_at_once([partial(browser.post, "/refresh")] * 5)
+        assert [answer.status for answer in answers] == [200] * 5
+        service.clock.turn(2 * GRACE)
+    assert service.verdicts.count("ROTATED") == 3
+    assert set(service.verdicts) <= {"ROTATED", "REPLAYED", "SAME"}

@@ -1,0 +1,54 @@
+"""The README taken apart: its fenced blocks and its tables."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@dataclass(slots=True)
+class Section:
+    """What stands under one heading. `files` are the Python blocks, whose first line names them; `steps` what the
+    console blocks show: commands and their output."""
+
+    title: str
+    files: dict[str, str] = field(default_factory=dict)
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    shell: list[str] = field(default_factory=list)
+    doctests: list[str] = field(default_factory=list)
+    table: list[list[str]] = field(default_factory=list)
+
+    def take(self, language: str, block: str) -> None:
+        """Raises `ValueError` for a block that no test would run."""
+        name = re.match(r"# (\w+\.py)\n", block)
+        if language == "python" and name:
+            self.files[name[1]] = block
+        elif language == "console" and block.startswith("$ "):
+            for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = step.partition("\n")
+                self.steps.append((command, output))
+        elif language == "sh":
+            self.shell.append(block)
+        elif language == "pycon":
+            self.doctests.append(block)
+        else:
+            raise ValueError(f"a block under {self.title!r} that no test runs:\n{block}")
+
+
+def sections(text: str) -> list[Section]:
+    found = [Section("")]
+    parts = re.split(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    for prose, language, block in zip(parts[::3], [*parts[1::3], None], [*parts[2::3], None], strict=True):
+        for line in prose.splitlines():
+            if line.startswith("#"):
+                found.append(Section(line.lstrip("# ")))
+            elif line.startswith("| "):
+                found[-1].table.append([cell.strip() for cell in line.strip("|").split("|")])
+        if language is not None and block is not None:
+            found[-1].take(language, block)
+    return found
+
+
+SECTIONS = {section.title: section for section in sections(TEXT)}

@@ -1,0 +1,247 @@
+"""Sessions: opened, refreshed, listed and ended, without HTTP."""
+
+from dataclasses import replace
+
+import pytest
+from auth_service import Service, WatchedStore, payload
+
+from asgi_jwt import Client, Identity
+from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
+from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened
+from asgi_jwt.sessions.rotation import Verdict
+from asgi_jwt.stores.base import Change
+from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.records import Session, SessionKey
+
+pytestmark = pytest.mark.anyio
+
+ALICE = Identity("alice", scopes="read write", roles=["user"], claims={"tier": {"level": 2}}, client_id="app")
+
+
+class LaggingStore(WatchedStore):
+    """Reads as a replica does that has seen nothing yet, the first `lag` times."""
+
+    def __init__(self, lag: int) -> None:
+        super().__init__(MemoryStore())
+        self.lag = lag
+
+    async def get(self, key: SessionKey) -> Session | None:
+        session = await super().get(key)
+        return session if self.calls["get"] > self.lag else None
+
+
+class HookedStore(WatchedStore):
+    """Lets `meanwhile` change the stored record between a read and the update that follows."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.meanwhile: Change[None] | None = None
+
+    async def get(self, key: SessionKey) -> Session | None:
+        session = await super().get(key)
+        if self.meanwhile is not None:
+            change, self.meanwhile = self.meanwhile, None
+            await self.inner.update(key, change)
+        return session
+
+
+def a_service(store: WatchedStore | None = None) -> Service:
+    return Service(store or WatchedStore(MemoryStore()))
+
+
+async def test_open() -> None:
+    """A login gives an access token with the identity's claims, and a refresh token with none of them."""
+    service = a_service()
+    pair = await service.auth.sessions.open(ALICE, Client("Lynx", "192.0.2.1"))
+    access, refresh = payload(pair.access_token), payload(pair.refresh_token)
+    assert (access["sub"], access["scope"], access["roles"]) == ("alice", "read write", ["user"])
+    assert (access["tier"], access["client_id"], access["sid"]) == ({"level": 2}, "app", refresh["sid"])
+    assert refresh.keys() == {"iss", "sub", "sid", "gen", "br", "type", "iat", "exp", "jti"}
+    assert (refresh["type"], refresh["gen"], len(refresh["br"])) == ("refresh", 0, 16)
+    assert (pair.expires_in, pair.refresh_expires_in, pair.scope, pair.verdict) == (900, 604800, "read write", None)
+    assert service.events == [SessionOpened()]
+    assert service.store.writes == 1
+
+
+async def test_what_is_stored_is_no_token() -> None:
+    """Nothing in the record can be used as a token: neither's text, nor the branch of the one that is out."""
+    service = a_service()
+    pair = await service.auth.sessions.open(ALICE)
+    stored = repr(await service.session(pair.refresh_token))
+    for secret in (pair.access_token, pair.refresh_token, payload(pair.refresh_token)["br"]):
+        assert secret not in stored
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+async def test_refresh(as_bytes: bool) -> None:
+    """A refresh gives new tokens with what the session remembers, and takes text and bytes."""
+    service = a_service()
+    pair = await service.auth.sessions.open(ALICE)
+    presented = pair.refresh_token.encode() if as_bytes else pair.refresh_token
+    rotated = await service.auth.sessions.refresh(presented)
+    said = payload(rotated.access_token)
+    assert (said["scope"], said["roles"], said["tier"], said["client_id"]) == (
+        "read write",
+        ["user"],
+        {"level": 2},
+        "app",
+    )
+    assert (rotated.verdict, payload(rotated.refresh_token)["gen"]) == (Verdict.ROTATED, 1)
+    token = rotated.refresh_token.encode() if as_bytes else rotated.refresh_token
+    same = await service.auth.sessions.refresh(token)
+    assert (same.verdict, same.refresh_token) == (Verdict.SAME, rotated.refresh_token)
+    assert service.events[1:] == [Refreshed("ROTATED"), Refreshed("SAME")]
+
+
+async def test_refusals_say_why() -> None:
+    """What is no token of ours, a session that is over and a token reused are three errors, all `InvalidGrant`."""
+    service = a_service()
+    sessions = service.auth.sessions
+    for rubbish in ("rubbish", b"rubbish", "rübbish", "\ud800", b"\xff"):
+        with pytest.raises(InvalidGrant) as refused:
+            await sessions.refresh(rubbish)
+        assert (type(refused.value), refused.value.reason) == (InvalidGrant, "grant_invalid")
+    pair = await sessions.open(ALICE)
+    child = await sessions.refresh(pair.refresh_token)
+    await sessions.refresh(child.refresh_token)
+    service.clock.turn(60)
+    with pytest.raises(TokenReused):
+        await sessions.refresh(pair.refresh_token)
+    assert service.events[-3:] == [Refreshed("REUSED"), ReuseDetected(), SessionEnded("reuse")]
+    with pytest.raises(SessionOver):
+        await sessions.refresh(child.refresh_token)
+    assert service.events[-1] == Refreshed("INVALID")
+
+
+async def test_refresh_reads_and_writes_once() -> None:
+    """A rotation costs the store one read and one update."""
+    service = a_service()
+    pair = await service.auth.sessions.open(ALICE)
+    service.store.calls.clear()
+    await service.auth.sessions.refresh(pair.refresh_token)
+    assert service.store.calls == {"get": 1, "update": 1}
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+async def test_lagging_reads(lag: int) -> None:
+    """Behind a replica that lags the refresh reads again, commits nothing before it has a token, and rotates once."""
+    service = a_service(LaggingStore(lag))
+    pair = await service.auth.sessions.open(ALICE)
+    service.store.writes = 0
+    rotated = await service.auth.sessions.refresh(pair.refresh_token)
+    assert (rotated.verdict, service.store.writes) == (Verdict.ROTATED, 1)
+    assert service.verdicts == ["ROTATED"]
+
+
+async def test_reads_that_never_catch_up() -> None:
+    """Reads that lag on and on are a store that is down: a bounded number of rounds, and nothing is lost."""
+    store = LaggingStore(3)
+    service = a_service(store)
+    pair = await service.auth.sessions.open(ALICE)
+    store.writes = 0
+    with pytest.raises(StoreUnavailable):
+        await service.auth.sessions.refresh(pair.refresh_token)
+    assert (store.writes, store.calls["get"]) == (0, 3)
+    assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict is Verdict.ROTATED
+
+
+async def test_the_stores_word_counts() -> None:
+    """Between the read and the commit another worker rotates: the verdict is the one of the record as committed."""
+    store = HookedStore()
+    service = a_service(store)
+    pair = await service.auth.sessions.open(ALICE)
+    branch, now = payload(pair.refresh_token)["br"], int(service.clock.now * 1000)
+
+    def rotate(session: Session | None) -> tuple[Session | None, None]:
+        assert session is not None
+        return replace(session, generation=1, rotated_branch=branch, window_at=now), None
+
+    store.meanwhile, store.writes = rotate, 0
+    replayed = await service.auth.sessions.refresh(pair.refresh_token)
+    assert (replayed.verdict, payload(replayed.refresh_token)["gen"], store.writes) == (Verdict.REPLAYED, 1, 0)
+
+
+async def test_session_ended_in_between() -> None:
+    """Between the read and the commit the session ends: the minted token is never handed out."""
+    store = HookedStore()
+    service = a_service(store)
+    pair = await service.auth.sessions.open(ALICE)
+    store.meanwhile = lambda session: (session and replace(session, ended_at=session.created_at), None)
+    with pytest.raises(SessionOver):
+        await service.auth.sessions.refresh(pair.refresh_token)
+
+
+async def test_provisional_death_that_the_store_denies() -> None:
+    """A record that the read knew only as ended, and the store has alive, is tried again, never answered half."""
+    store = HookedStore()
+    service = a_service(store)
+    pair = await service.auth.sessions.open(ALICE)
+    session = await service.session(pair.refresh_token)
+    assert session is not None
+    await store.inner.update(session.key, lambda stored: (replace(session, ended_at=1), None))
+    store.meanwhile = lambda stored: (stored and replace(stored, ended_at=None), None)
+    assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict is Verdict.ROTATED
+    assert store.calls["get"] == 2
+
+
+async def test_end() -> None:
+    """A session ends once; another subject's, an unknown and an expired one do not."""
+    service = a_service()
+    sessions = service.auth.sessions
+    sid = payload((await sessions.open(ALICE)).refresh_token)["sid"]
+    assert [await sessions.end("bob", sid), await sessions.end("alice", "unknown")] == [False, False]
+    assert await sessions.is_live("alice", sid)
+    assert [await sessions.end("alice", sid), await sessions.end("alice", sid)] == [True, False]
+    assert not await sessions.is_live("alice", sid)
+    expired = payload((await sessions.open(ALICE)).refresh_token)["sid"]
+    service.clock.turn(7 * 24 * 3600)
+    service.store.writes = 0
+    assert not await sessions.end("alice", expired)
+    assert service.store.writes == 0
+    assert service.events.count(SessionEnded("ended")) == 1
+
+
+async def test_end_all_and_list() -> None:
+    """All live sessions of the subject are listed, oldest first, and end together; how many is said."""
+    service = a_service()
+    sessions = service.auth.sessions
+    sids = []
+    for _ in range(3):
+        sids.append(payload((await sessions.open(ALICE)).refresh_token)["sid"])
+        service.clock.turn(1)
+    await sessions.open(Identity("bob"))
+    assert [session.sid for session in await sessions.list("alice")] == sids
+    assert [await sessions.end_all("alice"), await sessions.end_all("alice")] == [3, 0]
+    assert (len(await sessions.list("alice")), len(await sessions.list("bob"))) == (0, 1)
+
+
+async def test_sweeps_at_logins() -> None:
+    """Expired records are swept at logins, once a minute at the most, also when the clock was set back."""
+    service = a_service()
+    for seconds, swept in ((0, 1), (0, 1), (59.9, 1), (0.1, 2), (-59.9, 2), (-0.1, 3)):
+        service.clock.turn(seconds)
+        await service.auth.sessions.open(ALICE)
+        assert service.store.calls["sweep"] == swept
+
+
+@pytest.mark.parametrize("down", ["get", "update"])
+async def test_store_that_is_down(down: str) -> None:
+    """Every method passes on that the store did not answer."""
+    service = a_service()
+    sessions = service.auth.sessions
+    pair = await sessions.open(ALICE)
+    service.store.down = {down}
+    with pytest.raises(StoreUnavailable):
+        await sessions.refresh(pair.refresh_token)
+    if down == "update":
+        with pytest.raises(StoreUnavailable):
+            await sessions.open(ALICE)
+        with pytest.raises(StoreUnavailable):
+            await sessions.end_all("alice")
+    assert service.verdicts == []
+
+
+async def test_pair_shows_no_token() -> None:
+    """The repr of a pair shows what it is worth, and neither token."""
+    pair = await a_service().auth.sessions.open(ALICE)
+    assert repr(pair) == f"{pair}" == "TokenPair(verdict=None, scope='read write', expires_in=900)"

@@ -1,0 +1,91 @@
+"""The command line."""
+
+import runpy
+import socket
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+from asgi_jwt import cli
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+@pytest.fixture
+def demos(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The addresses at which demos were asked for; none is served."""
+    asked = []
+
+    def run_demo(host: str, port: int, write: Callable[[str], None]) -> None:
+        asked.append((host, port))
+        write("served\n")
+
+    monkeypatch.setattr(cli, "run_demo", run_demo)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ([], ("127.0.0.1", 8000)),
+        (["--port", "0"], ("127.0.0.1", 0)),
+        (["--host", "::1", "--port", "65535"], ("::1", 65535)),
+    ],
+)
+def test_demo(
+    demos: list[tuple[str, int]],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    address: tuple[str, int],
+) -> None:
+    """`demo` serves on loopback and port 8000 unless told otherwise, and writes to the standard output."""
+    assert cli.main(["demo", *arguments]) == 0
+    assert demos == [address]
+    assert capsys.readouterr() == ("served\n", "")
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "\u0668\u0660"])
+def test_demo_on_no_port(demos: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], port: str) -> None:
+    """What is no port is refused with its range."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", f"--port={port}"])
+    assert ended.value.code == 2
+    assert "is no port: 0 to 65535" in capsys.readouterr().err
+    assert demos == []
+
+
+def test_a_fault_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that can't be run ends with status 1 and one line that says why."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert cli.main(["demo", "--port", str(taken.getsockname()[1])]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("asgi-jwt: port ")
+    assert err.count("\n") == 1
+
+
+def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command, the usage is shown."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: asgi-jwt")
+
+
+def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m asgi_jwt` is the same command, and ends with its status."""
+    monkeypatch.setattr(sys, "argv", ["asgi_jwt", "demo", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("asgi_jwt", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: asgi-jwt demo")
+
+
+def test_console_script() -> None:
+    """The package installs the command `asgi-jwt`, which is `asgi_jwt.cli.main`."""
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    assert resolve_name(project["scripts"]["asgi-jwt"]) is cli.main

