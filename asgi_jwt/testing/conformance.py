@@ -144,7 +144,7 @@ class StoreConformance:
 
     def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
         """The store under test, closed at the end. Override it."""
-        raise NotImplementedError
+        raise NotImplementedError("override open_store")
 
     # Reading and writing
 

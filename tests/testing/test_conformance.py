@@ -1,0 +1,117 @@
+"""The conformance suite finds the faults of stores that break their promises."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+
+import anyio.lowlevel
+import pytest
+
+from asgi_jwt.stores.base import Change, SessionStore, T
+from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.testing import StoreConformance
+
+pytestmark = pytest.mark.anyio
+
+
+class Stale(MemoryStore):
+    """Reads, goes away, and writes over what came in between."""
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        changed, result = change(await self.get(key))
+        await anyio.lowlevel.checkpoint()
+        return await super().update(key, lambda stored: (changed and replace(changed), result))
+
+
+class Eager(MemoryStore):
+    """Writes whatever a change gives back."""
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        def rewrite(stored: Session | None) -> tuple[Session | None, T]:
+            changed, result = change(stored)
+            return changed and replace(changed), result
+
+        return await super().update(key, rewrite)
+
+
+class Forgetful(MemoryStore):
+    """Deletes a session that has ended."""
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        def forget(stored: Session | None) -> tuple[Session | None, T]:
+            changed, result = change(stored)
+            return None if changed is None or changed.ended_at is not None else changed, result
+
+        return await super().update(key, forget)
+
+
+class Careless(MemoryStore):
+    """Finds a session by its `sid`, whoever's it is."""
+
+    async def get(self, key: SessionKey) -> Session | None:
+        return next((sessions[key.sid] for sessions in self._subjects.values() if key.sid in sessions), None)
+
+
+class Unclosed(MemoryStore):
+    """Goes on after it was closed."""
+
+    async def aclose(self) -> None:
+        return
+
+
+class Impatient(MemoryStore):
+    """Sweeps what still lives."""
+
+    async def sweep(self, now: int) -> int:
+        return await super().sweep(now + 10**12)
+
+
+class Unsorted(MemoryStore):
+    """Lists the youngest first, the dead as well."""
+
+    async def list(self, subject: str, now: int) -> tuple[Session, ...]:
+        return tuple(reversed(self._subjects.get(subject, {}).values()))
+
+
+Check = Callable[[StoreConformance], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("store", "check"),
+    [
+        (Stale, StoreConformance.test_concurrent_changes_are_atomic),
+        (Stale, StoreConformance.test_concurrent_creations_make_one),
+        (Stale, StoreConformance.test_one_token_rotates_once),
+        (Eager, StoreConformance.test_same_object_writes_nothing),
+        (Forgetful, StoreConformance.test_tombstone_is_kept),
+        (Careless, lambda suite: suite.test_any_subject("alice")),
+        (Unclosed, StoreConformance.test_closed_store_refuses),
+        (Impatient, StoreConformance.test_sweep_spares_what_lives),
+        (Unsorted, StoreConformance.test_list_is_ordered_by_age),
+        (Unsorted, StoreConformance.test_list_holds_live_sessions_alone),
+    ],
+)
+async def test_finds_a_broken_store(store: type[MemoryStore], check: Check) -> None:
+    """Each fault fails the test that is about it, which the sound store passes."""
+
+    def suite(make: type[MemoryStore]) -> StoreConformance:
+        class Suite(StoreConformance):
+            @asynccontextmanager
+            async def _opened(self) -> AsyncIterator[SessionStore]:
+                yield make()
+
+            def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
+                return self._opened()
+
+        return Suite()
+
+    await check(suite(MemoryStore))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await check(suite(store))
+
+
+async def test_tells_what_to_override() -> None:
+    """A suite without a store says which method it lacks."""
+    with pytest.raises(NotImplementedError, match="open_store"):
+        await StoreConformance().test_unused_store_closes()
