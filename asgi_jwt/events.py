@@ -76,21 +76,26 @@ class SessionEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysFetched(Event):
-    """A key set was read: how many keys it gave, and how many of them can't be used."""
+    """A remote key set was read. `source` is its issuer or URL, `keys` how many there are.
+
+    `left_out` says of each key that can't be used why not.
+    """
 
     name: ClassVar[str] = "keys_fetched"
 
+    source: str
     keys: int
-    left_out: int
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class KeysNotFetched(Event):
-    """A key set could not be read, and the old one stays. `why` is for operators."""
+    """A remote key set could not be read, and the old one stays. `source` is its issuer or URL, `why` for operators."""
 
     name: ClassVar[str] = "keys_not_fetched"
     level: ClassVar[int] = logging.WARNING
 
+    source: str
     why: str
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
@@ -95,6 +95,10 @@ class _KeyPair:
         members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
         return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
 
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.public_members())
+
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return _SIGNERS[algorithm].sign(message, self._private)
 
@@ -178,12 +182,12 @@ class Key:
         allowed = algorithms or same_algorithms([self.default])
         return replace(self, algorithms=tuple(name for name in self.algorithms if name in allowed))
 
-    def is_same_as(self, other: "Key") -> bool:
-        """Whether both are the same public key, to be used in the same way."""
-        described = (
-            (key.kid, key.declared, key.algorithms, key.verifies, key.signs, key.public_jwk()) for key in (self, other)
-        )
-        return next(described) == next(described) and self.public_jwk() is not None
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two public keys that are the same, to be used in the same way; a secret is the same as no other."""
+        if isinstance(self._material, _Secret):
+            return self
+        return (self.kid, self.declared, self.algorithms, self.verifies, self.signs, self._material.thumbprint)
 
     @property
     def slow(self) -> bool:
@@ -271,7 +275,7 @@ class Key:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
         declared = kid is not None
         if kid is None and isinstance(material, _KeyPair):
-            kid = thumbprint(material.public_members())
+            kid = material.thumbprint
         return cls(
             kid=kid,
             declared=declared,
@@ -374,10 +378,10 @@ class KeySet:
             raise UnsuitableKey
         return fitting[:MAX_CANDIDATES]
 
-    def keeping(self, old: "KeySet | None") -> "KeySet":
+    def keeping(self, old: "KeySet") -> "KeySet":
         """These keys, each as the very object that `old` has for it, if it does."""
-        kept = old.keys if old is not None else ()
-        return KeySet(next((same for same in kept if same.is_same_as(key)), key) for key in self.keys)
+        kept = {key.identity: key for key in old.keys}
+        return KeySet(kept.get(key.identity, key) for key in self.keys)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
