@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 from asgi_jwt import values
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
+from asgi_jwt.tokens.discovery import check_issuer, check_url
 from asgi_jwt.tokens.keys import ALGORITHMS, MAX_CANDIDATES, SYMMETRIC, Key, KeySet, same_algorithms
 
 PREFIX = "ASGI_JWT_"
@@ -20,6 +21,8 @@ PREFIX = "ASGI_JWT_"
 # Kubernetes injects these for a Service called asgi-jwt.
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
+_KEYS = ("secret", "keys", "jwks_url", "discovery")
+_ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare it without regard to case (RFC 6265bis, the storage model).
@@ -38,6 +41,8 @@ class SettingsKeywords(TypedDict, total=False):
     secret_file: str
     keys: str | Mapping[str, Any] | KeySet | None
     keys_file: str
+    jwks_url: str | None
+    discovery: bool | str
     algorithms: Names
     leeway: Duration
     type: str
@@ -81,6 +86,10 @@ def _keys(value: object) -> KeySet:
     if not isinstance(value, (str, bytes)):
         raise ValueError("has to be a JWK Set, a JWK or PEM")
     return KeySet.parse(value)
+
+
+def _jwks_url(value: object) -> str:
+    return check_url(values.text(value))
 
 
 def _secret(value: object) -> str | bytes:
@@ -132,6 +141,8 @@ class Settings:
     """None: not checked (`*`)."""
     secret: str | bytes | None = _setting(_secret, None, secret=True)
     keys: KeySet | None = _setting(_keys, None, secret=True)
+    jwks_url: str | None = _setting(_jwks_url, None)
+    discovery: bool = _setting(values.flag, False)
     algorithms: tuple[str, ...] = _setting(_algorithms, ())
     leeway: float = _setting(values.duration(most=300), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
@@ -177,6 +188,7 @@ class Settings:
                     faults.add(name, f"{fault}")
             object.__setattr__(self, name, value)
         self._settle_audience()
+        self._settle_type(given)
         self._settle_sessions()
         self._check(faults, given)
         self._check_sessions(faults)
@@ -210,6 +222,11 @@ class Settings:
         if not self.audience and self.audience is not None:
             object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
 
+    def _settle_type(self, given: Mapping[str, Any]) -> None:
+        if self.is_remote and given.get("type") is None:
+            # Hardly any other issuer's tokens have such a claim.
+            object.__setattr__(self, "type", None)
+
     def _settle_sessions(self) -> None:
         if self.refresh_secret and self.store is None:
             object.__setattr__(self, "store", _DEFAULT_STORE)
@@ -224,17 +241,27 @@ class Settings:
     def _check(self, faults: "_Faults", given: Mapping[str, Any]) -> None:
         if not self.issuer:
             faults.add("issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example")
-        elif len(self.issuer) > 1:
-            faults.add("issuer", "names several issuers, and one set of keys can't tell them apart: name one")
+        elif len(self.issuer) > 1 and not self.discovery:
+            faults.add("issuer", "names several issuers, which takes ASGI_JWT_DISCOVERY=true: each has its own keys")
         if self.audience is not None and not self.audience:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        given_keys = [name for name in ("secret", "keys") if given.get(name) is not None]
-        if len(given_keys) == 1 and not faults.any_of("secret", "keys"):
+        if self.discovery:
+            self._check_discovery(faults)
+        given_keys = [name for name in _KEYS if given.get(name) is not None and (name != "discovery" or self.discovery)]
+        if len(given_keys) == 1 and not faults.any_of(*_KEYS):
             self._check_keys(faults)
-        elif len(given_keys) == 2 or not faults.any_of("secret", "keys"):
-            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
+        elif len(given_keys) > 1 or not faults.any_of(*_KEYS):
+            others = ", ".join(f"{PREFIX}{name.upper()}" for name in _KEYS[1:])
+            faults.add(_KEYS[0], f"or one of {others}, one alone of the four, has to give the keys to verify with")
+
+    def _check_discovery(self, faults: "_Faults") -> None:
+        for issuer in self.issuer:
+            try:
+                check_issuer(issuer)
+            except ValueError as fault:
+                faults.add("issuer", f"{fault}, for ASGI_JWT_DISCOVERY to find its keys: {issuer!r} is none")
 
     def _check_sessions(self, faults: "_Faults") -> None:
         if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
@@ -249,6 +276,10 @@ class Settings:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
 
     def _check_keys(self, faults: "_Faults") -> None:
+        if self.is_remote:
+            for name in filter(SYMMETRIC.__contains__, self.algorithms):
+                faults.add("algorithms", f"names {name}, for which no remote issuer has a key: it would be no secret")
+            return
         keys = self.key_set
         if len({name in SYMMETRIC for key in keys.keys for name in key.algorithms}) > 1:
             # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
@@ -259,17 +290,26 @@ class Settings:
                 faults.add("algorithms", f"names {name}, for which no key is made{wanted if self.secret else ''}")
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the keys are those of remote issuers: with `jwks_url` or `discovery`."""
+        return self.discovery or self.jwks_url is not None
+
+    @property
     def key_set(self) -> KeySet:
-        """The keys to verify and to sign with, from `keys` or `secret`."""
+        """The keys to verify and to sign with, from `keys` or `secret`; none where they are a remote issuer's."""
+        if self.is_remote:
+            return KeySet(())
         return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
 
     @property
     def policy(self) -> TokenPolicy:
-        """What a token has to meet."""
+        """What a token of the first issuer has to meet."""
+        # A remote key is good for what it is made for, which shows when it is there.
+        made_for = _ASYMMETRIC if self.is_remote else self.key_set.algorithms
         return TokenPolicy(
             issuer=self.issuer[0],
             audience=self.audience,
-            algorithms=frozenset(same_algorithms(self.algorithms) or self.key_set.algorithms),
+            algorithms=frozenset(same_algorithms(self.algorithms) or made_for),
             leeway=self.leeway,
             type=self.type,
             typ=self.typ,
@@ -280,6 +320,12 @@ class Settings:
             roles_claim=self.roles_claim,
             max_token_size=self.max_token_size,
         )
+
+    @property
+    def policies(self) -> tuple[TokenPolicy, ...]:
+        """The same for each issuer."""
+        policy = self.policy
+        return tuple(replace(policy, issuer=issuer) for issuer in self.issuer)
 
     @property
     def refresh_keys(self) -> KeySet:
