@@ -8,14 +8,16 @@ from typing import Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
+from asgi_jwt.keywords import SettingsKeywords
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
-from asgi_jwt.settings import Settings, SettingsKeywords
+from asgi_jwt.settings import Settings
 from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.jwks import RemoteKeySet
-from asgi_jwt.tokens.keys import KeySet, same_algorithms
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 

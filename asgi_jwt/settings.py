@@ -1,20 +1,20 @@
 """Every `ASGI_JWT_*` variable, read once; all faults are reported together."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
-from asgi_jwt import values
+from asgi_jwt import key_values, values
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.keywords import SettingsKeywords
+from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
-from asgi_jwt.tokens.discovery import check_issuer, check_url
-from asgi_jwt.tokens.keys import ALGORITHMS, MAX_CANDIDATES, SYMMETRIC, Key, KeySet, same_algorithms
+from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.keys import Key, KeySet
 
 PREFIX = "ASGI_JWT_"
 
@@ -22,109 +22,14 @@ PREFIX = "ASGI_JWT_"
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
-_ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare it without regard to case (RFC 6265bis, the storage model).
 _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
-Names = str | Iterable[str]
-Duration = str | float | timedelta
-
-
-class SettingsKeywords(TypedDict, total=False):
-    """What `Settings` takes: each variable by its lower-case name, as text or as the value itself."""
-
-    issuer: Names
-    audience: Names
-    secret: str | bytes | None
-    secret_file: str
-    keys: str | Mapping[str, Any] | KeySet | None
-    keys_file: str
-    jwks_url: str | None
-    discovery: bool | str
-    algorithms: Names
-    leeway: Duration
-    type: str
-    typ: Names
-    require_typ: bool | str
-    required_claims: Names
-    audience_claim: str
-    scope_claim: str
-    roles_claim: str
-    max_token_size: int | str
-    cache_size: int | str
-    realm: str
-    resource: str | None
-    public_paths: Names
-    token_sources: Names
-    trusted_origins: Names
-    access_ttl: Duration
-    refresh_secret: str | bytes | Iterable[str | bytes] | None
-    refresh_secret_file: str
-    refresh_ttl: Duration
-    session_ttl: Duration
-    grace: Duration
-    recovery: Duration
-    cookie_name: str
-    cookie_path: str | None
-    cookie_secure: bool | str
-    access_cookie: str | None
-
 
 def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"read": read, "secret": secret})
-
-
-def _keys(value: object) -> KeySet:
-    if isinstance(value, KeySet):
-        if not any(key.verifies for key in value.keys):
-            raise ValueError("holds no key that may verify signatures")
-        return value
-    if isinstance(value, Mapping):
-        value = json.dumps(value)
-    if not isinstance(value, (str, bytes)):
-        raise ValueError("has to be a JWK Set, a JWK or PEM")
-    return KeySet.parse(value)
-
-
-def _jwks_url(value: object) -> str:
-    return check_url(values.text(value))
-
-
-def _secret(value: object) -> str | bytes:
-    if not isinstance(value, (str, bytes)):
-        raise ValueError("has to be a text")
-    Key.from_secret(value)
-    return value
-
-
-def _utf8(secret: str | bytes) -> bytes:
-    return secret.encode() if isinstance(secret, str) else secret
-
-
-def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
-    if isinstance(value, bytes):
-        listed: tuple[object, ...] = (value,)
-    elif isinstance(value, Iterable) and not isinstance(value, str):
-        listed = tuple(value)
-    else:
-        listed = values.texts(value)
-    if len(listed) > MAX_CANDIDATES:
-        raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
-    return tuple(_secret(each) for each in listed)
-
-
-def _algorithms(value: object) -> tuple[str, ...]:
-    named = values.texts(value)
-    for name in named:
-        if name not in ALGORITHMS:
-            raise ValueError(f"may hold {', '.join(ALGORITHMS)}, and {name!r} is none of them")
-    return named
-
-
-def _typ(value: object) -> frozenset[str]:
-    return frozenset(name.lower() for name in values.texts(value))
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -139,14 +44,14 @@ class Settings:
     issuer: tuple[str, ...] = _setting(values.texts, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
-    secret: str | bytes | None = _setting(_secret, None, secret=True)
-    keys: KeySet | None = _setting(_keys, None, secret=True)
-    jwks_url: str | None = _setting(_jwks_url, None)
+    secret: str | bytes | None = _setting(key_values.secret, None, secret=True)
+    keys: KeySet | None = _setting(key_values.keys, None, secret=True)
+    jwks_url: str | None = _setting(key_values.jwks_url, None)
     discovery: bool = _setting(values.flag, False)
-    algorithms: tuple[str, ...] = _setting(_algorithms, ())
+    algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=300), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
-    typ: frozenset[str] = _setting(_typ, DEFAULT_TYP)
+    typ: frozenset[str] = _setting(key_values.typ, DEFAULT_TYP)
     require_typ: bool = _setting(values.flag, False)
     required_claims: tuple[tuple[str, str | None], ...] = _setting(values.claims, ())
     audience_claim: str = _setting(values.text, "aud")
@@ -161,7 +66,7 @@ class Settings:
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
     store: str | None = _setting(values.text, None, secret=True)
-    refresh_secret: tuple[str | bytes, ...] = _setting(_refresh_secrets, (), secret=True)
+    refresh_secret: tuple[str | bytes, ...] = _setting(key_values.refresh_secrets, (), secret=True)
     refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
     session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
     grace: float = _setting(values.duration(most=300), 30.0)
@@ -264,8 +169,10 @@ class Settings:
                 faults.add("issuer", f"{fault}, for ASGI_JWT_DISCOVERY to find its keys: {issuer!r} is none")
 
     def _check_sessions(self, faults: "_Faults") -> None:
-        if self.secret is not None and _utf8(self.secret) in map(_utf8, self.refresh_secret):
-            faults.add("refresh_secret", "is ASGI_JWT_SECRET too: an access token could pass for a refresh token")
+        if not faults.any_of("secret", "keys", "refresh_secret") and (self.secret or self.keys):
+            refreshing = {key.sign("HS256", b"") for key in self.refresh_keys.keys}
+            if any("HS256" in key.algorithms and key.sign("HS256", b"") in refreshing for key in self.key_set.keys):
+                faults.add("refresh_secret", "is a key of access tokens too: one kind could pass for the other")
         for name, cookie, path in (
             ("cookie_name", self.cookie_name, self.cookie_path),
             ("access_cookie", self.access_cookie or "", "/"),
@@ -305,7 +212,7 @@ class Settings:
     def policy(self) -> TokenPolicy:
         """What a token of the first issuer has to meet."""
         # A remote key is good for what it is made for, which shows when it is there.
-        made_for = _ASYMMETRIC if self.is_remote else self.key_set.algorithms
+        made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
         return TokenPolicy(
             issuer=self.issuer[0],
             audience=self.audience,
@@ -337,9 +244,11 @@ class Settings:
         """What a refresh token has to meet: nothing that an access token meets."""
         return TokenPolicy(
             issuer=self.issuer[0],
-            audience=None,
+            # Another service of the same issuer and store has sessions of its own.
+            audience=self.audience,
             algorithms=frozenset({"HS256"}),
-            leeway=self.leeway,
+            # The session's record decides when it is over; clocks that differ log no one out.
+            leeway=300,
             type=("type", "refresh"),
             typ=frozenset({"rt+jwt"}),
             require_typ=True,

@@ -1,15 +1,20 @@
-"""`python -m benchmarks verify | middleware | server | refresh`, with `--json`, `--rounds N`, `--quick`."""
+"""`python -m benchmarks verify | middleware | server | refresh`, with `--json`, `--rounds N`, `--quick`.
+
+`python -m benchmarks simulation` plays ways of rotating refresh tokens to honest users and to thieves.
+"""
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 
+from benchmarks import simulation
 from benchmarks.commands import COMMANDS, Effort
 
 EFFORTS = {
     "verify": Effort(rounds=40, seconds=0.05),
     "middleware": Effort(rounds=40, seconds=0.05),
-    "server": Effort(rounds=15, seconds=1),
+    "server": Effort(rounds=31, seconds=0.5),
     "refresh": Effort(rounds=20, seconds=0.05),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)
@@ -18,10 +23,13 @@ QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)
 def main() -> None:
     """Measure, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS, help="tokens, requests in the process, a server, or sessions")
+    parser.add_argument("command", choices=[*COMMANDS, "simulation"], help="what to measure, or to simulate")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--rounds", type=int, help="how many rounds to take the medians of")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works: no figures to quote")
+    if sys.argv[1:2] == ["simulation"]:
+        simulation.main(sys.argv[2:])
+        return
     given = parser.parse_args()
     effort = QUICK if given.quick else EFFORTS[given.command]
     if given.rounds is not None:

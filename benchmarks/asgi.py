@@ -7,6 +7,15 @@ from benchmarks.contender import Case, Contender, Pass
 from benchmarks.fixture import Fixture
 
 PATH = "/orders"
+BODY = b'{"hello": "world"}'
+
+
+async def bare(scope: Any, receive: Any, send: Any) -> None:
+    """An app that costs next to nothing, so that what is around it shows."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+
 
 _HEADERS = [
     (b"host", b"api.example"),

@@ -14,9 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks.asgi import request_scope
+from benchmarks.asgi import BODY, bare, request_scope
 from benchmarks.fixture import Fixture
-from benchmarks.serving import BODY, bare
 
 
 class Connection(asyncio.Protocol):

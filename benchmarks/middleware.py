@@ -1,4 +1,7 @@
-"""Contenders around an app, each set up as its documentation says, with all the checks that it offers of ours."""
+"""Contenders around an app, each set up as its documentation says, with all the checks that it offers of ours.
+
+Middleware is put around a Starlette app, what needs another framework into an app of that.
+"""
 
 import uuid
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from asgi_jwt import JWTMiddleware, require
-from benchmarks.asgi import PATH, protected
+from benchmarks.asgi import PATH, bare, protected
 from benchmarks.contender import Contender
 from benchmarks.fixture import AUDIENCE, ISSUER, PUBLIC_PATHS, Fixture
 from benchmarks.verify import REMEMBERED, auth, pyjwt_check
@@ -55,6 +58,11 @@ def ours(fixture: Fixture) -> Contender:
     protection = JWTMiddleware(starlette(), auth(fixture), public=PUBLIC_PATHS)
     forgetful = JWTMiddleware(starlette(), auth(fixture, cache_size=REMEMBERED), public=PUBLIC_PATHS)
     return protected(fixture, starlette(), protection, ("asgi_jwt", "starlette"), new=forgetful)
+
+
+def ours_on_a_bare_app(fixture: Fixture) -> Contender:
+    protection = JWTMiddleware(bare, auth(fixture), public=PUBLIC_PATHS)
+    return protected(fixture, bare, protection, ("asgi_jwt",))
 
 
 def ours_on_fastapi(fixture: Fixture) -> Contender:
@@ -210,6 +218,7 @@ def fastapi_users(fixture: Fixture) -> Contender:
 
 CONTENDERS: dict[str, Callable[[Fixture], Contender]] = {
     "asgi_jwt": ours,
+    "asgi_jwt, bare ASGI app": ours_on_a_bare_app,
     "asgi_jwt and require, FastAPI": ours_on_fastapi,
     "asgi_jwt, Litestar": ours_on_litestar,
     "Starlette AuthenticationMiddleware + PyJWT": starlette_authentication,

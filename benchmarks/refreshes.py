@@ -203,7 +203,8 @@ async def measure_sqlite(path: Path, calls: int, rounds: int) -> Measured:
             writer.execute("BEGIN IMMEDIATE")
             writer.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row).fetchone()
             writer.execute(
-                "REPLACE INTO sessions (subject, sid, kept_until, record) VALUES (?, ?, ?, ?)", (*row, until, record)
+                "REPLACE INTO sessions (subject, sid, kept_until, ended, record) VALUES (?, ?, ?, 0, ?)",
+                (*row, until, record),
             )
             writer.execute("COMMIT")
 

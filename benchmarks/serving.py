@@ -11,17 +11,9 @@ from typing import Any
 import uvicorn
 
 from asgi_jwt import JWTMiddleware
+from benchmarks.asgi import bare
 from benchmarks.fixture import PUBLIC_PATHS, Fixture
 from benchmarks.verify import auth
-
-BODY = b'{"hello": "world"}'
-
-
-async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """An app that costs next to nothing, so that what is around it shows."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": BODY})
 
 
 async def serve() -> None:

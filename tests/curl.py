@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from argparse import ArgumentParser
 from collections.abc import Callable
-from http.cookiejar import MozillaCookieJar
+from http.cookiejar import DefaultCookiePolicy, MozillaCookieJar
 
 import httpx2
 
@@ -34,7 +34,8 @@ def by_httpx2(command: str) -> str:
     url = given.url if "://" in given.url else f"http://{given.url}"
     if given.d:
         headers.append(("Content-Type", "application/x-www-form-urlencoded"))
-    jar = MozillaCookieJar()
+    # On loopback, curl and browsers take the cookies that are marked Secure over plain HTTP too.
+    jar = MozillaCookieJar(policy=DefaultCookiePolicy(secure_protocols=("http", "https")))
     if given.b:
         jar.load(given.b, ignore_discard=True)
     with httpx2.Client(trust_env=False, timeout=20, cookies=jar) as client:

@@ -11,9 +11,10 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 @dataclass(slots=True)
 class Section:
     """What stands under one heading. `files` are the Python blocks, whose first line names them; `steps` what the
-    console blocks show: commands and their output."""
+    console block shows: commands and their output. `main` is the app they are about, its own or the one above it."""
 
     title: str
+    main: str = ""
     files: dict[str, str] = field(default_factory=dict)
     steps: list[tuple[str, str]] = field(default_factory=list)
     shell: list[str] = field(default_factory=list)
@@ -25,7 +26,8 @@ class Section:
         name = re.match(r"# (\w+\.py)\n", block)
         if language == "python" and name:
             self.files[name[1]] = block
-        elif language == "console" and block.startswith("$ "):
+            self.main = self.files.get("main.py", self.main)
+        elif language == "console" and block.startswith("$ ") and not self.steps:
             for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
                 command, _, output = step.partition("\n")
                 self.steps.append((command, output))
@@ -43,7 +45,7 @@ def sections(text: str) -> list[Section]:
     for prose, language, block in zip(parts[::3], [*parts[1::3], None], [*parts[2::3], None], strict=True):
         for line in prose.splitlines():
             if line.startswith("#"):
-                found.append(Section(line.lstrip("# ")))
+                found.append(Section(line.lstrip("# "), found[-1].main))
             elif line.startswith("| "):
                 found[-1].table.append([cell.strip() for cell in line.strip("|").split("|")])
         if language is not None and block is not None:

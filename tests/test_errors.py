@@ -13,10 +13,32 @@ from asgi_jwt.errors import (
     InsufficientRole,
     InsufficientScope,
     InvalidToken,
+    TooManyAttempts,
     Unavailable,
 )
 
 ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, AuthError)]
+
+# Those below which the status is not 401.
+STATUSES: dict[type[AuthError], int] = {
+    errors.InvalidRequest: 400,
+    errors.UnsupportedGrantType: 400,
+    errors.UnsupportedTokenType: 400,
+    errors.InsufficientScope: 403,
+    errors.CrossSite: 403,
+    errors.SessionNotFound: 404,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.TooManyAttempts: 429,
+    errors.Unavailable: 503,
+}
+
+# What another token, or a login, would mend: RFC 6750 section 3, RFC 9110 section 15.5.2.
+CHALLENGING = (errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant)
+
+
+def raised(error: type[AuthError], detail: str | None = None) -> AuthError:
+    return error(30, detail) if issubclass(error, TooManyAttempts) else error(detail)
 
 
 def test_the_tree_drawn_is_the_tree() -> None:
@@ -39,25 +61,18 @@ def test_reason_codes_are_stable_and_distinct() -> None:
 def test_descriptions_may_stand_in_a_challenge(error: type[AuthError]) -> None:
     """What the client is told keeps to the characters of RFC 6750 section 3, and is the same for everyone."""
     assert re.fullmatch(r"[ !#-\[\]-~]+", error.description)
-    assert error("alice's token").description == error.description
+    assert raised(error, "alice's token").description == error.description
 
 
 @pytest.mark.parametrize("error", ALL)
 def test_the_status_follows_from_the_kind(error: type[AuthError]) -> None:
-    """An invalid token is a 401, too little a 403, a malformed request a 400, and what we lack a 503."""
-    expected = 401
-    for parent, status in (
-        (errors.InvalidRequest, 400),
-        (InsufficientScope, 403),
-        (errors.CrossSite, 403),
-        (Unavailable, 503),
-    ):
-        if issubclass(error, parent):
-            expected = status
-    assert error.status == expected
+    """What a token or a login could mend is a 401; every other kind has its own status, and 503 its time to wait."""
+    statuses = [status for parent, status in STATUSES.items() if issubclass(error, parent)]
+    assert [error.status] == (statuses or [401])
     assert issubclass(error, InvalidToken) == (error.error == "invalid_token")
-    assert (error.retry_after is not None) == issubclass(error, Unavailable)
-    assert error.challenges != issubclass(error, (Unavailable, errors.CrossSite))
+    assert issubclass(error, errors.InvalidGrant) == (error.error == "invalid_grant")
+    assert (raised(error).retry_after is not None) == issubclass(error, (Unavailable, TooManyAttempts))
+    assert error.challenges == (error is AuthError or issubclass(error, CHALLENGING))
 
 
 def test_no_token_has_no_error_code() -> None:
@@ -67,12 +82,24 @@ def test_no_token_has_no_error_code() -> None:
 
 @pytest.mark.parametrize("error", ALL)
 def test_what_only_the_log_reads_is_kept_apart(error: type[AuthError]) -> None:
-    """The detail shows in `str`, for the log, and never in the description; a copy keeps it."""
-    told = error("kid 'x'")
+    """The detail shows in `str`, for the log, and never in the description."""
+    told = raised(error, "kid 'x'")
     assert (told.detail, str(told)) == ("kid 'x'", "kid 'x'")
-    assert (error().detail, str(error())) == (None, error.description)
-    copied = copy.copy(told)
-    assert (type(copied), copied.detail) == (error, "kid 'x'")
+    assert (raised(error).detail, str(raised(error))) == (None, error.description)
+
+
+@pytest.mark.parametrize("error", [error for error in ALL if error is not TooManyAttempts])
+def test_a_copy_keeps_the_detail(error: type[AuthError]) -> None:
+    """A copy is of the same kind and says the same."""
+    copied = copy.copy(error("kid 'x'"))
+    assert (type(copied), copied.detail, str(copied)) == (error, "kid 'x'", "kid 'x'")
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [(30, 30), (29.01, 30), (0.2, 1), (0, 1), (-5, 1)])
+def test_too_many_attempts_tells_how_long_to_wait(wait: float, seconds: int) -> None:
+    """`retry_after` is whole seconds above zero, whatever a limiter reckons (RFC 9110 section 10.2.3)."""
+    assert TooManyAttempts(wait).retry_after == seconds
+    assert TooManyAttempts(retry_after=wait).retry_after == seconds
 
 
 def test_too_little_names_the_scopes_that_are_needed() -> None:

@@ -1,11 +1,13 @@
 """The host's functions, which may be sync or async."""
 
+import threading
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from asgi_jwt.hooks import settle
+from asgi_jwt.hooks import ask, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -34,3 +36,36 @@ async def test_an_awaitable_answer_is_awaited() -> None:
     for awaitable, answer in ((later, "x"), (promise, "kept")):
         settled: object = await settle(awaitable)
         assert settled == answer
+
+
+class Called:
+    async def __call__(self, number: int) -> int:
+        return threading.get_ident()
+
+
+async def async_thread(number: int) -> int:
+    return threading.get_ident()
+
+
+def sync_thread(number: int) -> int:
+    return threading.get_ident()
+
+
+def later_thread(number: int) -> Awaitable[int]:
+    return async_thread(number)
+
+
+@pytest.mark.parametrize("function", [async_thread, Called(), partial(async_thread, 1), later_thread])
+async def test_async_functions_are_asked_in_the_event_loop(function: Any) -> None:
+    """What is async runs where it was asked, in whatever form it comes."""
+    arguments = () if isinstance(function, partial) else (1,)
+    answer: int = await ask(function, *arguments)
+    assert answer == threading.get_ident()
+
+
+@pytest.mark.parametrize("function", [sync_thread, partial(sync_thread, number=1)])
+async def test_sync_functions_are_asked_in_a_thread(function: Any) -> None:
+    """What is sync may hash a password: it runs in a thread, and everyone else goes on."""
+    arguments = () if isinstance(function, partial) else (1,)
+    answer: int = await ask(function, *arguments)
+    assert answer != threading.get_ident()

@@ -13,8 +13,10 @@ GROUND = frozenset({"errors", "events", "hooks", "tasks", "values"})
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "demo", "testing"})
 BELOW = {
     "http": {"auth", "settings", "sessions", "stores", "tokens"},
-    "auth": {"settings", "sessions", "stores", "tokens"},
-    "settings": {"tokens"},
+    "auth": {"keywords", "settings", "sessions", "stores", "tokens"},
+    "settings": {"key_values", "keywords", "tokens"},
+    "key_values": {"tokens"},
+    "keywords": {"tokens"},
     "sessions": {"stores", "tokens"},
     "stores": set(),
     "tokens": set(),

@@ -2,23 +2,37 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.resources import files
 
+import pytest
+
 import asgi_jwt
+from asgi_jwt.stores.base import SessionStore
 
 NAMES = [
     "Auth",
+    "AuthApp",
     "AuthError",
     "Claims",
+    "Client",
     "ConfigurationError",
+    "Credentials",
     "Identity",
     "JWTMiddleware",
     "KeySet",
+    "MemoryStore",
+    "RedisStore",
     "RequireMiddleware",
+    "SQLiteStore",
+    "Sessions",
     "Settings",
     "TokenIssuer",
+    "TokenPair",
     "TokenPolicy",
     "TokenVerifier",
+    "TooManyAttempts",
+    "open_store",
     "require",
 ]
 
@@ -41,6 +55,8 @@ for name in ("redis", "sqlite3", "httpx2", "opentelemetry", "uvicorn"):
 print("quiet")
 """
 
+LOADED = "print([name for name in ('memory', 'redis', 'sqlite') if f'asgi_jwt.stores.{name}' in sys.modules]);"
+
 
 def test_the_names_exported() -> None:
     """These names and no others are public, in their order, and each is there."""
@@ -48,14 +64,33 @@ def test_the_names_exported() -> None:
     assert all(hasattr(asgi_jwt, name) for name in NAMES)
 
 
-def test_everything_public_says_what_it_is() -> None:
-    """Each exported name has a docstring, and so has each of its public methods and properties."""
-    for name in NAMES:
-        exported = getattr(asgi_jwt, name)
-        assert exported.__doc__, name
-        for attribute, member in vars(exported).items() if isinstance(exported, type) else ():
-            if not attribute.startswith("_") and (callable(member) or isinstance(member, property | classmethod)):
-                assert member.__doc__, f"{name}.{attribute}"
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_public_says_what_it_is(name: str) -> None:
+    """Each exported name has a docstring, and so have its public methods and properties; a store's, in the protocol."""
+    exported = getattr(asgi_jwt, name)
+    assert exported.__doc__
+    contract = SessionStore if name.endswith("Store") else object
+    for attribute, member in vars(exported).items() if isinstance(exported, type) else ():
+        if not attribute.startswith("_") and (callable(member) or isinstance(member, property | classmethod)):
+            assert member.__doc__ or getattr(contract, attribute).__doc__, attribute
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("MemoryStore", "memory"), ("RedisStore", "redis"), ("SQLiteStore", "sqlite")]
+)
+def test_a_store_is_there_when_it_is_asked_for(name: str, module: str) -> None:
+    """The stores are public like the rest, but each comes, with its driver, only at its first use."""
+    asked = f"import sys, asgi_jwt; {LOADED} asgi_jwt.{name}.__module__; {LOADED}"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout, ran.stderr) == (f"[]\n['{module}']\n", "")
+    assert getattr(asgi_jwt, name) is getattr(import_module(f"asgi_jwt.stores.{module}"), name)
+
+
+def test_no_other_name_is_there() -> None:
+    """A name that does not exist is an AttributeError that says so."""
+    name = "MemcacheStore"
+    with pytest.raises(AttributeError, match=f"'asgi_jwt' has no attribute '{name}'"):
+        getattr(asgi_jwt, name)
 
 
 def test_the_package_is_typed() -> None:

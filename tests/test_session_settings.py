@@ -83,14 +83,14 @@ def test_refresh_secrets(secret: Any, secrets: tuple[str | bytes, ...]) -> None:
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"refresh_secret": "short"}, "REFRESH_SECRET the secret has 5 bytes"),
-    ({"refresh_secret": f"{A},short"}, "REFRESH_SECRET the secret has 5 bytes"),
+    ({"refresh_secret": "short"}, "REFRESH_SECRET has 5 bytes"),
+    ({"refresh_secret": f"{A},short"}, "REFRESH_SECRET has 5 bytes"),
     ({"refresh_secret": [A, B, C, D, E]}, "REFRESH_SECRET may hold 4 secrets"),
     ({"refresh_secret": 7}, "REFRESH_SECRET has to be"),
     ({"refresh_secret": [7]}, "REFRESH_SECRET has to be a text"),
-    ({"secret": A, "refresh_secret": A}, "REFRESH_SECRET is ASGI_JWT_SECRET too"),
-    ({"secret": A.encode(), "refresh_secret": [B, A]}, "REFRESH_SECRET is ASGI_JWT_SECRET too"),
-    ({"secret": A, "refresh_secret": A.encode()}, "REFRESH_SECRET is ASGI_JWT_SECRET too"),
+    ({"secret": A, "refresh_secret": A}, "REFRESH_SECRET is a key of access tokens too"),
+    ({"secret": A.encode(), "refresh_secret": [B, A]}, "REFRESH_SECRET is a key of access tokens too"),
+    ({"secret": A, "refresh_secret": A.encode()}, "REFRESH_SECRET is a key of access tokens too"),
     ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 seconds at least"),
     ({"session_ttl": "367d"}, "SESSION_TTL has to be"),
     ({"grace": 301}, "GRACE has to be"),

@@ -13,7 +13,8 @@ from jwt.algorithms import RSAAlgorithm
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
-from asgi_jwt.tokens.keys import MIN_RSA_BITS, KeySet
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS
+from asgi_jwt.tokens.keys import KeySet
 
 ISSUER = "https://issuer.example"
 WHOLE: dict[str, Any] = {"issuer": ISSUER, "audience": "api", "secret": SECRET}

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant
+from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.bearer import Challenge
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
@@ -35,6 +37,7 @@ class AuthApp:
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
         auth.sessions  # noqa: B018 - its faults show here, not at the first login
+        self._auth = auth
         self._trusted = auth.settings.trusted_origins
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
@@ -44,7 +47,7 @@ class AuthApp:
         routes = [
             Route("/login", self._own_site(login.post), methods=["POST"]),
             Route("/refresh", self._own_site(self._clearing(refresh.by_cookie)), methods=["POST"]),
-            Route("/token", refresh.by_body, methods=["POST"]),
+            Route("/token", self._as_oauth(refresh.by_body), methods=["POST"]),
             Route("/logout", self._own_site(sessions.logout), methods=["POST"]),
             Route("/logout-all", self._own_site(self._clearing(sessions.logout_all)), methods=["POST"]),
             Route("/sessions", sessions.list, methods=["GET"]),
@@ -81,8 +84,25 @@ class AuthApp:
 
         return cleared
 
+    def _as_oauth(self, endpoint: Endpoint) -> Endpoint:
+        """A refresh token in the body that is no good is a 400: RFC 6749 section 5.2."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except InvalidGrant as error:
+                response = await self._refused(request, error)
+                response.status_code = 400
+                del response.headers["WWW-Authenticate"]
+                return response
+
+        return answered
+
     # Async, for Starlette runs a sync one in a thread: refusals must not wait for the host's busy threads.
     async def _refused(self, request: Request, error: Any) -> Response:
+        login = get_route_path(request.scope) == "/login"
+        event = LoginRefused(error.reason) if login else TokenRefused(error.reason, error.status, "http")
+        await self._auth.events.emit(event)
         response = self._challenge.response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
@@ -92,5 +112,6 @@ class AuthApp:
 async def _http_error(request: Request, error: Any) -> Response:
     name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     headers = {**(error.headers or {}), "Cache-Control": "no-store"}
-    body = {"error": name, "error_description": error.detail}
+    told = error.detail if isinstance(error.detail, str) else "The request was refused"
+    body = {"error": name, "error_description": told}
     return JSONResponse(body, status_code=error.status_code, headers=headers)

@@ -14,6 +14,7 @@ from asgi_jwt.tokens.compact import parse_object
 
 MAX_BODY = 64 * 1024
 _MAX_FIELDS = 1000
+_MAX_BRACKETS = 64
 # JSON can write one, and no encoding takes it: what hashes the password would fail (RFC 7493 section 2.1).
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -79,6 +80,9 @@ async def read_fields(request: Request) -> Credentials:
     if media_type not in ("application/json", "application/x-www-form-urlencoded"):
         raise UnsupportedMediaType
     body = await _read(request)
+    if body.count(b"{") + body.count(b"[") > _MAX_BRACKETS and media_type == "application/json":
+        # No form of ours nests: parsing 64 KB of empty lists would keep everyone waiting.
+        raise MalformedBody
     try:
         return Credentials(parse_object(body) if media_type == "application/json" else _parse_form(body))
     except (MalformedToken, ValueError):

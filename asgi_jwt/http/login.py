@@ -6,9 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidCredentials, InvalidGrant
-from asgi_jwt.events import LoginRefused
-from asgi_jwt.hooks import settle
+from asgi_jwt.errors import InvalidCredentials, InvalidGrant
+from asgi_jwt.hooks import ask
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.token import token_response
@@ -29,16 +28,12 @@ class Login:
         self._cookies = cookies
 
     async def post(self, request: Request) -> Response:
-        try:
-            presented = self._cookies.refresh_token(request)
-            credentials = await read_fields(request)
-            in_body = credentials.get("transport") == "body"
-            identity = await settle(self._authenticate(credentials, request))
-            if identity is None:
-                raise InvalidCredentials
-        except AuthError as error:
-            await self._auth.events.emit(LoginRefused(error.reason))
-            raise
+        presented = self._cookies.refresh_token(request)
+        credentials = await read_fields(request)
+        in_body = credentials.get("transport") == "body"
+        identity = await ask(self._authenticate, credentials, request)
+        if identity is None:
+            raise InvalidCredentials
         pair = await self._auth.sessions.open(identity, _client(request))
         if presented is not None:
             await self._end(presented)

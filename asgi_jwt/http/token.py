@@ -7,7 +7,6 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import InvalidGrant, UnsupportedGrantType
-from asgi_jwt.http.bearer import error_body
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
@@ -49,8 +48,7 @@ class Refresh:
         fields = await read_fields(request)
         if fields["grant_type"] != "refresh_token":
             raise UnsupportedGrantType
-        try:
-            pair = await self._auth.sessions.refresh(fields["refresh_token"], load_identity=self._load_identity)
-        except InvalidGrant as error:
-            return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
+        pair = await self._auth.sessions.refresh(
+            fields["refresh_token"], load_identity=self._load_identity, client_id=fields.get("client_id")
+        )
         return token_response(pair, refresh_token=True)

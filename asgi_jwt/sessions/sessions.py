@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened
-from asgi_jwt.hooks import settle
+from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.rotation import (
     Decision,
     Presented,
@@ -20,7 +21,7 @@ from asgi_jwt.sessions.rotation import (
     judge,
     open_session,
 )
-from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import Described, Identity
@@ -33,6 +34,7 @@ _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
 _ROUNDS = 3
 _SWEEP_EVERY = 60_000
+_AT_ONCE = 50
 
 
 class TokenPair(NamedTuple):
@@ -99,23 +101,31 @@ class Sessions:
             client=client,
         )
         access_token = await self._mint(identity, session)
+        decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
+        # What can't be made, because it would be too large, shows before anything is kept.
+        pair = self._pair(decision, session, access_token, identity, now=now)
         await self._store.update(session.key, lambda _: (session, None))
         await self._events.emit(SessionOpened())
         await self._sweep(now)
-        decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
-        return self._pair(decision, session, access_token, identity, now=now)
+        return pair
 
-    async def refresh(self, token: str | bytes, *, load_identity: LoadIdentity | None = None) -> TokenPair:
+    async def refresh(
+        self, token: str | bytes, *, load_identity: LoadIdentity | None = None, client_id: str | None = None
+    ) -> TokenPair:
         """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
 
-        `load_identity(subject, session)` gives the user as they are now; None ends the session. Raises `SessionOver`
-        or `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
+        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the
+        OAuth client's that asks, if it says: a session of another client's is not for it. Raises `SessionOver` or
+        `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
         """
         members = self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
         key = SessionKey(members["sub"], members["sid"])
         for _ in range(_ROUNDS):
-            minted = await self._provisional(await self._store.get(key), presented, load_identity)
+            session = await self._store.get(key)
+            if session is not None and client_id is not None and session.client_id not in (None, client_id):
+                raise InvalidGrant("another client's session")
+            minted = await self._provisional(session, presented, load_identity)
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, ready=minted is not None)
             if decision.verdict in _REFUSED:
@@ -161,7 +171,24 @@ class Sessions:
 
     async def end_all(self, subject: str) -> int:
         """End every session that the subject has now; how many. A login right after is untouched."""
-        return sum([await self.end(subject, session.sid) for session in await self.list(subject)])
+        ended: list[bool] = []
+        failures: list[StoreUnavailable] = []
+
+        async def end(sid: str) -> None:
+            try:
+                ended.append(await self.end(subject, sid))
+            except StoreUnavailable as failure:
+                failures.append(failure)
+
+        # At once, for a store that commits together what comes together.
+        sids = [session.sid for session in await self.list(subject)]
+        for start in range(0, len(sids), _AT_ONCE):
+            async with create_task_group() as group:
+                for sid in sids[start : start + _AT_ONCE]:
+                    group.start_soon(end, sid)
+        if failures:
+            raise failures[0]
+        return sum(ended)
 
     async def list(self, subject: str) -> Sequence[Session]:
         """The subject's live sessions, oldest first."""
@@ -189,7 +216,7 @@ class Sessions:
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
-        identity = await settle(load_identity(session.subject, session))
+        identity = await ask(load_identity, session.subject, session)
         if identity is None:
             await self.end(session.subject, session.sid)
             raise SessionOver
@@ -199,8 +226,9 @@ class Sessions:
 
     async def _mint(self, identity: Described, session: Session) -> str:
         if self._issuer.slow:
-            return await to_thread.run_sync(lambda: self._issuer.access_token(identity, session_id=session.sid))
-        return self._issuer.access_token(identity, session_id=session.sid)
+            mint = partial(self._issuer.access_token, identity, session_id=session.sid, ends_at=session.ends_at / 1000)
+            return await to_thread.run_sync(mint)
+        return self._issuer.access_token(identity, session_id=session.sid, ends_at=session.ends_at / 1000)
 
     async def _refusal(self, verdict: Verdict) -> AuthError:
         await self._events.emit(_REFRESHED[verdict])
@@ -234,7 +262,7 @@ class Sessions:
         return TokenPair(
             access_token=access_token,
             refresh_token=refresh_token,
-            expires_in=self._issuer.access_ttl,
+            expires_in=min(self._issuer.access_ttl, max(0, (session.ends_at - now) // 1000)),
             scope=" ".join(identity.scopes),
             verdict=None if presented is None else verdict,
             refresh_expires_in=max(0, (session.expires_at - now) // 1000),
@@ -245,4 +273,5 @@ class Sessions:
             return
         self._swept_at = now
         with suppress(StoreUnavailable):  # The login stands, and a later one sweeps.
-            await self._store.sweep(now)
+            if await self._store.sweep(now) >= SWEEP_LIMIT:
+                self._swept_at = None  # there is more: the next login goes on

@@ -28,6 +28,7 @@ MIGRATIONS = (
             subject BLOB NOT NULL,
             sid BLOB NOT NULL,
             kept_until INTEGER NOT NULL,
+            ended INTEGER NOT NULL,
             record TEXT NOT NULL,
             PRIMARY KEY (subject, sid)
         )""",
@@ -35,6 +36,9 @@ MIGRATIONS = (
     ),
 )
 """The statements that lead from each version of the schema to the next; `PRAGMA user_version` counts them."""
+
+LAST = 2**63 - 1
+"""The largest integer that SQLite holds."""
 
 _FAULTS = {
     sqlite3.SQLITE_BUSY: "is locked by another connection",
@@ -107,15 +111,18 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
         connection.execute("DELETE FROM sessions WHERE subject = ? AND sid = ?", row_key)
     else:
         connection.execute(
-            """INSERT INTO sessions (subject, sid, kept_until, record) VALUES (?, ?, ?, ?)
-            ON CONFLICT (subject, sid) DO UPDATE SET kept_until = excluded.kept_until, record = excluded.record""",
-            (*row_key, changed.kept_until, record),
+            """INSERT INTO sessions (subject, sid, kept_until, ended, record) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (subject, sid) DO UPDATE
+            SET kept_until = excluded.kept_until, ended = excluded.ended, record = excluded.record""",
+            (*row_key, min(changed.kept_until, LAST), changed.ended_at is not None, record),
         )
     return result
 
 
 def _list(subject: str, connection: sqlite3.Connection) -> list[Session]:
-    rows = connection.execute("SELECT sid, record FROM sessions WHERE subject = ?", (_blob(subject),)).fetchall()
+    # Tombstones are many and stay long: they are not even read.
+    live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended"
+    rows = connection.execute(live, (_blob(subject),)).fetchall()
     return [decode(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows]
 
 

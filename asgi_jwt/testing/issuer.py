@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
-from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 
 
 class FakeIssuer:

@@ -92,15 +92,19 @@ class TokenIssuer:
         self.slow = key.slow
         self._access = Signer(key, algorithm, "at+jwt")
         self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
-        self._refresh_start = _encode({"iss": policy.issuer, "type": "refresh"}).removesuffix("}")
+        self._refresh_start = _encode({"iss": policy.issuer, "aud": policy.audience, "type": "refresh"}).removesuffix(
+            "}"
+        )
         # Beyond what `Identity` refuses: the claims that give authority can have other names.
         whole, first = policy.roles_claim, policy.roles_claim.partition(".")[0]
         self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
         self._policy = policy
         self._clock = clock
 
-    def access_token(self, identity: Described, *, session_id: str | None = None) -> str:
+    def access_token(self, identity: Described, *, session_id: str | None = None, ends_at: float | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
+
+        `ends_at`, in seconds since the epoch: it does not outlive that.
 
         Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`, where it would be refused, or have
         the name of one that the issuer sets.
@@ -111,6 +115,8 @@ class TokenIssuer:
         payload["jti"] = secrets.token_hex(16)
         if session_id is not None:
             payload["sid"] = session_id
+        if ends_at is not None and ends_at < payload["exp"]:
+            payload["exp"] = int(ends_at)
         token = self._access.sign(payload)
         if len(token) > self._policy.max_token_size:
             raise ValueError(f"the access token has {len(token)} bytes, past MAX_TOKEN_SIZE: fewer claims are needed")
@@ -119,12 +125,16 @@ class TokenIssuer:
     def refresh_token(self, subject: str, session_id: str, *, generation: int, branch: str, expires_at: int) -> str:
         """A signed refresh token of the session: its `generation` and `branch`. `expires_at` in seconds.
 
-        Raises `ConfigurationError` where there is no `REFRESH_SECRET`.
+        Raises `ConfigurationError` where there is no `REFRESH_SECRET`, `ValueError` when the subject makes it larger
+        than `MAX_TOKEN_SIZE`.
         """
         if self._refresh is None:
             raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: refresh tokens can't be issued")
         # Each refresh makes one: put together around what all have in common, at half of what an encoder takes.
-        return self._refresh.sign_encoded(
+        token = self._refresh.sign_encoded(
             f'{self._refresh_start},"sub":{_encode(subject)},"sid":{_encode(session_id)},"gen":{generation},'
             f'"br":{_encode(branch)},"iat":{int(self._clock())},"exp":{expires_at},"jti":"{secrets.token_hex(16)}"}}'
         )
+        if len(token) > self._policy.max_token_size:
+            raise ValueError(f"the refresh token has {len(token)} bytes, past MAX_TOKEN_SIZE: the subject is too long")
+        return token

@@ -8,6 +8,7 @@ from typing import Any
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.tasks import SingleFlight, in_thread, start
+from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.discovery import (
     check_issuer,
     check_url,
@@ -17,7 +18,7 @@ from asgi_jwt.tokens.discovery import (
     require_http_client,
     without_query,
 )
-from asgi_jwt.tokens.keys import SYMMETRIC, Key, KeySet, same_algorithms
+from asgi_jwt.tokens.keys import Key, KeySet
 
 MAX_WAITING = 1000
 

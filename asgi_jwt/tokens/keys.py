@@ -1,126 +1,29 @@
 """Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
 
-import hashlib
-import json
 import re
 from base64 import b64decode
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from hmac import compare_digest
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
-from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from jwt.algorithms import (
-    Algorithm,
-    ECAlgorithm,
-    HMACAlgorithm,
-    OKPAlgorithm,
-    RSAAlgorithm,
-    get_default_algorithms,
-)
+from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.compact import encode_base64url, parse_object
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
+from asgi_jwt.tokens.compact import parse_object
 
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_EDWARDS = ("EdDSA", "Ed25519")
-_HMAC_HASHES = {"HS256": SHA256(), "HS384": SHA384(), "HS512": SHA512()}
-
-ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
-"""Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
-
-SYMMETRIC = frozenset(_HMAC_HASHES)
-MIN_RSA_BITS = 2048
 MAX_CANDIDATES = 4
 
-
-class UnsupportedKey(ValueError):
-    """A key that is whole, but of a kind that is not used here."""
-
-
-class _Secret:
-    """An HMAC secret, set up once: a token costs a copy, which cryptography makes faster than the standard library."""
-
-    __slots__ = ("_prepared",)
-
-    def __init__(self, secret: bytes) -> None:
-        hashes = {name: digest for name, digest in _HMAC_HASHES.items() if len(secret) >= digest.digest_size}
-        self._prepared = {name: HMAC(secret, digest) for name, digest in hashes.items()}
-        if not self._prepared:
-            raise ValueError(f"has {len(secret)} bytes, and HS256 needs 32 at least")
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        return tuple(self._prepared)
-
-    def sign(self, algorithm: str, message: bytes) -> bytes:
-        state = self._prepared[algorithm].copy()
-        state.update(message)
-        return state.finalize()
-
-    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
-        return compare_digest(self.sign(algorithm, message), signature)
-
-
-class _KeyPair:
-    """An asymmetric key, its private half if there is one."""
-
-    __slots__ = ("_private", "public")
-
-    def __init__(self, public: Any, private: Any) -> None:
-        self.public = public
-        self._private = private
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        public = self.public
-        if isinstance(public, rsa.RSAPublicKey):
-            if public.key_size < MIN_RSA_BITS:
-                raise ValueError(f"has an RSA key of {public.key_size} bits, and {MIN_RSA_BITS} are the least")
-            return _RSA
-        if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
-            return (_CURVES[public.curve.name],)
-        if isinstance(public, ed25519.Ed25519PublicKey):
-            return _EDWARDS
-        raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
-
-    def public_members(self) -> dict[str, Any]:
-        reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
-        members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
-        return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
-
-    @property
-    def thumbprint(self) -> str:
-        return thumbprint(self.public_members())
-
-    def sign(self, algorithm: str, message: bytes) -> bytes:
-        return _SIGNERS[algorithm].sign(message, self._private)
-
-    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
-        return _SIGNERS[algorithm].verify(message, self.public, signature)
-
-
-_DEFAULTS = get_default_algorithms()
-_SIGNERS = {name: _DEFAULTS["EdDSA" if name in _EDWARDS else name] for name in ALGORITHMS if name not in SYMMETRIC}
 _JWK_READERS: dict[str, type[Algorithm]] = {
     "RSA": RSAAlgorithm,
     "EC": ECAlgorithm,
     "OKP": OKPAlgorithm,
     "oct": HMACAlgorithm,
 }
-_PUBLIC_KINDS: dict[type, type[Algorithm]] = {
-    rsa.RSAPublicKey: RSAAlgorithm,
-    ec.EllipticCurvePublicKey: ECAlgorithm,
-    ed25519.Ed25519PublicKey: OKPAlgorithm,
-}
 _SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
-_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
 
 
@@ -146,11 +49,6 @@ def _utf8(text: str | bytes) -> bytes:
         raise ValueError("is no UTF-8 text") from None
 
 
-def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
-    """`names`, with `EdDSA` and `Ed25519` each standing for both."""
-    return tuple(dict.fromkeys(same for name in names for same in (_EDWARDS if name in _EDWARDS else (name,))))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Key:
     """One key, ready to use. Nothing of its material shows in its repr.
@@ -167,7 +65,7 @@ class Key:
     default: str
     verifies: bool
     signs: bool
-    _material: _Secret | _KeyPair
+    _material: Secret | KeyPair
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         """Whether `signature` over `message` is this key's. The caller has checked that the algorithm fits."""
@@ -185,18 +83,18 @@ class Key:
     @property
     def identity(self) -> Hashable:
         """Equal for two public keys that are the same, to be used in the same way; a secret is the same as no other."""
-        if isinstance(self._material, _Secret):
+        if isinstance(self._material, Secret):
             return self
         return (self.kid, self.declared, self.algorithms, self.verifies, self.signs, self._material.thumbprint)
 
     @property
     def slow(self) -> bool:
         """Whether a signature takes milliseconds: RSA past 2048 bits."""
-        return isinstance(self._material, _KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
+        return isinstance(self._material, KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
 
     def public_jwk(self) -> dict[str, Any] | None:
         """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
-        if isinstance(self._material, _Secret):
+        if isinstance(self._material, Secret):
             return None
         return {**self._material.public_members(), "kid": self.kid, "use": "sig", "alg": self.default}
 
@@ -215,7 +113,7 @@ class Key:
             raise ValueError(
                 "is a key's PEM, DER or JWK, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
             ) from None
-        return cls._made_of(_Secret(content), signs=True)
+        return cls._made_of(Secret(content), signs=True)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
@@ -228,7 +126,7 @@ class Key:
             public = private.public_key() if private is not None else load_pem_public_key(content)
         except _BROKEN_KEY:
             raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None
-        return cls._made_of(_KeyPair(public, private), signs=private is not None)
+        return cls._made_of(KeyPair(public, private), signs=private is not None)
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> "Key":
@@ -251,7 +149,7 @@ class Key:
         verifies = use in (None, "sig") and (operations is None or "verify" in operations)
         may_sign = verifies and (operations is None or "sign" in operations)
         return cls._made_of(
-            _Secret(key) if isinstance(key, bytes) else _KeyPair(key.public_key() if private else key, private),
+            Secret(key) if isinstance(key, bytes) else KeyPair(key.public_key() if private else key, private),
             signs=may_sign and (isinstance(key, bytes) or private is not None),
             verifies=verifies,
             kid=kid,
@@ -261,7 +159,7 @@ class Key:
     @classmethod
     def _made_of(
         cls,
-        material: _Secret | _KeyPair,
+        material: Secret | KeyPair,
         *,
         signs: bool,
         verifies: bool = True,
@@ -274,7 +172,7 @@ class Key:
             if not algorithms:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
         declared = kid is not None
-        if kid is None and isinstance(material, _KeyPair):
+        if kid is None and isinstance(material, KeyPair):
             kid = material.thumbprint
         return cls(
             kid=kid,
@@ -285,13 +183,6 @@ class Key:
             signs=signs,
             _material=material,
         )
-
-
-def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """The SHA-256 thumbprint of a public JWK: RFC 7638 section 3."""
-    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return encode_base64url(hashlib.sha256(canonical.encode()).digest()).decode()
 
 
 class KeySet:

@@ -72,6 +72,16 @@ def test_server_is_measured() -> None:
         assert rows["protected"]["of the bare app's"] == pytest.approx(rows["protected"]["rate"] / rows["bare"]["rate"])
 
 
+def test_refresh_is_measured() -> None:
+    """A run of refreshes has each store beside its floor, and keeps the promises that no clock has a part in."""
+    report = quick("refresh")
+    stores = [rows for title, rows in report["tables"].items() if "a refresh" in title]
+    assert [list(rows) for rows in stores] == [["asgi_jwt", "bare", "asgi_jwt to bare"]] * 3
+    counted = {promise["what"]: promise["kept"] for promise in report["promises"]}
+    assert counted["SQLite: commits of 50 at once"]
+    assert counted["Redis: bytes a session"]
+
+
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])
 async def test_a_rival_that_is_not_installed(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contender without its library says which module it lacks."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from auth_service import (
+    AUDIENCE,
     COOKIE,
     ISSUER,
     REFRESH_SECRET,
@@ -18,7 +19,9 @@ from auth_service import (
 )
 
 from asgi_jwt import Identity
+from asgi_jwt.events import TokenRefused
 from asgi_jwt.stores.records import Session
+from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.issuer import Signer
 from asgi_jwt.tokens.keys import Key
 
@@ -31,6 +34,7 @@ def signed(secret: str, typ: str = "rt+jwt", **changes: Any) -> str:
     """A refresh token as the service would sign it, with `changes`; None leaves a claim out."""
     claims = {
         "iss": ISSUER,
+        "aud": AUDIENCE,
         "sub": "alice",
         "sid": "s1",
         "gen": 0,
@@ -60,6 +64,8 @@ FORGED = {
     "an access token by header": signed(REFRESH_SECRET, typ="at+jwt"),
     "of type JWT": signed(REFRESH_SECRET, typ="JWT"),
     "expired": signed(REFRESH_SECRET, exp=1_799_999_000),
+    "for another service": signed(REFRESH_SECRET, aud="https://admin.example"),
+    "for no service": signed(REFRESH_SECRET, aud=None),
     "not yet issued": signed(REFRESH_SECRET, iat=1_800_001_000),
     "without a session": signed(REFRESH_SECRET, sid=None),
     "without a generation": signed(REFRESH_SECRET, gen=None),
@@ -270,3 +276,29 @@ async def test_two_cookies(service: Service) -> None:
         login = await service.login("alice", *headers)
         assert (login.status, login.set_cookies) == (400, [])
     assert service.store.calls.total() == 0
+
+
+async def test_clocks_that_differ_log_no_one_out(service: Service) -> None:
+    """A token of a server whose clock is ahead, by more than the leeway, is refreshed all the same."""
+    behind = Service(store=service.store, clock=Clock(service.clock.now - 60), settings={"leeway": 0})
+    token = (await service.login()).cookie()
+    answer = await behind.refresh(token)
+    assert (answer.status, behind.verdicts) == (200, ["ROTATED"])
+
+
+async def test_a_session_of_another_client_is_not_for_this_one(service: Service) -> None:
+    """A `client_id` that is not the session's is refused, and ends nothing (RFC 6749 section 10.4)."""
+    service = Service(authenticate=lambda given, _: Identity(given["username"], client_id="app"))
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    assert (await service.token(token, client_id="other")).json()["error"] == "invalid_grant"
+    assert service.verdicts == []
+    assert (await service.token(token, client_id="app")).status == 200
+
+
+async def test_refused_tokens_are_events(service: Service) -> None:
+    """Operators hear of refused refresh tokens by their reason, on either route, and of requests from other sites."""
+    await service.refresh(signed(OTHER))
+    await service.token(signed(OTHER))
+    await service.post("/refresh", None, ("sec-fetch-site", "cross-site"))
+    refused = [(event.reason, event.status) for event in service.events if isinstance(event, TokenRefused)]
+    assert refused == [("grant_invalid", 401), ("grant_invalid", 401), ("cross_site", 403)]

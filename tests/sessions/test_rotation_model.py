@@ -1,7 +1,7 @@
 """Users with several tabs, thieves and failovers, at random: what holds of the rules holds in every store."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -13,12 +13,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from valkey_servers import Valkey
 
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, open_session
-from asgi_jwt.stores.base import Change, SessionStore
-from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.base import Change, SessionStore, open_store
 from asgi_jwt.stores.records import Session, SessionKey
-from asgi_jwt.stores.sqlite import SQLiteStore
 
 T = TypeVar("T")
 
@@ -303,24 +302,27 @@ class Rotation(RuleBasedStateMachine):
 
 
 @contextmanager
-def driven_by(name: str, path: Path) -> Iterator[Driver]:
-    stores: dict[str, Callable[[], SessionStore]] = {"memory": MemoryStore, "sqlite": lambda: SQLiteStore(path)}
+def driven_by(name: str, home: Path) -> Iterator[Driver]:
     if name == "rules":
         yield Rules()
         return
-    with start_blocking_portal() as portal:
-        store = stores[name]()
-        try:
-            yield Store(portal, store)
-        finally:
-            portal.call(store.aclose)
+    with ExitStack() as stack:
+        url = {"memory": "memory://", "sqlite": f"sqlite:///{home}/sessions.db"}.get(name)
+        if url is None:
+            server = Valkey(home / "valkey")
+            stack.callback(server.stop)
+            url = server.url
+        portal = stack.enter_context(start_blocking_portal())
+        store = open_store(url)
+        stack.callback(portal.call, store.aclose)
+        yield Store(portal, store)
 
 
-@pytest.mark.parametrize(("name", "examples"), [("rules", 250), ("memory", 40), ("sqlite", 25)])
+@pytest.mark.parametrize(("name", "examples"), [("rules", 250), ("memory", 40), ("sqlite", 25), ("redis", 15)])
 def test_rotation(name: str, examples: int, tmp_path: Path) -> None:
     """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
     serials = count()
-    with driven_by(name, tmp_path / "sessions.db") as driver:
+    with driven_by(name, tmp_path) as driver:
 
         class Driven(Rotation):
             def __init__(self) -> None:

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from auth_service import Service, WatchedStore, payload
+from auth_service import NOW, Service, WatchedStore, payload
 
 from asgi_jwt import Client, Identity
 from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened
 from asgi_jwt.sessions.rotation import Verdict
-from asgi_jwt.stores.base import Change
+from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
 
@@ -56,7 +56,7 @@ async def test_open() -> None:
     access, refresh = payload(pair.access_token), payload(pair.refresh_token)
     assert (access["sub"], access["scope"], access["roles"]) == ("alice", "read write", ["user"])
     assert (access["tier"], access["client_id"], access["sid"]) == ({"level": 2}, "app", refresh["sid"])
-    assert refresh.keys() == {"iss", "sub", "sid", "gen", "br", "type", "iat", "exp", "jti"}
+    assert refresh.keys() == {"iss", "aud", "sub", "sid", "gen", "br", "type", "iat", "exp", "jti"}
     assert (refresh["type"], refresh["gen"], len(refresh["br"])) == ("refresh", 0, 16)
     assert (pair.expires_in, pair.refresh_expires_in, pair.scope, pair.verdict) == (900, 604800, "read write", None)
     assert service.events == [SessionOpened()]
@@ -245,3 +245,43 @@ async def test_pair_shows_no_token() -> None:
     """The repr of a pair shows what it is worth, and neither token."""
     pair = await a_service().auth.sessions.open(ALICE)
     assert repr(pair) == f"{pair}" == "TokenPair(verdict=None, scope='read write', expires_in=900)"
+
+
+async def test_an_access_token_does_not_outlive_its_session() -> None:
+    """Near the session's end the access token is shorter-lived, and says so."""
+    service = Service(settings={"session_ttl": 60})
+    pair = await service.auth.sessions.open(ALICE)
+    assert (pair.expires_in, payload(pair.access_token)["exp"]) == (60, NOW + 60)
+
+
+async def test_what_is_too_large_is_never_kept() -> None:
+    """A subject whose refresh token would be refused is refused at the login, before anything is stored."""
+    service = a_service()
+    with pytest.raises(ValueError, match="past MAX_TOKEN_SIZE"):
+        await service.auth.sessions.open(Identity("a" * 5885))
+    assert service.store.writes == 0
+
+
+async def test_a_full_sweep_goes_on_at_the_next_login() -> None:
+    """When a sweep took all it may at once, the next login sweeps again, without waiting for its minute."""
+    service = a_service()
+    swept = [SWEEP_LIMIT, 3]
+
+    async def sweep(now: int) -> int:
+        return swept.pop(0)
+
+    service.store.sweep = sweep  # type: ignore[method-assign]
+    for _ in range(3):
+        await service.auth.sessions.open(ALICE)
+    assert swept == []
+
+
+async def test_end_all_says_when_the_store_failed_at_one() -> None:
+    """A session that could not be ended makes the whole fail, as a store's error and in no group; the others end."""
+    service = a_service()
+    for _ in range(3):
+        await service.auth.sessions.open(ALICE)
+    service.store.down_at.add(("update", service.store.calls["update"] + 2))
+    with pytest.raises(StoreUnavailable):
+        await service.auth.sessions.end_all("alice")
+    assert len(await service.auth.sessions.list("alice")) == 1

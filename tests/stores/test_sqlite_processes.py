@@ -91,7 +91,7 @@ def test_four_processes_race(path: Path) -> None:
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, timeout=60)
     results = await asyncio.gather(*[store.update(session.key, advance) for _ in range(50)])
     await store.aclose()
     print(*results)
@@ -186,7 +186,7 @@ os.waitpid(child, 0)
 
 def test_forked_before_the_first_use(path: Path) -> None:
     """A store that was constructed before a fork, as servers that load the app first do, serves parent and child."""
-    assert output_of("store = SQLiteStore(path)" + FORKED, path) == ["done, done"] * 2
+    assert output_of("store = SQLiteStore(path, timeout=60)" + FORKED, path) == ["done, done"] * 2
     assert read_back(path).generation == 40
 
 

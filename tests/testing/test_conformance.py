@@ -1,5 +1,7 @@
 """The conformance suite finds the faults of stores that break their promises."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -7,6 +9,7 @@ from dataclasses import replace
 import anyio.lowlevel
 import pytest
 
+import asgi_jwt.testing
 from asgi_jwt.stores.base import Change, SessionStore, T
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
@@ -115,3 +118,11 @@ async def test_tells_what_to_override() -> None:
     """A suite without a store says which method it lacks."""
     with pytest.raises(NotImplementedError, match="open_store"):
         await StoreConformance().test_unused_store_closes()
+
+
+def test_testing_brings_pytest_only_with_the_suite() -> None:
+    """`asgi_jwt.testing` can be imported without pytest, and has no other names than it says."""
+    told = "import sys, asgi_jwt.testing; print('pytest' in sys.modules, end='')"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, check=True, text=True).stdout == "False"
+    with pytest.raises(AttributeError, match="no attribute 'Suite'"):
+        _ = asgi_jwt.testing.Suite

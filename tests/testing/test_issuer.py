@@ -10,7 +10,8 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ExpiredToken, InvalidSignature, UnknownKey, WrongAudience
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock, FakeIssuer, fake_issuer
-from asgi_jwt.tokens.keys import ALGORITHMS, Key, KeySet
+from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.keys import Key, KeySet
 
 pytestmark = pytest.mark.anyio
 

@@ -18,17 +18,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, split
-from asgi_jwt.tokens.keys import (
-    ALGORITHMS,
-    MAX_CANDIDATES,
-    SYMMETRIC,
-    Key,
-    KeySet,
-    UnsupportedKey,
-    same_algorithms,
-    thumbprint,
-)
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 MESSAGE = b"what is signed"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}

@@ -52,8 +52,9 @@ from asgi_jwt.errors import (
 )
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.keys import ALGORITHMS, SYMMETRIC, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 with warnings.catch_warnings(record=True):

@@ -1,0 +1,50 @@
+"""What `Settings` takes as keywords: each variable by its lower-case name."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from asgi_jwt.tokens.keys import KeySet
+
+Names = str | Iterable[str]
+Duration = str | float | timedelta
+
+
+class SettingsKeywords(TypedDict, total=False):
+    """What `Settings` takes: each variable by its lower-case name, as text or as the value itself."""
+
+    issuer: Names
+    audience: Names
+    secret: str | bytes | None
+    secret_file: str
+    keys: str | Mapping[str, Any] | KeySet | None
+    keys_file: str
+    jwks_url: str | None
+    discovery: bool | str
+    algorithms: Names
+    leeway: Duration
+    type: str
+    typ: Names
+    require_typ: bool | str
+    required_claims: Names
+    audience_claim: str
+    scope_claim: str
+    roles_claim: str
+    max_token_size: int | str
+    cache_size: int | str
+    realm: str
+    resource: str | None
+    public_paths: Names
+    token_sources: Names
+    trusted_origins: Names
+    access_ttl: Duration
+    refresh_secret: str | bytes | Iterable[str | bytes] | None
+    refresh_secret_file: str
+    refresh_ttl: Duration
+    session_ttl: Duration
+    grace: Duration
+    recovery: Duration
+    cookie_name: str
+    cookie_path: str | None
+    cookie_secure: bool | str
+    access_cookie: str | None

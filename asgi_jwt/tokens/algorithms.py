@@ -1,0 +1,114 @@
+"""The signature algorithms of RFC 7518 section 3.1 and RFC 8037, and the key material that they take."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from hmac import compare_digest
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
+from jwt.algorithms import Algorithm, ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
+
+from asgi_jwt.tokens.compact import encode_base64url
+
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_EDWARDS = ("EdDSA", "Ed25519")
+_HMAC_HASHES = {"HS256": SHA256(), "HS384": SHA384(), "HS512": SHA512()}
+
+ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARDS)
+"""Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
+
+SYMMETRIC = frozenset(_HMAC_HASHES)
+ASYMMETRIC = frozenset(ALGORITHMS) - SYMMETRIC
+MIN_RSA_BITS = 2048
+
+
+class UnsupportedKey(ValueError):
+    """A key that is whole, but of a kind that is not used here."""
+
+
+class Secret:
+    """An HMAC secret, set up once: a token costs a copy, which cryptography makes faster than the standard library."""
+
+    __slots__ = ("_prepared",)
+
+    def __init__(self, secret: bytes) -> None:
+        hashes = {name: digest for name, digest in _HMAC_HASHES.items() if len(secret) >= digest.digest_size}
+        self._prepared = {name: HMAC(secret, digest) for name, digest in hashes.items()}
+        if not self._prepared:
+            raise ValueError(f"has {len(secret)} bytes, and HS256 needs 32 at least")
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        return tuple(self._prepared)
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        state = self._prepared[algorithm].copy()
+        state.update(message)
+        return state.finalize()
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        return compare_digest(self.sign(algorithm, message), signature)
+
+
+class KeyPair:
+    """An asymmetric key, its private half if there is one."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, public: Any, private: Any) -> None:
+        self.public = public
+        self._private = private
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        public = self.public
+        if isinstance(public, rsa.RSAPublicKey):
+            if public.key_size < MIN_RSA_BITS:
+                raise ValueError(f"has an RSA key of {public.key_size} bits, and {MIN_RSA_BITS} are the least")
+            return _RSA
+        if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
+            return (_CURVES[public.curve.name],)
+        if isinstance(public, ed25519.Ed25519PublicKey):
+            return _EDWARDS
+        raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
+
+    def public_members(self) -> dict[str, Any]:
+        reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
+        members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
+        return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
+
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.public_members())
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        return _SIGNERS[algorithm].sign(message, self._private)
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        return _SIGNERS[algorithm].verify(message, self.public, signature)
+
+
+_DEFAULTS = get_default_algorithms()
+_SIGNERS = {name: _DEFAULTS["EdDSA" if name in _EDWARDS else name] for name in ALGORITHMS if name not in SYMMETRIC}
+_PUBLIC_KINDS: dict[type, type[Algorithm]] = {
+    rsa.RSAPublicKey: RSAAlgorithm,
+    ec.EllipticCurvePublicKey: ECAlgorithm,
+    ed25519.Ed25519PublicKey: OKPAlgorithm,
+}
+_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+
+
+def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
+    """`names`, with `EdDSA` and `Ed25519` each standing for both."""
+    return tuple(dict.fromkeys(same for name in names for same in (_EDWARDS if name in _EDWARDS else (name,))))
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """The SHA-256 thumbprint of a public JWK: RFC 7638 section 3."""
+    members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return encode_base64url(hashlib.sha256(canonical.encode()).digest()).decode()
