@@ -1,7 +1,7 @@
 """Auth: settings, keys, verifier, issuer, store and sessions wired together."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, Unpack
@@ -16,13 +16,16 @@ from asgi_jwt.stores.base import SessionStore, open_store
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import KeySet
-from asgi_jwt.tokens.verifier import TokenVerifier
+from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 
 class Auth:
     """What an application has to know of tokens, built once at import: its faults show there.
 
+    `issuers` are further ones whose tokens are taken, each as `Settings` of its own, of which those that verify count:
+    its keys, its audience, its rules. A token picks its issuer by its `iss`. The first of `settings` is who signs.
     `on_event` hears of every event, sync or async; `clock` gives seconds since the epoch.
     Usable as an async context manager, which closes it. Raises `ConfigurationError`.
     """
@@ -31,6 +34,7 @@ class Auth:
         self,
         settings: Settings,
         *,
+        issuers: Iterable[Settings] = (),
         store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -43,13 +47,15 @@ class Auth:
         self.events = EventSink(on_event)
         self.clock = clock
         self._policy = settings.policy
-        self._use(settings.key_set)
+        self._trusts = [trust for each in (settings, *issuers) for trust in self._trusts_of(each)]
+        self._use(settings.key_set, self._trusts)
 
     @classmethod
     def from_env(
         cls,
         environ: Mapping[str, str] | None = None,
         *,
+        issuers: Iterable[Settings] = (),
         store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -63,23 +69,46 @@ class Auth:
             read, store = Settings.from_env(environ, store=store, **settings), None
         else:
             read = Settings.from_env(environ, **settings)
-        return cls(read, store=store, on_event=on_event, clock=clock)
+        return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
 
-    def _use(self, keys: KeySet) -> None:
-        self._keys = keys
+    def _trusts_of(self, settings: Settings) -> Iterator[Trust]:
+        for policy in settings.policies:
+            keys: KeySet | RemoteKeySet = settings.key_set
+            if settings.is_remote:
+                keys = RemoteKeySet(
+                    settings.jwks_url,
+                    issuer=policy.issuer if settings.discovery else None,
+                    algorithms=settings.algorithms,
+                    clock=self.clock,
+                    events=self.events,
+                )
+            yield Trust(keys, policy)
+
+    def _use(self, own: KeySet, trusts: Iterable[Trust]) -> None:
+        (keys, policy), *others = trusts
+        self._keys = own
         self._issuer: TokenIssuer | None = None
         self._sessions: Sessions | None = None
-        self.verifier = TokenVerifier(keys, self._policy, cache_size=self.settings.cache_size, clock=self.clock)
+        self.verifier = TokenVerifier(
+            keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others
+        )
 
     @contextmanager
     def using(self, keys: KeySet) -> Iterator[None]:
-        """Other keys for a while, under the same policy: for tests."""
+        """Other keys for a while, for every issuer, under the same policies: for tests."""
         own = self._keys, self._issuer, self._sessions, self.verifier
-        self._use(keys)
+        self._use(keys, [Trust(keys, trust.policy) for trust in self._trusts])
         try:
             yield
         finally:
             self._keys, self._issuer, self._sessions, self.verifier = own
+
+    def warm_up(self) -> None:
+        """Begin to fetch remote keys, and don't wait for them. Needs a running event loop.
+
+        Nothing depends on it: the first token waits for them otherwise.
+        """
+        self.verifier.warm_up()
 
     @property
     def issuer(self) -> TokenIssuer:
@@ -87,7 +116,8 @@ class Auth:
         if self._issuer is None:
             key = self._keys.signing_key()
             if key is None:
-                raise ConfigurationError("ASGI_JWT_KEYS holds no private key: tokens can't be issued")
+                lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
+                raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
             wanted = same_algorithms(self.settings.algorithms) or (key.default,)
             algorithm = next((name for name in wanted if name in key.algorithms), None)
             if algorithm is None:

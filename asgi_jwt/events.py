@@ -74,6 +74,31 @@ class SessionEnded(Event):
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeysFetched(Event):
+    """A remote key set was read. `source` is its issuer or URL, `keys` how many there are.
+
+    `left_out` says of each key that can't be used why not.
+    """
+
+    name: ClassVar[str] = "keys_fetched"
+
+    source: str
+    keys: int
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysNotFetched(Event):
+    """A remote key set could not be read, and the old one stays. `source` is its issuer or URL, `why` for operators."""
+
+    name: ClassVar[str] = "keys_not_fetched"
+    level: ClassVar[int] = logging.WARNING
+
+    source: str
+    why: str
+
+
 OnEvent = Callable[[Event], Awaitable[None] | None]
 
 

@@ -19,6 +19,8 @@ class SettingsKeywords(TypedDict, total=False):
     secret_file: str
     keys: str | Mapping[str, Any] | KeySet | None
     keys_file: str
+    jwks_url: str | None
+    discovery: bool | str
     algorithms: Names
     leeway: Duration
     type: str

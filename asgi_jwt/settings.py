@@ -1,26 +1,27 @@
 """Every `ASGI_JWT_*` variable, read once; all faults are reported together."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Unpack
 
-from asgi_jwt import values
+from asgi_jwt import key_values, values
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.keywords import SettingsKeywords
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, same_algorithms
+from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import DEFAULT_TYP, TokenPolicy
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
+from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.keys import Key, KeySet
 
 PREFIX = "ASGI_JWT_"
 
 # Kubernetes injects these for a Service called asgi-jwt.
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
+_KEYS = ("secret", "keys", "jwks_url", "discovery")
 _YEAR = 366 * 86400
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare it without regard to case (RFC 6265bis, the storage model).
@@ -29,49 +30,6 @@ _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"read": read, "secret": secret})
-
-
-def _keys(value: object) -> KeySet:
-    if isinstance(value, KeySet):
-        if not any(key.verifies for key in value.keys):
-            raise ValueError("holds no key that may verify signatures")
-        return value
-    if isinstance(value, Mapping):
-        value = json.dumps(value)
-    if not isinstance(value, (str, bytes)):
-        raise ValueError("has to be a JWK Set, a JWK or PEM")
-    return KeySet.parse(value)
-
-
-def _secret(value: object) -> str | bytes:
-    if not isinstance(value, (str, bytes)):
-        raise ValueError("has to be a text")
-    Key.from_secret(value)
-    return value
-
-
-def _refresh_secrets(value: object) -> tuple[str | bytes, ...]:
-    if isinstance(value, bytes):
-        listed: tuple[object, ...] = (value,)
-    elif isinstance(value, Iterable) and not isinstance(value, str):
-        listed = tuple(value)
-    else:
-        listed = values.texts(value)
-    if len(listed) > MAX_CANDIDATES:
-        raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
-    return tuple(_secret(each) for each in listed)
-
-
-def _algorithms(value: object) -> tuple[str, ...]:
-    named = values.texts(value)
-    for name in named:
-        if name not in ALGORITHMS:
-            raise ValueError(f"may hold {', '.join(ALGORITHMS)}, and {name!r} is none of them")
-    return named
-
-
-def _typ(value: object) -> frozenset[str]:
-    return frozenset(name.lower() for name in values.texts(value))
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -86,12 +44,14 @@ class Settings:
     issuer: tuple[str, ...] = _setting(values.texts, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
-    secret: str | bytes | None = _setting(_secret, None, secret=True)
-    keys: KeySet | None = _setting(_keys, None, secret=True)
-    algorithms: tuple[str, ...] = _setting(_algorithms, ())
+    secret: str | bytes | None = _setting(key_values.secret, None, secret=True)
+    keys: KeySet | None = _setting(key_values.keys, None, secret=True)
+    jwks_url: str | None = _setting(key_values.jwks_url, None)
+    discovery: bool = _setting(values.flag, False)
+    algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=300), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
-    typ: frozenset[str] = _setting(_typ, DEFAULT_TYP)
+    typ: frozenset[str] = _setting(key_values.typ, DEFAULT_TYP)
     require_typ: bool = _setting(values.flag, False)
     required_claims: tuple[tuple[str, str | None], ...] = _setting(values.claims, ())
     audience_claim: str = _setting(values.text, "aud")
@@ -106,7 +66,7 @@ class Settings:
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
     store: str | None = _setting(values.text, None, secret=True)
-    refresh_secret: tuple[str | bytes, ...] = _setting(_refresh_secrets, (), secret=True)
+    refresh_secret: tuple[str | bytes, ...] = _setting(key_values.refresh_secrets, (), secret=True)
     refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
     session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
     grace: float = _setting(values.duration(most=300), 30.0)
@@ -133,6 +93,7 @@ class Settings:
                     faults.add(name, f"{fault}")
             object.__setattr__(self, name, value)
         self._settle_audience()
+        self._settle_type(given)
         self._settle_sessions()
         self._check(faults, given)
         self._check_sessions(faults)
@@ -166,6 +127,11 @@ class Settings:
         if not self.audience and self.audience is not None:
             object.__setattr__(self, "audience", (self.resource,) if self.resource else ())
 
+    def _settle_type(self, given: Mapping[str, Any]) -> None:
+        if self.is_remote and given.get("type") is None:
+            # Hardly any other issuer's tokens have such a claim.
+            object.__setattr__(self, "type", None)
+
     def _settle_sessions(self) -> None:
         if self.refresh_secret and self.store is None:
             object.__setattr__(self, "store", _DEFAULT_STORE)
@@ -180,17 +146,27 @@ class Settings:
     def _check(self, faults: "_Faults", given: Mapping[str, Any]) -> None:
         if not self.issuer:
             faults.add("issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example")
-        elif len(self.issuer) > 1:
-            faults.add("issuer", "names several issuers, and one set of keys can't tell them apart: name one")
+        elif len(self.issuer) > 1 and not self.discovery:
+            faults.add("issuer", "names several issuers, which takes ASGI_JWT_DISCOVERY=true: each has its own keys")
         if self.audience is not None and not self.audience:
             faults.add("audience", "is missing: the name of this service in `aud`, or * to check none")
         elif self.audience is not None and "*" in self.audience:
             faults.add("audience", "has * next to others: it stands alone, and then no audience is checked")
-        given_keys = [name for name in ("secret", "keys") if given.get(name) is not None]
-        if len(given_keys) == 1 and not faults.any_of("secret", "keys"):
+        if self.discovery:
+            self._check_discovery(faults)
+        given_keys = [name for name in _KEYS if given.get(name) is not None and (name != "discovery" or self.discovery)]
+        if len(given_keys) == 1 and not faults.any_of(*_KEYS):
             self._check_keys(faults)
-        elif len(given_keys) == 2 or not faults.any_of("secret", "keys"):
-            faults.add("secret", "or ASGI_JWT_KEYS, one of the two and not both, has to give the keys to verify with")
+        elif len(given_keys) > 1 or not faults.any_of(*_KEYS):
+            others = ", ".join(f"{PREFIX}{name.upper()}" for name in _KEYS[1:])
+            faults.add(_KEYS[0], f"or one of {others}, one alone of the four, has to give the keys to verify with")
+
+    def _check_discovery(self, faults: "_Faults") -> None:
+        for issuer in self.issuer:
+            try:
+                check_issuer(issuer)
+            except ValueError as fault:
+                faults.add("issuer", f"{fault}, for ASGI_JWT_DISCOVERY to find its keys: {issuer!r} is none")
 
     def _check_sessions(self, faults: "_Faults") -> None:
         if not faults.any_of("secret", "keys", "refresh_secret") and (self.secret or self.keys):
@@ -207,6 +183,10 @@ class Settings:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
 
     def _check_keys(self, faults: "_Faults") -> None:
+        if self.is_remote:
+            for name in filter(SYMMETRIC.__contains__, self.algorithms):
+                faults.add("algorithms", f"names {name}, for which no remote issuer has a key: it would be no secret")
+            return
         keys = self.key_set
         if len({name in SYMMETRIC for key in keys.keys for name in key.algorithms}) > 1:
             # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
@@ -217,17 +197,26 @@ class Settings:
                 faults.add("algorithms", f"names {name}, for which no key is made{wanted if self.secret else ''}")
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the keys are those of remote issuers: with `jwks_url` or `discovery`."""
+        return self.discovery or self.jwks_url is not None
+
+    @property
     def key_set(self) -> KeySet:
-        """The keys to verify and to sign with, from `keys` or `secret`."""
+        """The keys to verify and to sign with, from `keys` or `secret`; none where they are a remote issuer's."""
+        if self.is_remote:
+            return KeySet(())
         return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
 
     @property
     def policy(self) -> TokenPolicy:
-        """What a token has to meet."""
+        """What a token of the first issuer has to meet."""
+        # A remote key is good for what it is made for, which shows when it is there.
+        made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
         return TokenPolicy(
             issuer=self.issuer[0],
             audience=self.audience,
-            algorithms=frozenset(same_algorithms(self.algorithms) or self.key_set.algorithms),
+            algorithms=frozenset(same_algorithms(self.algorithms) or made_for),
             leeway=self.leeway,
             type=self.type,
             typ=self.typ,
@@ -238,6 +227,12 @@ class Settings:
             roles_claim=self.roles_claim,
             max_token_size=self.max_token_size,
         )
+
+    @property
+    def policies(self) -> tuple[TokenPolicy, ...]:
+        """The same for each issuer."""
+        policy = self.policy
+        return tuple(replace(policy, issuer=issuer) for issuer in self.issuer)
 
     @property
     def refresh_keys(self) -> KeySet:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def text(value: object) -> str:
@@ -160,7 +160,7 @@ def resource(value: object) -> str:
     try:
         parts = urlsplit(url)
         whole = bool(parts.hostname) and not parts.query and "#" not in url and "@" not in parts.netloc
-        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        local = parts.scheme == "http" and parts.hostname in LOOPBACK
         if whole and parts.port != 0 and " " not in url and (parts.scheme == "https" or local):
             return url
     except ValueError:

@@ -95,6 +95,10 @@ class JWTMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" and scope["type"] != "websocket":
+            if scope["type"] == "lifespan":
+                # Set off, not waited for; a server that sends none has the first token wait for the keys.
+                self._auth.warm_up()
+                send = self._closing(send)
             await self.app(scope, receive, send)
             return
         if self._metadata_path is not None and self._asks_metadata(scope):
@@ -125,6 +129,20 @@ class JWTMiddleware:
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         await self.app(scope, receive, send)
+
+    def _closing(self, send: Send) -> Send:
+        """`send`; once the app has shut down, the store that `Auth` opened is closed."""
+        if self._auth.settings.store is None:
+            return send
+
+        async def close(message: Message) -> None:
+            try:
+                if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                    await self._auth.aclose()
+            finally:
+                await send(message)
+
+        return close
 
     async def _verify(self, scope: Scope) -> Claims | None:
         token = self._token(scope)
@@ -172,7 +190,7 @@ class JWTMiddleware:
         return JSONResponse(
             {
                 "resource": settings.resource,
-                "authorization_servers": list(settings.issuer),
+                "authorization_servers": list(self._auth.verifier.issuers),
                 "bearer_methods_supported": ["header"] if "header" in sources else [],
             },
             headers={"Cache-Control": "max-age=3600"},

@@ -22,6 +22,7 @@ ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARD
 """Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
 
 SYMMETRIC = frozenset(_HMAC_HASHES)
+ASYMMETRIC = frozenset(ALGORITHMS) - SYMMETRIC
 MIN_RSA_BITS = 2048
 
 
@@ -79,6 +80,10 @@ class KeyPair:
         reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
         members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
         return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
+
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.public_members())
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return _SIGNERS[algorithm].sign(message, self._private)

@@ -2,23 +2,17 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from jwt.algorithms import (
-    Algorithm,
-    ECAlgorithm,
-    HMACAlgorithm,
-    OKPAlgorithm,
-    RSAAlgorithm,
-)
+from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms, thumbprint
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
 from asgi_jwt.tokens.compact import parse_object
 
 MAX_CANDIDATES = 4
@@ -80,6 +74,18 @@ class Key:
     def sign(self, algorithm: str, message: bytes) -> bytes:
         """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
         return self._material.sign(algorithm, message)
+
+    def limited_to(self, algorithms: tuple[str, ...]) -> "Key":
+        """This key for those of `algorithms` that fit it; where none are given, for what it is made for alone."""
+        allowed = algorithms or same_algorithms([self.default])
+        return replace(self, algorithms=tuple(name for name in self.algorithms if name in allowed))
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two public keys that are the same, to be used in the same way; a secret is the same as no other."""
+        if isinstance(self._material, Secret):
+            return self
+        return (self.kid, self.declared, self.algorithms, self.verifies, self.signs, self._material.thumbprint)
 
     @property
     def slow(self) -> bool:
@@ -167,7 +173,7 @@ class Key:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
         declared = kid is not None
         if kid is None and isinstance(material, KeyPair):
-            kid = thumbprint(material.public_members())
+            kid = material.thumbprint
         return cls(
             kid=kid,
             declared=declared,
@@ -262,6 +268,11 @@ class KeySet:
         if not fitting:
             raise UnsuitableKey
         return fitting[:MAX_CANDIDATES]
+
+    def keeping(self, old: "KeySet") -> "KeySet":
+        """These keys, each as the very object that `old` has for it, if it does."""
+        kept = {key.identity: key for key in old.keys}
+        return KeySet(kept.get(key.identity, key) for key in self.keys)
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -1,34 +1,102 @@
 """Keys and policy turned into one question: does this token hold?"""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
+    ConfigurationError,
     InvalidSignature,
     MalformedToken,
+    MissingClaim,
     TokenTooLarge,
     UnsupportedHeader,
     WrongHeaderType,
+    WrongIssuer,
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
+from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
+
+Candidates = tuple[str, tuple[Key, ...]]
 
 _KNOWN_HEADERS = 256
 _MAX_BRACKETS = 16
+
+
+class Trust(NamedTuple):
+    """One issuer that is trusted: `keys` verify its tokens, `policy` says what their claims have to meet."""
+
+    keys: KeySet | RemoteKeySet
+    policy: TokenPolicy
+
+
+class _Issuer:
+    """A trust at work. Keys and headers of two issuers never mix."""
+
+    __slots__ = ("headers", "keys", "policy", "remote")
+
+    def __init__(self, trust: Trust) -> None:
+        self.remote = trust.keys if isinstance(trust.keys, RemoteKeySet) else None
+        self.keys = trust.keys if isinstance(trust.keys, KeySet) else KeySet(())
+        self.policy = trust.policy
+        # An issuer's tokens share a few headers: parsed once, and only those of tokens that verified stay.
+        self.headers: dict[bytes, Candidates] = {}
+
+    def candidates(self, header: bytes) -> Candidates:
+        """The algorithm that a header seen for the first time names, and the keys that may have signed."""
+        algorithm, kid = _read_header(header, self.policy)
+        return algorithm, self.keys.candidates(kid, algorithm)
+
+    async def remote_candidates(self, header: bytes, remote: RemoteKeySet) -> Candidates:
+        """The same for any header, from keys that may have to be fetched: a change of theirs empties `headers`."""
+        if header in self.headers:
+            await remote.current()
+            if header in self.headers:
+                return self.headers[header]
+        algorithm, kid = _read_header(header, self.policy)
+        return algorithm, await remote.candidates(kid, algorithm)
+
+    def remember(self, header: bytes, candidates: Candidates) -> None:
+        if header not in self.headers:
+            if len(self.headers) >= _KNOWN_HEADERS:
+                self.headers.clear()
+            self.headers[header] = candidates
+
+    def holds_until(self, expires: float) -> float:
+        """Until when a token that expires then needs no other look than one at the clock."""
+        return expires if self.remote is None else min(expires, self.remote.unquestioned_until)
+
+
+# A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
+# A plain tuple, which is taken apart three times faster than a named one.
+_Remembered = tuple[Claims, float, float, float, Key, _Issuer]
 
 
 class TokenVerifier:
     """Verifies access tokens: steps 1 to 7 of the verification, and the cache of those that passed.
 
     `keys` verify, `policy` says what the claims have to meet, `cache_size` bounds the tokens remembered (0: none),
-    `clock` gives seconds since the epoch. `verified`, `cache_hits` and `signature_checks` count what was done.
+    `clock` gives seconds since the epoch. `others` are further issuers: a token picks its issuer by its `iss`, and no
+    other's keys are tried. `verified`, `cache_hits` and `signature_checks` count what was done.
+
+    Raises `ConfigurationError` when two of them are one issuer.
     """
 
-    def __init__(self, keys: KeySet, policy: TokenPolicy, *, cache_size: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        keys: KeySet | RemoteKeySet,
+        policy: TokenPolicy,
+        *,
+        cache_size: int,
+        clock: Callable[[], float],
+        others: Iterable[Trust] = (),
+    ) -> None:
+        trusts = (Trust(keys, policy), *others)
         self.keys = keys
         self.policy = policy
         self.verified = 0
@@ -36,11 +104,27 @@ class TokenVerifier:
         self.signature_checks = 0
         self._clock = clock
         self._cache_size = cache_size
-        self._max_token_size = policy.max_token_size
+        self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
         # By the digest, so that a copy of the memory holds no token.
-        self._cache: OrderedDict[bytes, tuple[Claims, float, float]] = OrderedDict()
-        # An issuer's tokens share a few headers: parsed once, and only those of tokens that verified stay.
-        self._headers: dict[bytes, tuple[str, tuple[Key, ...]]] = {}
+        self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._issuers = {trust.policy.issuer: _Issuer(trust) for trust in trusts}
+        if len(self._issuers) < len(trusts):
+            raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
+        self._first = self._issuers[policy.issuer]
+        self._sole = len(trusts) == 1
+        self._remote = [(issuer, issuer.remote) for issuer in self._issuers.values() if issuer.remote is not None]
+        for issuer, remote in self._remote:
+            remote.on_change(partial(self._keys_changed, issuer))
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Whose tokens are taken."""
+        return tuple(self._issuers)
+
+    def warm_up(self) -> None:
+        """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
+        for _, remote in self._remote:
+            remote.warm_up()
 
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
@@ -51,26 +135,51 @@ class TokenVerifier:
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. Raises the child of `InvalidToken` that says what is wrong with it.
 
+        With remote keys it may wait for them, and raises `KeysUnavailable`.
         RFC 7515 section 5.2, RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
-        if not self._cache_size:
-            return self._verify(token)[0]
-        digest = sha256(token).digest()
+        digest = sha256(token).digest() if self._cache_size else b""
         claims = self._remembered(digest)
-        if claims is None:
-            claims, not_before, expires = self._verify(token)
+        if claims is None and self._remote:
+            claims = await self._confirmed(digest)
+        if claims is not None:
+            return claims
+        header, payload, signature, message = split(token)
+        content, signed = decode_base64url(payload), decode_base64url(signature)
+        issuer = self._first if self._sole else self._issuer_of(token, content)
+        if issuer.remote is None:
+            candidates = issuer.headers.get(header) or issuer.candidates(header)
+        else:
+            candidates = await issuer.remote_candidates(header, issuer.remote)
+        # From here on nothing waits: no change of keys comes between a check and its being remembered.
+        key = self._verifying_key(candidates, message, signed)
+        issuer.remember(header, candidates)
+        policy = issuer.policy
+        members = parse_claims(content)
+        not_before, expires = check_claims(members, policy, self._clock())
+        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
+        self.verified += 1
+        if self._cache_size:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
-            self._cache[digest] = (claims, not_before, expires)
+            self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
         return claims
 
     def verify_once(self, token: bytes) -> Mapping[str, Any]:
-        """The members of a token that is presented once: verified like any other, neither frozen nor remembered."""
+        """The members of a token that is presented once: verified like any other, neither frozen nor remembered.
+
+        By the first issuer's keys, which have to be at hand.
+        """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
-        members = parse_object(self._content(token))
+        header, payload, signature, message = split(token)
+        content, signed = decode_base64url(payload), decode_base64url(signature)
+        candidates = self._first.headers.get(header) or self._first.candidates(header)
+        self._verifying_key(candidates, message, signed)
+        self._first.remember(header, candidates)
+        members = parse_object(content)
         check_claims(members, self.policy, self._clock())
         self.verified += 1
         return members
@@ -79,46 +188,62 @@ class TokenVerifier:
         entry = self._cache.get(digest)
         if entry is None:
             return None
-        claims, not_before, expires = entry
-        if not_before <= self._clock() < expires:
+        claims, not_before, until, expires, _, _ = entry
+        now = self._clock()
+        if not_before <= now < until:
             self.cache_hits += 1
             return claims
-        self._cache.pop(digest, None)  # another thread's loop may have been quicker
+        if not not_before <= now < expires:
+            self._cache.pop(digest, None)  # another thread's loop may have been quicker
         return None
 
-    def _verify(self, token: bytes) -> tuple[Claims, float, float]:
-        members = parse_claims(self._content(token))
-        policy = self.policy
-        not_before, expires = check_claims(members, policy, self._clock())
-        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
-        self.verified += 1
-        return claims, not_before, expires
+    async def _confirmed(self, digest: bytes) -> Claims | None:
+        """The claims of a token remembered, when its issuer has been asked whether its key is still one."""
+        entry = self._cache.get(digest)
+        remote = entry[-1].remote if entry is not None else None
+        if remote is None:
+            return None
+        await remote.current()
+        entry = self._cache.get(digest)
+        if entry is not None:
+            claims, not_before, _, expires, key, issuer = entry
+            self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
+        return self._remembered(digest)
 
-    def _content(self, token: bytes) -> bytes:
-        """The payload, once the signature over it has verified."""
-        header, payload, signature, signing_input = split(token)
-        content = decode_base64url(payload)
-        signed = decode_base64url(signature)
-        known = self._headers.get(header)
-        algorithm, candidates = known or self._candidates(decode_base64url(header))
-        for key in candidates:
+    def _keys_changed(self, issuer: _Issuer, keys: KeySet) -> None:
+        """What a key that left had verified leaves the cache."""
+        issuer.headers.clear()
+        staying = frozenset(keys.keys)
+        for digest, (*_, key, verified_for) in list(self._cache.items()):
+            if verified_for is issuer and key not in staying:
+                self._cache.pop(digest, None)
+
+    def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
+        """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""
+        members = parse_object(payload)
+        name = members.get("iss")
+        issuer = self._issuers.get(name) if type(name) is str else None
+        if issuer is None:
+            raise WrongIssuer if "iss" in members else MissingClaim("iss")
+        if len(token) > issuer.policy.max_token_size:
+            raise TokenTooLarge
+        return issuer
+
+    def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
+        algorithm, keys = candidates
+        for key in keys:
             self.signature_checks += 1
-            if key.verify(algorithm, signing_input, signed):
-                break
-        else:
-            raise InvalidSignature
-        if known is None:
-            if len(self._headers) >= _KNOWN_HEADERS:
-                self._headers.clear()
-            self._headers[header] = (algorithm, candidates)
-        return content
+            if key.verify(algorithm, message, signature):
+                return key
+        raise InvalidSignature
 
-    def _candidates(self, header: bytes) -> tuple[str, tuple[Key, ...]]:
-        # Anyone may write a header: what no honest one has is not parsed.
-        if header.count(b"{") + header.count(b"[") > _MAX_BRACKETS:
-            raise MalformedToken("a header with too many objects and lists")
-        algorithm, kid = check_header(parse_object(header), self.policy)
-        return algorithm, self.keys.candidates(kid, algorithm)
+
+def _read_header(header: bytes, policy: TokenPolicy) -> tuple[str, str | None]:
+    content = decode_base64url(header)
+    # Anyone may write a header: what no honest one has is not parsed.
+    if content.count(b"{") + content.count(b"[") > _MAX_BRACKETS:
+        raise MalformedToken("a header with too many objects and lists")
+    return check_header(parse_object(content), policy)
 
 
 def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:

@@ -436,6 +436,58 @@ def test_at_most_four_keys_are_tried() -> None:
     assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
 
 
+@pytest.mark.parametrize(
+    ("algorithms", "alg", "left"),
+    [
+        ((), None, ("RS256",)),
+        ((), "PS512", ("PS512",)),
+        (("PS256", "ES256"), None, ("PS256",)),
+        (("RS256", "PS512"), "PS512", ("PS512",)),
+        (("ES256",), None, ()),
+    ],
+)
+def test_a_key_limited(algorithms: tuple[str, ...], alg: str | None, left: tuple[str, ...]) -> None:
+    """A key can be limited to what is allowed, or, where nothing is said, to what it is made for."""
+    jwk = RSAAlgorithm.to_jwk(rsa_key().public_key(), as_dict=True) | ({"alg": alg} if alg else {})
+    whole = Key.from_jwk({name: value for name, value in jwk.items() if name != "key_ops"})
+    assert whole.limited_to(algorithms).algorithms == left
+    assert whole.limited_to(algorithms).kid == whole.kid
+
+
+def test_a_limited_edwards_key_keeps_both_its_names() -> None:
+    """`EdDSA` and `Ed25519` name one signature."""
+    whole = Key.from_pem(public_pem(ed25519_key()))
+    for algorithms in ((), ("EdDSA", "Ed25519")):
+        assert whole.limited_to(algorithms).algorithms == ("EdDSA", "Ed25519")
+
+
+def test_what_makes_two_keys_the_same() -> None:
+    """Material, name and use make a public key what it is; a secret is the same as no other."""
+    jwk = ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True)
+    same = [Key.from_jwk(jwk) for _ in range(2)] + [Key.from_pem(public_pem(ec_key()))]
+    others = [
+        Key.from_jwk({**jwk, "kid": "a"}),
+        Key.from_jwk({**jwk, "kid": "b"}),
+        Key.from_jwk({**jwk, "use": "enc"}),
+        Key.from_jwk({**jwk, "kid": same[0].kid}),
+        Key.from_pem(public_pem(p384_key())),
+        Key.from_pem(private_pem(ec_key())),
+        Key.from_secret(SECRET),
+        Key.from_secret(SECRET),
+    ]
+    assert len({each.identity for each in same}) == 1
+    assert len({each.identity for each in (*same, *others)}) == 1 + len(others)
+
+
+def test_keys_that_stay() -> None:
+    """A set that takes the place of another keeps the objects of the keys that both have."""
+    a, b, c = (Key.from_pem(public_pem(make())) for make in (ec_key, p384_key, rsa_key))
+    anew = KeySet([Key.from_pem(public_pem(rsa_key())), Key.from_pem(public_pem(ec_key())), b])
+    kept = anew.keeping(KeySet([a, c]))
+    assert kept.keys == (c, a, b)
+    assert anew.keeping(KeySet(())).keys == anew.keys
+
+
 def test_every_algorithm_has_a_key() -> None:
     """The algorithms that can be allowed are those that some key is good for."""
     good_for = {name for _, _, algorithms in KEYS.values() for name in algorithms} | SYMMETRIC

@@ -1,0 +1,172 @@
+"""What an issuer publishes, over HTTP: its metadata and the place of its keys.
+
+OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+
+from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
+from asgi_jwt.tasks import in_thread
+from asgi_jwt.tokens.compact import parse_object
+from asgi_jwt.values import LOOPBACK
+
+if TYPE_CHECKING:
+    import httpx2
+
+TIMEOUT = 5.0
+MAX_DOCUMENT = 256 * 1024
+
+_FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
+_MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
+# Nothing is to be unpacked: a few bytes can become gigabytes.
+_HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+
+    content: dict[str, Any]
+    fresh_for: float
+
+
+def require_http_client() -> None:
+    """Raises `ConfigurationError` when httpx2 is not installed.
+
+    Loads it too, which takes long enough for an event loop to notice.
+    """
+    try:
+        import httpcore2  # noqa: F401 - what httpx2 loads only with its first client
+        import httpx2  # noqa: F401
+    except ImportError:
+        raise ConfigurationError("keys over HTTP need httpx2: pip install 'asgi_jwt[jwks]'") from None
+
+
+def check_url(url: str) -> str:
+    """`url`, if keys may be fetched from it: https, and http from this machine alone. Raises `ValueError`."""
+    try:
+        parts = urlsplit(url)
+        allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        allowed = allowed and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # a broken port or IPv6 address
+        allowed = False
+    if not allowed or not url.isprintable():
+        raise ValueError("has to be an https URL, or http on this machine alone")
+    return url
+
+
+def check_issuer(issuer: str) -> str:
+    """`issuer`, if its metadata can be looked for: such a URL without query and fragment (RFC 8414 section 2).
+
+    Raises `ValueError`.
+    """
+    if "?" in check_url(issuer) or "#" in issuer:
+        raise ValueError("has to be a URL without query and fragment")
+    return issuer
+
+
+def without_query(url: str) -> str:
+    """`url` as it may be shown: some issuers have codes in the query."""
+    return url.partition("?")[0]
+
+
+@contextmanager
+def deadline() -> Iterator[None]:
+    """5 s for all that is done within. Raises `KeysUnavailable` when they are over."""
+    try:
+        with anyio.fail_after(TIMEOUT):
+            yield
+    except TimeoutError:
+        raise KeysUnavailable(f"no whole answer within {TIMEOUT:g} s") from None
+
+
+async def discover(issuer: str) -> str:
+    """The URL of the keys of `issuer`: the `jwks_uri` of its metadata, which has to name `issuer` exactly.
+
+    Raises `ValueError` when `issuer` is no https URL, `KeysUnavailable` when the metadata can't be had within 5 s, is
+    another issuer's or leads elsewhere than to https, and `ConfigurationError` without httpx2.
+    """
+    check_issuer(issuer)
+    require_http_client()
+    with deadline():
+        metadata = await _metadata(issuer)
+    if metadata.get("issuer") != issuer:
+        # Else one issuer could speak for another (RFC 8414 section 3.3).
+        raise KeysUnavailable(f"the metadata of {issuer} names another issuer")
+    url = metadata.get("jwks_uri")
+    try:
+        if not isinstance(url, str) or (issuer.startswith("https:") and not url.startswith("https:")):
+            raise ValueError("has to be an https URL")
+        return check_url(url)
+    except ValueError as fault:
+        raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} {fault}") from None
+
+
+async def _metadata(issuer: str) -> dict[str, Any]:
+    parts = urlsplit(issuer)
+    host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
+    try:
+        return (await fetch(f"{host}{path}/.well-known/openid-configuration")).content
+    except KeysUnavailable as first:
+        try:
+            return (await fetch(f"{host}/.well-known/oauth-authorization-server{path}")).content
+        except KeysUnavailable as second:
+            raise KeysUnavailable(f"{first}; {second}") from None
+
+
+async def fetch(url: str) -> Document:
+    """The JSON object at `url`: status 200, 256 KiB at most, 5 s at most, no redirects.
+
+    Raises `KeysUnavailable`, whose detail says why.
+    """
+    import httpx2
+
+    shown = without_query(url)
+    try:
+        with deadline():
+            # In a thread, for reading the system's certificates takes long. What is http never leaves this machine,
+            # and so needs no proxy of the environment's.
+            client = await in_thread(
+                lambda: httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=url.startswith("https:"))
+            )
+            async with client, client.stream("GET", url, headers=_HEADERS) as response:
+                body = await _read(response)
+                return Document(await in_thread(lambda: parse_object(body)), _fresh_for(response))
+    except KeysUnavailable as why:
+        raise KeysUnavailable(f"{shown}: {why}") from None
+    except MalformedToken:
+        raise KeysUnavailable(f"{shown}: the answer is no JSON object") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        raise KeysUnavailable(f"{shown}: {error or type(error).__name__}") from None
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    if response.status_code != 200:
+        raise KeysUnavailable(f"answered {response.status_code}")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise KeysUnavailable("the answer is packed, though that was not asked for")
+    body = bytearray()
+    with anyio.CancelScope() as reading:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_DOCUMENT:
+                # Leaving the loop would leave httpx2's generators to the garbage collector, of which trio warns.
+                reading.cancel()
+    if len(body) > MAX_DOCUMENT:
+        raise KeysUnavailable(f"the answer is past {MAX_DOCUMENT // 1024} KiB")
+    return bytes(body)
+
+
+def _fresh_for(response: httpx2.Response) -> float:
+    """What RFC 9111 section 5.2.2.1 says, held within bounds."""
+    max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
+    return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH

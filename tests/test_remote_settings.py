@@ -1,0 +1,99 @@
+"""The settings of remote issuers: where their keys are, and what differs from keys of one's own."""
+
+from typing import Any
+
+import pytest
+from forgeries import SECRET, jwks
+
+from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings import Settings
+from asgi_jwt.tokens.algorithms import ASYMMETRIC
+
+A, B = "https://a.example", "https://b.example/tenant/"
+URL = "https://a.example/jwks"
+
+
+def read(**variables: str) -> Settings:
+    given = {"ISSUER": A, "AUDIENCE": "api", **variables}
+    return Settings.from_env({f"ASGI_JWT_{name}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize("source", [{"JWKS_URL": URL}, {"DISCOVERY": "true"}])
+def test_a_remote_issuer(source: dict[str, str]) -> None:
+    """With a URL or discovery, no key is here, and every algorithm is allowed for which a key can be public."""
+    settings = read(**source)
+    assert settings.is_remote
+    assert settings.key_set.keys == ()
+    assert (settings.jwks_url, settings.discovery) == (source.get("JWKS_URL"), "DISCOVERY" in source)
+    assert settings.policy.algorithms == ASYMMETRIC
+    assert read(**source, ALGORITHMS="RS256,EdDSA").policy.algorithms == {"RS256", "EdDSA", "Ed25519"}
+
+
+@pytest.mark.parametrize("source", [{"JWKS_URL": URL}, {"DISCOVERY": "true"}])
+def test_the_type_check_is_off_until_it_is_set(source: dict[str, str]) -> None:
+    """Okta, Entra, Auth0 and Google send no type claim; who names one gets the check, be it one's own default."""
+    assert read(**source).policy.type is None
+    assert read(**source, TYPE="type=access").policy.type == ("type", "access")
+    assert read(**source, TYPE="token_use=access").policy.type == ("token_use", "access")
+    assert read(**source, TYPE="*").policy.type is None
+    assert read(SECRET=SECRET, DISCOVERY="false").policy.type == ("type", "access")
+
+
+def test_several_issuers() -> None:
+    """With discovery there may be several, which share all but their names; each is exactly as it was written."""
+    settings = read(ISSUER=f"{A}, {B}", DISCOVERY="true", AUDIENCE="api,other")
+    assert settings.issuer == (A, B)
+    assert [policy.issuer for policy in settings.policies] == [A, B]
+    assert {policy.audience for policy in settings.policies} == {("api", "other")}
+    assert settings.policies[0] == settings.policy
+
+
+def test_discovery_switched_off_counts_as_absent() -> None:
+    """`DISCOVERY=false` beside a secret or a URL is no second source of keys."""
+    assert not read(DISCOVERY="false", SECRET=SECRET).is_remote
+    assert read(DISCOVERY="no", JWKS_URL=URL).jwks_url == URL
+
+
+ONE_OF_FOUR = "ASGI_JWT_SECRET or one of ASGI_JWT_KEYS, ASGI_JWT_JWKS_URL, ASGI_JWT_DISCOVERY, one alone of the four"
+MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
+    "no keys": ({"discovery": False}, ONE_OF_FOUR),
+    "a secret and a URL": ({"secret": SECRET, "jwks_url": URL}, ONE_OF_FOUR),
+    "a secret and discovery": ({"secret": SECRET, "discovery": True}, ONE_OF_FOUR),
+    "keys and a URL": ({"keys": jwks(), "jwks_url": URL}, ONE_OF_FOUR),
+    "keys and discovery": ({"keys": jwks(), "discovery": "yes"}, ONE_OF_FOUR),
+    "a URL and discovery": ({"jwks_url": URL, "discovery": True}, ONE_OF_FOUR),
+    "plain http": ({"jwks_url": "http://a.example/jwks"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
+    "no URL": ({"jwks_url": "a.example"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
+    "no text": ({"jwks_url": 7}, "ASGI_JWT_JWKS_URL has to be a text"),
+    "no flag": ({"discovery": "maybe"}, "ASGI_JWT_DISCOVERY has to be true or false"),
+    "several issuers and a URL": (
+        {"issuer": [A, B], "jwks_url": URL},
+        "ASGI_JWT_ISSUER names several issuers, which takes ASGI_JWT_DISCOVERY=true",
+    ),
+    "several issuers and a secret": ({"issuer": [A, B], "secret": SECRET}, "ASGI_JWT_ISSUER names several issuers"),
+    "an issuer to discover that is no URL": (
+        {"issuer": [A, "b"], "discovery": True},
+        "ASGI_JWT_ISSUER has to be an https URL, .* to find its keys: 'b' is none",
+    ),
+    "an issuer to discover with a query": (
+        {"issuer": A + "?a=b", "discovery": True},
+        "ASGI_JWT_ISSUER has to be a URL without query",
+    ),
+    "a symmetric algorithm": (
+        {"jwks_url": URL, "algorithms": "RS256,HS256"},
+        "ASGI_JWT_ALGORITHMS names HS256, for which no remote issuer has a key",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "told"), MISCONFIGURED.values(), ids=MISCONFIGURED)
+def test_each_misconfiguration_is_refused(settings: dict[str, Any], told: str) -> None:
+    """Settings that can't be meant so are refused at construction by one fault that names the variable."""
+    with pytest.raises(ConfigurationError, match=told) as refused:
+        Settings(**{"issuer": A, "audience": "api", **settings})
+    assert len(refused.value.faults) == 1
+
+
+def test_any_name_may_be_a_remote_issuers_whose_keys_have_a_url() -> None:
+    """Only discovery needs an issuer that is a URL."""
+    assert read(ISSUER="issuer", JWKS_URL=URL).policy.issuer == "issuer"
