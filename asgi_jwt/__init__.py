@@ -14,10 +14,12 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.stores.base import open_store
 from asgi_jwt.stores.records import Client
 from asgi_jwt.tokens.claims import Claims, TokenPolicy
+from asgi_jwt.tokens.discovery import discover
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import KeySet
-from asgi_jwt.tokens.verifier import TokenVerifier
+from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 if TYPE_CHECKING:
     from asgi_jwt.stores.memory import MemoryStore
@@ -37,6 +39,7 @@ __all__ = [
     "KeySet",
     "MemoryStore",
     "RedisStore",
+    "RemoteKeySet",
     "RequireMiddleware",
     "SQLiteStore",
     "Sessions",
@@ -46,6 +49,8 @@ __all__ = [
     "TokenPolicy",
     "TokenVerifier",
     "TooManyAttempts",
+    "Trust",
+    "discover",
     "open_store",
     "require",
 ]

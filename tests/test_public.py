@@ -23,6 +23,7 @@ NAMES = [
     "KeySet",
     "MemoryStore",
     "RedisStore",
+    "RemoteKeySet",
     "RequireMiddleware",
     "SQLiteStore",
     "Sessions",
@@ -32,6 +33,8 @@ NAMES = [
     "TokenPolicy",
     "TokenVerifier",
     "TooManyAttempts",
+    "Trust",
+    "discover",
     "open_store",
     "require",
 ]

@@ -11,6 +11,7 @@ from asgi_jwt.errors import (
     SessionNotFound,
     SessionOver,
     UnsupportedTokenType,
+    WrongIssuer,
 )
 from asgi_jwt.http.bearer import bearer_token
 from asgi_jwt.http.bodies import read_fields
@@ -81,7 +82,7 @@ class SessionEndpoints:
         _, token = bearer_token(request.scope["headers"])
         if token is None:
             raise MissingToken
-        return await self._auth.verify(token)
+        return await self._own(token)
 
     async def _by_bearer(self, request: Request) -> SessionKey | None:
         """The session of the access token; None when there is no token that holds, or it is of no session of ours."""
@@ -104,9 +105,16 @@ class SessionEndpoints:
     async def _verified(self, token: str | bytes) -> Claims | None:
         """The claims of an access token; None for one that doesn't hold, as after a night in a sleeping tab."""
         try:
-            return await self._auth.verify(token)
+            return await self._own(token)
         except InvalidToken:
             return None
+
+    async def _own(self, token: str | bytes) -> Claims:
+        """The claims of an access token issued here: another issuer's subject may have the name of one of our users."""
+        claims = await self._auth.verify(token)
+        if claims.issuer != self._auth.settings.issuer[0]:
+            raise WrongIssuer
+        return claims
 
     def _cleared(self, request: Request) -> Response:
         response = Response(status_code=204, headers=NO_STORE)

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from auth_service import (
+    AUDIENCE,
     COOKIE,
     Answer,
     Service,
     WatchedStore,
+    authenticate,
     bearer,
     cookie,
     every_store,
@@ -16,7 +18,7 @@ from auth_service import (
     payload,
 )
 
-from asgi_jwt import Identity
+from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.events import SessionEnded
 
 pytestmark = pytest.mark.anyio
@@ -256,4 +258,24 @@ async def test_revoke_reads_no_cookie(service: Service) -> None:
     one = await device(service)
     answer = await service.post("/revoke", form_body({}), ("cookie", f"{COOKIE}={one.refresh}"))
     assert answer.status == 400
+    assert await alive(service, one) == [True]
+
+
+async def test_another_issuers_subject_is_nobody_here(service: Service) -> None:
+    """A partner's token is good for the app, and neither shows nor ends the sessions of a user of the same name."""
+    one = await device(service)
+    partner = Settings(issuer="https://partner.example", audience=AUDIENCE, secret="the partner's secret" * 2)
+    service.auth = Auth(service.auth.settings, issuers=[partner], store=service.store, clock=service.clock)
+    service.app = AuthApp(service.auth, authenticate)
+    token = Auth(partner, clock=service.clock).issuer.access_token(Identity("alice"), session_id=one.sid)
+    assert (await service.auth.verify(token)).subject == "alice"
+    asked = {
+        "list": await service.ask("GET", "/sessions", headers=[bearer(token)]),
+        "end": await service.ask("DELETE", f"/sessions/{one.sid}", headers=[bearer(token)]),
+        "all": await service.post("/logout-all", None, bearer(token)),
+        "logout": await service.post("/logout", None, bearer(token)),
+        "revoke": await service.post("/revoke", form_body({"token": token})),
+    }
+    statuses = {name: answer.status for name, answer in asked.items()}
+    assert statuses == {"list": 401, "end": 401, "all": 401, "logout": 204, "revoke": 200}
     assert await alive(service, one) == [True]
