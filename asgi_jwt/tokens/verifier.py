@@ -153,6 +153,10 @@ class TokenVerifier:
             candidates = issuer.headers.get(header) or issuer.candidates(header)
         else:
             candidates = await issuer.remote_candidates(header, issuer.remote)
+            # Of many requests with one token that waited, the first has verified it.
+            claims = self._remembered(digest)
+            if claims is not None:
+                return claims
         # From here on nothing waits: no change of keys comes between a check and its being remembered.
         key = self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)
