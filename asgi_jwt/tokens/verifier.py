@@ -73,7 +73,7 @@ class _Issuer:
 
 
 # A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
-# A plain tuple, which is taken apart three times faster than a named one.
+# A plain tuple: every request takes it apart, and with a named one that costs 40 ns more.
 _Remembered = tuple[Claims, float, float, float, Key, _Issuer]
 
 
