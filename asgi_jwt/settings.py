@@ -46,7 +46,7 @@ class Settings:
     """None: not checked (`*`)."""
     secret: str | bytes | None = _setting(key_values.secret, None, secret=True)
     keys: KeySet | None = _setting(key_values.keys, None, secret=True)
-    jwks_url: str | None = _setting(key_values.jwks_url, None)
+    jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
     discovery: bool = _setting(values.flag, False)
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=300), 30.0)

@@ -94,6 +94,13 @@ def test_each_misconfiguration_is_refused(settings: dict[str, Any], told: str) -
     assert len(refused.value.faults) == 1
 
 
+def test_no_code_shows_in_the_repr() -> None:
+    """Some issuers have a code in the URL of their keys."""
+    settings = read(JWKS_URL=f"{URL}?code=hunter2")
+    assert settings.jwks_url == f"{URL}?code=hunter2"
+    assert "hunter2" not in repr(settings)
+
+
 def test_any_name_may_be_a_remote_issuers_whose_keys_have_a_url() -> None:
     """Only discovery needs an issuer that is a URL."""
     assert read(ISSUER="issuer", JWKS_URL=URL).policy.issuer == "issuer"

@@ -73,7 +73,7 @@ class _Issuer:
 
 
 # A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
-# A plain tuple, which is taken apart three times faster than a named one.
+# A plain tuple: every request takes it apart, and with a named one that costs 40 ns more.
 _Remembered = tuple[Claims, float, float, float, Key, _Issuer]
 
 
@@ -153,6 +153,10 @@ class TokenVerifier:
             candidates = issuer.headers.get(header) or issuer.candidates(header)
         else:
             candidates = await issuer.remote_candidates(header, issuer.remote)
+            # Of many requests with one token that waited, the first has verified it.
+            claims = self._remembered(digest)
+            if claims is not None:
+                return claims
         # From here on nothing waits: no change of keys comes between a check and its being remembered.
         key = self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)

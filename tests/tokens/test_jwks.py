@@ -1,10 +1,12 @@
 """The keys of a remote issuer, against a real server: when they are fetched, and how long they are relied on."""
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
 from forgeries import NOW, ec_key, p384_key, rsa_key, thief_key
@@ -538,6 +540,28 @@ async def test_no_secret_of_the_url_is_told(server: IssuerServer) -> None:
     failure = f"{server.jwks_url}: answered 500"
     assert str(why.value) == failure
     assert remote.heard == [KeysFetched(server.jwks_url, 1, ()), KeysNotFetched(server.jwks_url, failure)]
+
+
+async def test_what_takes_long_leaves_the_event_loop(server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's certificates, the JSON and the keys are read in other threads: requests go on meanwhile."""
+    threads: dict[str, int] = {}
+
+    def watch(where: object, name: str) -> None:
+        original = getattr(where, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(where, name, watched)
+
+    remote = Remote(server.jwks_url)
+    watch(httpx2, "AsyncClient")
+    watch(discovery, "parse_object")
+    watch(jwks, "_usable_keys")
+    await remote.keys.current()
+    assert threads.keys() == {"AsyncClient", "parse_object", "_usable_keys"}
+    assert threading.get_ident() not in threads.values()
 
 
 async def test_without_a_listener(server: IssuerServer) -> None:
