@@ -22,7 +22,7 @@ class Event:
 class TokenRefused(Event):
     """A request or a WebSocket was refused.
 
-    `reason` is the error's stable code, `status` the HTTP status answered, `transport` `http` or `websocket`.
+    `reason` is the error's stable code, `status` that of its standard answer, `transport` `http` or `websocket`.
     """
 
     name: ClassVar[str] = "token_refused"

@@ -25,7 +25,6 @@ from redis.asyncio.connection import BlockingConnectionPool
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SessionStore
-from asgi_jwt.stores.encoding import encode
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.packed import pack
 from asgi_jwt.stores.records import Client, Session, SessionKey
@@ -183,7 +182,7 @@ async def measure_sqlite(path: Path, calls: int, rounds: int) -> Measured:
     refreshes = await Refreshes.begun(store)
     session = await store.get(refreshes.keys[0])
     assert session is not None
-    record, until = encode(session), session.kept_until
+    record, until = pack(session), session.kept_until
     rows = [(key.subject.encode(), key.sid.encode()) for key in refreshes.keys]
     loop = asyncio.get_running_loop()
     file = path.with_suffix(".bare")

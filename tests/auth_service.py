@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import pytest
+from driver import http_scope
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, Settings
 from asgi_jwt.errors import StoreUnavailable
@@ -119,22 +120,10 @@ async def ask(
     **more: Any,
 ) -> Answer:
     """One request, its body in `chunks`; after them the client hangs up."""
-    raw = [(name.encode(), value if isinstance(value, bytes) else value.encode("latin-1")) for name, value in headers]
-    scope: Scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": raw if any(name == b"host" for name, _ in raw) else [(b"host", HOST.encode()), *raw],
-        "client": ("192.0.2.1", 50000),
-        "server": ("127.0.0.1", 8000),
-        **more,
-    }
+    given = [(name, value if isinstance(value, bytes) else value.encode("latin-1")) for name, value in headers]
+    if all(name != "host" for name, _ in given):
+        given.insert(0, ("host", HOST.encode()))
+    scope = http_scope(path, method=method, headers=given, **{"client": ("192.0.2.1", 50000), **more})
     parts = list(chunks)
     incoming: list[Message] = [
         {"type": "http.request", "body": part, "more_body": position < len(parts)}

@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant
 from asgi_jwt.events import LoginRefused, TokenRefused
-from asgi_jwt.http.bearer import Challenge
+from asgi_jwt.http.bearer import Challenge, error_body
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.login import Authenticate, Login
-from asgi_jwt.http.logout import SessionEndpoints
-from asgi_jwt.http.token import Refresh
+from asgi_jwt.http.sessions import SessionEndpoints
+from asgi_jwt.http.token import NO_STORE, Refresh
 from asgi_jwt.sessions.sessions import LoadIdentity
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -91,22 +91,23 @@ class AuthApp:
             try:
                 return await endpoint(request)
             except InvalidGrant as error:
-                response = await self._refused(request, error)
-                response.status_code = 400
-                del response.headers["WWW-Authenticate"]
-                return response
+                await self._tell(request, error, status=400)
+                return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
 
         return answered
 
     # Async, for Starlette runs a sync one in a thread: refusals must not wait for the host's busy threads.
     async def _refused(self, request: Request, error: Any) -> Response:
-        login = get_route_path(request.scope) == "/login"
-        event = LoginRefused(error.reason) if login else TokenRefused(error.reason, error.status, "http")
-        await self._auth.events.emit(event)
+        await self._tell(request, error, status=error.status)
         response = self._challenge.response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
+
+    async def _tell(self, request: Request, error: AuthError, *, status: int) -> None:
+        login = get_route_path(request.scope) == "/login"
+        event = LoginRefused(error.reason) if login else TokenRefused(error.reason, status, "http")
+        await self._auth.events.emit(event)
 
 
 async def _http_error(request: Request, error: Any) -> Response:

@@ -1,4 +1,4 @@
-"""A session in few bytes: one JSON array, its members told by their places.
+"""A session as stores that outlive a process keep it, in few bytes: a JSON array, its members told by their places.
 
 The subject and the `sid` are not in it; the key it is kept under has them.
 """
@@ -54,7 +54,7 @@ def unpack(key: SessionKey, record: bytes) -> Session:
     try:
         number, *fields = json.loads(record)
         if number != FORMAT:
-            raise StoreUnavailable("a record is of another format than this release writes")
+            raise StoreUnavailable("a session's record is of another format than this release writes")
         version, client_id, generation, rotated_branch, window_at, seen, *fields = fields
         created_at, used_at, expires_at, ends_at, ended_at, claims, scopes, roles, user_agent, address = fields
         return Session(
@@ -76,5 +76,5 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             roles=tuple(roles),
             client=Client(user_agent, address),
         )
-    except (TypeError, ValueError):
-        raise StoreUnavailable("a record can't be read") from None
+    except (TypeError, ValueError) as error:
+        raise StoreUnavailable(f"a session's record can't be read ({type(error).__name__})") from None

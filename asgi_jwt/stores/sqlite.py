@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, next_version
 from asgi_jwt.stores.batches import BatchThread, Call
-from asgi_jwt.stores.encoding import decode, encode
 from asgi_jwt.stores.files import StoreFile
+from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Session, SessionKey
 
 T = TypeVar("T")
@@ -23,13 +23,13 @@ APPLICATION_ID = 0x614A5754  # "aJWT": SQLite's way to tell whose file it is
 MIGRATIONS = (
     (
         f"PRAGMA application_id = {APPLICATION_ID}",
-        # Keys are UTF-8 as blobs: a string of JSON may hold what SQLite's text can't.
+        # UTF-8 as blobs: a string of JSON may hold what SQLite's text can't.
         """CREATE TABLE sessions (
             subject BLOB NOT NULL,
             sid BLOB NOT NULL,
             kept_until INTEGER NOT NULL,
             ended INTEGER NOT NULL,
-            record TEXT NOT NULL,
+            record BLOB NOT NULL,
             PRIMARY KEY (subject, sid)
         )""",
         "CREATE INDEX sessions_by_end ON sessions (kept_until)",
@@ -93,18 +93,18 @@ class SQLiteStore:
 
 def _get(key: SessionKey, connection: sqlite3.Connection) -> Session | None:
     row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", _row_key(key)).fetchone()
-    return None if row is None else decode(key, row[0])
+    return None if row is None else unpack(key, row[0])
 
 
 def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) -> T:
     row_key = _row_key(key)
     row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row_key).fetchone()
     try:
-        stored = None if row is None else decode(key, row[0])
+        stored = None if row is None else unpack(key, row[0])
         changed, result = change(stored)
         if changed is stored:
             return result
-        record = None if changed is None else encode(next_version(key, stored, changed))
+        record = None if changed is None else pack(next_version(key, stored, changed))
     except BaseException as error:
         raise _ChangeError from error
     if changed is None:
@@ -123,7 +123,7 @@ def _list(subject: str, connection: sqlite3.Connection) -> list[Session]:
     # Tombstones are many and stay long: they are not even read.
     live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended"
     rows = connection.execute(live, (_blob(subject),)).fetchall()
-    return [decode(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows]
+    return [unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows]
 
 
 def _sweep(now: int, connection: sqlite3.Connection) -> int:

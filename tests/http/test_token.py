@@ -301,4 +301,4 @@ async def test_refused_tokens_are_events(service: Service) -> None:
     await service.token(signed(OTHER))
     await service.post("/refresh", None, ("sec-fetch-site", "cross-site"))
     refused = [(event.reason, event.status) for event in service.events if isinstance(event, TokenRefused)]
-    assert refused == [("grant_invalid", 401), ("grant_invalid", 401), ("cross_site", 403)]
+    assert refused == [("grant_invalid", 401), ("grant_invalid", 400), ("cross_site", 403)]

@@ -49,7 +49,14 @@ sessions = st.builds(
 @given(sessions)
 def test_session_comes_out_as_it_went_in(session: Session) -> None:
     """Every field survives, whatever it holds: lone surrogates, NUL, nested claims."""
-    assert unpack(KEY, pack(session)) == session
+    back = unpack(KEY, pack(session))
+    assert back == session
+    assert [type(kept) for kept in (back.scopes, back.roles, back.claims)] == [tuple, tuple, MappingProxyType]
+
+
+def test_key_is_not_repeated() -> None:
+    """The subject, which may be long, stands in the store's key alone."""
+    assert b"alice" not in pack(PLAIN)
 
 
 def test_every_field_is_told() -> None:
