@@ -21,6 +21,10 @@ from asgi_jwt.tokens.discovery import (
 from asgi_jwt.tokens.keys import Key, KeySet
 
 MAX_WAITING = 1000
+MAX_KEYS = 100
+"""No issuer has nearly as many: reading more would hold up the process, and telling of each fill its log."""
+
+_TOLD = 200
 
 _AHEAD = 0.8
 _BETWEEN_ATTEMPTS = 30.0
@@ -164,9 +168,12 @@ class RemoteKeySet:
 def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...], old: KeySet) -> tuple[KeySet, tuple[str, ...]]:
     """The public keys of the set, each for what is allowed or what it is made for, and why others can't be used.
 
-    A key that `old` has stays the same object. Raises `KeysUnavailable` when none may verify: an empty set never takes
-    the place of a full one.
+    A key that `old` has stays the same object. Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none
+    may verify: an empty set never takes the place of a full one.
     """
+    listed = jwks.get("keys")
+    if isinstance(listed, list) and len(listed) > MAX_KEYS:
+        raise KeysUnavailable(f"the JWK Set holds more than {MAX_KEYS} keys")
     try:
         given, faults = KeySet.from_jwks(jwks)
     except ConfigurationError:
@@ -182,6 +189,8 @@ def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...], old: KeySet)
             left_out.append(f"{key!r} is not for verifying signatures")
         elif not public[-1].algorithms:
             left_out.append(f"{key!r} is for none of the allowed algorithms")
+    # A `kid` may be as long as the document.
+    left_out = [told if len(told) <= _TOLD else f"{told[:_TOLD]}..." for told in left_out]
     if not any(key.verifies and key.algorithms for key in public):
         raise KeysUnavailable("; ".join(["the JWK Set holds no key to verify signatures with", *left_out]))
     return KeySet(public).keeping(old), tuple(left_out)

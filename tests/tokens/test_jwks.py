@@ -17,7 +17,7 @@ from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey, Uns
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery, jwks
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens.jwks import MAX_KEYS, RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
 
 pytestmark = pytest.mark.anyio
@@ -352,6 +352,7 @@ BROKEN: dict[str, Breaking] = {
     "a redirect": lambda server: server.answer(JWKS, b"", status=302, location="/elsewhere"),
     "no end": lambda server: server.answer(JWKS, b" " * 1024, endless=True),
     "no answer": lambda server: server.fail(),
+    "too many keys": lambda server: server.publish(*(jwk_of(ec_key(), f"{n}") for n in range(MAX_KEYS + 1))),
     "broken keys alone": lambda server: server.publish({"kty": "EC"}, 7),
     "encryption alone": lambda server: server.publish(jwk_of(ec_key(), "a", use="enc")),
 }
@@ -419,6 +420,19 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
     assert "c2VjcmV0" not in str(heard)
     for told in ("key 2 ", "key 4 ", "key 5 ", "key 7 ", "key 9 ", "'enc'", "'secret'", "'p384'"):
         assert sum(told in why for why in heard.left_out) == 1, told
+
+
+async def test_what_is_told_of_keys_is_short(server: IssuerServer) -> None:
+    """As many keys as are taken, each with a `kid` of kilobytes: what operators read of them stays short."""
+    long = (jwk_of(thief_key(), f"{n} {'x' * 2000}", use="enc") for n in range(MAX_KEYS - 1))
+    server.publish(jwk_of(ec_key(), "a"), *long)
+    remote = Remote(server.jwks_url)
+    assert await remote.knows()
+    await wait_all_tasks_blocked()
+    (heard,) = remote.heard
+    assert isinstance(heard, KeysFetched)
+    assert (heard.keys, len(heard.left_out)) == (MAX_KEYS, MAX_KEYS - 1)
+    assert max(map(len, heard.left_out)) < 210
 
 
 @pytest.mark.parametrize(

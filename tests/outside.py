@@ -1,0 +1,26 @@
+"""What the tests marked `outside` need beyond Python: found, or the test is skipped and says how to install it."""
+
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+NPM = Path(__file__).parent / "npm"
+
+_DEBIAN = {"chromium": "chromium", "firefox-esr": "firefox-esr", "node": "nodejs npm", "promtool": "prometheus"}
+
+
+def program(name: str) -> str:
+    """The path of a program."""
+    found = which(name)
+    if found is None:
+        pytest.skip(f"{name} is missing: apt-get install {_DEBIAN.get(name, name)}")
+    return found
+
+
+def npm_package(name: str) -> Path:
+    """The folder of a package from npm."""
+    folder = NPM / "node_modules" / name
+    if not folder.is_dir():
+        pytest.skip(f"the npm package {name} is missing: npm install --prefix tests/npm")
+    return folder
