@@ -24,6 +24,7 @@ from asgi_jwt.tokens.claims import Claims
 
 _PATIENCE = 0.25
 _BETWEEN_ATTEMPTS = 0.25
+_NEVER = float("-inf")
 _PAGES = 100_000
 
 
@@ -70,7 +71,7 @@ class RevocationList:
         self._cursor: object = None
         self._lapses = 0
         # As of when the copy is, when a read began last by the event loop's clock, and when one failed last.
-        self._read_at: float | None = None
+        self._read_at = self._due_at = _NEVER
         self._began = 0.0
         self._failed_at: float | None = None
         self._told_stale = False
@@ -89,7 +90,7 @@ class RevocationList:
     @property
     def age(self) -> float | None:
         """How many seconds old the copy is; None before the first read."""
-        return None if self._read_at is None else self._clock() - self._read_at
+        return None if self._read_at == _NEVER else self._clock() - self._read_at
 
     @property
     def out_of_reach(self) -> bool:
@@ -101,12 +102,8 @@ class RevocationList:
 
     def clears(self, claims: Claims) -> bool:
         """Whether the token with these verified claims may pass at sight: the copy is fresh, and it is not revoked."""
-        read_at = self._read_at
-        return (
-            read_at is not None
-            and 0 <= self._clock() - read_at < self._interval
-            and not self._covers(claims._members)  # the mapping itself, for every request asks
-        )
+        # Every request asks: the mapping itself, and no call that can be spared.
+        return self._read_at <= self._clock() < self._due_at and not self._covers(claims._members)
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether the token with these verified claims is revoked, by the copy there is, however old."""
@@ -149,7 +146,7 @@ class RevocationList:
 
     def warm_up(self) -> None:
         """Begin the first read, and don't wait for it. Needs a running event loop."""
-        if self._read_at is None:
+        if self._read_at == _NEVER:
             self._attempt(self._clock())
 
     async def add(self, revocations: Sequence[Revocation]) -> int:
@@ -172,10 +169,10 @@ class RevocationList:
 
     def _is_fresh(self, now: float) -> bool:
         # Not where the clock was set back either.
-        return self._read_at is not None and 0 <= now - self._read_at < self._interval
+        return self._read_at <= now < self._due_at
 
     def _is_usable(self, now: float) -> bool:
-        return self._read_at is not None and abs(now - self._read_at) <= self._policy.max_staleness
+        return abs(now - self._read_at) <= self._policy.max_staleness
 
     def _patience(self, now: float) -> float:
         """How many seconds from the beginning of a read someone waits for it."""
@@ -206,7 +203,8 @@ class RevocationList:
             return
         if self._failed_at is not None:
             self._tell(RevocationsReadAgain())
-        self._read_at, self._failed_at, self._told_stale = now, None, False
+        self._read_at, self._due_at = now, now + self._interval
+        self._failed_at, self._told_stale = None, False
         while self._mirror.lapse(int(now * 1000)):
             await checkpoint()
 
