@@ -123,6 +123,8 @@ class SwapStore:
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         """See SessionStore."""
         link = await self._link()
+        if not revocations:
+            return
         async with _Deadline(self._timeout):
             await _run_again(link, APPEND, 1, self._log_key, *append_arguments(revocations, now))
 
