@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, and the store's methods.
+"""Sessions and revocations in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, the methods.
 
 A session is a string at `{prefix}{{subject's hash}}:{sid}`, as `packed` writes it, that expires by itself. A subject's
 index, a sorted set at `{prefix}{{subject's hash}}`, has the `sid`s of its sessions that are not ended, by their ends,
