@@ -146,7 +146,9 @@ def _lapse(kind: _Kind[T], now: int, left: int, until_of: Callable[[T], int]) ->
         while values and left:
             left -= 1
             value = values.pop()
-            if until_of(kind[value]) <= now:  # else it was revoked for longer, and a later minute has it too
+            revoked = kind.get(value)
+            # It may have gone already, or was revoked for longer: then a later minute has it too.
+            if revoked is not None and until_of(revoked) <= now:
                 del kind[value]
         if values:
             break

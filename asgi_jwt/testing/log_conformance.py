@@ -18,6 +18,8 @@ from asgi_jwt.stores.records import Revocation
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
 
+_PAGES = 10_000
+
 
 def an_issuer() -> str:
     """A name of the test's own: by it the test knows its entries among those of others."""
@@ -35,10 +37,13 @@ async def append(store: SessionStore, entries: Sequence[Revocation], now: int = 
 
 async def pages(store: SessionStore, cursor: Any = None) -> list[LogPage]:
     """The pages from `cursor` up to the end."""
-    found = [await store.read_revocations(cursor)]
-    while found[-1].more:
-        found.append(await store.read_revocations(found[-1].cursor))
-    return found
+    found: list[LogPage] = []
+    for _ in range(_PAGES):
+        found.append(await store.read_revocations(cursor))
+        cursor = found[-1].cursor
+        if not found[-1].more:
+            return found
+    raise AssertionError("the log has no end")
 
 
 async def read(store: SessionStore, issuer: str, cursor: Any = None) -> list[Revocation]:
