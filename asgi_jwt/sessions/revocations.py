@@ -134,15 +134,10 @@ class RevocationList:
 
         It doesn't wait for long where the copy can be gone by meanwhile: a store that stalls holds up nobody.
         """
-        now = self._clock()
-        if self._is_fresh(now):
-            return
-        self._attempt(now)
-        if self._flight.under_way:
-            patience = self._began + self._patience(now) - anyio.current_time()
-            if patience > 0:
-                with anyio.move_on_after(patience):
-                    await self._flight.wait()
+        await self._read_on()
+        if not (self._is_usable(self._clock()) or self._flight.under_way or self._failed_at is not None):
+            # That read had begun long ago, before the process was put to sleep.
+            await self._read_on()
 
     def warm_up(self) -> None:
         """Begin the first read, and don't wait for it. Needs a running event loop."""
@@ -180,6 +175,17 @@ class RevocationList:
         if self._is_usable(now):
             return 0 if failing else _PATIENCE
         return _PATIENCE if failing else self._policy.max_staleness
+
+    async def _read_on(self) -> None:
+        now = self._clock()
+        if self._is_fresh(now):
+            return
+        self._attempt(now)
+        if self._flight.under_way:
+            patience = self._began + self._patience(now) - anyio.current_time()
+            if patience > 0:
+                with anyio.move_on_after(patience):
+                    await self._flight.wait()
 
     def _attempt(self, now: float) -> None:
         """Begin a read, unless one is under way or has just failed."""
