@@ -211,7 +211,12 @@ class RevocationList:
             self._tell(RevocationsReadAgain())
         self._read_at, self._due_at = now, now + self._interval
         self._failed_at, self._told_stale = None, False
-        while self._mirror.lapse(int(now * 1000)):
+        if self._mirror.lapse(int(now * 1000)):
+            start(self._forget_the_rest)
+
+    async def _forget_the_rest(self) -> None:
+        """By and by, and in nobody's way: so many lapse at once where so many were revoked at once."""
+        while self._mirror.lapse(int(self._clock() * 1000)):
             await checkpoint()
 
     async def _read_pages(self, now: int) -> None:

@@ -344,6 +344,7 @@ async def test_revocations_leave_when_they_lapse() -> None:
     assert len(reader.list) == 2501
     reader.clock.turn(180)
     await reader.list.check(OTHER)
+    await wait_all_tasks_blocked()
     assert len(reader.list) == 1
 
 
