@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from asgi_jwt import values
+from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.output import CommandError, complain
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
@@ -16,6 +17,7 @@ from asgi_jwt.errors import AuthError, ConfigurationError
 Clock = Callable[[], float]
 
 _INTERRUPTED = 130
+_STDIN = "-"
 
 
 def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) -> int:
@@ -54,6 +56,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands.add_parser("demo", help="serve a small protected app, and show what to try on it"))
+    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
     return parser
 
@@ -78,6 +81,16 @@ def _demo(given: Namespace, clock: Clock) -> int:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _add_inspect(inspect: ArgumentParser) -> None:
+    inspect.add_argument("token", nargs="?", default=_STDIN, help="- or nothing: read from the standard input")
+    _add_json(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _inspect(given: Namespace, clock: Clock) -> int:
+    return inspect_token(None if given.token == _STDIN else given.token, as_json=given.as_json, clock=clock)
 
 
 def _add_token(token: ArgumentParser) -> None:

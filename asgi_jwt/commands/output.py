@@ -27,7 +27,10 @@ def printable(text: str) -> str:
 
 def shown(value: object, most: int = SHOWN) -> str:
     """A JSON value as people are shown it: on one line, safe to print, and no longer than that."""
-    text = printable(json.dumps(value, ensure_ascii=False))
+    return shortened(printable(json.dumps(value, ensure_ascii=False)), most)
+
+
+def shortened(text: str, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 

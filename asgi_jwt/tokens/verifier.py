@@ -82,7 +82,8 @@ class TokenVerifier:
 
     `keys` verify, `policy` says what the claims have to meet, `cache_size` bounds the tokens remembered (0: none),
     `clock` gives seconds since the epoch. `others` are further issuers: a token picks its issuer by its `iss`, and no
-    other's keys are tried. `verified`, `cache_hits` and `signature_checks` count what was done.
+    other's keys are tried; `trusts` holds them all. `verified`, `cache_hits` and `signature_checks` count what was
+    done.
 
     Raises `ConfigurationError` when two of them are one issuer.
     """
@@ -96,7 +97,7 @@ class TokenVerifier:
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
     ) -> None:
-        trusts = (Trust(keys, policy), *others)
+        self.trusts = trusts = (Trust(keys, policy), *others)
         self.keys = keys
         self.policy = policy
         self.verified = 0
