@@ -159,7 +159,9 @@ def _missing(refusal: Refusal) -> str:
     if name == "iss":
         return f"iss is missing, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}: have the issuer name itself"
     if name == "sub":
-        return "sub is missing, and every token has to name its user: have the issuer set it, in a client's token to its id"
+        return (
+            "sub is missing, and a token has to name its user: have the issuer set it, to the id of a client if need be"
+        )
     if name == refusal.policy.audience_claim and refusal.policy.audience is not None:
         return (
             f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience)}: "

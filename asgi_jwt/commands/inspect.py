@@ -14,8 +14,7 @@ from asgi_jwt.commands.times import moment
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.discovery import without_query
-from asgi_jwt.tokens.jwks import RemoteKeySet
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import Trust
 
 MOST_READ = 2**20
@@ -79,7 +78,7 @@ def _trust_of(auth: Auth, presented: Presented) -> Trust:
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
     with suppress(KeysUnavailable):
-        return (await trust.keys.current() if isinstance(trust.keys, RemoteKeySet) else trust.keys).keys
+        return (trust.keys if isinstance(trust.keys, KeySet) else await trust.keys.current()).keys
     return ()
 
 
@@ -88,7 +87,8 @@ def _source_of(settings: Settings, trust: Trust) -> str:
         return printable(trust.policy.issuer)
     if settings.jwks_url:
         return printable(without_query(settings.jwks_url))
-    return "ASGI_JWT_KEYS" if settings.keys else "ASGI_JWT_SECRET"
+    name = "keys" if settings.keys else "secret"
+    return f"ASGI_JWT_{name.upper()}{'_FILE' if name in settings.files else ''}"
 
 
 def _tell_programs(presented: Presented, refusal: Refusal | None, signed: bool) -> None:
