@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from asgi_jwt import values
+from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.output import CommandError, complain
 from asgi_jwt.commands.token import make_token
@@ -56,6 +57,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands.add_parser("demo", help="serve a small protected app, and show what to try on it"))
+    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
     _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
     return parser
@@ -81,6 +83,15 @@ def _demo(given: Namespace, clock: Clock) -> int:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _add_check(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.set_defaults(run=_check)
+
+
+def _check(given: Namespace, clock: Clock) -> int:
+    return check(as_json=given.as_json, clock=clock)
 
 
 def _add_inspect(inspect: ArgumentParser) -> None:

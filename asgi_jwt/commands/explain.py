@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgi_jwt import errors
-from asgi_jwt.commands.output import printable, shortened, shown
+from asgi_jwt.commands.output import listed, printable, shortened, shown
 from asgi_jwt.commands.presented import Presented, fault_of_form
 from asgi_jwt.commands.times import duration, moment
 from asgi_jwt.errors import AuthError
@@ -16,7 +16,6 @@ from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.keys import Key
 
-_LISTED = 10
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
@@ -159,9 +158,7 @@ def _missing(refusal: Refusal) -> str:
     if name == "iss":
         return f"iss is missing, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}: have the issuer name itself"
     if name == "sub":
-        return (
-            "sub is missing, and a token has to name its user: have the issuer set it, to the id of a client if need be"
-        )
+        return "sub is missing, and says whose token it is: have the issuer name its user there, or its client"
     if name == refusal.policy.audience_claim and refusal.policy.audience is not None:
         return (
             f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience)}: "
@@ -279,9 +276,7 @@ def _found(members: Mapping[str, Any], name: str) -> str:
 
 
 def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:
-    listed = [shown(name) if quoted else printable(str(name)) for name in names]
-    more = [f"{len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
-    return ", ".join(listed[:_LISTED] + more) or "none"
+    return listed(shown(name) if quoted else printable(str(name)) for name in names)
 
 
 def _detail(refusal: Refusal) -> str:

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-
-import anyio
+from functools import partial
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import Refusal, explain
 from asgi_jwt.commands.output import CommandError, printable, say, say_json, shortened, shown
 from asgi_jwt.commands.presented import Presented, take_apart
+from asgi_jwt.commands.running import run
 from asgi_jwt.commands.times import moment
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.settings import Settings
@@ -33,7 +33,7 @@ def inspect_token(given: str | None, *, as_json: bool, clock: Callable[[], float
     if not presented.token:
         raise CommandError("there is no token: give it as the argument, or through a pipe", status=2)
     auth = Auth(Settings.from_env(), clock=clock)
-    refusal = anyio.run(_verify, auth, presented, clock)
+    refusal = run(partial(_verify, auth, presented, clock))
     # Each token is new to this process: a signature that was looked at and not found wrong is good.
     signed = auth.verifier.signature_checks > 0 and not (refusal and isinstance(refusal.error, InvalidSignature))
     if as_json:
@@ -56,18 +56,23 @@ async def _verify(auth: Auth, presented: Presented, clock: Callable[[], float]) 
         try:
             await auth.verify(presented.token)
         except AuthError as error:
-            trust = _trust_of(auth, presented)
-            return Refusal(
-                error=error,
-                presented=presented,
-                policy=trust.policy,
-                issuers=auth.verifier.issuers,
-                keys=await _keys_of(trust),
-                key_source=_source_of(auth.settings, trust),
-                remote=auth.settings.is_remote,
-                now=clock(),
-            )
+            return await refusal_of(auth, presented, error, clock())
     return None
+
+
+async def refusal_of(auth: Auth, presented: Presented, error: AuthError, now: float) -> Refusal:
+    """What there is to know of a token that was refused with `error`."""
+    trust = _trust_of(auth, presented)
+    return Refusal(
+        error=error,
+        presented=presented,
+        policy=trust.policy,
+        issuers=auth.verifier.issuers,
+        keys=await _keys_of(trust),
+        key_source=_source_of(auth.settings, trust),
+        remote=auth.settings.is_remote,
+        now=now,
+    )
 
 
 def _trust_of(auth: Auth, presented: Presented) -> Trust:

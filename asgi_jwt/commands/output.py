@@ -3,10 +3,13 @@
 import json
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 SHOWN = 200
 """How much of one value is shown to people: a claim may be as long as its token."""
+
+_LISTED = 10
 
 
 class CommandError(Exception):
@@ -32,6 +35,13 @@ def shown(value: object, most: int = SHOWN) -> str:
 
 def shortened(text: str, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def listed(texts: Iterable[str]) -> str:
+    """The first ten, and how many more there are; `none` where there is none."""
+    several = list(texts)
+    more = [f"{len(several) - _LISTED} more"] if len(several) > _LISTED else []
+    return ", ".join(several[:_LISTED] + more) or "none"
 
 
 def say(text: str) -> None:
