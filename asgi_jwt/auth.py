@@ -158,9 +158,12 @@ class Auth:
             )
         return self._issuer
 
-    @property
-    def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """The JWK Set to publish: one's own keys, public members alone; empty where they are secrets or remote."""
+    async def published_keys(self) -> dict[str, list[dict[str, Any]]]:
+        """The JWK Set to publish (RFC 7517): one's own keys, public members alone.
+
+        Empty where they are secrets or a remote issuer's.
+        """
+        await self._look()
         return _now(self._keys).public_jwks()
 
     @property

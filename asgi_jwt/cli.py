@@ -6,19 +6,23 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from asgi_jwt import values
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
+from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
+from asgi_jwt.tokens.algorithms import ALGORITHMS
 
 Clock = Callable[[], float]
 
 _INTERRUPTED = 130
 _STDIN = "-"
+_YEAR = 366 * 86400
 
 
 def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) -> int:
@@ -60,6 +64,8 @@ def _parser() -> ArgumentParser:
     _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
     _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
+    _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
+    _add_keys(commands.add_parser("keys", help="give a key file a new key"))
     return parser
 
 
@@ -116,7 +122,9 @@ def _add_token(token: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a further claim: JSON, else text; may be repeated",
     )
-    token.add_argument("--ttl", type=_ttl, help="how long it holds, as 15m (default: ASGI_JWT_ACCESS_TTL)")
+    token.add_argument(
+        "--ttl", type=_duration(least=1, most=3600), help="how long it holds, as 15m (default: ASGI_JWT_ACCESS_TTL)"
+    )
     token.add_argument("--client-id", help="the OAuth client it is made for")
     _add_json(token)
     token.set_defaults(run=_token)
@@ -133,11 +141,14 @@ def _claim(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _ttl(text: str) -> float:
-    try:
-        return values.duration(least=1, most=3600)(text)
-    except ValueError as fault:
-        raise ArgumentTypeError(str(fault)) from None
+def _duration(*, least: float = 0, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return values.duration(least=least, most=most)(text)
+        except ValueError as fault:
+            raise ArgumentTypeError(str(fault)) from None
+
+    return read
 
 
 def _token(given: Namespace, clock: Clock) -> int:
@@ -148,6 +159,50 @@ def _token(given: Namespace, clock: Clock) -> int:
         claims=given.claim,
         client_id=given.client_id,
         ttl=given.ttl,
+        as_json=given.as_json,
+        clock=clock,
+    )
+
+
+def _add_keygen(keygen: ArgumentParser) -> None:
+    keygen.add_argument("--alg", default="HS256", choices=ALGORITHMS, help="what it signs with (default: %(default)s)")
+    keygen.add_argument("--out", type=Path, metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE")
+    _add_json(keygen)
+    keygen.set_defaults(run=_keygen)
+
+
+def _keygen(given: Namespace, clock: Clock) -> int:
+    return make_keys(algorithm=given.alg, path=given.out, as_json=given.as_json)
+
+
+def _add_keys(keys: ArgumentParser) -> None:
+    actions = keys.add_subparsers(title="actions", metavar="action", required=True)
+    rotate = actions.add_parser(
+        "rotate", help="a new key that signs after an overlap; the old one ends with its tokens"
+    )
+    rotate.add_argument("file", type=Path, help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names")
+    rotate.add_argument("--alg", choices=ALGORITHMS, help="what the new key signs with (default: as the old one)")
+    rotate.add_argument(
+        "--overlap",
+        type=_duration(most=_YEAR),
+        default=OVERLAP,
+        help="for how long the new key is only published, as 10m (default: %(default)s s); 0 after a theft",
+    )
+    rotate.add_argument(
+        "--keep",
+        type=_duration(most=_YEAR),
+        help="for how long the old key verifies after that (default: as long as its tokens live); 0 after a theft",
+    )
+    _add_json(rotate)
+    rotate.set_defaults(run=_rotate)
+
+
+def _rotate(given: Namespace, clock: Clock) -> int:
+    return rotate_keys(
+        given.file,
+        algorithm=given.alg,
+        overlap=given.overlap,
+        keep=given.keep,
         as_json=given.as_json,
         clock=clock,
     )

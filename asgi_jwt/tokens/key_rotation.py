@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -58,11 +59,10 @@ def rotate(jwks: Iterable[Jwk], new: Jwk, *, now: int, overlap: int, keep: int) 
     begins = now + overlap
     rotated = [{**new, "iat": now, **({"nbf": begins} if overlap else {})}]
     for jwk in jwks:
-        if jwk.get("exp", begins) <= now:
-            continue
-        ends = min(jwk.get("exp", begins + keep), begins + keep)
-        rotated.append({**jwk, "exp": ends} if _signs(jwk) else dict(jwk))
-    return [jwk for jwk in rotated if jwk.get("exp", begins) > now]
+        ends = min(jwk.get("exp", inf), begins + keep) if _signs(jwk) else jwk.get("exp")
+        if ends is None or ends > now:
+            rotated.append(dict(jwk) if ends is None else {**jwk, "exp": ends})
+    return rotated
 
 
 def _signs(jwk: Jwk) -> bool:
