@@ -1,18 +1,15 @@
 """The command `asgi-jwt`, also `python -m asgi_jwt`."""
 
-import os
-import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from asgi_jwt import values
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
-from asgi_jwt.commands.output import CommandError, complain
+from asgi_jwt.commands.output import CommandError, complain, say_text
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
@@ -38,23 +35,19 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
         for fault in error.faults:
             complain(fault)
         return 1
-    except (CommandError, DemoError, AuthError) as error:
+    except CommandError as error:
+        if told := str(error):
+            complain(told)
+        return error.status
+    except (DemoError, AuthError) as error:
         complain(str(error))
-        return error.status if isinstance(error, CommandError) else 1
+        return 1
+    except OSError as error:
+        complain(error.strerror or type(error).__name__)
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except OSError as error:
-        _leave_stdout()
-        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
-            complain(error.strerror or type(error).__name__)
-        return 1
     return status
-
-
-def _leave_stdout() -> None:
-    """What is still to be written goes nowhere: at its end Python would try, and complain, once more."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> ArgumentParser:
@@ -82,13 +75,8 @@ def _port(text: str) -> int:
 
 
 def _demo(given: Namespace, clock: Clock) -> int:
-    run_demo(given.host, given.port, _write)
+    run_demo(given.host, given.port, say_text)
     return 0
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _add_check(parser: ArgumentParser) -> None:

@@ -82,7 +82,9 @@ def _algorithm(refusal: Refusal) -> str:
     name = alg if isinstance(alg, str) else ""
     if name.strip().lower() == "none":
         return f"{told}: nobody signed it, and it proves nothing: ask the issuer for a signed one"
-    made_for = ASYMMETRIC if refusal.remote else {made for key in refusal.keys for made in key.algorithms}
+    made_for = (
+        ASYMMETRIC if refusal.remote else {made for key in refusal.keys if key.verifies for made in key.algorithms}
+    )
     if name in SYMMETRIC - made_for:
         return f"{told}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
     also = ", or add it to ASGI_JWT_ALGORITHMS" if name in made_for else ""
