@@ -10,7 +10,7 @@ from asgi_jwt.commands.check_issuers import check_issuer
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
 from asgi_jwt.commands.findings import PROBLEM, WARNING, Finding, problem
-from asgi_jwt.commands.output import printable, say, say_json
+from asgi_jwt.commands.output import count, printable, say, say_json
 from asgi_jwt.commands.running import run
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
@@ -33,7 +33,7 @@ def check(*, as_json: bool, clock: Clock) -> int:
     else:
         for finding in findings:
             say(str(finding))
-        say(f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}")
+        say(f"{count(problems, 'problem')}, {count(warnings, 'warning')}")
     return 1 if problems else 0
 
 
@@ -74,7 +74,3 @@ async def _look_around(auth: Auth, clock: Clock) -> list[Finding]:
 
 def _faults(error: ConfigurationError) -> list[Finding]:
     return [problem("settings", printable(fault)) for fault in error.faults]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

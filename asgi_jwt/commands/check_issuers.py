@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import listed, printable
+from asgi_jwt.commands.output import count, listed, printable
 from asgi_jwt.commands.times import duration
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.tokens.claims import TokenPolicy
@@ -24,9 +24,8 @@ async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]
         fetched = [problem("issuer", f"the keys of {issuer} can't be had: {printable(str(why))}", mend)]
     else:
         verifying = [key for key in found.keys if key.verifies and key.algorithms]
-        fetched = [
-            ok("issuer", f"{issuer} has {len(verifying)} keys to verify with, {listed(map(name_key, verifying))}")
-        ]
+        has = f"{count(len(verifying), 'key')} to verify with, {listed(map(name_key, verifying))}"
+        fetched = [ok("issuer", f"{issuer} has {has}")]
         fetched += [ok("issuer", f"{issuer} has one that is left out: {printable(why)}") for why in keys.left_out]
     return [*fetched, *_check_clock(issuer, keys.clock_ahead, policy.leeway)]
 

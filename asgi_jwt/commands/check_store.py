@@ -27,6 +27,8 @@ _REACH = "see that it runs, and that this machine reaches it"
 _MENDS = {
     "NoPermission": "give its user the rights that the README lists under Stores",
     "Authentication": "put the right user and password into ASGI_JWT_STORE",
+    "ReadOnly": "name its master in ASGI_JWT_STORE, for this is a replica",
+    "OutOfMemory": "give it more memory, or another server to what else it keeps",
     "is locked": "see which process writes to it for so long",
 }
 """By a sign in what the store says. What SQLite says has its mend in it otherwise."""

@@ -148,9 +148,7 @@ def _malformed_claims(refusal: Refusal) -> str:
             return f"{refusal.found(name)}, and has to be a number, seconds since 1970: have the issuer send one"
     if "sub" in claims and not (isinstance(claims["sub"], str) and claims["sub"]):
         return f"{refusal.found('sub')}, and has to be a string that is not empty: have the issuer name the user"
-    if audience in claims:
-        return f"{refusal.found(audience)}, and has to be a string or a list of them: have the issuer name this service"
-    return f"{_detail(refusal)}: have the issuer make it as RFC 9068 has it"
+    return f"{refusal.found(audience)}, and has to be a string or a list of them: have the issuer name this service"
 
 
 def _missing(refusal: Refusal) -> str:

@@ -46,6 +46,10 @@ def listed(texts: Iterable[str]) -> str:
     return ", ".join(several[:_LISTED] + more) or "none"
 
 
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def say(line: str) -> None:
     """Print a line to the standard output. Raises `CommandError` when that fails."""
     say_text(line + "\n")

@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime
 
+from asgi_jwt.commands.output import count
+
 _UNITS = (("year", 31_557_600, 2), ("day", 86400, 2), ("hour", 3600, 2), ("minute", 60, 2), ("second", 1, 0))
 
 
 def duration(seconds: float) -> str:
     """In the largest unit that there are two of: `90 seconds`, `15 minutes`, `40 hours`."""
     unit, size = next((unit, size) for unit, size, least in _UNITS if abs(seconds) >= least * size)
-    count = round(abs(seconds) / size)
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return count(round(abs(seconds) / size), unit)
 
 
 def relative(seconds: float) -> str:

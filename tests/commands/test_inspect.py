@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -273,6 +274,11 @@ EXPLAINED: dict[str, tuple[str, dict[str, str], str]] = {
         {"SECRET": "", "KEYS": json.dumps({"keys": [{**jwks()["keys"][2], "use": "enc"}, jwks()["keys"][1]]})},
         'alg is "ES384", allowed here: ES256: have the issuer sign with one of them',
     ),
+    "a header that is no honest one": (
+        jws({"alg": "HS256", "x": [[]] * 20}, claims(), hs256(SECRET)),
+        {},
+        "it is a header with too many objects and lists: have the issuer make it as RFC 9068 has it",
+    ),
     "signed with another secret": (
         jws({"alg": "HS256"}, claims(), hs256("another")),
         {},
@@ -336,8 +342,17 @@ def test_unverified_is_marked(asgi_jwt: CommandLine) -> None:
 def test_a_token_is_no_way_into_the_terminal(asgi_jwt: CommandLine) -> None:
     """Names and values of any kind are printed as one line each, and none of them moves a cursor."""
     evil = "\x1b]0;owned\x07\x1b[2J\r\naccepted: \u202etxt\x9b"
-    named = {evil: {evil: [evil]}, "iss": evil, "sub": evil, "iat": 1e400, "nbf": "x", "exp": -(10**300), "n" * 300: 1}
-    token = jws(head(kid=evil, alg=evil, **{evil: 1}), claims(**named), genuine)
+    named = {
+        evil: {evil: [evil]},
+        "iss": evil,
+        "sub": evil,
+        "iat": math.inf,
+        "nbf": "x",
+        "exp": -(10**300),
+        "n" * 300: 1,
+    }
+    payload = json.dumps(claims(**named)).replace("Infinity", "1e400").encode()
+    token = jws(head(kid=evil, alg=evil, **{evil: 1}), payload, genuine)
     for words in (["inspect", token], ["inspect", "--json", token]):
         told = asgi_jwt(*words)
         assert told.status == 1

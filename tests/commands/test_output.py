@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asgi_jwt.commands import output
-from asgi_jwt.commands.output import CommandError, complain, listed, printable, say, say_json, shortened, shown
+from asgi_jwt.commands.output import CommandError, complain, count, listed, printable, say, say_json, shortened, shown
 
 # A terminal's escape in one byte and in two, a bell, a line break, marks of direction, nothing visible, half a pair.
 UNSAFE = "\x9b31m\x1b]0;title\x07\r\n\u202e\u2066\u200b\ud800\x7f\x00"
@@ -38,6 +38,7 @@ def test_lists_are_shown_with_their_first_ten() -> None:
     assert listed([]) == "none"
     assert listed("abc") == "a, b, c"
     assert listed("abcdefghijkl") == "a, b, c, d, e, f, g, h, i, j, 2 more"
+    assert [count(number, "key") for number in range(3)] == ["0 keys", "1 key", "2 keys"]
 
 
 def test_json_has_no_number_for_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """A token is taken apart to be looked at, however it was pasted."""
 
 import pytest
-from forgeries import claims, genuine_token, head, jws
+from forgeries import claims, genuine_token, head, jws, segment
 
 from asgi_jwt.commands.presented import fault_of_form, take_apart
 
@@ -69,7 +69,7 @@ def test_a_token_that_was_spoiled_on_its_way(spoiled: str, told: str) -> None:
         (jws(head(), b'{"a":1,"a":2}', lambda _: b""), "its payload is not JSON in UTF-8 without repeated names"),
         (jws(head(), b'{"a":' * 70 + b"1" + b"}" * 70, lambda _: b""), "its payload is nested more than 64 deep"),
         ("é.é.é", "its header is no base64url"),
-        (jws({"alg": "dir", "enc": "A256GCM"}, b"", lambda _: b"") + "..", "it is encrypted (JWE, five parts, enc is "),
+        (segment({"alg": "dir", "enc": "A256GCM"}) + "..iv.text.tag", "it is encrypted (JWE, five parts, enc is "),
         ("a.b.c.d.e", "it is encrypted (JWE, five parts), and signed JWTs alone are read here: ask the issuer"),
     ],
 )
