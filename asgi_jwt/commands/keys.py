@@ -61,7 +61,8 @@ def rotate_keys(
     `CommandError`, and then the file is as it was.
     """
     if _used_as(path)[0] == "secret":
-        raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, a single secret: move it to ASGI_JWT_KEYS_FILE first")
+        mend = "asgi-jwt keygen --out FILE makes a key for ASGI_JWT_KEYS_FILE"
+        raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, which holds one secret alone: {mend}")
     with replacing(path) as replace:
         read = read_keys(path)
         now = clock()

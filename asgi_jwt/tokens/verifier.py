@@ -124,6 +124,11 @@ class TokenVerifier:
         return self._first.policy
 
     @property
+    def policies(self) -> tuple[TokenPolicy, ...]:
+        """The same for each issuer."""
+        return tuple(issuer.policy for issuer in self._issuers.values())
+
+    @property
     def issuers(self) -> tuple[str, ...]:
         """Whose tokens are taken."""
         return tuple(self._issuers)
