@@ -91,13 +91,14 @@ def test_rotations_follow_each_other() -> None:
     twice = rotated(once, "third", now=later)
     assert names(twice) == ["third", "new", "first"]
     assert [jwk.get("exp") for jwk in twice] == [None, later + OVERLAP + KEEP, NOW + OVERLAP + KEEP]
-    assert names(rotated(twice, "fourth", now=NOW + OVERLAP + KEEP)) == ["fourth", "third", "new"]
+    assert names(rotated(twice, "fourth", now=later + OVERLAP)) == ["fourth", "third", "new"]
 
 
 def test_after_a_theft() -> None:
     """Without an overlap the new key signs at once; with nothing to keep the old one is gone."""
     assert "nbf" not in rotated([private("old")], overlap=0)[0]
     assert names(rotate([private("old")], private("new"), now=NOW, overlap=0, keep=0)) == ["new"]
+    assert names(rotated(rotated([private("old")]), "newer", overlap=0)) == ["newer", "old"]
 
 
 def test_other_keys_stay_as_they_are() -> None:
