@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def make_keys(*, algorithm: str, path: Path | None, as_json: bool) -> int:
         say_json(lines)
     else:
         for name, value in lines.items():
-            say(f"{name}='{value}'" if "{" in value else f"{name}={value}")
+            say(f"{name}={shlex.quote(value)}")
     return 0
 
 

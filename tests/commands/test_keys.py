@@ -71,7 +71,7 @@ def mode(path: Path) -> int:
 @pytest.mark.parametrize("into_file", [False, True])
 def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Path) -> None:
     """The lines are ready to be used: by a shell, and by a service, which signs with this algorithm."""
-    out = ["--out", tmp_path / "keys"] if into_file else []
+    out = ["--out", tmp_path / "the keys"] if into_file else []
     printed = command("keygen", "--alg", algorithm, *out)
     environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
     auth = Auth(Settings.from_env({**environ, "ASGI_JWT_ISSUER": "i", "ASGI_JWT_AUDIENCE": "a"}))
@@ -79,7 +79,7 @@ def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Pat
     assert auth.sessions
     if into_file:
         assert environ.keys() == {"ASGI_JWT_KEYS_FILE", "ASGI_JWT_REFRESH_SECRET"}
-        assert mode(tmp_path / "keys") == 0o600
+        assert mode(tmp_path / "the keys") == 0o600
     told = json.loads(command("keygen", "--alg", algorithm, "--json"))
     assert ("ASGI_JWT_SECRET" if algorithm in SYMMETRIC else "ASGI_JWT_KEYS") in told
     assert (set(told.values()) - set(ALGORITHMS)).isdisjoint(environ.values())
