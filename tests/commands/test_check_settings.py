@@ -71,7 +71,6 @@ def test_what_is_doubted(changes: dict[str, Any], told: str) -> None:
         {"secret": b"\x00" * 64},
         {"refresh_secret": {"keys": [{"kty": "oct", "k": "c2VjcmV0" * 8}]}},
     ],
-    ids=str,
 )
 def test_what_is_not_doubted(changes: dict[str, Any]) -> None:
     """What matters to nobody here, or can't be told, is passed over."""
