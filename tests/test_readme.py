@@ -30,6 +30,7 @@ from asgi_jwt import (
     RedisStore,
     Settings,
     SQLiteStore,
+    cli,
     errors,
     open_store,
 )
@@ -40,7 +41,8 @@ from benchmarks import simulation
 from benchmarks.commands import COMMANDS
 from benchmarks.rotations import WAYS
 
-SERVED = [section for section in SECTIONS.values() if section.steps]
+COMMAND_LINE = SECTIONS["Command line"]
+SERVED = [section for section in SECTIONS.values() if section.steps and section is not COMMAND_LINE]
 MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
 
@@ -123,6 +125,32 @@ def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 assert run_python(tmp_path, *arguments) == output
 
 
+def test_command_line(tmp_path: Path) -> None:
+    """Each command, in a shell with the README's variables, prints what the README shows."""
+    for command, output in COMMAND_LINE.steps:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert fits(output.rstrip("\n"), ended.stdout.rstrip("\n")), ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command has its row, and no other."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    _, *rows = COMMAND_LINE.table
+    listed = {re.match(r"`asgi-jwt (\w+)", name)[1] for name, _ in rows}  # type: ignore[index]
+    assert listed == set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
+
+
 @pytest.mark.parametrize(("section", "name"), USERS_TESTS, ids=[name for _, name in USERS_TESTS])
 def test_users_test(section: Section, name: str, tmp_path: Path) -> None:
     """The tests that the README gives to users pass, those of an app against the one that they are about."""
@@ -167,7 +195,7 @@ def test_nothing_is_left_out() -> None:
     run = [*exports, *USERS_TESTS, *(name for section in SERVED for name in section.files)]
     consoles = re.findall(r"^```console$", TEXT, re.MULTILINE)
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
-    assert len(consoles) == len(SERVED)
+    assert len(consoles) == len([*SERVED, COMMAND_LINE])
     assert len(commands) == 4
     assert len(commands) + len(run) + len(consoles) + len(doctests) == len(re.findall(r"^```\w+$", TEXT, re.MULTILINE))
 
