@@ -3,14 +3,12 @@
 import doctest
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
 from math import inf
 from pathlib import Path
 from string import Template
@@ -20,7 +18,7 @@ import pytest
 from auth_service import Service
 from curl import CURLS
 from other_issuers import ISSUERS
-from readme import ROOT, SECTIONS, TEXT, Section
+from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
 
 from asgi_jwt import (
     Auth,
@@ -30,7 +28,6 @@ from asgi_jwt import (
     RedisStore,
     Settings,
     SQLiteStore,
-    cli,
     errors,
     open_store,
 )
@@ -45,23 +42,6 @@ COMMAND_LINE = SECTIONS["Command line"]
 SERVED = [section for section in SECTIONS.values() if section.steps and section is not COMMAND_LINE]
 MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
-
-
-@cache
-def environment() -> Mapping[str, str]:
-    """What the README's exports make of the environment."""
-    exports = "".join(block for section in SECTIONS.values() for block in section.shell if block.startswith("export "))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    told = subprocess.run(
-        ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
-        env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    read: dict[str, str] = json.loads(told.stdout)
-    return read
 
 
 @contextmanager
@@ -95,10 +75,6 @@ def check_answer(shown: str, answered: str) -> None:
     assert fits(shown_body.rstrip("\n"), body.rstrip("\n")), (shown_body, body)
 
 
-def fits(shown: str, answered: str) -> bool:
-    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".+"), answered) is not None
-
-
 @pytest.mark.parametrize("section", SERVED, ids=lambda section: section.title)
 def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each app, run as the README says, answers what the README shows, and lets nobody in without a token."""
@@ -123,32 +99,6 @@ def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 script = tmp_path / arguments[0]
                 script.write_text(script.read_text().replace("localhost:8000", f"localhost:{port}"))
                 assert run_python(tmp_path, *arguments) == output
-
-
-def test_command_line(tmp_path: Path) -> None:
-    """Each command, in a shell with the README's variables, prints what the README shows."""
-    for command, output in COMMAND_LINE.steps:
-        ended = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert fits(output.rstrip("\n"), ended.stdout.rstrip("\n")), ended.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_commands_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command has its row, and no other."""
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    _, *rows = COMMAND_LINE.table
-    listed = {re.match(r"`asgi-jwt (\w+)", name)[1] for name, _ in rows}  # type: ignore[index]
-    assert listed == set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("section", "name"), USERS_TESTS, ids=[name for _, name in USERS_TESTS])

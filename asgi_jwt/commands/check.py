@@ -43,13 +43,13 @@ def _find(clock: Clock) -> list[Finding]:
         auth = Auth(settings, clock=clock)
     except ConfigurationError as error:
         return _faults(error)
-    return [*check_settings(settings), *_check_own_keys(auth), *run(partial(_look_around, auth, clock))]
+    return [*check_settings(settings), *_check_own_keys(auth, clock()), *run(partial(_look_around, auth, clock))]
 
 
-def _check_own_keys(auth: Auth) -> Iterator[Finding]:
+def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
     keys, _ = auth.verifier.trusts[0]
     if not isinstance(keys, RemoteKeySet):
-        yield from check_keys(auth.settings, keys if isinstance(keys, KeySet) else keys.keys)
+        yield from check_keys(auth.settings, keys if isinstance(keys, KeySet) else keys.keys, now)
     if auth.settings.refresh_secret:
         try:
             auth.issuer  # noqa: B018 - without one nobody logs in

@@ -16,6 +16,7 @@ from asgi_jwt.tokens.keys import Key, KeySet
 LONG_ACCESS = 1800
 """Seconds past which an access token is long-lived."""
 
+_ANOTHER = "asgi-jwt keys rotate gives their file a new one"
 _BETTER = "asgi-jwt keygen makes one of full entropy"
 # Words that no random text holds, and fewer different characters than any random text of 32 bytes has.
 _PHRASE = re.compile(r"secret|passw|change.?me|example|qwerty|12345678", re.IGNORECASE)
@@ -31,20 +32,26 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield from _check_file(settings, name)
 
 
-def check_keys(settings: Settings, keys: KeySet) -> Iterator[Finding]:
-    """What one's own keys are as of now, and whether secrets are such."""
-    verifying, signing = [key for key in keys.keys if key.verifies], keys.signing_key()
-    if not verifying:
-        yield problem("keys", "all have ended, as their exp says", "asgi-jwt keys rotate gives their file a new one")
-        return
-    told = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
-    yield ok("keys", f"{len(verifying)} to verify with, {told}")
-    if signing is not None and all(key.ends is not None for key in keys.keys if key.signs):
-        yield warning("keys", "every private one has an end", "asgi-jwt keys rotate gives their file a new one")
+def check_keys(settings: Settings, keys: KeySet, now: float) -> Iterator[Finding]:
+    """What one's own `keys` are, as of `now` (seconds since the epoch), and whether secrets are such."""
+    yield from _check_set("keys", keys)
+    if settings.refresh_secret:
+        yield from _check_set("refresh keys", settings.refresh_keys.at(now))
     for name, value in (("secret", settings.secret), ("refresh_secret", settings.refresh_secret)):
         secrets = value if isinstance(value, tuple) else (value,)
         if any(isinstance(secret, str) and _is_guessable(secret) for secret in secrets):
             yield warning("keys", f"ASGI_JWT_{name.upper()} reads like a phrase, and who guesses it signs", _BETTER)
+
+
+def _check_set(about: str, keys: KeySet) -> Iterator[Finding]:
+    verifying, signing = [key for key in keys.keys if key.verifies], keys.signing_key()
+    if not verifying:
+        yield problem(about, "all have ended, as their exp says", _ANOTHER)
+        return
+    told = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
+    yield ok(about, f"{len(verifying)} to verify with, {told}")
+    if signing is not None and all(key.ends is not None for key in keys.keys if key.signs):
+        yield warning(about, "every private one has an end", _ANOTHER)
 
 
 def name_key(key: Key) -> str:

@@ -1,10 +1,14 @@
 """`asgi-jwt check`: each misconfiguration is found, with what to do about it, and nothing secret is printed."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from command_line import CommandLine
 from forgeries import AUDIENCE, ec_key, jwks, thief_key
@@ -13,6 +17,7 @@ from issuer_server import IssuerServer, jwk_of
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery
 
+ROOT = Path(__file__).parents[2]
 SECRET = "Jq0wZ3v8Lr5Nd2Xk7Tb9Ys4Hm1Gc6Pf0"
 
 
@@ -166,3 +171,19 @@ def test_an_issuer_that_hangs(service: CommandLine, server: IssuerServer, monkey
         told = service("check")
     assert told.status == 1
     assert f"the keys of {server.issuer} can't be had: no whole answer within 0.1 s" in told.out
+
+
+def test_interrupted(server: IssuerServer) -> None:
+    """Ctrl-C ends a check that waits at once, without a word."""
+    environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
+    with server.holding():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "asgi_jwt", "check"],
+            env={f"ASGI_JWT_{name}": value for name, value in environ.items()} | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        anyio.run(server.request)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 130

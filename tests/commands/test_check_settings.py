@@ -24,7 +24,7 @@ def private_jwk(**members: Any) -> dict[str, Any]:
 
 
 def doubts(given: Settings) -> list[str]:
-    found = [*check_settings(given), *check_keys(given, given.key_set.at(NOW))]
+    found = [*check_settings(given), *check_keys(given, given.key_set.at(NOW), NOW)]
     assert all(finding.level == OK or finding.mend for finding in found)
     return [finding.found for finding in found if finding.level != OK]
 
@@ -34,7 +34,10 @@ def test_settings_that_are_well() -> None:
     given = settings(refresh_secret=RANDOM[::-1], store="redis://localhost", audience=["a", "b"])
     assert doubts(given) == []
     assert next(check_settings(given)).found == 'issuer "https://issuer.example", audience "a", "b"'
-    assert [each.found for each in check_keys(given, given.key_set)] == ["1 to verify with, a secret (HS256) signs"]
+    assert [(each.about, each.found) for each in check_keys(given, given.key_set, NOW)] == [
+        ("keys", "1 to verify with, a secret (HS256) signs"),
+        ("refresh keys", "1 to verify with, a secret (HS256) signs"),
+    ]
 
 
 DOUBTED: dict[str, tuple[dict[str, Any], str]] = {
@@ -75,14 +78,14 @@ def test_what_is_doubted(changes: dict[str, Any], told: str) -> None:
 def test_what_is_not_doubted(changes: dict[str, Any]) -> None:
     """What matters to nobody here, or can't be told, is passed over."""
     given = settings(**changes)
-    found = [*check_settings(given), *([] if given.is_remote else check_keys(given, given.key_set))]
+    found = [*check_settings(given), *([] if given.is_remote else check_keys(given, given.key_set, NOW))]
     assert {finding.level for finding in found} == {OK}
 
 
 def test_keys_that_only_verify() -> None:
     """A service that issues nothing is told so, and that is well."""
     given = settings(secret=None, keys=jwks())
-    assert [each.found for each in check_keys(given, given.key_set)] == [
+    assert [each.found for each in check_keys(given, given.key_set, NOW)] == [
         "4 to verify with, none signs, for all are public"
     ]
 
@@ -94,11 +97,15 @@ def test_keys_that_end() -> None:
         (NOW + 60, WARNING, "every private one has an end"),
     ):
         given = settings(secret=None, keys={"keys": [private_jwk(exp=exp)]})
-        *_, found = check_keys(given, given.key_set.at(NOW))
+        *_, found = check_keys(given, given.key_set.at(NOW), NOW)
         assert (found.level, found.found) == (level, told)
         assert found.mend == "asgi-jwt keys rotate gives their file a new one"
+        refresh = {"keys": [{"kty": "oct", "k": "c2VjcmV0" * 8, "exp": exp}]}
+        given = settings(refresh_secret=refresh)
+        *_, found = check_keys(given, given.key_set, NOW)
+        assert (found.level, found.about, found.found) == (level, "refresh keys", told)
     rotated = settings(secret=None, keys={"keys": [private_jwk(exp=NOW + 60), private_jwk(kid="new", nbf=NOW + 30)]})
-    assert [each.found for each in check_keys(rotated, rotated.key_set.at(NOW))] == [
+    assert [each.found for each in check_keys(rotated, rotated.key_set.at(NOW), NOW)] == [
         '2 to verify with, "p256" (ES256) signs'
     ]
 
