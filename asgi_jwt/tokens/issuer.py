@@ -89,9 +89,7 @@ class TokenIssuer:
         if "at+jwt" not in policy.typ:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
-        self.slow = key.slow
-        self._access = Signer(key, algorithm, "at+jwt")
-        self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
+        self.sign_with(key, algorithm, refresh_key)
         self._refresh_start = _encode({"iss": policy.issuer, "aud": policy.audience, "type": "refresh"}).removesuffix(
             "}"
         )
@@ -100,6 +98,12 @@ class TokenIssuer:
         self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
         self._policy = policy
         self._clock = clock
+
+    def sign_with(self, key: Key, algorithm: str, refresh_key: Key | None) -> None:
+        """From now on sign with these: keys are replaced while tokens are issued."""
+        self.slow = key.slow
+        self._access = Signer(key, algorithm, "at+jwt")
+        self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
 
     def access_token(self, identity: Described, *, session_id: str | None = None, ends_at: float | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.

@@ -462,7 +462,7 @@ def test_a_limited_edwards_key_keeps_both_its_names() -> None:
 
 
 def test_what_makes_two_keys_the_same() -> None:
-    """Material, name and use make a public key what it is; a secret is the same as no other."""
+    """Material, name, use and times make a key what it is."""
     jwk = ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True)
     same = [Key.from_jwk(jwk) for _ in range(2)] + [Key.from_pem(public_pem(ec_key()))]
     others = [
@@ -472,10 +472,13 @@ def test_what_makes_two_keys_the_same() -> None:
         Key.from_jwk({**jwk, "kid": same[0].kid}),
         Key.from_pem(public_pem(p384_key())),
         Key.from_pem(private_pem(ec_key())),
+        Key.from_jwk({**jwk, "nbf": 1}),
+        Key.from_jwk({**jwk, "exp": 1}),
         Key.from_secret(SECRET),
-        Key.from_secret(SECRET),
+        Key.from_secret(f"{SECRET}!"),
     ]
     assert len({each.identity for each in same}) == 1
+    assert Key.from_secret(SECRET).identity == Key.from_secret(SECRET).identity
     assert len({each.identity for each in (*same, *others)}) == 1 + len(others)
 
 
