@@ -52,8 +52,7 @@ class Auth:
         self._policy = settings.policy
         self._refresh_keys = self._own_keys("refresh_secret", settings, settings.refresh_keys)
         self._issuer: TokenIssuer | None = None
-        self._trusts = [trust for each in (settings, *issuers) for trust in self._trusts_of(each)]
-        self._use(self._trusts)
+        self._use(trust for each in (settings, *issuers) for trust in self._trusts_of(each))
 
     @classmethod
     def from_env(
@@ -124,7 +123,7 @@ class Auth:
     def using(self, keys: KeySet) -> Iterator[None]:
         """Other keys for a while, for every issuer, under the same policies: for tests."""
         own = self._keys, self._issuer, self._sessions, self.verifier
-        self._use([Trust(keys, trust.policy) for trust in self._trusts])
+        self._use([Trust(keys, policy) for _, policy in self.verifier.trusts])
         try:
             yield
         finally:
@@ -144,9 +143,8 @@ class Auth:
 
         Raises `ConfigurationError` when there is none.
         """
-        for keys in self._local_keys:
-            keys.look()
         if self._issuer is None:
+            self._look()
             key, algorithm, refresh_key = self._signing()
             self._issuer = TokenIssuer(
                 key,
@@ -155,6 +153,7 @@ class Auth:
                 ttl=self.settings.access_ttl,
                 clock=self.clock,
                 refresh_key=refresh_key,
+                look=self._look if self._local_keys else None,
             )
         return self._issuer
 
@@ -163,7 +162,7 @@ class Auth:
 
         Empty where they are secrets or a remote issuer's.
         """
-        await self._look()
+        await self._current_keys()
         return _now(self._keys).public_jwks()
 
     @property
@@ -188,7 +187,11 @@ class Auth:
             with suppress(ConfigurationError):  # none is left: what the old one signs is refused from now on
                 self._issuer.sign_with(*self._signing())
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
+        for keys in self._local_keys:
+            keys.look()
+
+    async def _current_keys(self) -> None:
         for keys in self._local_keys:
             await keys.current()
 
@@ -220,7 +223,7 @@ class Auth:
                 session_ttl=_milliseconds(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
-                ready=self._look,
+                ready=self._current_keys,
             )
         return self._sessions
 

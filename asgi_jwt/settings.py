@@ -303,6 +303,8 @@ def _resolve_files(given: dict[str, Any], files: dict[str, Path], faults: _Fault
     known = {each.name for each in fields(Settings)}
     for name in [name for name in given if name.endswith("_file") and name.removesuffix("_file") in known]:
         target, path = name.removesuffix("_file"), given.pop(name)
+        if path is None:
+            continue
         if given.get(target) is not None:
             faults.add(target, f"and {PREFIX}{name.upper()} are both set: keep one")
             continue

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def make_keys(*, algorithm: str, path: Path | None, as_json: bool) -> int:
         say_json(lines)
     else:
         for name, value in lines.items():
-            say(f"{name}='{value}'" if "{" in value else f"{name}={value}")
+            say(f"{name}={shlex.quote(value)}")
     return 0
 
 
@@ -61,7 +62,8 @@ def rotate_keys(
     `CommandError`, and then the file is as it was.
     """
     if _used_as(path)[0] == "secret":
-        raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, a single secret: move it to ASGI_JWT_KEYS_FILE first")
+        mend = "asgi-jwt keygen --out FILE makes a key for ASGI_JWT_KEYS_FILE"
+        raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, which holds one secret alone: {mend}")
     with replacing(path) as replace:
         read = read_keys(path)
         now = clock()

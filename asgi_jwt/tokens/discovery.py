@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,9 +30,9 @@ MAX_DOCUMENT = 256 * 1024
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
-
 
 Certificates = Callable[[], ssl.SSLContext]
 """Gives what https servers are checked by, in whatever thread asks."""
@@ -38,10 +40,14 @@ Certificates = Callable[[], ssl.SSLContext]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+    """A JSON document of the issuer's, and how long it is fresh (seconds).
+
+    `dated`: between which times (seconds since the epoch) the issuer's clock stood when it answered, if it told.
+    """
 
     content: dict[str, Any]
     fresh_for: float
+    dated: tuple[float, float] | None = None
 
 
 def require_http_client() -> None:
@@ -167,7 +173,8 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
         # Nobody may be left who would cancel it.
         with anyio.fail_after(2 * TIMEOUT):
             async with client, client.stream("GET", url, headers=_HEADERS) as response:
-                return Document(parse_document(await _read(response)), _fresh_for(response))
+                content = parse_document(await _read(response))
+                return Document(content, _fresh_for(response), _dated(response))
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise KeysUnavailable(str(error) or type(error).__name__) from None
 
@@ -189,3 +196,17 @@ def _fresh_for(response: httpx2.Response) -> float:
     """What RFC 9111 section 5.2.2.1 says, held within bounds."""
     max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
     return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
+
+
+def _dated(response: httpx2.Response) -> tuple[float, float] | None:
+    """From `Date`, which has whole seconds (RFC 9110 section 6.6.1), to as much later as a cache has kept the answer.
+
+    Some caches date it anew all the same, so that nothing is sure between the two (RFC 9111 section 5.1).
+    """
+    try:
+        read = parsedate_to_datetime(response.headers.get("date", ""))
+        date = read.replace(tzinfo=read.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    age = response.headers.get("age", "")
+    return date, date + 1 + (float(age) if _SECONDS.fullmatch(age) else 0)

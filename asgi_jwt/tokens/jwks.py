@@ -51,6 +51,8 @@ class RemoteKeySet:
 
     `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). `algorithms` are those
     allowed; none: what each key is made for. `clock` gives seconds since the epoch, `events` hears of each fetch.
+    `clock_ahead` is by how many seconds at least the issuer's clock was ahead of it at the last fetch, below zero when
+    it was behind; None when it did not tell. `left_out` says of each key that can't be used why not.
     Raises `ConfigurationError` for a URL that is not https, and without httpx2.
     """
 
@@ -80,6 +82,8 @@ class RemoteKeySet:
         self._certificates = system_certificates
         self._awaited = False
         self._failure: str | None = None
+        self.clock_ahead: float | None = None
+        self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
         self.fetches = 0
@@ -164,7 +168,8 @@ class RemoteKeySet:
             with deadline():
                 url = self._url = self._url or await discover(self._issuer or "", self._certificates)
                 document = await fetch(url, self._certificates)
-            keys, left_out = await _usable_keys(document.content, self._algorithms)
+            self.clock_ahead = _ahead(document.dated, began, self._clock())
+            keys, self.left_out = await _usable_keys(document.content, self._algorithms)
         except get_cancelled_exc_class():
             # Its event loop has ended. To the next one it is no attempt.
             self._attempted_at = _NEVER
@@ -184,11 +189,19 @@ class RemoteKeySet:
         if self._keys.keys != old.keys:
             for tell in self._listeners:
                 tell(self._keys)
-        self._tell(KeysFetched(self._source, len(keys.keys), left_out))
+        self._tell(KeysFetched(self._source, len(keys.keys), self.left_out))
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.
         start(lambda: self._events.emit(event))
+
+
+def _ahead(dated: tuple[float, float] | None, began: float, ended: float) -> float | None:
+    """By how much at least what the issuer's clock showed lies past or before all that ours did meanwhile."""
+    if dated is None:
+        return None
+    earliest, latest = dated
+    return max(0.0, earliest - ended) or min(0.0, latest - began)
 
 
 async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:

@@ -53,14 +53,15 @@ def waiting_key(jwks: Sequence[Jwk], now: float) -> float | None:
 def rotate(jwks: Iterable[Jwk], new: Jwk, *, now: int, overlap: int, keep: int) -> list[dict[str, Any]]:
     """The JWK Set's keys with `new` before them, which is only published for `overlap` seconds and then signs.
 
-    Each key that could sign ends `keep` seconds after that, when its last token is gone; what has ended leaves the set.
+    Each key that could sign ends `keep` seconds after that, when its last token is gone; what has ended leaves the set,
+    and so does a key that waited, of which there is no token.
     `nbf` and `exp` say so in each (OpenID Federation 1.0 section 8.7.2). Other keys stay as they are.
     """
     begins = now + overlap
     rotated = [{**new, "iat": now, **({"nbf": begins} if overlap else {})}]
     for jwk in jwks:
         ends = min(jwk.get("exp", inf), begins + keep) if _signs(jwk) else jwk.get("exp")
-        if ends is None or ends > now:
+        if jwk.get("nbf", now) <= now and (ends is None or ends > now):
             rotated.append(dict(jwk) if ends is None else {**jwk, "exp": ends})
     return rotated
 

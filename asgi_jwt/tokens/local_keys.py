@@ -112,8 +112,9 @@ class LocalKeys:
             await self._wait()
         return self.keys.candidates(kid, algorithm)
 
-    def look(self) -> None:
-        """The same look for those who can't wait: at once where no event loop runs, else in the background."""
+    def look(self) -> KeySet:
+        """The keys as of now, for those who can't wait: the file is looked at in the background, or at once where no
+        event loop runs."""
         try:
             current_token()
         except anyio.NoEventLoopError:
@@ -121,6 +122,7 @@ class LocalKeys:
                 anyio.run(self._look_and_await_listener)
         else:
             self._begin_look()
+        return self.keys
 
     def _is_due(self) -> bool:
         """Whether the file is to be looked at; it then counts as looked at."""

@@ -124,6 +124,11 @@ class TokenVerifier:
         return self._first.policy
 
     @property
+    def trusts(self) -> tuple[Trust, ...]:
+        """Each issuer's keys, and what its tokens have to meet."""
+        return tuple(Trust(issuer.live or issuer.keys, issuer.policy) for issuer in self._issuers.values())
+
+    @property
     def issuers(self) -> tuple[str, ...]:
         """Whose tokens are taken."""
         return tuple(self._issuers)

@@ -106,7 +106,7 @@ class Service(Guarded):
 
     async def settled(self) -> None:
         """Until the fetch that goes on behind the requests is done, and told of."""
-        keys = self.auth._trusts[0].keys
+        keys = self.auth.verifier._first.live
         assert isinstance(keys, RemoteKeySet)
         while keys._flight.under_way:
             await keys._flight.wait()
