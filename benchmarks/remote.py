@@ -69,7 +69,7 @@ def _add(report: Report, backend: str, measured: dict[str, Any]) -> None:
     report.tables[f"{backend}: the longest gap of the event loop in a round, ms"] = rows
     kids = measured["kids"]
     refused = {"median": statistics.median(kids), "99th percentile": _percentile(kids, 99), "longest": max(kids)}
-    report.tables[f"{backend}: a token with a made-up kid after the fetch, µs"] = {"refused": refused}
+    report.tables[f"{backend}: a token with a made-up kid after the fetch, µs of processor time"] = {"refused": refused}
     report.promises.append(
         Promise(f"{backend}: a token with a made-up kid, µs at the 99th percentile", refused["99th percentile"], 1000)
     )

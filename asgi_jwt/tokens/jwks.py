@@ -238,9 +238,11 @@ async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tup
 def _public_key(jwk: object) -> Key:
     if not isinstance(jwk, Mapping):
         raise ValueError("is no object")
-    if not _PRIVATE.isdisjoint(jwk):
+    # Some write what a key lacks as null.
+    members = {name: value for name, value in jwk.items() if value is not None and name not in _TIMES}
+    if not _PRIVATE.isdisjoint(members):
         raise ValueError("it is published with its secret, so that everyone could sign with it")
-    key = Key.from_jwk({name: value for name, value in jwk.items() if name not in _TIMES})
+    key = Key.from_jwk(members)
     _ = key.identity  # takes as long as all the rest, and is remembered
     return key
 
