@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
 from asgi_jwt.events import Event, KeysNotRead, KeysRead
 from asgi_jwt.testing import Clock, fake_issuer
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, secret_jwk
+from asgi_jwt.tokens.keys import Key
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +99,32 @@ async def test_a_key_withdrawn_takes_what_it_verified_with_it(tmp_path: Path) ->
     assert service.auth.verify_cached(stolen) is None
     with pytest.raises(UnknownKey):
         await service.auth.verify(stolen)
+
+
+async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync endpoint that mints may read the new file while a token is verified: nothing of the old key stays."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    stolen = [issuer.access_token(Identity("alice")) for _ in range(2)]
+    await service.look()
+    await service.look()
+    verify = Key.verify
+
+    def overtaken(key: Key, algorithm: str, message: bytes, signature: bytes) -> bool:
+        holds = verify(key, algorithm, message, signature)
+        service.rotate(overlap=0, keep=0)
+        service.clock.turn(1)
+        thread = Thread(target=issuer.access_token, args=(Identity("bob"),))
+        thread.start()
+        thread.join()
+        return holds
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Key, "verify", overtaken)
+        await service.auth.verify(stolen[0])
+    for token in stolen:
+        with pytest.raises(UnknownKey):
+            await service.auth.verify(token)
 
 
 async def test_a_new_algorithm_comes_and_an_old_one_goes_with_its_key(tmp_path: Path) -> None:
