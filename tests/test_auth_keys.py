@@ -152,6 +152,30 @@ async def test_narrowed_algorithms_stay(tmp_path: Path) -> None:
     assert "ASGI_JWT_ALGORITHMS names ES256" in heard.why
 
 
+async def test_a_new_key_that_may_not_sign_is_not_taken(tmp_path: Path) -> None:
+    """One for none of ALGORITHMS that begins later would leave the issuer with the old one when that ends."""
+    service = Service(tmp_path, algorithms="ES256")
+    issuer = service.auth.issuer
+    service.rotate("EdDSA")
+    await service.look()
+    (heard,) = service.heard
+    assert isinstance(heard, KeysNotRead)
+    assert "ALGORITHMS names none for which the first private key is made" in heard.why
+    service.clock.now = NOW + OVERLAP + KEEP
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_a_file_whose_private_keys_have_ended_is_not_taken(tmp_path: Path) -> None:
+    """Where tokens are issued, an old copy of the file, put back, does not end the issuing."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
+    service.write({**generate_jwk("ES256"), "exp": NOW - 1}, *public)
+    await service.look()
+    assert [type(event) for event in service.heard] == [KeysNotRead]
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+
+
 async def test_a_file_without_private_keys_stops_no_issuer(tmp_path: Path) -> None:
     """Where tokens are issued a file that can't sign is not taken; where none are, it is."""
     service, verifying = Service(tmp_path), Service(tmp_path)

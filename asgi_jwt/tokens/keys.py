@@ -234,15 +234,13 @@ class KeySet:
         return keys
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header, those named by its `kid` first.
+        """The keys that may have signed a token with this header, first those that would have given it its `kid`.
 
         Raises `UnknownKey` when no key has that `kid`, `UnsuitableKey` when none that has it fits `algorithm`.
         """
-        if kid is None:
-            named = list(self.keys)
-        else:
-            named = [key for key in self.keys if key.declared and key.kid == kid]
-            named += [key for key in self.keys if not key.declared]
+        # A secret without a name names none: it would come too late behind those that were made after it.
+        named = [key for key in self.keys if kid is None or key.kid == kid or not key.declared]
+        named.sort(key=lambda key: key.kid != kid)
         if not named:
             raise UnknownKey
         fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)

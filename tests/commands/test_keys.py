@@ -181,6 +181,26 @@ def test_how_long_tokens_live(command: Command, tmp_path: Path, monkeypatch: pyt
     assert held(keys)[1]["exp"] == NOW + OVERLAP + 300 + 360
 
 
+def test_the_new_key_signs_as_the_service_allows(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --alg as the old one signs there, and never with what the service would not take."""
+    keys, secrets = tmp_path / "keys", tmp_path / "secrets"
+    keys.write_bytes(private_pem(rsa_key()))
+    secrets.write_text(SECRETS[0])
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--keep", "7d", "--alg", "HS512", status=2)
+    environ = {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "ALGORITHMS": "PS256", "REFRESH_SECRET_FILE": secrets}
+    for name, value in environ.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    command("keys", "rotate", secrets)
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--overlap", "0", "--alg", "HS512", status=2)
+    assert "PS256" in command.fails("keys", "rotate", keys, "--alg", "RS256", status=2)
+    assert keys.read_bytes() == private_pem(rsa_key())
+    command("keys", "rotate", keys)
+    assert held(keys)[0]["alg"] == "PS256"
+    assert Settings.from_env().key_set.keys[0].default == "PS256"
+
+
 def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SECRET_FILE takes one secret, and is read once: rotating it would only break the next start."""
     path = tmp_path / "secret"

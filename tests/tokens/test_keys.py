@@ -15,6 +15,7 @@ from rfc_examples import EXAMPLES, Example
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, split
+from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 MESSAGE = b"what is signed"
@@ -394,6 +395,7 @@ def test_a_token_with_kid_may_use_that_key_and_those_without() -> None:
     assert keys.candidates("a", "PS256") == (pss,)
     assert keys.candidates("unknown", "RS256") == (nameless,)
     assert keys.candidates(None, "RS256") == (nameless, other, named)
+    assert keys.candidates(nameless.kid, "RS256") == (nameless,)
 
 
 def test_a_thumbprint_is_no_declared_kid() -> None:
@@ -418,6 +420,15 @@ def test_at_most_four_keys_are_tried() -> None:
     """However many keys fit, a token is checked against four at most."""
     keys = KeySet([key(None) for _ in range(10)])
     assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
+
+
+def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:
+    """A secret of a list that was rotated five times still verifies its tokens, and a PEM those that name it."""
+    secret = KeySet.from_secret(SECRET).keys[0]
+    later, _ = KeySet.from_jwks({"keys": [generate_jwk("HS256") for _ in range(5)]})
+    assert KeySet([*later.keys, secret]).candidates(None, "HS256")[0] is secret
+    pems = KeySet([Key.from_pem(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(6)])
+    assert pems.candidates(pems.keys[5].kid, "ES256")[0] is pems.keys[5]
 
 
 @pytest.mark.parametrize(
