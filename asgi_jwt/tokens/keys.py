@@ -9,7 +9,7 @@ from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, 
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, rsa_of, same_algorithms
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
 
@@ -113,7 +113,7 @@ class Key:
         if kty in _SUPPORTED_CURVES and jwk.get("crv") not in _SUPPORTED_CURVES[kty]:
             raise UnsupportedKey("its curve is none of P-256, P-384, P-521 and Ed25519")
         try:
-            key = reader.from_jwk(dict(jwk))
+            key = rsa_of(jwk) if kty == "RSA" and {"d", "p"} <= jwk.keys() else reader.from_jwk(dict(jwk))
         except (InvalidKeyError, *BROKEN_KEY):
             raise ValueError("its members are missing or broken") from None
         private = key if hasattr(key, "private_bytes") else None
@@ -144,6 +144,8 @@ class Key:
             algorithms = tuple(name for name in same_algorithms([alg]) if name in algorithms)
             if not algorithms:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
+        if isinstance(material, KeyPair):
+            material.check_halves()
         declared = kid is not None
         if kid is None and isinstance(material, KeyPair):
             kid = material.thumbprint

@@ -2,18 +2,24 @@
 
 import hmac
 import json
+import time
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pems import private_pem, public_pem
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, split
 from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
@@ -191,6 +197,36 @@ def test_short_rsa_keys_are_refused(bits: int) -> None:
         Key.from_pem(private_pem(private))
     with pytest.raises(ConfigurationError, match="2048 are the least"):
         KeySet.parse(json.dumps(RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)))
+
+
+@pytest.mark.parametrize("bits", [2048, 4096])
+def test_reading_an_rsa_key_stops_no_thread(bits: int) -> None:
+    """Key files are read again while requests are served: the check of a private RSA key that OpenSSL has stops all."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    for text in (private_pem(private), json.dumps(jwk_of(private))):
+        began = time.thread_time()
+        KeySet.parse(text)
+        read = time.thread_time()
+        load_pem_private_key(private_pem(private), None)
+        assert read - began < (time.thread_time() - read) / 4
+
+
+def test_rsa_halves_that_do_not_belong_together() -> None:
+    """A private RSA key that would sign what its public half refuses is no key, as PEM and as JWK."""
+    numbers = rsa_key().private_numbers()
+    other = rsa.RSAPublicNumbers(3, numbers.public_numbers.n)
+    mixed = rsa.RSAPrivateNumbers(
+        p=numbers.p,
+        q=numbers.q,
+        d=numbers.d,
+        dmp1=numbers.dmp1,
+        dmq1=numbers.dmq1,
+        iqmp=numbers.iqmp,
+        public_numbers=other,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    for text in (private_pem(mixed), json.dumps(RSAAlgorithm.to_jwk(mixed, as_dict=True))):
+        with pytest.raises(ConfigurationError, match="don't belong together"):
+            KeySet.parse(text)
 
 
 def test_a_private_rsa_jwk_may_lack_its_primes() -> None:
