@@ -93,7 +93,7 @@ class Auth:
     def _own_keys(self, name: str, settings: Settings, keys: KeySet) -> KeySet | LocalKeys:
         """The keys of the setting `name`, as they are or as they change."""
         file = None
-        if name in settings.files:
+        if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
             read = partial(self._read_again, settings, name)
             file = KeyFile(f"ASGI_JWT_{name.upper()}_FILE", settings.files[name], read)
         elif keys.holds_until(-inf) == inf:

@@ -1,6 +1,7 @@
 """Auth's own keys replaced while it is in use: nobody's token is refused, nobody is logged out."""
 
 import json
+import os
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -300,6 +301,19 @@ async def test_what_has_nothing_to_publish() -> None:
     for settings in ({"secret": SECRET}, {"jwks_url": "https://issuer.example/jwks"}):
         auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, **settings))
         assert await auth.published_keys() == {"keys": []}
+
+
+async def test_keys_from_a_pipe(tmp_path: Path) -> None:
+    """It gives them once, and is not opened again: that would wait for a writer, for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=(json.dumps(generate_jwk("ES256")),))
+    writer.start()
+    settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(pipe))
+    writer.join()
+    auth = Auth(settings)
+    assert isinstance(auth._keys, KeySet)
+    assert (await auth.verify(auth.issuer.access_token(Identity("alice")))).subject == "alice"
 
 
 async def test_files_are_found_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

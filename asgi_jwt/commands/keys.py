@@ -25,6 +25,8 @@ OVERLAP = 600
 _LEEWAY = 300  # the most that there is
 _CLOCKS = 60  # by which those of several servers may differ
 
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # milliseconds taken for seconds are later
+
 KEEP = 3600 + _LEEWAY + _CLOCKS
 """Seconds after which no access token is left, whatever ACCESS_TTL and LEEWAY are."""
 
@@ -142,4 +144,4 @@ def _name(jwk: Mapping[str, Any]) -> str:
 
 
 def _told(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -254,6 +254,27 @@ def test_two_rotations_at_a_time(file: Path, command: Command) -> None:
     assert len(held(file)) == 1
 
 
+def test_a_rotation_takes_nothing_from_the_next(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the file is replaced another may begin: what it has put there stays, or a third would come between."""
+    replace = Path.replace
+
+    def overtaken(waiting: Path, path: Path) -> Path:
+        replaced = replace(waiting, path)
+        waiting.touch()
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    command("keys", "rotate", file)
+    assert sorted(os.listdir(file.parent)) == [".keys.json.rotating", file.name]
+
+
+def test_times_in_milliseconds(file: Path, command: Command) -> None:
+    """A time that no calendar has is told all the same: the file is replaced by then."""
+    (key,) = held(file)
+    file.write_text(json.dumps({"keys": [key, {**key, "kid": "other", "key_ops": ["verify"], "exp": NOW * 1000}]}))
+    assert "verifies until 9999-12-31 23:59:59 UTC" in command("keys", "rotate", file)
+
+
 @pytest.mark.parametrize("failing", ["fsync", "write", "replace"])
 def test_a_disk_that_fails(failing: str, file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is as it was, and nothing is left beside it."""
