@@ -250,10 +250,6 @@ class KeySet:
             raise UnsuitableKey
         return fitting[:MAX_CANDIDATES]
 
-    def includes(self, keys: Iterable[Key]) -> bool:
-        """Whether all of `keys`, the very objects, are among these."""
-        return all(key in self.keys for key in keys)
-
     def keeping(self, old: "KeySet") -> "KeySet":
         """These keys, each as the very object that `old` has for it, if it does."""
         kept = {key.identity: key for key in old.keys}

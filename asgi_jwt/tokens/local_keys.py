@@ -103,9 +103,9 @@ class LocalKeys:
 
     async def current(self) -> KeySet:
         """The keys to verify and to sign with now. Raises `KeysUnavailable` when all have ended."""
-        quiet = not self._looked_at <= self._clock() < self._looked_at + _QUIET
+        last = self._looked_at
         if self._begin_look():
-            self._awaited = quiet
+            self._awaited = not last <= self._looked_at < last + _QUIET
         # All who come before such a look is done, for any of them could show what a key signed that is long gone.
         if self._awaited:
             await self._wait()
@@ -133,18 +133,23 @@ class LocalKeys:
     def look(self) -> KeySet:
         """The keys as of now, for those who can't wait: the file is looked at in the background, or at once where no
         event loop runs."""
-        try:
-            current_token()
-        except anyio.NoEventLoopError:
-            self._look_at_once()
-        else:
-            self._begin_look()
+        due = self._is_due()
+        if due or (self._thread is not None and self._thread.is_alive()):
+            try:
+                current_token()  # takes longer than all else here
+            except anyio.NoEventLoopError:
+                self._look_at_once(due=due)
+            else:
+                if due:
+                    self._flight.start()
         return self.keys
 
     def _is_due(self) -> bool:
         """Whether the file is to be looked at; it then counts as looked at."""
+        if self._file is None:
+            return False
         now = self._clock()
-        if self._file is None or self._looked_at <= now < self._looked_at + _EVERY:
+        if self._looked_at <= now < self._looked_at + _EVERY:
             return False
         self._looked_at = now
         return True
@@ -155,9 +160,9 @@ class LocalKeys:
             self._flight.start()
         return due
 
-    def _look_at_once(self) -> None:
+    def _look_at_once(self, *, due: bool) -> None:
         # In a thread of its own, as a file system that hangs would take all threads of the host's.
-        if (self._thread is None or not self._thread.is_alive()) and self._is_due():
+        if due and (self._thread is None or not self._thread.is_alive()):
             self._thread = Thread(target=anyio.run, args=(self._look_and_await_listener,), daemon=True)
             self._patient_until = time.monotonic() + _PATIENCE
             self._thread.start()

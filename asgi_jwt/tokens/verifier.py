@@ -70,12 +70,12 @@ class _Issuer:
             if len(self.headers) >= _KNOWN_HEADERS:
                 self.headers.clear()
             self.headers[header] = candidates
-            if not self.has(candidates[1]):
+            if not all(map(self.has, candidates[1])):
                 self.headers.clear()
 
-    def has(self, keys: Iterable[Key]) -> bool:
-        """Whether these are still its keys: a change in another thread may have come since they were asked for."""
-        return self.live is None or self.live.keys.includes(keys)
+    def has(self, key: Key) -> bool:
+        """Whether this is still one of its keys: a change in another thread may have come since it was asked for."""
+        return self.live is None or key in self.live.keys.keys
 
     def holds_until(self, expires: float) -> float:
         """Until when a token that expires then needs no other look than one at the clock."""
@@ -188,7 +188,7 @@ class TokenVerifier:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
             self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
-            if not issuer.has((key,)):
+            if not issuer.has(key):
                 self._cache.pop(digest, None)
         return claims
 
