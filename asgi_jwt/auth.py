@@ -93,7 +93,7 @@ class Auth:
     def _own_keys(self, name: str, settings: Settings, keys: KeySet) -> KeySet | LocalKeys:
         """The keys of the setting `name`, as they are or as they change."""
         file = None
-        if name in settings.files:
+        if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
             read = partial(self._read_again, settings, name)
             file = KeyFile(f"ASGI_JWT_{name.upper()}_FILE", settings.files[name], read)
         elif keys.holds_until(-inf) == inf:
@@ -106,8 +106,15 @@ class Auth:
     def _read_again(self, settings: Settings, name: str) -> KeySet:
         again = settings.read_again(name)
         keys = again.key_set if name == "keys" else again.refresh_keys
-        if self._issuer is not None and settings is self.settings and keys.signing_key() is None:
-            raise ConfigurationError(f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued")
+        if self._issuer is not None and settings is self.settings:
+            now, later = keys.at(self.clock()).signing_key(), keys.signing_key()
+            if now is None or later is None:
+                raise ConfigurationError(
+                    f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued"
+                )
+            if name == "keys":
+                for key in (now, later):
+                    self._algorithm_of(key)
         return keys
 
     def _use(self, trusts: Iterable[Trust]) -> None:
@@ -175,11 +182,15 @@ class Auth:
         if key is None:
             lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
             raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
+        return key, self._algorithm_of(key), _now(self._refresh_keys).signing_key()
+
+    def _algorithm_of(self, key: Key) -> str:
+        """What it signs with here. Raises `ConfigurationError`."""
         wanted = same_algorithms(self.settings.algorithms) or (key.default,)
         algorithm = next((name for name in wanted if name in key.algorithms), None)
         if algorithm is None:
             raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
-        return key, algorithm, _now(self._refresh_keys).signing_key()
+        return algorithm
 
     def _follow(self, _: KeySet) -> None:
         """Sign with the keys as they have become."""

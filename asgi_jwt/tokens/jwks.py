@@ -93,6 +93,11 @@ class RemoteKeySet:
         self._listeners.append(tell)
 
     @property
+    def keys(self) -> KeySet:
+        """The keys that were fetched last; none before the first fetch."""
+        return self._keys or KeySet(())
+
+    @property
     def unquestioned_until(self) -> float:
         """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
         return min(max(self._due_at, self._attempted_at + _BETWEEN_ATTEMPTS), self._stale_at + _OUTAGE)
