@@ -47,6 +47,7 @@ ROUTES = {
     "/sessions": "GET",
     "/sessions/s1": "DELETE",
     "/revoke": "POST",
+    "/asgi-jwt.js": "GET",
 }
 
 
