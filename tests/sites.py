@@ -83,7 +83,7 @@ class Site:
             routes=[
                 Route("/", _page),
                 Route("/favicon.ico", _nothing),
-                Route("/go/{to:path}", _redirect, methods=["GET", "POST"]),
+                Route("/away/{host}/{port:int}/{path:path}", _redirect, methods=["GET", "POST"]),
                 Route("/401", _unauthorized, methods=["GET", "POST"]),
                 Route("/api/me", _me, methods=["GET", "POST", "PUT"]),
                 Mount("/auth", AuthApp(self.auth, authenticate)),
@@ -94,7 +94,7 @@ class Site:
                 Middleware(
                     JWTMiddleware,
                     auth=self.auth,
-                    public=["/", "/favicon.ico", "/go/*", "/401", "/auth/*", "/other/*"],
+                    public=["/", "/favicon.ico", "/away/*", "/401", "/auth/*", "/other/*"],
                     validate=self._validate,
                 ),
             ],
@@ -105,6 +105,11 @@ class Site:
     def verdicts(self) -> list[str]:
         """What became of each refresh so far."""
         return [str(event.verdict) for event in self.events if isinstance(event, Refreshed)]
+
+    @property
+    def away(self) -> str:
+        """The path that another site's redirects come to this one by: `/away/host/port`."""
+        return f"/away/{self.url.removeprefix('http://').replace(':', '/')}"
 
     def asked(self, path: str = REFRESH) -> int:
         """How many requests for a path there were."""
@@ -168,7 +173,7 @@ async def _nothing(request: Request) -> Response:
 
 
 async def _redirect(request: Request) -> Response:
-    return RedirectResponse(request.path_params["to"], 307)
+    return RedirectResponse("http://{host}:{port}/{path}".format(**request.path_params), 307)
 
 
 async def _me(request: Request) -> Response:
