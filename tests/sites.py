@@ -70,6 +70,8 @@ class Site:
     """What the next refreshes are answered, in place of what AuthApp would say."""
     free: threading.Event = field(default_factory=threading.Event)
     """While it is clear, the answers of refreshes are held back, for 10 s at most."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Further scripts, below `/files`."""
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Site:
             routes=[
                 Route("/", _page),
                 Route("/favicon.ico", _nothing),
+                Route("/files/{name}", self._file),
                 Route("/away/{host}/{port:int}/{path:path}", _redirect, methods=["GET", "POST"]),
                 Route("/401", _unauthorized, methods=["GET", "POST"]),
                 Route("/api/me", _me, methods=["GET", "POST", "PUT"]),
@@ -94,7 +97,7 @@ class Site:
                 Middleware(
                     JWTMiddleware,
                     auth=self.auth,
-                    public=["/", "/favicon.ico", "/away/*", "/401", "/auth/*", "/other/*"],
+                    public=["/", "/favicon.ico", "/files/*", "/away/*", "/401", "/auth/*", "/other/*"],
                     validate=self._validate,
                 ),
             ],
@@ -131,6 +134,9 @@ class Site:
             await app(scope, receive, send)
 
         return watched
+
+    async def _file(self, request: Request) -> Response:
+        return Response(self.files[request.path_params["name"]], media_type="text/javascript")
 
     def _held(self, send: Send) -> Send:
         async def hold(message: Message) -> None:
