@@ -14,7 +14,7 @@ PAUSE = 2 * GRACE + 1
 """Seconds after which a token of the current generation is rotated in its turn."""
 
 
-def session_auth(secret: str, refresh_secret: str, home: Path, *, clock: Callable[[], float] = time.time) -> Auth:
+def session_auth(keys: Path, refresh_secret: str, home: Path, *, clock: Callable[[], float] = time.time) -> Auth:
     """The demo's `Auth`, its sessions in a file of the directory `home`. Its cookies go over plain HTTP.
 
     The access token comes as a cookie too, so that each command finds it in its jar.
@@ -22,7 +22,7 @@ def session_auth(secret: str, refresh_secret: str, home: Path, *, clock: Callabl
     settings = Settings(
         issuer=ISSUER,
         audience=AUDIENCE,
-        secret=secret,
+        keys_file=str(keys),
         access_ttl=LIFE,
         refresh_secret=refresh_secret,
         store=f"sqlite:///{home / 'sessions.db'}",

@@ -9,9 +9,11 @@ from errno import EADDRINUSE
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.app import build_app
 from asgi_jwt.demo.attempts import Attempt, make_attempts
 from asgi_jwt.demo.flow import USERS, flow_commands, session_auth
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 
 class DemoError(Exception):
@@ -29,12 +31,14 @@ def run_demo(host: str, port: int, write: Callable[[str], None], *, clock: Calla
     except ModuleNotFoundError:
         raise DemoError("the demo is served by uvicorn: pip install 'asgi_jwt[demo]'") from None
     with _listen(host, port) as listener, TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
-        secret, refresh_secret, home = secrets.token_urlsafe(48), secrets.token_urlsafe(48), Path(directory)
+        home = Path(directory)
+        keys, refresh_secret = home / "keys.json", secrets.token_urlsafe(48)
+        make_file(keys, [generate_jwk("EdDSA")])
         passwords = {user: secrets.token_hex(6) for user in USERS}
-        app = build_app(session_auth(secret, refresh_secret, home, clock=clock), passwords)
+        app = build_app(session_auth(keys, refresh_secret, home, clock=clock), passwords)
         config = uvicorn.Config(app, log_level="warning")
         url = base_url(*listener.getsockname()[:2])
-        write(_instructions(url, make_attempts(secret, clock=clock), passwords, home))
+        write(_instructions(url, make_attempts(keys, clock=clock), passwords, home))
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
 
@@ -57,7 +61,9 @@ def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str
     token = next(attempt.token for attempt in attempts if attempt.status == 200)
     lines = [
         f"The demo is served on {url}/ and ends with Ctrl-C.",
-        "Its keys were made just now and go with it. A token for alice, good for an hour:",
+        f"Its keys were made just now and go with it. `asgi-jwt keys rotate {home}/keys.json` gives it a new one.",
+        "",
+        "A token for alice, good for an hour:",
         "",
         f"  {token}",
         "",

@@ -64,7 +64,7 @@ def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> N
         instructions = told.get(timeout=20)
         (home,) = re.findall(r"^Sessions, kept in (.*)/ while", instructions, re.MULTILINE)
         check(instructions, curl, clock.turn)
-        assert {path.name for path in Path(home).iterdir()} >= {"sessions.db", "first", "second", "third"}
+        assert {path.name for path in Path(home).iterdir()} >= {"keys.json", "sessions.db", "first", "second", "third"}
     finally:
         for server in servers:
             server.should_exit = True
