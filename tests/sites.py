@@ -70,6 +70,8 @@ class Site:
     """What the next refreshes are answered, in place of what AuthApp would say."""
     free: threading.Event = field(default_factory=threading.Event)
     """While it is clear, the answers of refreshes are held back, for 10 s at most."""
+    callers: list[str] = field(default_factory=list)
+    """Origins whose pages may call it with cookies; empty: any without."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further scripts, below `/files`."""
     url: str = ""
@@ -93,7 +95,13 @@ class Site:
                 Mount("/other/auth", AuthApp(other, authenticate)),
             ],
             middleware=[
-                Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["authorization"], allow_methods=["*"]),
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=self.callers or ["*"],
+                    allow_credentials=bool(self.callers),
+                    allow_headers=["Authorization"],
+                    allow_methods=["*"],
+                ),
                 Middleware(
                     JWTMiddleware,
                     auth=self.auth,
@@ -136,7 +144,8 @@ class Site:
         return watched
 
     async def _file(self, request: Request) -> Response:
-        return Response(self.files[request.path_params["name"]], media_type="text/javascript")
+        headers = {"Service-Worker-Allowed": "/"}
+        return Response(self.files[request.path_params["name"]], media_type="text/javascript", headers=headers)
 
     def _held(self, send: Send) -> Send:
         async def hold(message: Message) -> None:
