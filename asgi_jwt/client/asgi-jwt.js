@@ -255,6 +255,7 @@ export function createAuth(options) {
     fetch: authFetch,
     token: freshToken,
     async refresh() {
+      await pending?.catch(() => {}); // which may have been answered before what this one is for
       if (session === null) session = undefined; // asked again
       refused = token;
       await renew();
