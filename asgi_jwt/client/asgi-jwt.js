@@ -148,7 +148,7 @@ export function createAuth(options) {
       if (isOver(error)) dropAndTell();
       else if (error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
       else {
-        const wait = Math.max(250 * 2 ** Math.min(failures++, 5), (error.retryAfter ?? 0) * 1000);
+        const wait = Math.max(250 * 2 ** Math.min(failures++, 4), (error.retryAfter ?? 0) * 1000);
         const jittered = wait * (1 + Math.random() / 2);
         notBefore = performance.now() + jittered;
         channel?.postMessage({ wait: jittered });

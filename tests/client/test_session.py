@@ -112,6 +112,7 @@ def test_logout_everywhere_of_a_session_that_is_over(browser: Browser, page: Pag
 def test_devices(browser: Browser, page: Page, site: Site) -> None:
     """A user sees the devices that are logged in, and ends one of them, or this one."""
     page.evaluate(login())
+    site.clock.turn(1)
     with profile(browser) as device:
         elsewhere = tab(device, site.url)
         elsewhere.evaluate(login())
