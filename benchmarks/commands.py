@@ -1,4 +1,4 @@
-"""`verify`, `middleware`, `server` and `refresh`: what each measures, and what is promised of it."""
+"""`verify`, `middleware`, `server`, `refresh` and `remote`: what each measures, and what is promised of it."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import middleware, verify
 from benchmarks.fixture import Fixture
 from benchmarks.refresh import run_refresh
+from benchmarks.remote import run_remote
 from benchmarks.report import Promise, Report
 from benchmarks.rounds import Result, Worker, compare, worker
 from benchmarks.worker import installed
@@ -126,4 +127,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "middleware": run_middleware,
     "server": run_server,
     "refresh": run_refresh,
+    "remote": run_remote,
 }

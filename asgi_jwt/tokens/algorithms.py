@@ -23,7 +23,9 @@ ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARD
 
 SYMMETRIC = frozenset(_HMAC_HASHES)
 ASYMMETRIC = frozenset(ALGORITHMS) - SYMMETRIC
-MIN_RSA_BITS = 2048
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
+MAX_RSA_EXPONENT = 2**31 - 1
+"""Past these a signature takes milliseconds to verify: anyone who sends tokens could hold up the process."""
 
 
 class UnsupportedKey(ValueError):
@@ -62,11 +64,12 @@ class Secret:
 class KeyPair:
     """An asymmetric key, its private half if there is one."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private", "_thumbprint", "public")
 
     def __init__(self, public: Any, private: Any) -> None:
         self.public = public
         self._private = private
+        self._thumbprint: str | None = None
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -74,6 +77,10 @@ class KeyPair:
         if isinstance(public, rsa.RSAPublicKey):
             if public.key_size < MIN_RSA_BITS:
                 raise ValueError(f"has an RSA key of {public.key_size} bits, and {MIN_RSA_BITS} are the least")
+            if public.key_size > MAX_RSA_BITS:
+                raise ValueError(f"has an RSA key of {public.key_size} bits, and {MAX_RSA_BITS} are the most")
+            if public.public_numbers().e > MAX_RSA_EXPONENT:
+                raise ValueError("has an RSA key whose exponent is past 2^31: its signatures take too long")
             return _RSA
         if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
             return (_CURVES[public.curve.name],)
@@ -87,7 +94,9 @@ class KeyPair:
 
     @property
     def thumbprint(self) -> str:
-        return thumbprint(self.public_members())
+        if self._thumbprint is None:
+            self._thumbprint = thumbprint(self.public_members())
+        return self._thumbprint
 
     @property
     def identity(self) -> str:

@@ -9,7 +9,7 @@ from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, 
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
+from asgi_jwt.tokens.algorithms import MAX_RSA_BITS, MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
 
@@ -21,6 +21,7 @@ _JWK_READERS: dict[str, type[Algorithm]] = {
     "OKP": OKPAlgorithm,
     "oct": HMACAlgorithm,
 }
+_LONGEST_MODULUS = MAX_RSA_BITS // 6 + 2  # in base64url
 _SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
 
 
@@ -112,6 +113,9 @@ class Key:
             raise UnsupportedKey("its kty is none of RSA, EC, OKP and oct")
         if kty in _SUPPORTED_CURVES and jwk.get("crv") not in _SUPPORTED_CURVES[kty]:
             raise UnsupportedKey("its curve is none of P-256, P-384, P-521 and Ed25519")
+        if kty == "RSA" and len(str(jwk.get("n"))) > _LONGEST_MODULUS:
+            # Before it is read: with a private exponent and no primes, these would be looked for, for minutes.
+            raise ValueError(f"has an RSA key of more than {MAX_RSA_BITS} bits")
         try:
             key = reader.from_jwk(dict(jwk))
         except (InvalidKeyError, *BROKEN_KEY):

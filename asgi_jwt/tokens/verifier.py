@@ -124,9 +124,9 @@ class TokenVerifier:
         return self._first.policy
 
     @property
-    def policies(self) -> tuple[TokenPolicy, ...]:
-        """The same for each issuer."""
-        return tuple(issuer.policy for issuer in self._issuers.values())
+    def trusts(self) -> tuple[Trust, ...]:
+        """Each issuer's keys, and what its tokens have to meet."""
+        return tuple(Trust(issuer.live or issuer.keys, issuer.policy) for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -236,9 +236,10 @@ class TokenVerifier:
         if isinstance(issuer.live, LocalKeys):
             issuer.policy = replace(issuer.policy, algorithms=issuer.live.algorithms)
         staying = frozenset(keys.keys)
-        for digest, (*_, key, verified_for) in list(self._cache.items()):
-            if verified_for is issuer and key not in staying:
-                self._cache.pop(digest, None)
+        # Thousands are looked at in one go.
+        entries = list(self._cache.items())
+        for digest in [digest for digest, entry in entries if entry[5] is issuer and entry[4] not in staying]:
+            self._cache.pop(digest, None)
 
     def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
         """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""

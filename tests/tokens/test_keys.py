@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import secrets
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
-from asgi_jwt.tokens.compact import decode_base64url, split
+from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, split
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 MESSAGE = b"what is signed"
@@ -190,6 +191,37 @@ def test_short_rsa_keys_are_refused(bits: int) -> None:
         Key.from_pem(private_pem(private))
     with pytest.raises(ConfigurationError, match="2048 are the least"):
         KeySet.parse(json.dumps(RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)))
+
+
+def rsa_jwk(bits: int, e: int = 65537, **members: str) -> dict[str, Any]:
+    """A public RSA key, of which nobody knows the private half."""
+    modulus = secrets.randbits(bits) | 1 << bits - 1 | 1
+    numbers = rsa.RSAPublicNumbers(3, modulus).public_key()
+    exponent = encode_base64url(e.to_bytes((e.bit_length() + 7) // 8 or 1, "big")).decode()
+    return {**RSAAlgorithm.to_jwk(numbers, as_dict=True), "e": exponent, "key_ops": ["verify"], **members}
+
+
+@pytest.mark.parametrize("bits", [8193, 8200, 16384])
+def test_long_rsa_keys_are_refused(bits: int) -> None:
+    """RSA past 8192 bits is refused: each token that names the key would take milliseconds."""
+    assert Key.from_jwk(rsa_jwk(8192)).algorithms
+    with pytest.raises(ValueError, match="8192"):
+        Key.from_jwk(rsa_jwk(bits))
+
+
+@pytest.mark.parametrize("e", [0, 1, 2, 65536, 2**31 + 1, 2**256 + 1, 2**2047 + 1])
+def test_odd_rsa_exponents_are_refused(e: int) -> None:
+    """An exponent of 1 lets anyone sign, an even one nobody, and a long one makes each signature take milliseconds."""
+    for good in (3, 65537, 2**31 - 1):
+        assert Key.from_jwk(rsa_jwk(2048, good)).algorithms
+    with pytest.raises(ValueError, match=r"^(its|has) "):
+        Key.from_jwk(rsa_jwk(2048, e))
+
+
+def test_the_primes_of_a_huge_key_are_not_looked_for() -> None:
+    """A private exponent without primes would have them looked for, for minutes: not in a key that is too long."""
+    with pytest.raises(ValueError, match="has an RSA key of more than 8192 bits"):
+        Key.from_jwk(rsa_jwk(2**17, d="A" * 2**14))
 
 
 def test_a_private_rsa_jwk_may_lack_its_primes() -> None:
