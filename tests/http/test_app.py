@@ -48,6 +48,7 @@ ROUTES = {
     "/sessions/s1": "DELETE",
     "/revoke": "POST",
     "/.well-known/jwks.json": "GET",
+    "/asgi-jwt.js": "GET",
 }
 
 
