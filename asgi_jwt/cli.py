@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    demo = commands.add_parser("demo", help="serve a small protected app, and show what to try on it")
-    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    demo = commands.add_parser("demo", help="serve a page on this machine that shows everything live")
     demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.add_argument("--open", action="store_true", help="open the page in the browser")
     demo.set_defaults(run=_demo)
     return parser
 
@@ -35,7 +35,7 @@ def _port(text: str) -> int:
 
 
 def _demo(given: Namespace) -> None:
-    run_demo(given.host, given.port, _write)
+    run_demo(given.port, _write, browse=given.open)
 
 
 def _write(text: str) -> None:

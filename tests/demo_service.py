@@ -1,0 +1,55 @@
+"""The demo in this process: its app, asked by a browser without JavaScript."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from starlette.testclient import TestClient
+
+from asgi_jwt import Auth, Settings
+from asgi_jwt.demo.app import build_app
+from asgi_jwt.demo.attempts import make_attempts
+from asgi_jwt.demo.feed import Feed
+from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.testing import Clock
+
+SECRET = "0123456789abcdef" * 2
+PASSWORDS = {"alice": "wonderland", "bob": "builder"}
+COOKIE = "demo_refresh_token"
+GRACE = 2
+
+
+class Demo(NamedTuple):
+    """What there is of a demo that nobody serves. `client` is a browser without JavaScript."""
+
+    client: TestClient
+    auth: Auth
+    feed: Feed
+    clock: Clock
+
+    def log_in(self, username: str = "alice") -> str:
+        """The access token; the refresh token is in the client's jar."""
+        answer = self.client.post("/auth/login", json={"username": username, "password": PASSWORDS[username]})
+        assert answer.status_code == 200
+        token: str = answer.json()["access_token"]
+        return token
+
+
+@contextmanager
+def demo_in_process() -> Iterator[Demo]:
+    """A demo over a store in memory, with a clock to turn."""
+    clock = Clock(1_000)
+    feed = Feed(clock)
+    settings = Settings(
+        issuer="https://issuer.example",
+        audience="demo",
+        secret=SECRET,
+        refresh_secret="r" * 32,
+        grace=GRACE,
+        cookie_secure=False,
+        cookie_name=COOKIE,
+    )
+    auth = Auth(settings, store=MemoryStore(), on_event=feed, clock=clock)
+    app = build_app(auth, PASSWORDS, feed, make_attempts(SECRET, clock=clock))
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        yield Demo(client, auth, feed, clock)
