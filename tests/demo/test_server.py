@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 import uvicorn
@@ -65,13 +66,11 @@ def process(*options: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
             demo.kill()
 
 
-@pytest.mark.parametrize("curl", CURLS)
-def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each printed line gets the status that is printed with it, and nothing is left of the demo when it has ended."""
+@contextmanager
+def in_thread(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[str]:
+    """A demo in a thread of this process, and what it has printed."""
     servers: list[uvicorn.Server] = []
     told: Queue[str] = Queue()
-    opened: Queue[str] = Queue()
-    clock = Clock()
 
     class Server(uvicorn.Server):
         def __init__(self, config: uvicorn.Config) -> None:
@@ -79,21 +78,44 @@ def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> N
             servers.append(self)
 
     monkeypatch.setattr(uvicorn, "Server", Server)
-    monkeypatch.setattr(webbrowser, "open", opened.put)
-    demo = Thread(target=run_demo, args=(0, told.put), kwargs={"browse": True, "clock": clock})
+    demo = Thread(target=run_demo, args=(0, told.put), kwargs=options)
     demo.start()
     try:
-        instructions = told.get(timeout=20)
-        assert instructions.startswith(f"Open {opened.get(timeout=20)} to see it live.")
-        (home,) = re.findall(r"kept in (.*)/ while", instructions)
-        check(instructions, curl, clock.turn)
-        assert {path.name for path in Path(home).iterdir()} >= {"sessions.db", "first", "second", "third"}
+        yield told.get(timeout=20)
     finally:
         for server in servers:
             server.should_exit = True
         demo.join(20)
     assert not demo.is_alive()
+
+
+@pytest.mark.parametrize("curl", CURLS)
+def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each printed line gets the status that is printed with it, and nothing is left of the demo when it has ended."""
+    clock = Clock()
+    monkeypatch.setattr(webbrowser, "open", pytest.fail)
+    with in_thread(monkeypatch, clock=clock) as told:
+        (home,) = re.findall(r"kept in (.*)/ while", told)
+        check(told, curl, clock.turn)
+        assert {path.name for path in Path(home).iterdir()} >= {"sessions.db", "first", "second", "third"}
     assert not Path(home).exists()
+
+
+def test_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked to, it opens its page; a browser that does not come back keeps the demo from nothing."""
+    opened: Queue[str] = Queue()
+    closed = Event()
+
+    def browse(url: str) -> None:
+        opened.put(url)
+        closed.wait(20)
+
+    monkeypatch.setattr(webbrowser, "open", browse)
+    with in_thread(monkeypatch, browse=True) as told:
+        assert told.startswith(f"Open {opened.get(timeout=20)} to see it live.")
+        status, command = commands(told)[0]
+        assert CURLS[-1](command).startswith(f"HTTP/1.1 {status} ")
+    closed.set()
 
 
 def test_as_a_process() -> None:
