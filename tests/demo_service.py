@@ -1,5 +1,8 @@
-"""The demo in this process: its app, asked by a browser without JavaScript."""
+"""The demo: its app in this process, asked by a browser without JavaScript, and served by a process of its own."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -53,3 +56,27 @@ def demo_in_process() -> Iterator[Demo]:
     app = build_app(auth, PASSWORDS, feed, make_attempts(SECRET, clock=clock))
     with TestClient(app, base_url="http://127.0.0.1:8000") as client:
         yield Demo(client, auth, feed, clock)
+
+
+def commands(told: str) -> list[tuple[int, str]]:
+    """The curl lines in what the demo prints, each behind the status that it announces."""
+    return [(int(status), command) for status, command in re.findall(r"^# .*: (\d+)\n(curl .*)$", told, re.MULTILINE)]
+
+
+@contextmanager
+def demo_process() -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`python -m asgi_jwt demo` on a free port, and what it has printed, to the last line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "asgi_jwt", "demo", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        try:
+            told = ""
+            while "\n# The session has ended " not in told and (line := demo.stdout.readline()):
+                told += line
+            yield demo, told + demo.stdout.readline()
+        finally:
+            demo.kill()

@@ -16,9 +16,9 @@ from starlette.routing import Mount, Route
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.demo.attempts import Attempt
+from asgi_jwt.demo.faults import NO_STORE, SlowNetwork, Thief
 from asgi_jwt.demo.feed import Feed
 from asgi_jwt.demo.page import PageHeaders, page_routes
-from asgi_jwt.demo.thief import NO_STORE, Thief
 from asgi_jwt.errors import AuthError
 from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.bearer import error_body
@@ -105,7 +105,7 @@ def build_app(auth: Auth, passwords: Mapping[str, str], feed: Feed, attempts: It
             Route("/auth/demo/steal", _own_page(thief.steal), methods=["POST"]),
             Route("/auth/demo/replay", _own_page(thief.replay), methods=["POST"]),
             Route("/auth/demo/lose", _own_page(thief.lose), methods=["POST"]),
-            Mount("/auth", AuthApp(auth, authenticate)),
+            Mount("/auth", SlowNetwork(AuthApp(auth, authenticate))),
             Route("/api/me", me),
             Route("/api/devices", log_in_elsewhere, methods=["POST"]),
         ],

@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 import webbrowser
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 from curl import CURLS, Curl
+from demo_service import commands, demo_process
 
 from asgi_jwt.demo.server import PATIENCE, DemoError, run_demo
 from asgi_jwt.testing import Clock
@@ -26,11 +26,6 @@ STATUSES = [401, 200, 200, 200, 200, 401, 401]
 PAUSED_BEFORE = 4
 
 Sleep = Callable[[int], object]
-
-
-def commands(told: str) -> list[tuple[int, str]]:
-    """The curl lines in what the demo prints, each behind the status that it announces."""
-    return [(int(status), command) for status, command in re.findall(r"^# .*: (\d+)\n(curl .*)$", told, re.MULTILINE)]
 
 
 def check(told: str, curl: Curl, sleep: Sleep) -> None:
@@ -45,25 +40,6 @@ def check(told: str, curl: Curl, sleep: Sleep) -> None:
     users = re.findall(r"^  (\w+) ([0-9a-f]{12})$", told, re.MULTILINE)
     assert [user for user, _ in users] == ["alice", "bob"]
     assert len({password for _, password in users}) == 2
-
-
-@contextmanager
-def process(*options: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`python -m asgi_jwt demo`, and what it has printed."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "asgi_jwt", "demo", "--port", "0", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as demo:
-        assert demo.stdout is not None
-        try:
-            told = ""
-            while len(commands(told)) < len(STATUSES) and (line := demo.stdout.readline()):
-                told += line
-            yield demo, told
-        finally:
-            demo.kill()
 
 
 @contextmanager
@@ -120,7 +96,7 @@ def test_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_as_a_process() -> None:
     """`python -m asgi_jwt demo` serves what it prints, on this machine alone, and ends with Ctrl-C in silence."""
-    with process() as (demo, told):
+    with demo_process() as (demo, told):
         assert re.match(r"Open http://127\.0\.0\.1:\d+/ ", told)
         for status, command in commands(told)[:PAUSED_BEFORE]:
             assert CURLS[-1](command).startswith(f"HTTP/1.1 {status} "), command
@@ -131,7 +107,7 @@ def test_as_a_process() -> None:
 
 def test_ends_beside_an_open_page() -> None:
     """Ctrl-C ends the stream of events that a page reads, and the demo at once: it waits for no patience to end."""
-    with process() as (demo, told):
+    with demo_process() as (demo, told):
         port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", told)[0])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as page:
             page.sendall(b"GET /demo/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -149,7 +125,7 @@ def test_ends_beside_an_open_page() -> None:
 
 def test_ends_beside_a_stalled_request() -> None:
     """Ctrl-C ends the demo also while a client is slow to send what it announced."""
-    with process() as (demo, told):
+    with demo_process() as (demo, told):
         port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", told)[0])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
             head = "POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -81,16 +81,14 @@ $("login").addEventListener("submit", (event) => {
   event.preventDefault();
   const fields = new FormData(event.target);
   $("refusal").textContent = "";
-  act(
-    told("Log in", async () => {
-      try {
-        await auth.login(fields);
-      } catch (error) {
-        $("refusal").textContent = error.message;
-        $("password").focus();
-      }
-    }),
-  );
+  act(async () => {
+    try {
+      await scenes.logIn(fields);
+    } catch (error) {
+      $("refusal").textContent = error.message;
+      $("password").focus();
+    }
+  });
 });
 
 button("call", scenes.call);

@@ -3,7 +3,13 @@
 import { story } from "./view.js";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const post = (path) => fetch(path, { method: "POST" });
+/** The demo's own doing, or the reason why not. */
+async function demand(path) {
+  const response = await fetch(path, { method: "POST" });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw Object.assign(new Error(body.error_description ?? body.error), { status: response.status });
+  return body;
+}
 
 const refreshed = (event) => event.name === "refreshed";
 const MOVES_WINDOW = new Set(["ROTATED", "SAME", "RECOVERED", "HEALED"]);
@@ -16,7 +22,6 @@ export function makeScenes({ auth, feed, grace }) {
   /** Hears of every event. */
   function watch(event) {
     if (refreshed(event) && MOVES_WINDOW.has(event.verdict)) windowAt = event.at * 1000;
-    if (event.name === "session_opened") windowAt = 0;
   }
 
   const freshFor = () => Math.max(0, windowAt + 2000 * grace - Date.now());
@@ -36,8 +41,11 @@ export function makeScenes({ auth, feed, grace }) {
     return answer;
   }
 
-  /** Refresh as a tab does that knows of no other: neither its lock nor its token is shared. */
-  const refreshAlone = () => post("/auth/refresh");
+  /**
+   * Refresh as a tab does that knows of no other: neither its lock nor its token is shared. The demo holds the answer
+   * back for as long as a phone's network does, or else the fastest tab would be done before the others begin.
+   */
+  const refreshAlone = () => fetch("/auth/refresh", { method: "POST", headers: { "Demo-Slow": "1" } });
 
   async function call(title, request) {
     story.begin(title);
@@ -75,6 +83,12 @@ export function makeScenes({ auth, feed, grace }) {
     callWith: (title, token) =>
       call(title, () => fetch("/api/me", token ? { headers: { Authorization: `Bearer ${token}` } } : {})),
 
+    async logIn(fields) {
+      story.begin("Log in");
+      await auth.login(fields);
+      windowAt = 0; // the first refresh token may rotate at once
+    },
+
     async rotate() {
       story.begin("Rotate");
       await heard(() => auth.refresh());
@@ -90,15 +104,19 @@ export function makeScenes({ auth, feed, grace }) {
           : "There is no second tab, so this one refreshes twice at once.",
       );
       tabs.postMessage("go");
-      await heard(() => Promise.all([refreshAlone(), ...(count > 1 ? [] : [refreshAlone()])]));
+      const answers = await heard(() => Promise.all([refreshAlone(), ...(count > 1 ? [] : [refreshAlone()])]));
       await pause(IN_FLIGHT);
-      story.say("Nobody was logged out: the client spares you such races, and the server survives them.");
+      if (answers.every(({ ok }) => ok)) {
+        story.say("Nobody was logged out: the client spares you such races, and the server survives them.");
+      } else {
+        await auth.refresh(); // it was over before
+      }
     },
 
     async lose() {
       story.begin("Lose an answer");
       await untilOldEnough();
-      await heard(() => post("/auth/demo/lose"));
+      await heard(() => demand("/auth/demo/lose"));
       story.say(`Asleep for longer than the grace of ${grace} s. Then the tab wakes, with the old token.`);
       await pause(grace * 1000 + IN_FLIGHT);
       await heard(() => auth.refresh());
@@ -106,14 +124,14 @@ export function makeScenes({ auth, feed, grace }) {
 
     async steal() {
       story.begin("Steal the refresh token");
-      const { generation } = await (await post("/auth/demo/steal")).json();
+      const { generation } = await demand("/auth/demo/steal");
       story.say(`The thief copies your refresh token, of generation ${generation}. You notice nothing, and go on.`);
       await untilOldEnough();
       await heard(() => auth.refresh());
       await heard(() => auth.refresh());
       story.say(`The thief waits until the grace of ${grace} s is over. Then he comes with his copy.`);
       await pause(grace * 1000 + IN_FLIGHT);
-      await heard(() => post("/auth/demo/replay"));
+      await heard(() => demand("/auth/demo/replay"));
       await auth.refresh();
       if (!auth.session) story.say("Your own refresh is refused too: log in again, and the thief stays out.");
     },

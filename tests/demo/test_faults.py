@@ -1,9 +1,13 @@
-"""The demo's thief."""
+"""What goes wrong in the demo when it is asked to."""
 
+import anyio
 import pytest
 from demo_service import COOKIE, GRACE, Demo
+from driver import exchange, http_scope
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from asgi_jwt.demo import thief
+from asgi_jwt.demo import faults
 
 
 def verdict(demo: Demo) -> str:
@@ -71,7 +75,7 @@ def test_a_forged_cookie(demo: Demo) -> None:
 
 def test_copies_are_bounded(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thief forgets the oldest copies."""
-    monkeypatch.setattr(thief, "MOST_COPIES", 1)
+    monkeypatch.setattr(faults, "MOST_COPIES", 1)
     demo.log_in()
     demo.client.post("/auth/demo/steal")
     alice = demo.client.cookies[COOKIE]
@@ -109,3 +113,24 @@ def test_who_did_it(demo: Demo) -> None:
     told = demo.client.get("/demo/events").text
     assert '"actor": "thief", "verdict": "ROTATED"' in told
     assert '"actor": null, "verdict": "REPLAYED"' in told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("slow", [True, False])
+async def test_a_slow_network(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    """An answer is held back when its request asks for it, and only then; what was asked for is done by then."""
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append("done")
+        await PlainTextResponse("answer")(scope, receive, send)
+
+    async def sleep(seconds: float) -> None:
+        told.append(f"slept {seconds}")
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(faults, "sleep", sleep)
+    headers = {"demo-slow": "1"} if slow else {}
+    answer = await exchange(faults.SlowNetwork(app), http_scope(headers=headers))
+    assert answer.body == b"answer"
+    assert told == ["done", *[f"slept {faults.DELAY}"] * slow]

@@ -1,4 +1,4 @@
-"""What goes wrong elsewhere, done here when the page asks for it: a refresh token is stolen, an answer is lost.
+"""What goes wrong elsewhere, done here when the page asks for it: a stolen token, a lost answer, a slow network.
 
 The refresh cookie is out of the page's reach, so the demo's server is the thief. It can copy the cookie because these
 paths lie where the cookie is sent; nothing of it exists outside the demo, and each session robs itself alone.
@@ -6,8 +6,10 @@ paths lie where the cookie is sent; nothing of it exists outside the demo, and e
 
 from collections import OrderedDict
 
+from anyio import sleep
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.demo.feed import Feed
@@ -17,6 +19,9 @@ from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.records import SessionKey
 
 MOST_COPIES = 100
+DELAY = 0.3
+"""Seconds: about what a phone waits, and enough for all tabs to have sent what they send at once."""
+
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -68,3 +73,19 @@ class Thief:
     async def _read(self, token: str) -> tuple[SessionKey, int]:
         claims = await self._auth.sessions.read(token)
         return SessionKey(claims.subject, claims["sid"]), claims["gen"]
+
+
+class SlowNetwork:
+    """Holds the answer back that a request with the header `Demo-Slow` gets; what it asks for is done at once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def slowly(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await sleep(DELAY)
+            await send(message)
+
+        is_slow = any(name == b"demo-slow" for name, _ in scope["headers"])
+        await self.app(scope, receive, slowly if is_slow else send)
