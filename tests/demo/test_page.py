@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from demo_service import Demo
+from readme import ROOT, TEXT
 
 from asgi_jwt.demo.page import FILES, HEADERS, POLICY, TYPES
 
@@ -93,3 +94,12 @@ def test_scripts(demo: Demo, name: str) -> None:
 def test_nothing_else_is_served(demo: Demo, path: str) -> None:
     """What is no file of the page's is not there, however it is written."""
     assert demo.client.get(path).status_code in (401, 404)
+
+
+def test_screenshot() -> None:
+    """The picture of the page in the README is there, small, described, and no part of what is installed."""
+    ((text, path),) = re.findall(r"!\[(.*)\]\((tests/demo/.*)\)", TEXT)
+    assert len(text) > 20
+    content = (ROOT / path).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < 150_000

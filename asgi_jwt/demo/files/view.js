@@ -95,7 +95,9 @@ export function showDevices(sessions, end) {
     );
   };
   const hadFocus = $("sessions").contains(document.activeElement);
-  $("sessions").replaceChildren(...sessions.map(row));
+  // This one first, then those that were in use of late.
+  const sorted = [...sessions].sort((a, b) => b.current - a.current || b.used_at - a.used_at);
+  $("sessions").replaceChildren(...sorted.map(row));
   if (hadFocus) $("devices-title").focus();
 }
 
