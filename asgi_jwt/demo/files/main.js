@@ -11,6 +11,7 @@ const about = await (await fetch("/demo/about")).json();
 const auth = createAuth({ base: "/auth", onchange: changed });
 
 let acting = false; // one thing at a time, so that the story is of one thing
+let known = false; // whether the page has shown who is logged in
 
 const feed = openFeed({ onevent: heard, online: view.showLine });
 const scenes = makeScenes({ auth, feed, grace: about.grace });
@@ -24,7 +25,8 @@ function heard(event) {
 }
 
 function changed(session) {
-  view.showSession(session);
+  view.showSession(session, known);
+  known = true;
   view.showButtons(session, acting);
   tick();
   listDevices();
@@ -103,5 +105,5 @@ button("elsewhere", told("Log in on another device", () => auth.fetch("/api/devi
 view.showUsers(about.users);
 view.showRefused(about.refused, (title, token) => act(() => scenes.callWith(title, token)));
 $("grace").textContent = about.grace;
-changed(await auth.ready);
+view.showButtons(null, acting);
 setInterval(tick, 500);

@@ -3,6 +3,7 @@
 import { story } from "./view.js";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** The demo's own doing, or the reason why not. */
 async function demand(path) {
   const response = await fetch(path, { method: "POST" });

@@ -53,7 +53,8 @@ export function addEvent(event) {
   while ($("events").childElementCount > MOST_EVENTS) $("events").lastElementChild.remove();
 }
 
-export function showSession(session) {
+/** `known`: whether the page has shown a session before, or nobody's; else it leaves the focus where it begins. */
+export function showSession(session, known) {
   const hadFocus = [document.body, null].includes(document.activeElement) || document.activeElement.closest("#you, #devices");
   const changes = Boolean(session) === $("session").hidden;
   $("login").hidden = Boolean(session);
@@ -70,7 +71,7 @@ export function showSession(session) {
   }
   $("devices").hidden = !session;
   // What had the focus is hidden now.
-  if (changes && hadFocus) $("you-title").focus();
+  if (known && changes && hadFocus) $("you-title").focus();
 }
 
 export function showCountdown(session, life) {
@@ -118,7 +119,7 @@ export function showFresh(seconds) {
 
 /** Buttons stay where the keyboard finds them, also when they would do nothing. */
 export function showButtons(session, acting) {
-  for (const button of document.querySelectorAll("main button:not([data-always])")) {
+  for (const button of document.querySelectorAll("main button")) {
     button.setAttribute("aria-disabled", acting || (!session && button.dataset.session !== undefined));
   }
 }
