@@ -133,7 +133,9 @@ export function makeScenes({ auth, feed, grace }) {
       story.say(`The thief waits until the grace of ${grace} s is over. Then he comes with his copy.`);
       await pause(grace * 1000 + IN_FLIGHT);
       await heard(() => demand("/auth/demo/replay"));
-      await auth.refresh();
+      await auth.fetch("/api/me");
+      if (auth.session) await auth.refresh();
+      await pause(IN_FLIGHT);
       if (!auth.session) story.say("Your own refresh is refused too: log in again, and the thief stays out.");
     },
   };

@@ -44,6 +44,10 @@ export function describe(event) {
   if (name === "login_refused") {
     return { mark: "Refused", look: "bad", text: "The login was refused: no such user with that password.", aloud: true };
   }
+  if (name === "token_refused" && event.reason === "token_revoked") {
+    const text = "An access token was refused that has not expired: its session is over.";
+    return { mark: "Revoked", look: "bad", text, aloud: true };
+  }
   return { mark: name, look: /refused|reuse|failed|not_/.test(name) ? "bad" : "calm", text: "", aloud: false };
 }
 
