@@ -20,11 +20,18 @@ PATIENCE = 20_000
 
 
 @contextmanager
-def chromium(*arguments: str) -> Iterator[Browser]:
-    """Debian's Chromium, without a window. It runs an event loop in this thread: no async test beside it."""
+def chromium(*arguments: str, cache_pages: bool = False) -> Iterator[Browser]:
+    """Debian's Chromium, without a window. It runs an event loop in this thread: no async test beside it.
+
+    `cache_pages`: the back button brings pages back as they were left, which Playwright switches off.
+    """
     path = program("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*_ARGUMENTS, *arguments])
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[*_ARGUMENTS, *arguments],
+            ignore_default_args=["--disable-back-forward-cache"] if cache_pages else None,
+        )
         yield browser
         browser.close()
 

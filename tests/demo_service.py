@@ -5,18 +5,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from starlette.testclient import TestClient
 
 from asgi_jwt import Auth, Settings
+from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.app import build_app
-from asgi_jwt.demo.attempts import make_attempts
+from asgi_jwt.demo.attempts import AUDIENCE, ISSUER, make_attempts
 from asgi_jwt.demo.feed import Feed
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
-SECRET = "0123456789abcdef" * 2
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 COOKIE = "demo_refresh_token"
 GRACE = 2
@@ -43,19 +46,22 @@ def demo_in_process() -> Iterator[Demo]:
     """A demo over a store in memory, with a clock to turn."""
     clock = Clock(1_000)
     feed = Feed(clock)
-    settings = Settings(
-        issuer="https://issuer.example",
-        audience="demo",
-        secret=SECRET,
-        refresh_secret="r" * 32,
-        grace=GRACE,
-        cookie_secure=False,
-        cookie_name=COOKIE,
-    )
-    auth = Auth(settings, store=MemoryStore(), on_event=feed, clock=clock)
-    app = build_app(auth, PASSWORDS, feed, make_attempts(SECRET, clock=clock))
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
-        yield Demo(client, auth, feed, clock)
+    with TemporaryDirectory() as folder:
+        keys = Path(folder) / "keys.json"
+        make_file(keys, [generate_jwk("EdDSA")])
+        settings = Settings(
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            keys_file=str(keys),
+            refresh_secret="r" * 32,
+            grace=GRACE,
+            cookie_secure=False,
+            cookie_name=COOKIE,
+        )
+        auth = Auth(settings, store=MemoryStore(), on_event=feed, clock=clock)
+        app = build_app(auth, PASSWORDS, feed, make_attempts(keys, clock=clock))
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            yield Demo(client, auth, feed, clock)
 
 
 def commands(told: str) -> list[tuple[int, str]]:

@@ -19,6 +19,7 @@ class Section:
     steps: list[tuple[str, str]] = field(default_factory=list)
     shell: list[str] = field(default_factory=list)
     doctests: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
 
     def take(self, language: str, block: str) -> None:
@@ -35,6 +36,8 @@ class Section:
             self.shell.append(block)
         elif language == "pycon":
             self.doctests.append(block)
+        elif language == "html":
+            self.pages.append(block)
         else:
             raise ValueError(f"a block under {self.title!r} that no test runs:\n{block}")
 

@@ -70,6 +70,10 @@ class Site:
     """What the next refreshes are answered, in place of what AuthApp would say."""
     free: threading.Event = field(default_factory=threading.Event)
     """While it is clear, the answers of refreshes are held back, for 10 s at most."""
+    callers: list[str] = field(default_factory=list)
+    """Origins whose pages may call it with cookies; empty: any without."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Further scripts, below `/files`."""
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -83,18 +87,25 @@ class Site:
             routes=[
                 Route("/", _page),
                 Route("/favicon.ico", _nothing),
-                Route("/go/{to:path}", _redirect, methods=["GET", "POST"]),
+                Route("/files/{name}", self._file),
+                Route("/away/{host}/{port:int}/{path:path}", _redirect, methods=["GET", "POST"]),
                 Route("/401", _unauthorized, methods=["GET", "POST"]),
                 Route("/api/me", _me, methods=["GET", "POST", "PUT"]),
                 Mount("/auth", AuthApp(self.auth, authenticate)),
                 Mount("/other/auth", AuthApp(other, authenticate)),
             ],
             middleware=[
-                Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["authorization"], allow_methods=["*"]),
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=self.callers or ["*"],
+                    allow_credentials=bool(self.callers),
+                    allow_headers=["Authorization"],
+                    allow_methods=["*"],
+                ),
                 Middleware(
                     JWTMiddleware,
                     auth=self.auth,
-                    public=["/", "/favicon.ico", "/go/*", "/401", "/auth/*", "/other/*"],
+                    public=["/", "/favicon.ico", "/files/*", "/away/*", "/401", "/auth/*", "/other/*"],
                     validate=self._validate,
                 ),
             ],
@@ -105,6 +116,11 @@ class Site:
     def verdicts(self) -> list[str]:
         """What became of each refresh so far."""
         return [str(event.verdict) for event in self.events if isinstance(event, Refreshed)]
+
+    @property
+    def away(self) -> str:
+        """The path that another site's redirects come to this one by: `/away/host/port`."""
+        return f"/away/{self.url.removeprefix('http://').replace(':', '/')}"
 
     def asked(self, path: str = REFRESH) -> int:
         """How many requests for a path there were."""
@@ -126,6 +142,10 @@ class Site:
             await app(scope, receive, send)
 
         return watched
+
+    async def _file(self, request: Request) -> Response:
+        headers = {"Service-Worker-Allowed": "/"}
+        return Response(self.files[request.path_params["name"]], media_type="text/javascript", headers=headers)
 
     def _held(self, send: Send) -> Send:
         async def hold(message: Message) -> None:
@@ -168,7 +188,7 @@ async def _nothing(request: Request) -> Response:
 
 
 async def _redirect(request: Request) -> Response:
-    return RedirectResponse(request.path_params["to"], 307)
+    return RedirectResponse("http://{host}:{port}/{path}".format(**request.path_params), 307)
 
 
 async def _me(request: Request) -> Response:

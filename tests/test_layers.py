@@ -10,7 +10,7 @@ import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
 GROUND = frozenset({"errors", "events", "hooks", "tasks", "values"})
-EVERYTHING = frozenset({"__init__", "__main__", "cli", "demo", "testing"})
+EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW = {
     "http": {"auth", "settings", "sessions", "stores", "tokens"},
     "auth": {"keywords", "settings", "sessions", "stores", "tokens"},

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 from auth_service import Service
+from browsers import chromium, profile
 from curl import CURLS
 from other_issuers import ISSUERS
+from playwright.sync_api import expect
 from readme import ROOT, SECTIONS, TEXT, Section
 
 from asgi_jwt import (
@@ -42,6 +44,7 @@ from benchmarks.rotations import WAYS
 
 SERVED = [section for section in SECTIONS.values() if section.steps]
 MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
+PAGES = [page for section in SECTIONS.values() for page in section.pages]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
 
 
@@ -160,6 +163,31 @@ def test_interactive(section: Section) -> None:
         assert not report, "".join(report)
 
 
+@pytest.mark.outside
+def test_page(tmp_path: Path) -> None:
+    """The page, served beside the app that it is for, logs in, asks, is reloaded and logs out, in Chromium."""
+    (page,) = PAGES
+    section = SECTIONS["In the browser"]
+    (tmp_path / "main.py").write_text(section.main)
+    with uvicorn_serving(tmp_path) as port, chromium() as browser, profile(browser) as context:
+        shown = context.new_page()
+        shown.route("**/page", lambda route: route.fulfill(body=page, content_type="text/html"))
+        shown.goto(f"http://localhost:{port}/page")
+        output = expect(shown.locator("output"))
+        output.to_have_text("Who are you?")
+        for password, told in {"guess": "The credentials are wrong", "wonderland": "You are alice"}.items():
+            shown.fill("[name=username]", "alice")
+            shown.fill("[name=password]", password)
+            shown.click("text=Log in")
+            output.to_have_text(told)
+        shown.click("#orders")
+        output.to_have_text('{"orders of":"alice"}')
+        shown.reload()
+        output.to_have_text("You are alice")
+        shown.click("#logout")
+        output.to_have_text("Who are you?")
+
+
 def test_nothing_is_left_out() -> None:
     """Every fenced block is run by a test, but for the two commands that set everything up, and those that measure."""
     commands = [block for block in SECTIONS["Install"].shell if block.startswith("python3 -m venv ")] + MEASURING
@@ -169,7 +197,9 @@ def test_nothing_is_left_out() -> None:
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
     assert len(consoles) == len(SERVED)
     assert len(commands) == 4
-    assert len(commands) + len(run) + len(consoles) + len(doctests) == len(re.findall(r"^```\w+$", TEXT, re.MULTILINE))
+    assert len(commands) + len(run) + len(consoles) + len(doctests) + len(PAGES) == len(
+        re.findall(r"^```\w+$", TEXT, re.MULTILINE)
+    )
 
 
 def test_commands() -> None:
@@ -177,7 +207,9 @@ def test_commands() -> None:
     demo, tests = (re.split(r" && (?:\.venv/bin/)?", block.strip()) for block in SECTIONS["Install"].shell)
     assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo --open"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
-    assert tests[2].removeprefix("python ") in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -m 1 -F '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert pattern in tests[2]
+    assert next(line for line in TEXT.splitlines() if pattern in line) == SECTIONS["Install"].shell[1].strip()
 
 
 def test_measuring() -> None:

@@ -75,11 +75,12 @@ export function createAuth(options) {
     queueMicrotask(() => onchange?.(to));
   }
 
-  // Any script of this origin could ask for a token as well as listen for one.
+  // Any script of this origin could ask for a token as well as listen for one. In a frame of another site's page, which
+  // the cookie does not come to, the token must not either: `top.origin` throws there.
   const name = `asgi-jwt ${root}`;
   let channel;
   try {
-    channel = new BroadcastChannel(name);
+    channel = (globalThis.top ?? globalThis).origin && new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {
       if (data.answer) take(data.answer, data.at);
       else if (data.wait) notBefore = Math.max(notBefore, performance.now() + data.wait);
@@ -254,6 +255,7 @@ export function createAuth(options) {
     fetch: authFetch,
     token: freshToken,
     async refresh() {
+      await pending?.catch(() => {}); // which may have been answered before what this one is for
       if (session === null) session = undefined; // asked again
       refused = token;
       await renew();

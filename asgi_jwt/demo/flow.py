@@ -17,7 +17,7 @@ PAUSE = 2 * GRACE + 1
 
 
 def session_auth(
-    secret: str,
+    keys: Path,
     refresh_secret: str,
     home: Path,
     *,
@@ -31,7 +31,7 @@ def session_auth(
     settings = Settings(
         issuer=ISSUER,
         audience=AUDIENCE,
-        secret=secret,
+        keys_file=str(keys),
         access_ttl=ACCESS_LIFE,
         leeway=0,
         refresh_secret=refresh_secret,

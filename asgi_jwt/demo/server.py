@@ -11,10 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 
+from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.app import build_app
 from asgi_jwt.demo.attempts import Attempt, make_attempts
 from asgi_jwt.demo.feed import Feed
 from asgi_jwt.demo.flow import USERS, flow_commands, session_auth
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 ADDRESS = "127.0.0.1"
 """Loopback alone: whoever reaches the demo is shown its passwords."""
@@ -48,10 +50,12 @@ def run_demo(
             await super().shutdown(sockets)
 
     with _listen(port) as listener, TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
-        secret, refresh_secret, home = secrets.token_urlsafe(48), secrets.token_urlsafe(48), Path(directory)
+        home = Path(directory)
+        keys, refresh_secret = home / "keys.json", secrets.token_urlsafe(48)
+        make_file(keys, [generate_jwk("EdDSA")])
         passwords = {user: secrets.token_hex(6) for user in USERS}
-        attempts = make_attempts(secret, clock=clock)
-        auth = session_auth(secret, refresh_secret, home, on_event=feed, clock=clock)
+        attempts = make_attempts(keys, clock=clock)
+        auth = session_auth(keys, refresh_secret, home, on_event=feed, clock=clock)
         app = build_app(auth, passwords, feed, attempts)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=PATIENCE)
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
@@ -78,7 +82,8 @@ def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str
     lines += ["", "From a shell, each with the status to expect:"]
     for attempt in attempts[:2]:
         lines += ["", f"# {attempt.title}: {attempt.status}", attempt.command(url)]
-    lines += ["", f"Sessions and curl's cookies are kept in {home}/ while the demo runs."]
+    lines += ["", f"Keys, sessions and curl's cookies are kept in {home}/ while the demo runs."]
+    lines += [f"`asgi-jwt keys rotate {home}/keys.json` gives it a new key, and no request fails."]
     for line in flow_commands(url, passwords[USERS[0]], home):
         lines += ["", line] if line.startswith("#") else [line]
     return "\n".join(lines) + "\n"

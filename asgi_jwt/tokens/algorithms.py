@@ -45,6 +45,11 @@ class Secret:
     def algorithms(self) -> tuple[str, ...]:
         return tuple(self._prepared)
 
+    @property
+    def identity(self) -> bytes:
+        """Equal for two secrets that are the same. It never leaves the process: it would help to guess the secret."""
+        return self.sign(next(iter(self._prepared)), b"")
+
     def sign(self, algorithm: str, message: bytes) -> bytes:
         state = self._prepared[algorithm].copy()
         state.update(message)
@@ -77,13 +82,16 @@ class KeyPair:
         raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
 
     def public_members(self) -> dict[str, Any]:
-        reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
-        members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
+        members = jwk_of(self.public)
         return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
 
     @property
     def thumbprint(self) -> str:
         return thumbprint(self.public_members())
+
+    @property
+    def identity(self) -> str:
+        return self.thumbprint
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return _SIGNERS[algorithm].sign(message, self._private)
@@ -94,12 +102,20 @@ class KeyPair:
 
 _DEFAULTS = get_default_algorithms()
 _SIGNERS = {name: _DEFAULTS["EdDSA" if name in _EDWARDS else name] for name in ALGORITHMS if name not in SYMMETRIC}
-_PUBLIC_KINDS: dict[type, type[Algorithm]] = {
-    rsa.RSAPublicKey: RSAAlgorithm,
-    ec.EllipticCurvePublicKey: ECAlgorithm,
-    ed25519.Ed25519PublicKey: OKPAlgorithm,
+_KINDS: dict[type[Algorithm], tuple[type, ...]] = {
+    RSAAlgorithm: (rsa.RSAPublicKey, rsa.RSAPrivateKey),
+    ECAlgorithm: (ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey),
+    OKPAlgorithm: (ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey),
 }
 _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+
+
+def jwk_of(key: Any) -> dict[str, Any]:
+    """The members of a key of cryptography's as a JWK (RFC 7518 section 6), the private ones too if it has them."""
+    form = next(form for form, kinds in _KINDS.items() if isinstance(key, kinds))
+    members: dict[str, Any] = form.to_jwk(key, as_dict=True)
+    members.pop("key_ops", None)
+    return members
 
 
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def test_what_it_tells_is_true(curl: Curl, monkeypatch: pytest.MonkeyPatch) -> N
     with in_thread(monkeypatch, clock=clock) as told:
         (home,) = re.findall(r"kept in (.*)/ while", told)
         check(told, curl, clock.turn)
-        assert {path.name for path in Path(home).iterdir()} >= {"sessions.db", "first", "second", "third"}
+        assert {path.name for path in Path(home).iterdir()} >= {"keys.json", "sessions.db", "first", "second", "third"}
     assert not Path(home).exists()
 
 

@@ -6,15 +6,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from pems import private_pem, public_pem
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
@@ -25,17 +20,6 @@ from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 MESSAGE = b"what is signed"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
 OCT = EXAMPLES["RFC 7515 A.1"].jwk
-
-
-def private_pem(key: Any, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
-    pem: bytes = key.private_bytes(Encoding.PEM, form, NoEncryption())
-    return pem
-
-
-def public_pem(key: Any) -> bytes:
-    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return pem
-
 
 KEYS: dict[str, Any] = {
     "RSA": (rsa_key, RSAAlgorithm, ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
@@ -462,7 +446,7 @@ def test_a_limited_edwards_key_keeps_both_its_names() -> None:
 
 
 def test_what_makes_two_keys_the_same() -> None:
-    """Material, name and use make a public key what it is; a secret is the same as no other."""
+    """Material, name, use and times make a key what it is."""
     jwk = ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True)
     same = [Key.from_jwk(jwk) for _ in range(2)] + [Key.from_pem(public_pem(ec_key()))]
     others = [
@@ -472,10 +456,13 @@ def test_what_makes_two_keys_the_same() -> None:
         Key.from_jwk({**jwk, "kid": same[0].kid}),
         Key.from_pem(public_pem(p384_key())),
         Key.from_pem(private_pem(ec_key())),
+        Key.from_jwk({**jwk, "nbf": 1}),
+        Key.from_jwk({**jwk, "exp": 1}),
         Key.from_secret(SECRET),
-        Key.from_secret(SECRET),
+        Key.from_secret(f"{SECRET}!"),
     ]
     assert len({each.identity for each in same}) == 1
+    assert Key.from_secret(SECRET).identity == Key.from_secret(SECRET).identity
     assert len({each.identity for each in (*same, *others)}) == 1 + len(others)
 
 
@@ -493,3 +480,11 @@ def test_every_algorithm_has_a_key() -> None:
     good_for = {name for _, _, algorithms in KEYS.values() for name in algorithms} | SYMMETRIC
     assert set(ALGORITHMS) == good_for
     assert Key.from_pem(private_pem(ed25519.Ed25519PrivateKey.generate())).default == "EdDSA"
+
+
+@pytest.mark.parametrize("name", ["nbf", "exp"])
+@pytest.mark.parametrize("time", ["1", True, -1, 2**53, [1], float("nan"), float("inf")])
+def test_a_time_that_is_none(name: str, time: object) -> None:
+    """A key's times are seconds since the epoch, or the key is broken."""
+    with pytest.raises(ValueError, match=f"its {name} is no number"):
+        Key.from_jwk({**OCT, name: time})
