@@ -123,7 +123,7 @@ class Auth:
     def using(self, keys: KeySet) -> Iterator[None]:
         """Other keys for a while, for every issuer, under the same policies: for tests."""
         own = self._keys, self._issuer, self._sessions, self.verifier
-        self._use([Trust(keys, policy) for policy in self.verifier.policies])
+        self._use([Trust(keys, policy) for _, policy in self.verifier.trusts])
         try:
             yield
         finally:

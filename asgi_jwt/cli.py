@@ -1,16 +1,15 @@
 """The command `asgi-jwt`, also `python -m asgi_jwt`."""
 
-import os
-import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from asgi_jwt import values
+from asgi_jwt.commands.check import check
+from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
-from asgi_jwt.commands.output import CommandError, complain
+from asgi_jwt.commands.output import CommandError, complain, say_text
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
@@ -19,6 +18,7 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS
 Clock = Callable[[], float]
 
 _INTERRUPTED = 130
+_STDIN = "-"
 _YEAR = 366 * 86400
 
 
@@ -35,29 +35,27 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
         for fault in error.faults:
             complain(fault)
         return 1
-    except (CommandError, DemoError, AuthError) as error:
+    except CommandError as error:
+        if told := str(error):
+            complain(told)
+        return error.status
+    except (DemoError, AuthError) as error:
         complain(str(error))
-        return error.status if isinstance(error, CommandError) else 1
+        return 1
+    except OSError as error:
+        complain(error.strerror or type(error).__name__)
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except OSError as error:
-        _leave_stdout()
-        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
-            complain(error.strerror or type(error).__name__)
-        return 1
     return status
-
-
-def _leave_stdout() -> None:
-    """What is still to be written goes nowhere: at its end Python would try, and complain, once more."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
+    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
+    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
     _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
     _add_keys(commands.add_parser("keys", help="give a key file a new key"))
@@ -77,13 +75,27 @@ def _port(text: str) -> int:
 
 
 def _demo(given: Namespace, clock: Clock) -> int:
-    run_demo(given.port, _write, browse=given.open)
+    run_demo(given.port, say_text, browse=given.open)
     return 0
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def _add_check(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.set_defaults(run=_check)
+
+
+def _check(given: Namespace, clock: Clock) -> int:
+    return check(as_json=given.as_json, clock=clock)
+
+
+def _add_inspect(inspect: ArgumentParser) -> None:
+    inspect.add_argument("token", nargs="?", default=_STDIN, help="- or nothing: read from the standard input")
+    _add_json(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _inspect(given: Namespace, clock: Clock) -> int:
+    return inspect_token(None if given.token == _STDIN else given.token, as_json=given.as_json, clock=clock)
 
 
 def _add_token(token: ArgumentParser) -> None:

@@ -1,7 +1,13 @@
 """The README taken apart: its fenced blocks and its tables."""
 
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +63,24 @@ def sections(text: str) -> list[Section]:
 
 
 SECTIONS = {section.title: section for section in sections(TEXT)}
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """What the README's exports make of the environment."""
+    exports = "".join(block for section in SECTIONS.values() for block in section.shell if block.startswith("export "))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    told = subprocess.run(
+        ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
+        env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    read: dict[str, str] = json.loads(told.stdout)
+    return read
+
+
+def fits(shown: str, answered: str) -> bool:
+    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".+"), answered) is not None

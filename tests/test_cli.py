@@ -1,5 +1,7 @@
 """The command line."""
 
+import io
+import os
 import runpy
 import socket
 import sys
@@ -66,6 +68,18 @@ def test_a_fault_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     assert err.startswith("asgi-jwt: port ")
     assert err.count("\n") == 1
+
+
+def test_a_reader_who_leaves(demos: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads no more has seen enough: it ends with 1, and without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    complaints = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", complaints)
+    with open(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert cli.main(["demo"]) == 1
+    assert complaints.getvalue() == ""
 
 
 def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:

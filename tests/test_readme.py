@@ -3,14 +3,12 @@
 import doctest
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
 from math import inf
 from pathlib import Path
 from string import Template
@@ -22,7 +20,7 @@ from browsers import chromium, profile
 from curl import CURLS
 from other_issuers import ISSUERS
 from playwright.sync_api import expect
-from readme import ROOT, SECTIONS, TEXT, Section
+from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
 
 from asgi_jwt import (
     Auth,
@@ -42,27 +40,11 @@ from benchmarks import simulation
 from benchmarks.commands import COMMANDS
 from benchmarks.rotations import WAYS
 
-SERVED = [section for section in SECTIONS.values() if section.steps]
+COMMAND_LINE = SECTIONS["Command line"]
+SERVED = [section for section in SECTIONS.values() if section.steps and section is not COMMAND_LINE]
 MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
 PAGES = [page for section in SECTIONS.values() for page in section.pages]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
-
-
-@cache
-def environment() -> Mapping[str, str]:
-    """What the README's exports make of the environment."""
-    exports = "".join(block for section in SECTIONS.values() for block in section.shell if block.startswith("export "))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    told = subprocess.run(
-        ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
-        env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    read: dict[str, str] = json.loads(told.stdout)
-    return read
 
 
 @contextmanager
@@ -94,10 +76,6 @@ def check_answer(shown: str, answered: str) -> None:
     for shown_header in shown_headers:
         assert any(fits(shown_header, header) for header in headers), (shown_header, headers)
     assert fits(shown_body.rstrip("\n"), body.rstrip("\n")), (shown_body, body)
-
-
-def fits(shown: str, answered: str) -> bool:
-    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".+"), answered) is not None
 
 
 @pytest.mark.parametrize("section", SERVED, ids=lambda section: section.title)
@@ -195,7 +173,7 @@ def test_nothing_is_left_out() -> None:
     run = [*exports, *USERS_TESTS, *(name for section in SERVED for name in section.files)]
     consoles = re.findall(r"^```console$", TEXT, re.MULTILINE)
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
-    assert len(consoles) == len(SERVED)
+    assert len(consoles) == len([*SERVED, COMMAND_LINE])
     assert len(commands) == 4
     assert len(commands) + len(run) + len(consoles) + len(doctests) + len(PAGES) == len(
         re.findall(r"^```\w+$", TEXT, re.MULTILINE)

@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 SHOWN = 200
 """How much of one value is shown to people: a claim may be as long as its token."""
+
+_LISTED = 10
 
 
 class CommandError(Exception):
@@ -27,13 +32,39 @@ def printable(text: str) -> str:
 
 def shown(value: object, most: int = SHOWN) -> str:
     """A JSON value as people are shown it: on one line, safe to print, and no longer than that."""
-    text = printable(json.dumps(value, ensure_ascii=False))
+    return shortened(printable(json.dumps(value, ensure_ascii=False)), most)
+
+
+def shortened(text: str, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def say(text: str) -> None:
-    """Print a line to the standard output."""
-    _write(sys.stdout, text)
+def listed(texts: Iterable[str]) -> str:
+    """The first ten, and how many more there are; `none` where there is none."""
+    several = list(texts)
+    more = [f"{len(several) - _LISTED} more"] if len(several) > _LISTED else []
+    return ", ".join(several[:_LISTED] + more) or "none"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def say(line: str) -> None:
+    """Print a line to the standard output. Raises `CommandError` when that fails."""
+    say_text(line + "\n")
+
+
+def say_text(text: str) -> None:
+    """Print text to the standard output. Raises `CommandError` when that fails, without a message where the reader
+    has gone: it has seen enough.
+    """
+    try:
+        _write(sys.stdout, text)
+    except OSError as error:
+        _leave(sys.stdout)
+        told = "" if isinstance(error, BrokenPipeError) else f"the standard output can't be written: {error.strerror}"
+        raise CommandError(told) from None
 
 
 def say_json(value: Any) -> None:
@@ -42,16 +73,23 @@ def say_json(value: Any) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line to the standard error, with whose it is."""
-    _write(sys.stderr, f"asgi-jwt: {printable(text)}")
+    """Print a line to the standard error, with whose it is, if anyone reads it."""
+    with suppress(OSError):
+        _write(sys.stderr, f"asgi-jwt: {printable(text)}\n")
 
 
 def _write(stream: Any, text: str) -> None:
     if stream is None:
         return  # it was closed from the start
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
+
+
+def _leave(stream: Any) -> None:
+    """What is still to be written goes nowhere: at its end Python would try, and complain, once more."""
+    with open(os.devnull, "wb") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _finite(value: Any) -> Any:

@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.output import CommandError, say, say_json
+from asgi_jwt.commands.explain import explain
+from asgi_jwt.commands.inspect import refusal_of
+from asgi_jwt.commands.output import CommandError, complain, say, say_json
+from asgi_jwt.commands.presented import take_apart
+from asgi_jwt.commands.running import run
+from asgi_jwt.errors import InvalidToken
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.identity import Identity
 
@@ -30,7 +36,8 @@ def make_token(
     settings = Settings.from_env(access_ttl=ttl) if ttl is not None else Settings.from_env()
     if settings.key_set.signing_key() is None:
         raise CommandError(_no_private_key(settings))
-    issuer = Auth(settings, clock=clock).issuer
+    auth = Auth(settings, clock=clock)
+    issuer = auth.issuer
     try:
         identity = Identity(
             subject, scopes=" ".join(scopes), roles=roles, claims=_read_claims(claims), client_id=client_id
@@ -43,7 +50,21 @@ def make_token(
         say_json({"access_token": token, "token_type": "Bearer", "expires_in": issuer.access_ttl, "scope": scope})
     else:
         say(token)
+    if why := run(partial(_why_refused, auth, token, clock)):
+        complain(f"the token would be refused here: {why}")
+        return 1
     return 0
+
+
+async def _why_refused(auth: Auth, token: str, clock: Callable[[], float]) -> str | None:
+    """None where it would be let in: it may lack a claim that is required."""
+    presented = take_apart(token.encode())
+    try:
+        # Not through `auth`, which may ask the store: nobody has revoked what was made just now.
+        await auth.verifier.verify(presented.token)
+    except InvalidToken as error:
+        return explain(await refusal_of(auth, presented, error, clock()))
+    return None
 
 
 def _read_claims(claims: Iterable[tuple[str, str]]) -> dict[str, Any]:

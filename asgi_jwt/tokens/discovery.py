@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -27,16 +29,21 @@ MAX_DOCUMENT = 256 * 1024
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+    """A JSON document of the issuer's, and how long it is fresh (seconds).
+
+    `dated`: between which times (seconds since the epoch) the issuer's clock stood when it answered, if it told.
+    """
 
     content: dict[str, Any]
     fresh_for: float
+    dated: tuple[float, float] | None = None
 
 
 def require_http_client() -> None:
@@ -140,7 +147,8 @@ async def fetch(url: str) -> Document:
             )
             async with client, client.stream("GET", url, headers=_HEADERS) as response:
                 body = await _read(response)
-                return Document(await in_thread(lambda: parse_object(body)), _fresh_for(response))
+                content = await in_thread(lambda: parse_object(body))
+                return Document(content, _fresh_for(response), _dated(response))
     except KeysUnavailable as why:
         raise KeysUnavailable(f"{shown}: {why}") from None
     except MalformedToken:
@@ -170,3 +178,17 @@ def _fresh_for(response: httpx2.Response) -> float:
     """What RFC 9111 section 5.2.2.1 says, held within bounds."""
     max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
     return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
+
+
+def _dated(response: httpx2.Response) -> tuple[float, float] | None:
+    """From `Date`, which has whole seconds (RFC 9110 section 6.6.1), to as much later as a cache has kept the answer.
+
+    Some caches date it anew all the same, so that nothing is sure between the two (RFC 9111 section 5.1).
+    """
+    try:
+        read = parsedate_to_datetime(response.headers.get("date", ""))
+        date = read.replace(tzinfo=read.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    age = response.headers.get("age", "")
+    return date, date + 1 + (float(age) if _SECONDS.fullmatch(age) else 0)

@@ -42,6 +42,8 @@ class RemoteKeySet:
 
     `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). `algorithms` are those
     allowed; none: what each key is made for. `clock` gives seconds since the epoch, `events` hears of each fetch.
+    `clock_ahead` is by how many seconds at least the issuer's clock was ahead of it at the last fetch, below zero when
+    it was behind; None when it did not tell. `left_out` says of each key that can't be used why not.
     Raises `ConfigurationError` for a URL that is not https, and without httpx2.
     """
 
@@ -70,6 +72,8 @@ class RemoteKeySet:
         self._fetched_at = self._due_at = self._stale_at = self._attempted_at = _NEVER
         self._awaited = False
         self._failure: str | None = None
+        self.clock_ahead: float | None = None
+        self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
         self.fetches = 0
@@ -144,7 +148,8 @@ class RemoteKeySet:
             with deadline():
                 url = self._url = self._url or await discover(self._issuer or "")
                 document = await fetch(url)
-                keys, left_out = await in_thread(lambda: _usable_keys(document.content, self._algorithms, old))
+                self.clock_ahead = _ahead(document.dated, began, self._clock())
+                keys, self.left_out = await in_thread(lambda: _usable_keys(document.content, self._algorithms, old))
         except KeysUnavailable as why:
             if self._issuer is not None:
                 # The issuer may have moved its keys.
@@ -158,11 +163,19 @@ class RemoteKeySet:
         if keys.keys != old.keys:
             for tell in self._listeners:
                 tell(keys)
-        self._tell(KeysFetched(self._source, len(keys.keys), left_out))
+        self._tell(KeysFetched(self._source, len(keys.keys), self.left_out))
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.
         start(lambda: self._events.emit(event))
+
+
+def _ahead(dated: tuple[float, float] | None, began: float, ended: float) -> float | None:
+    """By how much at least what the issuer's clock showed lies past or before all that ours did meanwhile."""
+    if dated is None:
+        return None
+    earliest, latest = dated
+    return max(0.0, earliest - ended) or min(0.0, latest - began)
 
 
 def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...], old: KeySet) -> tuple[KeySet, tuple[str, ...]]:

@@ -124,9 +124,9 @@ class TokenVerifier:
         return self._first.policy
 
     @property
-    def policies(self) -> tuple[TokenPolicy, ...]:
-        """The same for each issuer."""
-        return tuple(issuer.policy for issuer in self._issuers.values())
+    def trusts(self) -> tuple[Trust, ...]:
+        """Each issuer's keys, and what its tokens have to meet."""
+        return tuple(Trust(issuer.live or issuer.keys, issuer.policy) for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -417,6 +418,7 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
     (heard,) = remote.heard
     assert isinstance(heard, KeysFetched)
     assert (heard.keys, len(heard.left_out)) == (4, 8)
+    assert remote.keys.left_out == heard.left_out
     assert "c2VjcmV0" not in str(heard)
     for told in ("key 2 ", "key 4 ", "key 5 ", "key 7 ", "key 9 ", "'enc'", "'secret'", "'p384'"):
         assert sum(told in why for why in heard.left_out) == 1, told
@@ -604,3 +606,33 @@ def test_without_httpx2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'asgi_jwt\[jwks\]'"):
         RemoteKeySet("https://issuer.example/jwks")
+
+
+@pytest.mark.parametrize(
+    ("dated", "ahead"),
+    [
+        (None, None),
+        ((NOW, NOW + 1), 0),
+        ((NOW - 1, NOW), 0),
+        ((NOW - 600, NOW + 1), 0),
+        ((NOW + 3, NOW + 4), 3),
+        ((NOW - 4, NOW - 3), -3),
+    ],
+)
+def test_how_far_the_issuers_clock_is_ahead(dated: tuple[float, float] | None, ahead: float | None) -> None:
+    """What is sure is told: nothing, as long as its clock and this one may have shown the same."""
+    assert jwks._ahead(dated, NOW, NOW) == ahead
+
+
+async def test_the_answers_time_on_the_way_is_no_difference(server: IssuerServer) -> None:
+    """A slow answer makes no clock wrong, and one that is off is told by the last fetch that went well."""
+    assert jwks._ahead((NOW + 2, NOW + 3), NOW, NOW + 5) == 0
+    remote = Remote(server.jwks_url)
+    assert remote.keys.clock_ahead is None
+    remote.clock.now = time.time() - 3600
+    await remote.keys.current()
+    assert remote.keys.clock_ahead == pytest.approx(3600, abs=5)
+    remote.clock.turn(FRESH)
+    server.fail()
+    await remote.keys.current()
+    assert remote.keys.clock_ahead == pytest.approx(3600, abs=5)
