@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    _add_demo(commands.add_parser("demo", help="serve a small protected app, and show what to try on it"))
+    _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
     _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
     _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
@@ -63,8 +63,8 @@ def _parser() -> ArgumentParser:
 
 
 def _add_demo(demo: ArgumentParser) -> None:
-    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.add_argument("--open", action="store_true", help="open the page in the browser")
     demo.set_defaults(run=_demo)
 
 
@@ -75,7 +75,7 @@ def _port(text: str) -> int:
 
 
 def _demo(given: Namespace, clock: Clock) -> int:
-    run_demo(given.host, given.port, say_text)
+    run_demo(given.port, say_text, browse=given.open)
     return 0
 
 
