@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -162,12 +162,12 @@ class LocalKeys:
 
     def _look_at_once(self, *, due: bool) -> None:
         # In a thread of its own, as a file system that hangs would take all threads of the host's.
-        if due and (self._thread is None or not self._thread.is_alive()):
-            self._thread = Thread(target=anyio.run, args=(self._look_and_await_listener,), daemon=True)
+        thread = self._thread
+        if thread is None or (due and not thread.is_alive()):
+            self._thread = thread = Thread(target=anyio.run, args=(self._look_and_await_listener,), daemon=True)
             self._patient_until = time.monotonic() + _PATIENCE
-            self._thread.start()
-        if self._thread is not None:
-            self._thread.join(max(0.0, self._patient_until - time.monotonic()))
+            thread.start()
+        thread.join(max(0.0, self._patient_until - time.monotonic()))
 
     async def _wait(self) -> None:
         # A file system that hangs takes no request with it.
@@ -186,9 +186,7 @@ class LocalKeys:
             await self._events.emit(event)
 
     async def _look(self) -> Event | None:
-        file = self._file
-        if file is None:
-            return None
+        file = cast(KeyFile, self._file)  # without one no look is due
         try:
             read = await in_thread(lambda: self._read_again(file))
         except ConfigurationError as fault:

@@ -199,6 +199,9 @@ def test_the_new_key_signs_as_the_service_allows(
     command("keys", "rotate", keys)
     assert held(keys)[0]["alg"] == "PS256"
     assert Settings.from_env().key_set.keys[0].default == "PS256"
+    command("keygen", "--alg", "ES256", "--out", tmp_path / "another's")
+    command("keys", "rotate", tmp_path / "another's")
+    assert held(tmp_path / "another's")[0]["alg"] == "ES256"
 
 
 def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
