@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, WatchedStore
+from driver import Recorder
 
-from asgi_jwt import Auth, ConfigurationError, Identity, Settings
+from asgi_jwt import Auth, ConfigurationError, Identity, JWTMiddleware, Settings
 from asgi_jwt.errors import AuthError, RevocationsUnavailable, RevokedToken, StoreUnavailable
 from asgi_jwt.events import Event, SessionEnded, TokensRevoked
 from asgi_jwt.stores.memory import MemoryStore
@@ -192,7 +193,7 @@ def test_store_that_can_not_be_used_shows_at_the_start() -> None:
     """A URL that names no store is a fault of the settings, for a service that only verifies as well."""
     settings = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET, store="mysql://root:hunter2@host")
     with pytest.raises(ConfigurationError, match="a store of the scheme 'mysql' does not exist"):
-        Auth(settings)
+        JWTMiddleware(Recorder(), Auth(settings))
 
 
 async def test_fake_issuers_tokens_can_be_revoked() -> None:

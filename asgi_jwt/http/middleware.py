@@ -71,6 +71,8 @@ class JWTMiddleware:
         self.app = app
         self._auth = auth or Auth.from_env()
         settings = self._auth.settings
+        if settings.store is not None:
+            self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
         try:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
         except ValueError as fault:

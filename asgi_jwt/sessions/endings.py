@@ -2,11 +2,11 @@
 
 So no order of failures leaves an access token alive behind a session that is dead. A session that got no tombstone is
 one whose tokens are refused, and which dies when it is refreshed. Who wanted it ended may give up after a 503, or go
-away in the middle, and the entry lapses one day: what was begun here is finished here, when the store is back.
+away in the middle, and the entry lapses one day: where there is an entry, the tombstone follows when the store is back.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import floor
 from typing import Any
 
@@ -24,6 +24,7 @@ from asgi_jwt.tokens.claims import Claims
 
 _AT_ONCE = 50
 _BETWEEN_ATTEMPTS = 2.0
+_LATE = 60_000
 _LATEST = 2**53
 
 
@@ -58,7 +59,7 @@ class Endings:
         self._owns_sessions = owns_sessions
         self._clock = clock
         self._events = events
-        # Those whose end has begun, and until when it makes sense to finish it.
+        # Those whose end has begun, and when.
         self._unfinished: dict[SessionKey, int] = {}
         self._finishing = SingleFlight(self._finish)
 
@@ -134,9 +135,8 @@ class Endings:
 
     @contextmanager
     def begun(self, *keys: SessionKey) -> Iterator[None]:
-        """Within it sessions are ended: an end that fails, or whose caller goes away, is tried again later."""
-        until = self._now() + self._life
-        self._unfinished.update(dict.fromkeys(keys, until))
+        """Within it sessions are ended: an end that fails half-way, or whose caller goes away, is finished later."""
+        self._unfinished.update(dict.fromkeys(keys, self._now()))
         try:
             yield
         except GeneratorExit:
@@ -168,16 +168,15 @@ class Endings:
     async def _finish(self) -> None:
         while self._unfinished:
             await anyio.sleep(_BETWEEN_ATTEMPTS)
-            for key, until in list(self._unfinished.items()):
-                if until <= self._now():
+            await self._revocations.poll()
+            for key, began in list(self._unfinished.items()):
+                # An entry that the store took without saying so turns up in the log, if a little late.
+                revoked = self._revocations.has_session(self._issuer, key.sid)
+                if self._now() - began >= (self._life if revoked else _LATE):
                     self._unfinished.pop(key, None)
-                    continue
-                try:
-                    if not self._revocations.has_session(self._issuer, key.sid):
-                        await self.revoke_session(key.sid)
-                    await self._bury(key)
-                except StoreUnavailable:
-                    break
+                elif revoked:
+                    with suppress(StoreUnavailable):
+                        await self._bury(key)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

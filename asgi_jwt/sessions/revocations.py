@@ -70,10 +70,11 @@ class RevocationList:
         self._interval = policy.interval
         self._cursor: object = None
         self._lapses = 0
-        # As of when the copy is, when a read began last by the event loop's clock, and when one failed last.
+        # As of when the copy is; by the event loop's clock, when a read began last, and when one failed last.
         self._read_at = self._due_at = _NEVER
         self._began = 0.0
         self._failed_at: float | None = None
+        self._failure: str | None = None
         self._told_stale = False
         self._flight = SingleFlight(self._read)
         self.reads = 0
@@ -135,7 +136,7 @@ class RevocationList:
             self._told_stale = True
             await self._events.emit(RevocationsStale(self._policy.outage))
         if self.out_of_reach:
-            raise RevocationsUnavailable
+            raise RevocationsUnavailable(self._failure)
 
     async def poll(self) -> None:
         """Have what is new read, if that is due, whether it succeeds or not.
@@ -150,7 +151,7 @@ class RevocationList:
     def warm_up(self) -> None:
         """Begin the first read, and don't wait for it. Needs a running event loop."""
         if self._read_at == _NEVER:
-            self._attempt(self._clock())
+            self._attempt()
 
     async def add(self, revocations: Sequence[Revocation]) -> int:
         """Put revocations into the log: every process refuses what they are about once it has read them, this one now.
@@ -188,18 +189,20 @@ class RevocationList:
         now = self._clock()
         if self._is_fresh(now):
             return
-        self._attempt(now)
+        self._attempt()
         if self._flight.under_way:
             patience = self._began + self._patience(now) - anyio.current_time()
             if patience > 0:
                 with anyio.move_on_after(patience):
                     await self._flight.wait()
 
-    def _attempt(self, now: float) -> None:
+    def _attempt(self) -> None:
         """Begin a read, unless one is under way or has just failed."""
-        just_failed = self._failed_at is not None and 0 <= now - self._failed_at < _BETWEEN_ATTEMPTS
-        if not self._flight.under_way and not just_failed:
-            self._began = anyio.current_time()
+        if self._flight.under_way:
+            return
+        turn = anyio.current_time()
+        if self._failed_at is None or not 0 <= turn - self._failed_at < _BETWEEN_ATTEMPTS:
+            self._began = turn
             self._flight.start()
 
     async def _read(self) -> None:
@@ -208,10 +211,10 @@ class RevocationList:
         try:
             await self._read_pages(int(now * 1000))
         except Exception as error:
+            why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
             if self._failed_at is None:
-                why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
                 self._tell(RevocationsNotRead(why))
-            self._failed_at = self._clock()
+            self._failed_at, self._failure = anyio.current_time(), why
             if not isinstance(error, StoreUnavailable):
                 raise
             return
