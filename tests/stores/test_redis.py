@@ -80,9 +80,15 @@ async def works(store: RedisStore, key: SessionKey = KEY) -> None:
     assert list(await store.list(key.subject, NOW)) == [found]
     await store.update(key, lambda _: (None, None))
     assert await store.get(key) is None
-    revocation = Revocation("sid", "https://issuer.example", key.sid, NOW + DAY)
+
+
+async def keeps_a_log(store: RedisStore) -> None:
+    """The store appends revocations, forgets one that has lapsed, and reads."""
+    revocation = Revocation("sid", "https://issuer.example", "s1", NOW + DAY)
     await store.append_revocations([revocation, revocation._replace(until=0)], NOW)
-    assert (await store.read_revocations()).revocations[0] == revocation
+    page = await store.read_revocations()
+    assert list(page.revocations) == [revocation]
+    assert (await store.read_revocations(page.cursor)).continues
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -92,6 +98,7 @@ async def test_any_client_will_do(valkey: Valkey, protocol: int, decode: bool) -
     async with Redis(port=valkey.port, protocol=protocol, decode_responses=decode) as client:
         store = RedisStore(client, prefix=f"{uuid4().hex}:")
         await works(store)
+        await keeps_a_log(store)
         await store.aclose()
         with pytest.raises(StoreUnavailable, match="closed"):
             await store.get(KEY)
@@ -105,6 +112,7 @@ async def test_any_cluster_client_will_do(cluster: Cluster, decode: bool) -> Non
         store = RedisStore(client, prefix=f"{uuid4().hex}:")
         for n in range(10):
             await works(store, SessionKey(f"subject-{n}", "s1"))
+        await keeps_a_log(store)
         await store.aclose()
         assert await client.ping()
 
@@ -203,6 +211,7 @@ async def test_least_rights_suffice(own_valkey: Valkey) -> None:
     own_valkey.ask("ACL", "SETUSER", "app", "on", ">secret", "~asgi-jwt:*", *rights)
     store = RedisStore.from_url(f"redis://app:secret@{own_valkey.address}")
     await works(store)
+    await keeps_a_log(store)
     await store.aclose()
 
 
