@@ -147,9 +147,10 @@ def work() -> None:
     """Answer one line."""
     setup = json.loads(sys.stdin.readline())
     os.environ["SSL_CERT_FILE"] = setup["certificates"]
-    given = [setup[name] for name in ("urls", "files", "tokens", "kids", "rounds")]
+    del setup["certificates"]
+    backend = setup.pop("backend")
     with TemporaryDirectory() as home:
-        answer = anyio.run(partial(measure, *given, home), backend=setup["backend"])
+        answer = anyio.run(partial(measure, home=home, **setup), backend=backend)
     print(json.dumps(answer), flush=True)
 
 
