@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from math import inf
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
@@ -19,7 +21,8 @@ from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.jwks import RemoteKeySet
-from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 
@@ -49,8 +52,9 @@ class Auth:
         self.events = EventSink(on_event)
         self.clock = clock
         self._policy = settings.policy
-        self._trusts = [trust for each in (settings, *issuers) for trust in self._trusts_of(each)]
-        self._use(settings.key_set, self._trusts)
+        self._refresh_keys = self._own_keys("refresh_secret", settings, settings.refresh_keys)
+        self._issuer: TokenIssuer | None = None
+        self._use(trust for each in (settings, *issuers) for trust in self._trusts_of(each))
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self.store  # noqa: B018 - nothing is opened yet, but its faults show
@@ -79,8 +83,10 @@ class Auth:
 
     def _trusts_of(self, settings: Settings) -> Iterator[Trust]:
         for policy in settings.policies:
-            keys: KeySet | RemoteKeySet = settings.key_set
-            if settings.is_remote:
+            keys: KeySet | LocalKeys | RemoteKeySet
+            if not settings.is_remote:
+                keys = self._own_keys("keys", settings, settings.key_set)
+            else:
                 keys = RemoteKeySet(
                     settings.jwks_url,
                     issuer=policy.issuer if settings.discovery else None,
@@ -90,10 +96,37 @@ class Auth:
                 )
             yield Trust(keys, policy)
 
-    def _use(self, own: KeySet, trusts: Iterable[Trust]) -> None:
+    def _own_keys(self, name: str, settings: Settings, keys: KeySet) -> KeySet | LocalKeys:
+        """The keys of the setting `name`, as they are or as they change."""
+        file = None
+        if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
+            read = partial(self._read_again, settings, name)
+            file = KeyFile(f"ASGI_JWT_{name.upper()}_FILE", settings.files[name], read)
+        elif keys.holds_until(-inf) == inf:
+            return keys
+        algorithms = settings.algorithms if name == "keys" else ("HS256",)
+        live = LocalKeys(keys, file=file, algorithms=algorithms, clock=self.clock, events=self.events)
+        live.on_change(self._follow)
+        return live
+
+    def _read_again(self, settings: Settings, name: str) -> KeySet:
+        again = settings.read_again(name)
+        keys = again.key_set if name == "keys" else again.refresh_keys
+        if self._issuer is not None and settings is self.settings:
+            now, later = keys.at(self.clock()).signing_key(), keys.signing_key()
+            if now is None or later is None:
+                raise ConfigurationError(
+                    f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued"
+                )
+            if name == "keys":
+                for key in (now, later):
+                    self._algorithm_of(key)
+        return keys
+
+    def _use(self, trusts: Iterable[Trust]) -> None:
         (keys, policy), *others = trusts
-        self._keys = own
-        self._issuer: TokenIssuer | None = None
+        self._keys = keys
+        self._issuer = None
         self._sessions: Sessions | None = None
         self.verifier = TokenVerifier(
             keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others
@@ -128,11 +161,12 @@ class Auth:
     def using(self, keys: KeySet) -> Iterator[None]:
         """Other keys for a while, for every issuer, under the same policies: for tests."""
         own = self._keys, self._issuer, self._sessions, self.verifier
-        self._use(keys, [Trust(keys, trust.policy) for trust in self._trusts])
+        self._use([Trust(keys, policy) for _, policy in self.verifier.trusts])
         try:
             yield
         finally:
             self._keys, self._issuer, self._sessions, self.verifier = own
+            self._follow(KeySet(()))
 
     def warm_up(self) -> None:
         """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
@@ -145,26 +179,65 @@ class Auth:
 
     @property
     def issuer(self) -> TokenIssuer:
-        """Issues access tokens with the first private key. Raises `ConfigurationError` when there is none."""
+        """Issues access tokens with the first private key that has begun. It follows keys that change.
+
+        Raises `ConfigurationError` when there is none.
+        """
         if self._issuer is None:
-            key = self._keys.signing_key()
-            if key is None:
-                lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
-                raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
-            wanted = same_algorithms(self.settings.algorithms) or (key.default,)
-            algorithm = next((name for name in wanted if name in key.algorithms), None)
-            if algorithm is None:
-                raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
-            refresh = self.settings.refresh_keys.signing_key()
+            self._look()
+            key, algorithm, refresh_key = self._signing()
             self._issuer = TokenIssuer(
                 key,
                 algorithm,
                 self._policy,
                 ttl=self.settings.access_ttl,
                 clock=self.clock,
-                refresh_key=refresh,
+                refresh_key=refresh_key,
+                look=self._look if self._local_keys else None,
             )
         return self._issuer
+
+    async def published_keys(self) -> dict[str, list[dict[str, Any]]]:
+        """The JWK Set to publish (RFC 7517): one's own keys, public members alone.
+
+        Empty where they are secrets or a remote issuer's.
+        """
+        await self._current_keys()
+        return _now(self._keys).public_jwks()
+
+    @property
+    def _local_keys(self) -> list[LocalKeys]:
+        return [keys for keys in (self._keys, self._refresh_keys) if isinstance(keys, LocalKeys)]
+
+    def _signing(self) -> tuple[Key, str, Key | None]:
+        """The keys to sign with, and the algorithm of access tokens. Raises `ConfigurationError`."""
+        key = _now(self._keys).signing_key()
+        if key is None:
+            lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
+            raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
+        return key, self._algorithm_of(key), _now(self._refresh_keys).signing_key()
+
+    def _algorithm_of(self, key: Key) -> str:
+        """What it signs with here. Raises `ConfigurationError`."""
+        wanted = same_algorithms(self.settings.algorithms) or (key.default,)
+        algorithm = next((name for name in wanted if name in key.algorithms), None)
+        if algorithm is None:
+            raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
+        return algorithm
+
+    def _follow(self, _: KeySet) -> None:
+        """Sign with the keys as they have become."""
+        if self._issuer is not None:
+            with suppress(ConfigurationError):  # none is left: what the old one signs is refused from now on
+                self._issuer.sign_with(*self._signing())
+
+    def _look(self) -> None:
+        for keys in self._local_keys:
+            keys.look()
+
+    async def _current_keys(self) -> None:
+        for keys in self._local_keys:
+            await keys.current()
 
     @property
     def store(self) -> SessionStore:
@@ -188,7 +261,7 @@ class Auth:
             self._sessions = Sessions(
                 self.store,
                 self.issuer,
-                TokenVerifier(settings.refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
+                TokenVerifier(self._refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
                     grace=_milliseconds(settings.grace),
                     recovery=_milliseconds(settings.recovery),
@@ -198,6 +271,7 @@ class Auth:
                 session_ttl=_milliseconds(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
+                ready=self._current_keys,
             )
         return self._sessions
 
@@ -272,6 +346,13 @@ class Auth:
 
 _NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 _CLOCKS_DIFFER = 60
+
+
+def _now(keys: KeySet | LocalKeys | RemoteKeySet) -> KeySet:
+    """One's own keys as they are now: a remote issuer's are none."""
+    if isinstance(keys, LocalKeys):
+        return keys.keys
+    return keys if isinstance(keys, KeySet) else KeySet(())
 
 
 def _milliseconds(seconds: float) -> int:

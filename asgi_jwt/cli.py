@@ -1,31 +1,71 @@
 """The command `asgi-jwt`, also `python -m asgi_jwt`."""
 
-import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from asgi_jwt import values
+from asgi_jwt.commands.check import check
+from asgi_jwt.commands.inspect import inspect_token
+from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
+from asgi_jwt.commands.output import CommandError, complain, say_text
+from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
+from asgi_jwt.errors import AuthError, ConfigurationError
+from asgi_jwt.tokens.algorithms import ALGORITHMS
+
+Clock = Callable[[], float]
+
+_INTERRUPTED = 130
+_STDIN = "-"
+_YEAR = 366 * 86400
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command in `arguments` (None: the process's) and returns its exit status."""
+def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) -> int:
+    """Runs the command in `arguments` (None: the process's) and returns its exit status.
+
+    0: all is well; 1: something is wrong, or the token would be refused; 2: wrong usage. `clock` gives seconds since
+    the epoch.
+    """
     given = _parser().parse_args(arguments)
     try:
-        given.run(given)
-    except DemoError as fault:
-        sys.stderr.write(f"asgi-jwt: {fault}\n")
+        status: int = given.run(given, clock)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            complain(fault)
         return 1
-    return 0
+    except CommandError as error:
+        if told := str(error):
+            complain(told)
+        return error.status
+    except (DemoError, AuthError) as error:
+        complain(str(error))
+        return 1
+    except OSError as error:
+        complain(error.strerror or type(error).__name__)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    demo = commands.add_parser("demo", help="serve a small protected app, and show what to try on it")
-    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
-    demo.set_defaults(run=_demo)
+    _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
+    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
+    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
+    _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
+    _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
+    _add_keys(commands.add_parser("keys", help="give a key file a new key"))
     return parser
+
+
+def _add_demo(demo: ArgumentParser) -> None:
+    demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.add_argument("--open", action="store_true", help="open the page in the browser")
+    demo.set_defaults(run=_demo)
 
 
 def _port(text: str) -> int:
@@ -34,10 +74,123 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _demo(given: Namespace) -> None:
-    run_demo(given.host, given.port, _write)
+def _demo(given: Namespace, clock: Clock) -> int:
+    run_demo(given.port, say_text, browse=given.open)
+    return 0
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def _add_check(parser: ArgumentParser) -> None:
+    _add_json(parser)
+    parser.set_defaults(run=_check)
+
+
+def _check(given: Namespace, clock: Clock) -> int:
+    return check(as_json=given.as_json, clock=clock)
+
+
+def _add_inspect(inspect: ArgumentParser) -> None:
+    inspect.add_argument("token", nargs="?", default=_STDIN, help="- or nothing: read from the standard input")
+    _add_json(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _inspect(given: Namespace, clock: Clock) -> int:
+    return inspect_token(None if given.token == _STDIN else given.token, as_json=given.as_json, clock=clock)
+
+
+def _add_token(token: ArgumentParser) -> None:
+    token.add_argument("subject", help="whom it speaks of: the user's id")
+    token.add_argument("--scope", action="append", default=[], help="a scope, or several with spaces; may be repeated")
+    token.add_argument("--role", action="append", default=[], help="a role; may be repeated")
+    token.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        type=_claim,
+        metavar="NAME=VALUE",
+        help="a further claim: JSON, else text; may be repeated",
+    )
+    token.add_argument(
+        "--ttl", type=_duration(least=1, most=3600), help="how long it holds, as 15m (default: ASGI_JWT_ACCESS_TTL)"
+    )
+    token.add_argument("--client-id", help="the OAuth client it is made for")
+    _add_json(token)
+    token.set_defaults(run=_token)
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for programs")
+
+
+def _claim(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _duration(*, least: float = 0, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return values.duration(least=least, most=most)(text)
+        except ValueError as fault:
+            raise ArgumentTypeError(str(fault)) from None
+
+    return read
+
+
+def _token(given: Namespace, clock: Clock) -> int:
+    return make_token(
+        given.subject,
+        scopes=given.scope,
+        roles=given.role,
+        claims=given.claim,
+        client_id=given.client_id,
+        ttl=given.ttl,
+        as_json=given.as_json,
+        clock=clock,
+    )
+
+
+def _add_keygen(keygen: ArgumentParser) -> None:
+    keygen.add_argument("--alg", default="HS256", choices=ALGORITHMS, help="what it signs with (default: %(default)s)")
+    keygen.add_argument("--out", type=Path, metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE")
+    _add_json(keygen)
+    keygen.set_defaults(run=_keygen)
+
+
+def _keygen(given: Namespace, clock: Clock) -> int:
+    return make_keys(algorithm=given.alg, path=given.out, as_json=given.as_json)
+
+
+def _add_keys(keys: ArgumentParser) -> None:
+    actions = keys.add_subparsers(title="actions", metavar="action", required=True)
+    rotate = actions.add_parser(
+        "rotate", help="a new key that signs after an overlap; the old one ends with its tokens"
+    )
+    rotate.add_argument("file", type=Path, help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names")
+    rotate.add_argument("--alg", choices=ALGORITHMS, help="what the new key signs with (default: as the old one)")
+    rotate.add_argument(
+        "--overlap",
+        type=_duration(most=_YEAR),
+        default=OVERLAP,
+        help="for how long the new key is only published, as 10m (default: %(default)s s); 0 after a theft",
+    )
+    rotate.add_argument(
+        "--keep",
+        type=_duration(most=_YEAR),
+        help="for how long the old key verifies after that (default: as long as its tokens live); 0 after a theft",
+    )
+    _add_json(rotate)
+    rotate.set_defaults(run=_rotate)
+
+
+def _rotate(given: Namespace, clock: Clock) -> int:
+    return rotate_keys(
+        given.file,
+        algorithm=given.alg,
+        overlap=given.overlap,
+        keep=given.keep,
+        as_json=given.as_json,
+        clock=clock,
+    )

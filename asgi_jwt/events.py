@@ -152,6 +152,27 @@ class RevocationsRebuilt(Event):
     level: ClassVar[int] = logging.WARNING
 
 
+@dataclass(frozen=True, slots=True)
+class KeysRead(Event):
+    """A key file had changed, and was read again. `source` is the variable that names it, `keys` how many there are."""
+
+    name: ClassVar[str] = "keys_read"
+
+    source: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysNotRead(Event):
+    """A key file has changed and can't be used, and the old keys stay. `why` is for operators."""
+
+    name: ClassVar[str] = "keys_not_read"
+    level: ClassVar[int] = logging.WARNING
+
+    source: str
+    why: str
+
+
 OnEvent = Callable[[Event], Awaitable[None] | None]
 
 

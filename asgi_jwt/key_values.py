@@ -34,7 +34,12 @@ def secret(value: object) -> str | bytes:
     return value
 
 
-def refresh_secrets(value: object) -> tuple[str | bytes, ...]:
+def refresh_secrets(value: object) -> tuple[str | bytes, ...] | KeySet:
+    if isinstance(value, (KeySet, Mapping)) or (isinstance(value, str) and value.lstrip().startswith("{")):
+        read = keys(value)
+        if not all("HS256" in key.algorithms for key in read.keys):
+            raise ValueError("holds a key that is none for HS256: refresh tokens are signed with secrets")
+        return read
     if isinstance(value, bytes):
         listed: tuple[object, ...] = (value,)
     elif isinstance(value, Iterable) and not isinstance(value, str):

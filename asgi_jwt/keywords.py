@@ -38,7 +38,7 @@ class SettingsKeywords(TypedDict, total=False):
     token_sources: Names
     trusted_origins: Names
     access_ttl: Duration
-    refresh_secret: str | bytes | Iterable[str | bytes] | None
+    refresh_secret: str | bytes | Iterable[str | bytes] | Mapping[str, Any] | KeySet | None
     refresh_secret_file: str
     refresh_ttl: Duration
     session_ttl: Duration

@@ -70,7 +70,7 @@ class Settings:
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
     store: str | None = _setting(values.text, None, secret=True)
-    refresh_secret: tuple[str | bytes, ...] = _setting(key_values.refresh_secrets, (), secret=True)
+    refresh_secret: tuple[str | bytes, ...] | KeySet = _setting(key_values.refresh_secrets, (), secret=True)
     refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
     session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
     grace: float = _setting(values.duration(most=300), 30.0)
@@ -86,7 +86,9 @@ class Settings:
 
     def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
         faults = _Faults()
-        given = _resolve_files({**settings, "store": store}, faults)
+        files: dict[str, Path] = {}
+        given = _resolve_files({**settings, "store": store}, files, faults)
+        object.__setattr__(self, "_read_from", (given, files))
         known = {each.name: each for each in fields(self)}
         for name in given.keys() - known.keys():
             faults.add_unknown(name, known)
@@ -130,6 +132,17 @@ class Settings:
             read.pop(name.removesuffix("_file"), None)
             read.pop(name.removesuffix("_file") + "_file", None)
         return cls(**{**read, **given})
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Which of the settings were read from a file, and from which one."""
+        read_from: tuple[Mapping[str, Any], Mapping[str, Path]] = vars(self)["_read_from"]
+        return read_from[1]
+
+    def read_again(self, name: str) -> "Settings":
+        """These settings with what the file of `name` holds now. Raises `ConfigurationError`, as at the start."""
+        given, files = vars(self)["_read_from"]
+        return Settings(**{**given, name: None, f"{name}_file": files[name]})
 
     def _settle_audience(self) -> None:
         if not self.audience and self.audience is not None:
@@ -249,6 +262,8 @@ class Settings:
     @property
     def refresh_keys(self) -> KeySet:
         """The keys of refresh tokens: the first signs, all verify."""
+        if isinstance(self.refresh_secret, KeySet):
+            return self.refresh_secret
         return KeySet([Key.from_secret(secret) for secret in self.refresh_secret])
 
     @property
@@ -292,16 +307,22 @@ class _Faults:
             raise ConfigurationError([fault for faults in self._found.values() for fault in faults])
 
 
-def _resolve_files(given: dict[str, Any], faults: _Faults) -> dict[str, Any]:
-    """`given`, where `<name>_file` is replaced by the content of the file it names as `<name>`."""
+def _resolve_files(given: dict[str, Any], files: dict[str, Path], faults: _Faults) -> dict[str, Any]:
+    """`given`, where `<name>_file` is replaced by the content of the file it names as `<name>`; `files` gets its path.
+
+    An absolute path: a process may change its directory before the file is read again.
+    """
     known = {each.name for each in fields(Settings)}
     for name in [name for name in given if name.endswith("_file") and name.removesuffix("_file") in known]:
         target, path = name.removesuffix("_file"), given.pop(name)
+        if path is None:
+            continue
         if given.get(target) is not None:
             faults.add(target, f"and {PREFIX}{name.upper()} are both set: keep one")
             continue
         try:
-            given[target] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            files[target] = Path(path).absolute()
+            given[target] = files[target].read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError, TypeError) as fault:
             # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
             why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"

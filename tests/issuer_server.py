@@ -1,6 +1,7 @@
 """An issuer on this machine, over real HTTP: every answer of it is scripted, and every request counted."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,13 @@ _ENDLESS = 10_000
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path answers; `endless`: the body again and again."""
+    """What a path answers; `endless`: the body again and again; `stalls`: but for its last byte, which never comes."""
 
     body: bytes
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     endless: bool = False
+    stalls: bool = False
 
 
 def jwk_of(key: Any, kid: str | None = None, **members: Any) -> dict[str, Any]:
@@ -44,25 +46,41 @@ def token_by(key: Any, kid: str | None, *, alg: str = "ES256", sign: Sign | None
 
 
 class IssuerServer:
-    """Serves on loopback, from a thread, until it is closed. `requests` holds the path of each request."""
+    """Serves on loopback, from a thread, until it is closed. `requests` holds the path of each request.
 
-    def __init__(self) -> None:
+    `tls` makes it an https server, certified as the context says at each request.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
         self._answers: dict[str, Answer] = {}
         self._arrived = threading.Semaphore(0)
         self._open = threading.Event()
         self._open.set()
+        self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        if tls is not None:
+            # The handshake takes place in each connection's thread.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         self.jwks_url = self.issuer + JWKS
 
-    def answer(self, path: str, content: object, *, status: int = 200, endless: bool = False, **headers: str) -> None:
+    def answer(
+        self,
+        path: str,
+        content: object,
+        *,
+        status: int = 200,
+        endless: bool = False,
+        stalls: bool = False,
+        **headers: str,
+    ) -> None:
         """From now on `path` answers so: bytes as they are, anything else as JSON. `_` in a header's name is `-`."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._answers[path] = Answer(body, status, named, endless)
+        self._answers[path] = Answer(body, status, named, endless, stalls)
 
     def publish(self, *jwks: object, cache_control: str = "") -> None:
         """From now on these are the keys."""
@@ -87,6 +105,10 @@ class IssuerServer:
         finally:
             self._open.set()
 
+    def stall(self) -> None:
+        """Until it is closed."""
+        self._closing.wait(20)
+
     async def request(self) -> None:
         """Until the next request has arrived."""
         assert await to_thread.run_sync(lambda: self._arrived.acquire(timeout=20))
@@ -107,6 +129,7 @@ class IssuerServer:
 
     def __exit__(self, *_: object) -> None:
         self._open.set()
+        self._closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -131,6 +154,10 @@ def _handler_of(issuer: IssuerServer) -> type[BaseHTTPRequestHandler]:
             if not answer.endless:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
+            if answer.stalls:
+                self.wfile.write(answer.body[:-1])
+                issuer.stall()
+                return
             for _ in range(_ENDLESS if answer.endless else 1):
                 self.wfile.write(answer.body)
 

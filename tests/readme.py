@@ -1,7 +1,13 @@
 """The README taken apart: its fenced blocks and its tables."""
 
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +25,7 @@ class Section:
     steps: list[tuple[str, str]] = field(default_factory=list)
     shell: list[str] = field(default_factory=list)
     doctests: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
 
     def take(self, language: str, block: str) -> None:
@@ -35,6 +42,8 @@ class Section:
             self.shell.append(block)
         elif language == "pycon":
             self.doctests.append(block)
+        elif language == "html":
+            self.pages.append(block)
         else:
             raise ValueError(f"a block under {self.title!r} that no test runs:\n{block}")
 
@@ -54,3 +63,24 @@ def sections(text: str) -> list[Section]:
 
 
 SECTIONS = {section.title: section for section in sections(TEXT)}
+
+
+@cache
+def environment() -> Mapping[str, str]:
+    """What the README's exports make of the environment."""
+    exports = "".join(block for section in SECTIONS.values() for block in section.shell if block.startswith("export "))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    told = subprocess.run(
+        ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
+        env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    read: dict[str, str] = json.loads(told.stdout)
+    return read
+
+
+def fits(shown: str, answered: str) -> bool:
+    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".+"), answered) is not None

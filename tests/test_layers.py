@@ -10,7 +10,7 @@ import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
 GROUND = frozenset({"errors", "events", "hooks", "tasks", "values"})
-EVERYTHING = frozenset({"__init__", "__main__", "cli", "demo", "testing"})
+EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW = {
     "http": {"auth", "settings", "sessions", "stores", "tokens"},
     "auth": {"keywords", "settings", "sessions", "stores", "tokens"},
@@ -66,3 +66,10 @@ def test_what_touches_the_world_stands_in_one_place(path: str) -> None:
     imported = {name for name in imports(path) if name.startswith("os.")}
     if path != "settings.py":
         assert not {"environ", "environb", "getenv"} & (names | {name.removeprefix("os.") for name in imported})
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_demo_is_reached_by_its_command_alone(path: str) -> None:
+    """The demo replays stolen tokens: nothing but its own files and the command line imports it."""
+    if layer_of(path) not in ("demo", "cli"):
+        assert not [module for module in imports(path) if module.startswith("asgi_jwt.demo")]

@@ -3,14 +3,12 @@
 import doctest
 import inspect
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
 from math import inf
 from pathlib import Path
 from string import Template
@@ -18,9 +16,11 @@ from typing import Any
 
 import pytest
 from auth_service import Service
+from browsers import chromium, profile
 from curl import CURLS
 from other_issuers import ISSUERS
-from readme import ROOT, SECTIONS, TEXT, Section
+from playwright.sync_api import expect
+from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
 
 from asgi_jwt import (
     Auth,
@@ -40,26 +40,11 @@ from benchmarks import simulation
 from benchmarks.commands import COMMANDS
 from benchmarks.rotations import WAYS
 
-SERVED = [section for section in SECTIONS.values() if section.steps]
+COMMAND_LINE = SECTIONS["Command line"]
+SERVED = [section for section in SECTIONS.values() if section.steps and section is not COMMAND_LINE]
 MEASURING = [block for title in ("What that does to users and thieves", "Compared") for block in SECTIONS[title].shell]
+PAGES = [page for section in SECTIONS.values() for page in section.pages]
 USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in section.files if name.startswith("test_")]
-
-
-@cache
-def environment() -> Mapping[str, str]:
-    """What the README's exports make of the environment."""
-    exports = "".join(block for section in SECTIONS.values() for block in section.shell if block.startswith("export "))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    told = subprocess.run(
-        ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
-        env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    read: dict[str, str] = json.loads(told.stdout)
-    return read
 
 
 @contextmanager
@@ -91,10 +76,6 @@ def check_answer(shown: str, answered: str) -> None:
     for shown_header in shown_headers:
         assert any(fits(shown_header, header) for header in headers), (shown_header, headers)
     assert fits(shown_body.rstrip("\n"), body.rstrip("\n")), (shown_body, body)
-
-
-def fits(shown: str, answered: str) -> bool:
-    return re.fullmatch(re.escape(shown).replace(r"\.\.\.", ".+"), answered) is not None
 
 
 @pytest.mark.parametrize("section", SERVED, ids=lambda section: section.title)
@@ -160,6 +141,31 @@ def test_interactive(section: Section) -> None:
         assert not report, "".join(report)
 
 
+@pytest.mark.outside
+def test_page(tmp_path: Path) -> None:
+    """The page, served beside the app that it is for, logs in, asks, is reloaded and logs out, in Chromium."""
+    (page,) = PAGES
+    section = SECTIONS["In the browser"]
+    (tmp_path / "main.py").write_text(section.main)
+    with uvicorn_serving(tmp_path) as port, chromium() as browser, profile(browser) as context:
+        shown = context.new_page()
+        shown.route("**/page", lambda route: route.fulfill(body=page, content_type="text/html"))
+        shown.goto(f"http://localhost:{port}/page")
+        output = expect(shown.locator("output"))
+        output.to_have_text("Who are you?")
+        for password, told in {"guess": "The credentials are wrong", "wonderland": "You are alice"}.items():
+            shown.fill("[name=username]", "alice")
+            shown.fill("[name=password]", password)
+            shown.click("text=Log in")
+            output.to_have_text(told)
+        shown.click("#orders")
+        output.to_have_text('{"orders of":"alice"}')
+        shown.reload()
+        output.to_have_text("You are alice")
+        shown.click("#logout")
+        output.to_have_text("Who are you?")
+
+
 def test_nothing_is_left_out() -> None:
     """Every fenced block is run by a test, but for the two commands that set everything up, and those that measure."""
     commands = [block for block in SECTIONS["Install"].shell if block.startswith("python3 -m venv ")] + MEASURING
@@ -167,17 +173,20 @@ def test_nothing_is_left_out() -> None:
     run = [*exports, *USERS_TESTS, *(name for section in SERVED for name in section.files)]
     consoles = re.findall(r"^```console$", TEXT, re.MULTILINE)
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
-    assert len(consoles) == len(SERVED)
+    assert len(consoles) == len([*SERVED, COMMAND_LINE])
     assert len(commands) == 4
-    assert len(commands) + len(run) + len(consoles) + len(doctests) == len(re.findall(r"^```\w+$", TEXT, re.MULTILINE))
+    shown = [*commands, *run, *consoles, *doctests, *PAGES]
+    assert len(shown) == len(re.findall(r"^```\w+$", TEXT, re.MULTILINE))
 
 
 def test_commands() -> None:
     """One command starts the demo; the other runs the tests, as the project's own checks do."""
     demo, tests = (re.split(r" && (?:\.venv/bin/)?", block.strip()) for block in SECTIONS["Install"].shell)
-    assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo"]
+    assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo --open"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
-    assert tests[2].removeprefix("python ") in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -m 1 -F '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert pattern in tests[2]
+    assert next(line for line in TEXT.splitlines() if pattern in line) == SECTIONS["Install"].shell[1].strip()
 
 
 def test_measuring() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.settings import Settings
@@ -15,9 +16,10 @@ LIFE = 3600
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request to `/api/me`: what it bears, and the status it gets."""
+    """One request to `/api/me`: what it bears, in full and in a word, and the status it gets."""
 
     title: str
+    adjective: str
     token: str | None
     status: int
 
@@ -27,26 +29,26 @@ class Attempt:
         return f"curl -i {url}/api/me{header}"
 
 
-def demo_auth(secret: str, *, audience: str = AUDIENCE, clock: Callable[[], float] = time.time) -> Auth:
-    """An `Auth` of the demo's issuer; its tokens live for an hour."""
-    settings = Settings(issuer=ISSUER, audience=audience, secret=secret, access_ttl=LIFE)
+def demo_auth(keys: Path, *, audience: str = AUDIENCE, clock: Callable[[], float] = time.time) -> Auth:
+    """An `Auth` of the demo's issuer, with the keys in a file; its tokens live for an hour."""
+    settings = Settings(issuer=ISSUER, audience=audience, keys_file=str(keys), access_ttl=LIFE)
     return Auth(settings, clock=clock)
 
 
-def make_attempts(secret: str, *, clock: Callable[[], float] = time.time) -> list[Attempt]:
-    """The requests to try on a demo with this secret; the tokens count their hour from now."""
+def make_attempts(keys: Path, *, clock: Callable[[], float] = time.time) -> list[Attempt]:
+    """The requests to try on a demo with these keys; the tokens count their hour from now."""
     alice, admin = Identity("alice", scopes="profile:read"), Identity("admin", scopes="profile:read")
-    issuer = demo_auth(secret, clock=clock).issuer
-    elsewhere = demo_auth(secret, audience="another-service", clock=clock).issuer
-    yesterday = demo_auth(secret, clock=lambda: clock() - 24 * LIFE).issuer
+    issuer = demo_auth(keys, clock=clock).issuer
+    elsewhere = demo_auth(keys, audience="another-service", clock=clock).issuer
+    yesterday = demo_auth(keys, clock=lambda: clock() - 24 * LIFE).issuer
     good = issuer.access_token(alice)
     header, _, signature = good.split(".")
     # Alice makes herself the administrator, and keeps the only signature that she has.
     tampered = ".".join([header, issuer.access_token(admin).split(".")[1], signature])
     return [
-        Attempt("No token", None, 401),
-        Attempt("A good token", good, 200),
-        Attempt("An expired token", yesterday.access_token(alice), 401),
-        Attempt("A tampered token, its subject changed", tampered, 401),
-        Attempt("A token for another audience", elsewhere.access_token(alice), 401),
+        Attempt("No token", "missing", None, 401),
+        Attempt("A good token", "good", good, 200),
+        Attempt("An expired token", "expired", yesterday.access_token(alice), 401),
+        Attempt("A tampered token, its subject changed", "tampered", tampered, 401),
+        Attempt("A token for another audience", "another's", elsewhere.access_token(alice), 401),
     ]

@@ -15,8 +15,10 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant
 from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.bearer import Challenge, error_body
+from asgi_jwt.http.client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.sessions import SessionEndpoints
 from asgi_jwt.http.token import NO_STORE, Refresh
@@ -53,6 +55,8 @@ class AuthApp:
             Route("/sessions", sessions.list, methods=["GET"]),
             Route("/sessions/{sid}", self._own_site(sessions.end), methods=["DELETE"]),
             Route("/revoke", sessions.revoke, methods=["POST"]),
+            Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
+            Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
         router = Router(routes, redirect_slashes=False)
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})

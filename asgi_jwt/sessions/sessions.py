@@ -57,6 +57,8 @@ class TokenPair(NamedTuple):
 class Sessions:
     """The logins of an application. Times of its own are milliseconds; `clock` gives seconds since the epoch.
 
+    `ready` is awaited before each signature: the keys of `issuer` may change.
+
     Every method raises `StoreUnavailable` when the store does not answer: the caller keeps what it has and tries
     again. The order of steps loses nothing whichever of them fails.
     """
@@ -72,6 +74,7 @@ class Sessions:
         session_ttl: int,
         clock: Callable[[], float],
         events: EventSink,
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._issuer = issuer
@@ -81,6 +84,7 @@ class Sessions:
         self._session_ttl = session_ttl
         self._clock = clock
         self._events = events
+        self._ready = ready
         self._swept_at: int | None = None
 
     def _now(self) -> int:
@@ -119,7 +123,7 @@ class Sessions:
         OAuth client's that asks, if it says: a session of another client's is not for it. Raises `SessionOver` or
         `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
         """
-        members = self._members(token)
+        members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
         key = SessionKey(members["sub"], members["sid"])
         for _ in range(_ROUNDS):
@@ -150,11 +154,12 @@ class Sessions:
 
     async def read(self, token: str | bytes) -> Claims:
         """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""
-        return Claims(self._members(token))
+        return Claims(await self._members(token))
 
-    def _members(self, token: str | bytes) -> Mapping[str, Any]:
+    async def _members(self, token: str | bytes) -> Mapping[str, Any]:
         try:
-            members = self._refresh_verifier.verify_once(token if isinstance(token, bytes) else token.encode("ascii"))
+            given = token if isinstance(token, bytes) else token.encode("ascii")
+            members = await self._refresh_verifier.verify_once(given)
         except (InvalidToken, UnicodeEncodeError):
             # A signature that is wrong ends no session: anyone could log others out so.
             raise InvalidGrant from None
@@ -209,6 +214,7 @@ class Sessions:
         return identity
 
     async def _mint(self, identity: Described, session: Session) -> str:
+        await self._ready()
         if self._issuer.slow:
             mint = partial(self._issuer.access_token, identity, session_id=session.sid, ends_at=session.ends_at / 1000)
             return await to_thread.run_sync(mint)

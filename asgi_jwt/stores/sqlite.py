@@ -60,13 +60,14 @@ class SQLiteStore:
 
     Writes go through one thread, which takes all that has queued up into one transaction, synced to disk before any
     caller is answered; reads go through another, and wait for no write. `timeout`, in seconds, is how long a
-    transaction waits for those of other processes before its callers get StoreUnavailable. `commits` counts the
-    transactions. Raises ConfigurationError when no file can be at `path`.
+    transaction waits for those of other processes before its callers get StoreUnavailable. `path` is absolute.
+    `commits` counts the transactions. Raises ConfigurationError when no file can be at `path`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
         self.commits = 0
         database = _Database(path, timeout)
+        self.path = database.path
         self._writer: _Thread = BatchThread(f"the writer of {database.path}", lambda: _Writer(database, self._count))
         self._reader: _Thread = BatchThread(f"the reader of {database.path}", lambda: _Reader(database))
 

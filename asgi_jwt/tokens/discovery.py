@@ -6,17 +6,20 @@ OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
-from asgi_jwt.tasks import in_thread
-from asgi_jwt.tokens.compact import parse_object
+from asgi_jwt.tasks import in_another_loop
+from asgi_jwt.tokens.compact import parse_document
 from asgi_jwt.values import LOOPBACK
 
 if TYPE_CHECKING:
@@ -27,16 +30,24 @@ MAX_DOCUMENT = 256 * 1024
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
+
+Certificates = Callable[[], ssl.SSLContext]
+"""Gives what https servers are checked by, in whatever thread asks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+    """A JSON document of the issuer's, and how long it is fresh (seconds).
+
+    `dated`: between which times (seconds since the epoch) the issuer's clock stood when it answered, if it told.
+    """
 
     content: dict[str, Any]
     fresh_for: float
+    dated: tuple[float, float] | None = None
 
 
 def require_http_client() -> None:
@@ -49,6 +60,16 @@ def require_http_client() -> None:
         import httpx2  # noqa: F401
     except ImportError:
         raise ConfigurationError("keys over HTTP need httpx2: pip install 'asgi_jwt[jwks]'") from None
+
+
+def system_certificates() -> ssl.SSLContext:
+    """The system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+
+    Reading them takes the processor longer than all the rest of a fetch: who fetches again keeps them.
+    """
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def check_url(url: str) -> str:
@@ -89,16 +110,17 @@ def deadline() -> Iterator[None]:
         raise KeysUnavailable(f"no whole answer within {TIMEOUT:g} s") from None
 
 
-async def discover(issuer: str) -> str:
+async def discover(issuer: str, certificates: Certificates = system_certificates) -> str:
     """The URL of the keys of `issuer`: the `jwks_uri` of its metadata, which has to name `issuer` exactly.
 
     Raises `ValueError` when `issuer` is no https URL, `KeysUnavailable` when the metadata can't be had within 5 s, is
-    another issuer's or leads elsewhere than to https, and `ConfigurationError` without httpx2.
+    another issuer's or leads elsewhere than to https, and `ConfigurationError` without httpx2. `certificates` gives
+    what https servers are checked by, by default what the system trusts.
     """
     check_issuer(issuer)
     require_http_client()
     with deadline():
-        metadata = await _metadata(issuer)
+        metadata = await _metadata(issuer, certificates)
     if metadata.get("issuer") != issuer:
         # Else one issuer could speak for another (RFC 8414 section 3.3).
         raise KeysUnavailable(f"the metadata of {issuer} names another issuer")
@@ -111,42 +133,50 @@ async def discover(issuer: str) -> str:
         raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} {fault}") from None
 
 
-async def _metadata(issuer: str) -> dict[str, Any]:
+async def _metadata(issuer: str, certificates: Certificates) -> dict[str, Any]:
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
-        return (await fetch(f"{host}{path}/.well-known/openid-configuration")).content
+        return (await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)).content
     except KeysUnavailable as first:
         try:
-            return (await fetch(f"{host}/.well-known/oauth-authorization-server{path}")).content
+            return (await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)).content
         except KeysUnavailable as second:
             raise KeysUnavailable(f"{first}; {second}") from None
 
 
-async def fetch(url: str) -> Document:
+async def fetch(url: str, certificates: Certificates = system_certificates) -> Document:
     """The JSON object at `url`: status 200, 256 KiB at most, 5 s at most, no redirects.
 
     Raises `KeysUnavailable`, whose detail says why.
     """
-    import httpx2
-
     shown = without_query(url)
     try:
         with deadline():
-            # In a thread, for reading the system's certificates takes long. What is http never leaves this machine,
-            # and so needs no proxy of the environment's.
-            client = await in_thread(
-                lambda: httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=url.startswith("https:"))
-            )
-            async with client, client.stream("GET", url, headers=_HEADERS) as response:
-                body = await _read(response)
-                return Document(await in_thread(lambda: parse_object(body)), _fresh_for(response))
+            # TLS and parsing take milliseconds when all is well, and tenths of a second when the issuer means harm:
+            # headers by the thousand, a chunk for each byte.
+            return await in_another_loop(lambda: _fetch(url, certificates))
     except KeysUnavailable as why:
         raise KeysUnavailable(f"{shown}: {why}") from None
-    except MalformedToken:
-        raise KeysUnavailable(f"{shown}: the answer is no JSON object") from None
+    except MalformedToken as why:
+        raise KeysUnavailable(f"{shown}: the answer is no JSON object: {why}") from None
+
+
+async def _fetch(url: str, certificates: Certificates) -> Document:
+    import httpx2
+
+    try:
+        # What is http never leaves this machine, and so needs no certificates and no proxy of the environment's.
+        remote = url.startswith("https:")
+        verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client = httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
+        # Nobody may be left who would cancel it.
+        with anyio.fail_after(2 * TIMEOUT):
+            async with client, client.stream("GET", url, headers=_HEADERS) as response:
+                content = parse_document(await _read(response))
+                return Document(content, _fresh_for(response), _dated(response))
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise KeysUnavailable(f"{shown}: {error or type(error).__name__}") from None
+        raise KeysUnavailable(str(error) or type(error).__name__) from None
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -155,14 +185,10 @@ async def _read(response: httpx2.Response) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()
-    with anyio.CancelScope() as reading:
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_DOCUMENT:
-                # Leaving the loop would leave httpx2's generators to the garbage collector, of which trio warns.
-                reading.cancel()
-    if len(body) > MAX_DOCUMENT:
-        raise KeysUnavailable(f"the answer is past {MAX_DOCUMENT // 1024} KiB")
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_DOCUMENT:
+            raise KeysUnavailable(f"the answer is past {MAX_DOCUMENT // 1024} KiB")
     return bytes(body)
 
 
@@ -170,3 +196,17 @@ def _fresh_for(response: httpx2.Response) -> float:
     """What RFC 9111 section 5.2.2.1 says, held within bounds."""
     max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
     return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
+
+
+def _dated(response: httpx2.Response) -> tuple[float, float] | None:
+    """From `Date`, which has whole seconds (RFC 9110 section 6.6.1), to as much later as a cache has kept the answer.
+
+    Some caches date it anew all the same, so that nothing is sure between the two (RFC 9111 section 5.1).
+    """
+    try:
+        read = parsedate_to_datetime(response.headers.get("date", ""))
+        date = read.replace(tzinfo=read.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    age = response.headers.get("age", "")
+    return date, date + 1 + (float(age) if _SECONDS.fullmatch(age) else 0)

@@ -69,9 +69,9 @@ def _place(payload: dict[str, Any], name: str, value: Any) -> None:
 class TokenIssuer:
     """Issues access tokens that meet `policy`, signed with `key`.
 
-    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens.
-    `slow` tells that signing belongs into a thread. Raises `ConfigurationError` where the
-    audience is not checked: what has no audience can't be issued.
+    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens. `look`,
+    called before each access token, may call `sign_with`: keys change. `slow` tells that signing belongs into a thread.
+    Raises `ConfigurationError` where the audience is not checked: what has no audience can't be issued.
     """
 
     def __init__(
@@ -83,15 +83,14 @@ class TokenIssuer:
         ttl: float,
         clock: Callable[[], float],
         refresh_key: Key | None = None,
+        look: Callable[[], None] | None = None,
     ) -> None:
         if policy.audience is None:
             raise ConfigurationError("AUDIENCE is `*`: tokens can only be issued for a named audience")
         if "at+jwt" not in policy.typ:
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
-        self.slow = key.slow
-        self._access = Signer(key, algorithm, "at+jwt")
-        self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
+        self.sign_with(key, algorithm, refresh_key)
         self._refresh_start = _encode({"iss": policy.issuer, "aud": policy.audience, "type": "refresh"}).removesuffix(
             "}"
         )
@@ -100,6 +99,13 @@ class TokenIssuer:
         self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
         self._policy = policy
         self._clock = clock
+        self._look = look
+
+    def sign_with(self, key: Key, algorithm: str, refresh_key: Key | None) -> None:
+        """From now on sign with these: keys are replaced while tokens are issued."""
+        self.slow = key.slow
+        self._access = Signer(key, algorithm, "at+jwt")
+        self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
 
     def access_token(self, identity: Described, *, session_id: str | None = None, ends_at: float | None = None) -> str:
         """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
@@ -109,6 +115,8 @@ class TokenIssuer:
         Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`, where it would be refused, or have
         the name of one that the issuer sets.
         """
+        if self._look is not None:
+            self._look()
         if not self._reserved.isdisjoint(identity.claims):
             raise ValueError("claims that hold the audience, the type, scopes or roles are the issuer's to set")
         payload = access_payload(identity, self._policy, now=self._clock(), ttl=self.access_ttl)

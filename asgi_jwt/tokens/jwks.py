@@ -1,14 +1,18 @@
 """The keys of a remote issuer: a JWK Set (RFC 7517) over HTTP, and how long it is relied on."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
+
+from anyio import get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
-from asgi_jwt.tasks import SingleFlight, in_thread, start
-from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
+from asgi_jwt.tasks import SingleFlight, start
+from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.discovery import (
     check_issuer,
     check_url,
@@ -16,6 +20,7 @@ from asgi_jwt.tokens.discovery import (
     discover,
     fetch,
     require_http_client,
+    system_certificates,
     without_query,
 )
 from asgi_jwt.tokens.keys import Key, KeySet
@@ -24,12 +29,16 @@ MAX_WAITING = 1000
 MAX_KEYS = 100
 """No issuer has nearly as many: reading more would hold up the process, and telling of each fill its log."""
 
-_TOLD = 200
+_TOLD, _TOLD_IN_ALL = 200, 1000
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+# When a key begins and ends is what one's own keys are told; an issuer's are those that it publishes.
+_TIMES = frozenset({"nbf", "exp"})
 
 _AHEAD = 0.8
 _BETWEEN_ATTEMPTS = 30.0
 _BETWEEN_COLD_ATTEMPTS = 1.0
 _OUTAGE = 3600.0
+_DAY = 86400.0
 _NEVER = float("-inf")
 
 
@@ -42,6 +51,8 @@ class RemoteKeySet:
 
     `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). `algorithms` are those
     allowed; none: what each key is made for. `clock` gives seconds since the epoch, `events` hears of each fetch.
+    `clock_ahead` is by how many seconds at least the issuer's clock was ahead of it at the last fetch, below zero when
+    it was behind; None when it did not tell. `left_out` says of each key that can't be used why not.
     Raises `ConfigurationError` for a URL that is not https, and without httpx2.
     """
 
@@ -67,9 +78,12 @@ class RemoteKeySet:
         self._clock = clock
         self._events = events or EventSink()
         self._keys: KeySet | None = None
-        self._fetched_at = self._due_at = self._stale_at = self._attempted_at = _NEVER
+        self._fetched_at = self._due_at = self._stale_at = self._attempted_at = self._certified_at = _NEVER
+        self._certificates = system_certificates
         self._awaited = False
         self._failure: str | None = None
+        self.clock_ahead: float | None = None
+        self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
         self.fetches = 0
@@ -77,6 +91,11 @@ class RemoteKeySet:
     def on_change(self, tell: Callable[[KeySet], None]) -> None:
         """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
         self._listeners.append(tell)
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys that were fetched last; none before the first fetch."""
+        return self._keys or KeySet(())
 
     @property
     def unquestioned_until(self) -> float:
@@ -94,6 +113,8 @@ class RemoteKeySet:
         It waits when there are none that could be relied on, or when nobody has asked since a fetch was due.
         """
         now = self._clock()
+        if now < self._fetched_at:
+            self._count_from(now)
         if self._is_due(now):
             self._attempt()
             if self._awaited or not self._is_usable(now):
@@ -115,6 +136,11 @@ class RemoteKeySet:
             await self._flight.wait()
             keys = await self.current()
         return keys.candidates(kid, algorithm)
+
+    def _count_from(self, now: float) -> None:
+        """The clock was set back: a fetch is due, and its failing makes the keys no younger than if they came now."""
+        self._stale_at += now - self._fetched_at
+        self._fetched_at = self._due_at = now
 
     def _is_due(self, now: float) -> bool:
         # Before its fetch too: the clock was set back.
@@ -139,58 +165,93 @@ class RemoteKeySet:
 
     async def _fetch(self) -> None:
         self.fetches += 1
-        began, old = self._attempted_at, self._keys or KeySet(())
+        began = self._attempted_at
+        if self._failure is not None or not 0 <= began - self._certified_at < _DAY:
+            # The system's may have changed.
+            self._certificates, self._certified_at = cache(system_certificates), began
         try:
             with deadline():
-                url = self._url = self._url or await discover(self._issuer or "")
-                document = await fetch(url)
-                keys, left_out = await in_thread(lambda: _usable_keys(document.content, self._algorithms, old))
+                url = self._url = self._url or await discover(self._issuer or "", self._certificates)
+                document = await fetch(url, self._certificates)
+            self.clock_ahead = _ahead(document.dated, began, self._clock())
+            keys, self.left_out = await _usable_keys(document.content, self._algorithms)
+        except get_cancelled_exc_class():
+            # Its event loop has ended. To the next one it is no attempt.
+            self._attempted_at = _NEVER
+            raise
         except KeysUnavailable as why:
             if self._issuer is not None:
                 # The issuer may have moved its keys.
                 self._url = None
-            self._failure = str(why)
+            self._failure = _short(str(why), _TOLD_IN_ALL)
             self._tell(KeysNotFetched(self._source, self._failure))
             return
+        self._failure = None
         self._fetched_at, self._stale_at = began, began + document.fresh_for
         self._due_at = began + _AHEAD * document.fresh_for
-        self._keys = keys
-        if keys.keys != old.keys:
+        old = self._keys or KeySet(())
+        self._keys = keys.keeping(old)
+        if self._keys.keys != old.keys:
             for tell in self._listeners:
-                tell(keys)
-        self._tell(KeysFetched(self._source, len(keys.keys), left_out))
+                tell(self._keys)
+        self._tell(KeysFetched(self._source, len(keys.keys), self.left_out))
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.
         start(lambda: self._events.emit(event))
 
 
-def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...], old: KeySet) -> tuple[KeySet, tuple[str, ...]]:
+def _ahead(dated: tuple[float, float] | None, began: float, ended: float) -> float | None:
+    """By how much at least what the issuer's clock showed lies past or before all that ours did meanwhile."""
+    if dated is None:
+        return None
+    earliest, latest = dated
+    return max(0.0, earliest - ended) or min(0.0, latest - began)
+
+
+async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
     """The public keys of the set, each for what is allowed or what it is made for, and why others can't be used.
 
-    A key that `old` has stays the same object. Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none
+    Other tasks have their turn between any two. Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none
     may verify: an empty set never takes the place of a full one.
     """
     listed = jwks.get("keys")
-    if isinstance(listed, list) and len(listed) > MAX_KEYS:
+    if not isinstance(listed, list):
+        raise KeysUnavailable("the answer is no JWK Set")
+    if len(listed) > MAX_KEYS:
         raise KeysUnavailable(f"the JWK Set holds more than {MAX_KEYS} keys")
-    try:
-        given, faults = KeySet.from_jwks(jwks)
-    except ConfigurationError:
-        raise KeysUnavailable("the answer is no JWK Set") from None
-    left_out = [str(fault) for fault in faults]
     public: list[Key] = []
-    for key in given.keys:
-        if not SYMMETRIC.isdisjoint(key.algorithms):
-            left_out.append(f"{key!r} is a secret that is none: everyone could sign with it")
+    left_out: list[str] = []
+    for position, jwk in enumerate(listed, 1):
+        await checkpoint()
+        try:
+            key = _public_key(jwk)
+        except ValueError as fault:
+            left_out.append(f"key {position} of the JWK Set can't be used: {fault}")
             continue
         public.append(key.limited_to(algorithms))
         if not key.verifies:
             left_out.append(f"{key!r} is not for verifying signatures")
         elif not public[-1].algorithms:
             left_out.append(f"{key!r} is for none of the allowed algorithms")
-    # A `kid` may be as long as the document.
-    left_out = [told if len(told) <= _TOLD else f"{told[:_TOLD]}..." for told in left_out]
+    left_out = [_short(told, _TOLD) for told in left_out]
     if not any(key.verifies and key.algorithms for key in public):
         raise KeysUnavailable("; ".join(["the JWK Set holds no key to verify signatures with", *left_out]))
-    return KeySet(public).keeping(old), tuple(left_out)
+    return KeySet(public), tuple(left_out)
+
+
+def _public_key(jwk: object) -> Key:
+    if not isinstance(jwk, Mapping):
+        raise ValueError("is no object")
+    # Some write what a key lacks as null.
+    members = {name: value for name, value in jwk.items() if value is not None and name not in _TIMES}
+    if not _PRIVATE.isdisjoint(members):
+        raise ValueError("it is published with its secret, so that everyone could sign with it")
+    key = Key.from_jwk(members)
+    _ = key.identity  # takes as long as all the rest, and is remembered
+    return key
+
+
+def _short(told: str, longest: int) -> str:
+    # A `kid` may be as long as the document, and a server's answer longer.
+    return told if len(told) <= longest else f"{told[:longest]}..."

@@ -1,19 +1,25 @@
 """Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
 
-import re
-from base64 import b64decode
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
+from asgi_jwt.tokens.algorithms import (
+    MAX_RSA_BITS,
+    MIN_RSA_BITS,
+    KeyPair,
+    Secret,
+    UnsupportedKey,
+    rsa_of,
+    same_algorithms,
+)
 from asgi_jwt.tokens.compact import parse_object
+from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
 
 MAX_CANDIDATES = 4
 
@@ -23,30 +29,8 @@ _JWK_READERS: dict[str, type[Algorithm]] = {
     "OKP": OKPAlgorithm,
     "oct": HMACAlgorithm,
 }
+_LONGEST_MODULUS = MAX_RSA_BITS // 6 + 2  # in base64url
 _SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
-_BROKEN_KEY = (InvalidKeyError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
-
-
-def _unarmoured(content: bytes) -> bytes:
-    """What the text is in base64, with or without PEM's first and last line; the text itself if it is none.
-
-    Issuers show their public keys in this form: taken for a secret, everyone could sign with it.
-    """
-    bare = re.sub(rb"-----[^-]*-----|\s", b"", content)
-    if bare.startswith((b"https://", b"http://")):
-        return b""
-    try:
-        return b64decode(bare, validate=True) or content
-    except ValueError:
-        return content
-
-
-def _utf8(text: str | bytes) -> bytes:
-    try:
-        return text.encode() if isinstance(text, str) else text
-    except UnicodeEncodeError:
-        # Python's own message shows a character of the secret.
-        raise ValueError("is no UTF-8 text") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -56,7 +40,8 @@ class Key:
     `kid` is the declared one, else the RFC 7638 thumbprint (a secret has none: it would help to guess it).
     `declared` tells whether it was given: a key without one fits a token with any. `algorithms` are those that its
     family, curve or length and its JWK's `alg` allow, `default` is the one it is made for. `verifies` and `signs`
-    tell what it may be used for.
+    tell what it may be used for. `begins` and `ends` (seconds since the epoch; None: always) are its JWK's `nbf` and
+    `exp` (OpenID Federation 1.0 section 8.7.2): when it begins to sign, and when it is no key any more.
     """
 
     kid: str | None
@@ -65,6 +50,8 @@ class Key:
     default: str
     verifies: bool
     signs: bool
+    begins: float | None = None
+    ends: float | None = None
     _material: Secret | KeyPair
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
@@ -82,10 +69,9 @@ class Key:
 
     @property
     def identity(self) -> Hashable:
-        """Equal for two public keys that are the same, to be used in the same way; a secret is the same as no other."""
-        if isinstance(self._material, Secret):
-            return self
-        return (self.kid, self.declared, self.algorithms, self.verifies, self.signs, self._material.thumbprint)
+        """Equal for two keys that are the same, to be used in the same way."""
+        use = (self.algorithms, self.verifies, self.signs, self.begins, self.ends)
+        return (self.kid, self.declared, use, self._material.identity)
 
     @property
     def slow(self) -> bool:
@@ -104,9 +90,9 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = _utf8(secret)
+        content = utf8(secret)
         try:
-            for form in (content, _unarmoured(content)):
+            for form in (content, unarmoured(content)):
                 HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(form)
         except InvalidKeyError:
             # A public key taken for a secret lets everyone sign (RFC 8725 section 2.1).
@@ -118,14 +104,7 @@ class Key:
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
         """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
-        content = _utf8(pem)
-        private: Any = None
-        try:
-            if b" PRIVATE KEY-----" in content:
-                private = load_pem_private_key(content, password=None)
-            public = private.public_key() if private is not None else load_pem_public_key(content)
-        except _BROKEN_KEY:
-            raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None
+        public, private = load_pem(utf8(pem))
         return cls._made_of(KeyPair(public, private), signs=private is not None)
 
     @classmethod
@@ -136,14 +115,18 @@ class Key:
             raise ValueError("its kty, kid, use or alg is no string")
         if not isinstance(operations, list | tuple | None):
             raise ValueError("its key_ops is no array")
+        times = {"begins": _time(jwk, "nbf"), "ends": _time(jwk, "exp")}
         reader = _JWK_READERS.get(kty or "")
         if reader is None:
             raise UnsupportedKey("its kty is none of RSA, EC, OKP and oct")
         if kty in _SUPPORTED_CURVES and jwk.get("crv") not in _SUPPORTED_CURVES[kty]:
             raise UnsupportedKey("its curve is none of P-256, P-384, P-521 and Ed25519")
+        if kty == "RSA" and len(str(jwk.get("n"))) > _LONGEST_MODULUS:
+            # Before it is read: with a private exponent and no primes, these would be looked for, for minutes.
+            raise ValueError(f"has an RSA key of more than {MAX_RSA_BITS} bits")
         try:
-            key = reader.from_jwk(dict(jwk))
-        except _BROKEN_KEY:
+            key = rsa_of(jwk) if kty == "RSA" and {"d", "p"} <= jwk.keys() else reader.from_jwk(dict(jwk))
+        except (InvalidKeyError, *BROKEN_KEY):
             raise ValueError("its members are missing or broken") from None
         private = key if hasattr(key, "private_bytes") else None
         verifies = use in (None, "sig") and (operations is None or "verify" in operations)
@@ -154,6 +137,7 @@ class Key:
             verifies=verifies,
             kid=kid,
             alg=alg,
+            **times,
         )
 
     @classmethod
@@ -165,12 +149,15 @@ class Key:
         verifies: bool = True,
         kid: str | None = None,
         alg: str | None = None,
+        **times: float | None,
     ) -> "Key":
         algorithms = material.algorithms
         if alg is not None:
             algorithms = tuple(name for name in same_algorithms([alg]) if name in algorithms)
             if not algorithms:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
+        if isinstance(material, KeyPair):
+            material.check_halves()
         declared = kid is not None
         if kid is None and isinstance(material, KeyPair):
             kid = material.thumbprint
@@ -182,7 +169,15 @@ class Key:
             verifies=verifies,
             signs=signs,
             _material=material,
+            **times,
         )
+
+
+def _time(jwk: Mapping[str, Any], name: str) -> float | None:
+    time = jwk.get(name)
+    if time is None or (type(time) in (int, float) and 0 <= time < 2**53):
+        return time
+    raise ValueError(f"its {name} is no number of seconds")
 
 
 class KeySet:
@@ -233,12 +228,12 @@ class KeySet:
         """
         faults: tuple[ValueError, ...] = ()
         try:
-            content = _utf8(text)
+            content = utf8(text)
             if content.lstrip().startswith(b"{"):
                 document = parse_object(content)
                 keys, faults = cls.from_jwks(document if "keys" in document else {"keys": [document]})
             else:
-                keys = cls([Key.from_pem(block) for block in _pem_blocks(content)])
+                keys = cls([Key.from_pem(block) for block in pem_blocks(content)])
         except MalformedToken:
             raise ConfigurationError("is broken JSON") from None
         except ConfigurationError:
@@ -253,15 +248,13 @@ class KeySet:
         return keys
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header, those named by its `kid` first.
+        """The keys that may have signed a token with this header, first those that would have given it its `kid`.
 
         Raises `UnknownKey` when no key has that `kid`, `UnsuitableKey` when none that has it fits `algorithm`.
         """
-        if kid is None:
-            named = list(self.keys)
-        else:
-            named = [key for key in self.keys if key.declared and key.kid == kid]
-            named += [key for key in self.keys if not key.declared]
+        # A secret without a name names none: it would come too late behind those that were made after it.
+        named = [key for key in self.keys if kid is None or key.kid == kid or not key.declared]
+        named.sort(key=lambda key: key.kid != kid)
         if not named:
             raise UnknownKey
         fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)
@@ -273,6 +266,17 @@ class KeySet:
         """These keys, each as the very object that `old` has for it, if it does."""
         kept = {key.identity: key for key in old.keys}
         return KeySet(kept.get(key.identity, key) for key in self.keys)
+
+    def at(self, now: float) -> "KeySet":
+        """These keys as of `now` (seconds since the epoch): without those that have ended, and with those that don't
+        sign yet behind all others."""
+        left = (key for key in self.keys if key.ends is None or now < key.ends)
+        return KeySet(sorted(left, key=lambda key: key.begins is not None and now < key.begins))
+
+    def holds_until(self, now: float) -> float:
+        """Until when (seconds since the epoch) these keys are what they are at `now`."""
+        times = (time for key in self.keys for time in (key.begins, key.ends) if time is not None and now < time)
+        return min(times, default=inf)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -286,14 +290,3 @@ class KeySet:
     def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The JWK Set to publish: public members alone, and no secret."""
         return {"keys": [jwk for key in self.keys if key.verifies and (jwk := key.public_jwk()) is not None]}
-
-
-def _pem_blocks(content: bytes) -> list[bytes]:
-    end = b"-----END "
-    begun = [b"-----BEGIN " + block for block in content.split(b"-----BEGIN ")[1:]]
-    if not all(end in block for block in begun):
-        raise ValueError("holds a PEM block without its last line: the file is cut off")
-    blocks = [block for block in begun if b" PARAMETERS-----" not in block]
-    if not blocks:
-        raise ValueError("holds neither a JWK, a JWK Set nor PEM; a path to one goes into ASGI_JWT_KEYS_FILE")
-    return blocks

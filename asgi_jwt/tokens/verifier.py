@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.local_keys import LocalKeys
 
 Candidates = tuple[str, tuple[Key, ...]]
 
@@ -31,17 +33,17 @@ _MAX_BRACKETS = 16
 class Trust(NamedTuple):
     """One issuer that is trusted: `keys` verify its tokens, `policy` says what their claims have to meet."""
 
-    keys: KeySet | RemoteKeySet
+    keys: KeySet | LocalKeys | RemoteKeySet
     policy: TokenPolicy
 
 
 class _Issuer:
     """A trust at work. Keys and headers of two issuers never mix."""
 
-    __slots__ = ("headers", "keys", "policy", "remote")
+    __slots__ = ("headers", "keys", "live", "policy")
 
     def __init__(self, trust: Trust) -> None:
-        self.remote = trust.keys if isinstance(trust.keys, RemoteKeySet) else None
+        self.live = None if isinstance(trust.keys, KeySet) else trust.keys
         self.keys = trust.keys if isinstance(trust.keys, KeySet) else KeySet(())
         self.policy = trust.policy
         # An issuer's tokens share a few headers: parsed once, and only those of tokens that verified stay.
@@ -52,24 +54,32 @@ class _Issuer:
         algorithm, kid = _read_header(header, self.policy)
         return algorithm, self.keys.candidates(kid, algorithm)
 
-    async def remote_candidates(self, header: bytes, remote: RemoteKeySet) -> Candidates:
+    async def live_candidates(self, header: bytes, live: LocalKeys | RemoteKeySet) -> Candidates:
         """The same for any header, from keys that may have to be fetched: a change of theirs empties `headers`."""
+        # A new key may be for another algorithm, so one's own are looked at before the header is judged. A remote
+        # issuer is not asked for a header that no key could make good.
+        if header in self.headers or isinstance(live, LocalKeys):
+            await live.current()
         if header in self.headers:
-            await remote.current()
-            if header in self.headers:
-                return self.headers[header]
+            return self.headers[header]
         algorithm, kid = _read_header(header, self.policy)
-        return algorithm, await remote.candidates(kid, algorithm)
+        return algorithm, await live.candidates(kid, algorithm)
 
     def remember(self, header: bytes, candidates: Candidates) -> None:
         if header not in self.headers:
             if len(self.headers) >= _KNOWN_HEADERS:
                 self.headers.clear()
             self.headers[header] = candidates
+            if not all(map(self.has, candidates[1])):
+                self.headers.clear()
+
+    def has(self, key: Key) -> bool:
+        """Whether this is still one of its keys: a change in another thread may have come since it was asked for."""
+        return self.live is None or key in self.live.keys.keys
 
     def holds_until(self, expires: float) -> float:
         """Until when a token that expires then needs no other look than one at the clock."""
-        return expires if self.remote is None else min(expires, self.remote.unquestioned_until)
+        return expires if self.live is None else min(expires, self.live.unquestioned_until)
 
 
 # A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
@@ -89,7 +99,7 @@ class TokenVerifier:
 
     def __init__(
         self,
-        keys: KeySet | RemoteKeySet,
+        keys: KeySet | LocalKeys | RemoteKeySet,
         policy: TokenPolicy,
         *,
         cache_size: int,
@@ -97,8 +107,6 @@ class TokenVerifier:
         others: Iterable[Trust] = (),
     ) -> None:
         trusts = (Trust(keys, policy), *others)
-        self.keys = keys
-        self.policy = policy
         self.verified = 0
         self.cache_hits = 0
         self.signature_checks = 0
@@ -112,9 +120,19 @@ class TokenVerifier:
             raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
         self._first = self._issuers[policy.issuer]
         self._sole = len(trusts) == 1
-        self._remote = [(issuer, issuer.remote) for issuer in self._issuers.values() if issuer.remote is not None]
-        for issuer, remote in self._remote:
-            remote.on_change(partial(self._keys_changed, issuer))
+        self._live = [(issuer, issuer.live) for issuer in self._issuers.values() if issuer.live is not None]
+        for issuer, live in self._live:
+            live.on_change(partial(self._keys_changed, issuer))
+
+    @property
+    def policy(self) -> TokenPolicy:
+        """What a token of the first issuer has to meet. Its algorithms follow keys that change."""
+        return self._first.policy
+
+    @property
+    def trusts(self) -> tuple[Trust, ...]:
+        """Each issuer's keys, and what its tokens have to meet."""
+        return tuple(Trust(issuer.live or issuer.keys, issuer.policy) for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -123,8 +141,8 @@ class TokenVerifier:
 
     def warm_up(self) -> None:
         """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
-        for _, remote in self._remote:
-            remote.warm_up()
+        for _, live in self._live:
+            live.warm_up()
 
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
@@ -142,22 +160,23 @@ class TokenVerifier:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
         claims = self._remembered(digest)
-        if claims is None and self._remote:
+        if claims is None and self._live:
             claims = await self._confirmed(digest)
         if claims is not None:
             return claims
         header, payload, signature, message = split(token)
         content, signed = decode_base64url(payload), decode_base64url(signature)
         issuer = self._first if self._sole else self._issuer_of(token, content)
-        if issuer.remote is None:
+        if issuer.live is None:
             candidates = issuer.headers.get(header) or issuer.candidates(header)
         else:
-            candidates = await issuer.remote_candidates(header, issuer.remote)
+            candidates = await issuer.live_candidates(header, issuer.live)
             # Of many requests with one token that waited, the first has verified it.
             claims = self._remembered(digest)
             if claims is not None:
                 return claims
-        # From here on nothing waits: no change of keys comes between a check and its being remembered.
+        # From here on nothing waits: a change of keys comes between a check and its being remembered only in another
+        # thread, and then what was remembered is forgotten: here, or there.
         key = self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)
         policy = issuer.policy
@@ -169,22 +188,28 @@ class TokenVerifier:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
             self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
+            if not issuer.has(key):
+                self._cache.pop(digest, None)
         return claims
 
-    def verify_once(self, token: bytes) -> Mapping[str, Any]:
+    async def verify_once(self, token: bytes) -> Mapping[str, Any]:
         """The members of a token that is presented once: verified like any other, neither frozen nor remembered.
 
-        By the first issuer's keys, which have to be at hand.
+        By the first issuer's keys.
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         header, payload, signature, message = split(token)
         content, signed = decode_base64url(payload), decode_base64url(signature)
-        candidates = self._first.headers.get(header) or self._first.candidates(header)
+        issuer = self._first
+        if issuer.live is None:
+            candidates = issuer.headers.get(header) or issuer.candidates(header)
+        else:
+            candidates = await issuer.live_candidates(header, issuer.live)
         self._verifying_key(candidates, message, signed)
-        self._first.remember(header, candidates)
+        issuer.remember(header, candidates)
         members = parse_object(content)
-        check_claims(members, self.policy, self._clock())
+        check_claims(members, issuer.policy, self._clock())
         self.verified += 1
         return members
 
@@ -204,10 +229,10 @@ class TokenVerifier:
     async def _confirmed(self, digest: bytes) -> Claims | None:
         """The claims of a token remembered, when its issuer has been asked whether its key is still one."""
         entry = self._cache.get(digest)
-        remote = entry[-1].remote if entry is not None else None
-        if remote is None:
+        live = entry[-1].live if entry is not None else None
+        if live is None:
             return None
-        await remote.current()
+        await live.current()
         entry = self._cache.get(digest)
         if entry is not None:
             claims, not_before, _, expires, key, issuer = entry
@@ -217,10 +242,13 @@ class TokenVerifier:
     def _keys_changed(self, issuer: _Issuer, keys: KeySet) -> None:
         """What a key that left had verified leaves the cache."""
         issuer.headers.clear()
+        if isinstance(issuer.live, LocalKeys):
+            issuer.policy = replace(issuer.policy, algorithms=issuer.live.algorithms)
         staying = frozenset(keys.keys)
-        for digest, (*_, key, verified_for) in list(self._cache.items()):
-            if verified_for is issuer and key not in staying:
-                self._cache.pop(digest, None)
+        # Thousands are looked at in one go.
+        entries = list(self._cache.items())
+        for digest in [digest for digest, entry in entries if entry[5] is issuer and entry[4] not in staying]:
+            self._cache.pop(digest, None)
 
     def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
         """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""

@@ -95,6 +95,17 @@ def test_revocations_are_measured() -> None:
     assert counted["entries left in the log, of each that lapsed"]
 
 
+def test_remote_is_measured() -> None:
+    """A run of fetches has each backend's gaps beside an idle loop's, and what a made-up kid costs."""
+    report = quick("remote")
+    gaps = [rows for title, rows in report["tables"].items() if "gap" in title]
+    assert [list(rows) for rows in gaps] == [
+        ["nothing", "a thread that computes", "a thread without the lock", "a fetch of 4 keys", "a fetch of 100 keys"]
+    ] * 2
+    assert all(row["longest"] >= row["median"] > 0 for rows in gaps for row in rows.values())
+    assert len([promise for promise in report["promises"] if "made-up kid" in promise["what"]]) == 2
+
+
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])
 async def test_a_rival_that_is_not_installed(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contender without its library says which module it lacks."""

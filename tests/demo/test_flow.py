@@ -6,8 +6,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.flow import GRACE, PAUSE, flow_commands, session_auth
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 HOME = Path("home")
 
@@ -23,13 +25,16 @@ def test_commands() -> None:
     lines = list(flow_commands("http://demo.example", "secret", HOME))
     titles, commands = lines[::2], lines[1::2]
     assert all(title.startswith("# ") for title in titles)
-    assert [re.sub(r"\S*/|\W.*", "", command) for command in commands] == ["curl"] * 3 + ["sleep"] + ["curl"] * 3
+    assert [re.sub(r"\S*/|\W.*", "", command) for command in commands] == ["curl"] * 2 + ["sleep"] + ["curl"] * 3
     assert all("http://demo.example/" in command for command in commands if command.startswith("curl"))
 
 
 @pytest.mark.anyio
 async def test_sessions_are_kept_in_the_directory(tmp_path: Path) -> None:
     """The sessions are in a file of the directory that was named, and nowhere else."""
-    async with session_auth("s" * 32, "r" * 32, tmp_path, clock=Clock()) as auth:
+    keys, home = tmp_path / "keys.json", tmp_path / "home"
+    make_file(keys, [generate_jwk("EdDSA")])
+    home.mkdir()
+    async with session_auth(keys, "r" * 32, home, clock=Clock()) as auth:
         assert await auth.sessions.list("alice") == ()
-    assert [path.name async for path in anyio.Path(tmp_path).iterdir()] == ["sessions.db"]
+    assert [path.name async for path in anyio.Path(home).iterdir()] == ["sessions.db"]

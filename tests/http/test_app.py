@@ -47,6 +47,8 @@ ROUTES = {
     "/sessions": "GET",
     "/sessions/s1": "DELETE",
     "/revoke": "POST",
+    "/.well-known/jwks.json": "GET",
+    "/asgi-jwt.js": "GET",
 }
 
 

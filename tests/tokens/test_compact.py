@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from asgi_jwt.errors import MalformedToken
 from asgi_jwt.tokens.compact import (
     MAX_DEPTH,
+    MAX_PARTS,
     decode_base64url,
     encode_base64url,
     freeze,
     parse_claims,
+    parse_document,
     parse_object,
     split,
     thaw,
@@ -121,7 +123,7 @@ def test_objects_parse_as_the_standard_library_parses_them(document: dict[str, A
 @given(st.binary(max_size=60) | st.text(string.printable, max_size=60).map(str.encode))
 def test_parsing_raises_nothing_else(content: bytes) -> None:
     """Whatever the bytes are, they are an object or a `MalformedToken`."""
-    for parse in (parse_object, parse_claims):
+    for parse in (parse_object, parse_document, parse_claims):
         try:
             parsed = parse(content)
         except MalformedToken:
@@ -178,6 +180,30 @@ def test_nesting_ends_at_the_same_depth_whatever_nests(parse: Any, opening: byte
     assert freeze(thaw(parsed)) == freeze(parsed)
     with pytest.raises(MalformedToken):
         parse(nested(levels + 1))
+
+
+@given(objects)
+def test_documents_parse_as_objects_do(document: dict[str, Any]) -> None:
+    """An issuer's document reads like any other object, but that all of its numbers are `float`."""
+    content = json.dumps(document).encode()
+    assert parse_document(content) == json.loads(content, parse_int=float)
+
+
+@pytest.mark.parametrize("part", [b"{}", b"[]", b"1", b'{"":""}', b'""'])
+def test_documents_of_many_parts_are_refused(part: bytes) -> None:
+    """Of tens of thousands of members nothing is parsed, whatever they are; an issuer has a few thousand at most."""
+    for parts, taken in ((MAX_PARTS // 3, True), (MAX_PARTS, False)):
+        content = b'{"keys":[' + b",".join([part] * parts) + b"]}"
+        if taken:
+            assert len(parse_document(content)["keys"]) == parts
+        else:
+            with pytest.raises(MalformedToken):
+                parse_document(content)
+
+
+def test_long_numbers_in_documents() -> None:
+    """A number of any length is read in the time that its length takes, as `float` or as infinite."""
+    assert parse_document(b'{"a": ' + b"1" * 4000 + b', "b": 1}') == {"a": float("inf"), "b": 1.0}
 
 
 def test_wide_objects_are_no_deep_ones() -> None:

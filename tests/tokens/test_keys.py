@@ -2,6 +2,8 @@
 
 import hmac
 import json
+import secrets
+import time
 from typing import Any
 
 import pytest
@@ -9,33 +11,23 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    NoEncryption,
     PrivateFormat,
-    PublicFormat,
+    load_pem_private_key,
 )
 from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from pems import private_pem, public_pem
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
-from asgi_jwt.tokens.compact import decode_base64url, split
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
+from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, split
+from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 MESSAGE = b"what is signed"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
 OCT = EXAMPLES["RFC 7515 A.1"].jwk
-
-
-def private_pem(key: Any, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:
-    pem: bytes = key.private_bytes(Encoding.PEM, form, NoEncryption())
-    return pem
-
-
-def public_pem(key: Any) -> bytes:
-    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return pem
-
 
 KEYS: dict[str, Any] = {
     "RSA": (rsa_key, RSAAlgorithm, ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
@@ -206,6 +198,67 @@ def test_short_rsa_keys_are_refused(bits: int) -> None:
         Key.from_pem(private_pem(private))
     with pytest.raises(ConfigurationError, match="2048 are the least"):
         KeySet.parse(json.dumps(RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)))
+
+
+def rsa_jwk(bits: int, e: int = 65537, **members: str) -> dict[str, Any]:
+    """A public RSA key, of which nobody knows the private half."""
+    modulus = secrets.randbits(bits) | 1 << bits - 1 | 1
+    numbers = rsa.RSAPublicNumbers(3, modulus).public_key()
+    exponent = encode_base64url(e.to_bytes((e.bit_length() + 7) // 8 or 1, "big")).decode()
+    return {**RSAAlgorithm.to_jwk(numbers, as_dict=True), "e": exponent, "key_ops": ["verify"], **members}
+
+
+@pytest.mark.parametrize("bits", [8193, 8200, 16384])
+def test_long_rsa_keys_are_refused(bits: int) -> None:
+    """RSA past 8192 bits is refused: each token that names the key would take milliseconds."""
+    assert Key.from_jwk(rsa_jwk(8192)).algorithms
+    with pytest.raises(ValueError, match="8192"):
+        Key.from_jwk(rsa_jwk(bits))
+
+
+@pytest.mark.parametrize("e", [0, 1, 2, 65536, 2**31 + 1, 2**256 + 1, 2**2047 + 1])
+def test_odd_rsa_exponents_are_refused(e: int) -> None:
+    """An exponent of 1 lets anyone sign, an even one nobody, and a long one makes each signature take milliseconds."""
+    for good in (3, 65537, 2**31 - 1):
+        assert Key.from_jwk(rsa_jwk(2048, good)).algorithms
+    with pytest.raises(ValueError, match=r"^(its|has) "):
+        Key.from_jwk(rsa_jwk(2048, e))
+
+
+def test_the_primes_of_a_huge_key_are_not_looked_for() -> None:
+    """A private exponent without primes would have them looked for, for minutes: not in a key that is too long."""
+    with pytest.raises(ValueError, match="has an RSA key of more than 8192 bits"):
+        Key.from_jwk(rsa_jwk(2**17, d="A" * 2**14))
+
+
+@pytest.mark.parametrize("bits", [2048, 4096])
+def test_reading_an_rsa_key_stops_no_thread(bits: int) -> None:
+    """Key files are read again while requests are served: the check of a private RSA key that OpenSSL has stops all."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    for text in (private_pem(private), json.dumps(jwk_of(private))):
+        began = time.thread_time()
+        KeySet.parse(text)
+        read = time.thread_time()
+        load_pem_private_key(private_pem(private), None)
+        assert read - began < (time.thread_time() - read) / 4
+
+
+def test_rsa_halves_that_do_not_belong_together() -> None:
+    """A private RSA key that would sign what its public half refuses is no key, as PEM and as JWK."""
+    numbers = rsa_key().private_numbers()
+    other = rsa.RSAPublicNumbers(3, numbers.public_numbers.n)
+    mixed = rsa.RSAPrivateNumbers(
+        p=numbers.p,
+        q=numbers.q,
+        d=numbers.d,
+        dmp1=numbers.dmp1,
+        dmq1=numbers.dmq1,
+        iqmp=numbers.iqmp,
+        public_numbers=other,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    for text in (private_pem(mixed), json.dumps(RSAAlgorithm.to_jwk(mixed, as_dict=True))):
+        with pytest.raises(ConfigurationError, match="don't belong together"):
+            KeySet.parse(text)
 
 
 def test_a_private_rsa_jwk_may_lack_its_primes() -> None:
@@ -410,6 +463,7 @@ def test_a_token_with_kid_may_use_that_key_and_those_without() -> None:
     assert keys.candidates("a", "PS256") == (pss,)
     assert keys.candidates("unknown", "RS256") == (nameless,)
     assert keys.candidates(None, "RS256") == (nameless, other, named)
+    assert keys.candidates(nameless.kid, "RS256") == (nameless,)
 
 
 def test_a_thumbprint_is_no_declared_kid() -> None:
@@ -434,6 +488,15 @@ def test_at_most_four_keys_are_tried() -> None:
     """However many keys fit, a token is checked against four at most."""
     keys = KeySet([key(None) for _ in range(10)])
     assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
+
+
+def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:
+    """A secret of a list that was rotated five times still verifies its tokens, and a PEM those that name it."""
+    secret = KeySet.from_secret(SECRET).keys[0]
+    later, _ = KeySet.from_jwks({"keys": [generate_jwk("HS256") for _ in range(5)]})
+    assert KeySet([*later.keys, secret]).candidates(None, "HS256")[0] is secret
+    pems = KeySet([Key.from_pem(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(6)])
+    assert pems.candidates(pems.keys[5].kid, "ES256")[0] is pems.keys[5]
 
 
 @pytest.mark.parametrize(
@@ -462,7 +525,7 @@ def test_a_limited_edwards_key_keeps_both_its_names() -> None:
 
 
 def test_what_makes_two_keys_the_same() -> None:
-    """Material, name and use make a public key what it is; a secret is the same as no other."""
+    """Material, name, use and times make a key what it is."""
     jwk = ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True)
     same = [Key.from_jwk(jwk) for _ in range(2)] + [Key.from_pem(public_pem(ec_key()))]
     others = [
@@ -472,10 +535,13 @@ def test_what_makes_two_keys_the_same() -> None:
         Key.from_jwk({**jwk, "kid": same[0].kid}),
         Key.from_pem(public_pem(p384_key())),
         Key.from_pem(private_pem(ec_key())),
+        Key.from_jwk({**jwk, "nbf": 1}),
+        Key.from_jwk({**jwk, "exp": 1}),
         Key.from_secret(SECRET),
-        Key.from_secret(SECRET),
+        Key.from_secret(f"{SECRET}!"),
     ]
     assert len({each.identity for each in same}) == 1
+    assert Key.from_secret(SECRET).identity == Key.from_secret(SECRET).identity
     assert len({each.identity for each in (*same, *others)}) == 1 + len(others)
 
 
@@ -493,3 +559,11 @@ def test_every_algorithm_has_a_key() -> None:
     good_for = {name for _, _, algorithms in KEYS.values() for name in algorithms} | SYMMETRIC
     assert set(ALGORITHMS) == good_for
     assert Key.from_pem(private_pem(ed25519.Ed25519PrivateKey.generate())).default == "EdDSA"
+
+
+@pytest.mark.parametrize("name", ["nbf", "exp"])
+@pytest.mark.parametrize("time", ["1", True, -1, 2**53, [1], float("nan"), float("inf")])
+def test_a_time_that_is_none(name: str, time: object) -> None:
+    """A key's times are seconds since the epoch, or the key is broken."""
+    with pytest.raises(ValueError, match=f"its {name} is no number"):
+        Key.from_jwk({**OCT, name: time})

@@ -248,7 +248,7 @@ async def test_an_oversized_token_is_refused_before_any_work() -> None:
         with pytest.raises(TokenTooLarge):
             await verifier.verify(token)
         with pytest.raises(TokenTooLarge):
-            verifier.verify_once(token)
+            await verifier.verify_once(token)
         assert (verifier.signature_checks, len(verifier._cache), len(verifier._first.headers)) == (0, 0, 0)
 
 
@@ -258,10 +258,10 @@ async def test_a_token_presented_once() -> None:
     token = genuine_token().encode()
     claims_of = await genuine_verifier().verify(token)
     for checks in (1, 2):
-        assert dict(verifier.verify_once(token)) == claims_of.to_dict()
+        assert dict(await verifier.verify_once(token)) == claims_of.to_dict()
         assert (verifier.signature_checks, verifier.verified, len(verifier._cache)) == (checks, checks, 0)
     with pytest.raises(InvalidSignature):
-        verifier.verify_once(token[:-8] + b"AAAAAAAA")
+        await verifier.verify_once(token[:-8] + b"AAAAAAAA")
 
 
 async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:

@@ -1,5 +1,6 @@
 """Does this token hold, when its keys are a remote issuer's, or when there are several issuers?"""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -39,8 +40,9 @@ from asgi_jwt.errors import (
     WrongIssuer,
 )
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens import discovery
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens.jwks import MAX_WAITING, RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
@@ -125,6 +127,42 @@ async def test_a_thousand_tokens_at_once_cause_one_fetch(server: IssuerServer) -
                 await wait_all_tasks_blocked()
                 leaving.cancel_scope.cancel()
     assert (verified, server.count(), remote.verifier.signature_checks) == (999, 1, 1)
+
+
+async def test_ten_thousand_tokens_with_made_up_kids(server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cause one fetch: a thousand wait for it, the others are refused at once, and so is each that comes after.
+
+    No signature of theirs is checked. A token of a key that the fetch brings is let in, and one seen before waits for
+    nothing.
+    """
+    monkeypatch.setattr(discovery, "TIMEOUT", 20.0)  # a busy machine may take longer than 5 s for all of them
+    remote, known = Remote(server), genuine_token().encode()
+    await remote.verifier.verify(known)
+    remote.clock.turn(30)
+    server.publish(jwk_of(ec_key(), "p256"), jwk_of(thief_key(), "new"))
+    refused: list[type[AuthError] | None] = []
+
+    async def one(token: bytes) -> None:
+        refused.append(await remote.refusal(token))
+
+    def made_up(number: int) -> bytes:
+        return jws({"alg": "ES256", "kid": f"made up {number}"}, payload, lambda _: bytes(64)).encode()
+
+    payload = json.dumps(claims()).encode()
+    async with anyio.create_task_group() as group:
+        with server.holding():
+            group.start_soon(one, token_by(thief_key(), "new"))
+            await wait_all_tasks_blocked()
+            for number in range(10_000):
+                group.start_soon(one, made_up(number))
+            await wait_all_tasks_blocked()
+            assert (remote.keys._flight.waiting, refused) == (MAX_WAITING, [UnknownKey] * 9_001)
+            assert await remote.refusal(known) is None
+            assert await remote.refusal(genuine_token(jti="2")) is None
+    assert (refused.count(UnknownKey), refused.count(None)) == (10_000, 1)
+    for number in range(10_000, 10_100):
+        assert await remote.refusal(made_up(number)) is UnknownKey
+    assert (server.count(), remote.verifier.signature_checks) == (2, 3)
 
 
 async def test_a_withdrawn_key_is_refused_within_its_freshness(server: IssuerServer) -> None:

@@ -1,0 +1,282 @@
+/**
+ * The browser's side of AuthApp: the access token in memory alone, one refresh at a time among all tabs.
+ * The types and the documentation are in asgi-jwt.d.ts. All times are milliseconds.
+ */
+
+const MARGIN = 30_000; // before its end a token is renewed
+const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for the other tabs
+const PATIENCE = 30_000; // with a server that is out of reach
+
+export class AuthError extends Error {
+  constructor(status, body, retryAfter) {
+    super(body?.error_description ?? `The answer was ${status}`);
+    Object.assign(this, { name: "AuthError", status, error: body?.error, retryAfter });
+  }
+}
+
+export function createAuth(options) {
+  // Own members alone: a polluted Object.prototype must not name an origin.
+  const given = { __proto__: null, ...options };
+  // Now, so that `window.fetch = auth.fetch` does not end in itself.
+  const send = globalThis.fetch;
+  const origins = new Set([location.origin, ...(given.origins ?? []).map((one) => new URL(one).origin)]);
+  const { protocol, origin, pathname } = new URL(given.base ?? "/auth", location.href);
+  if (!isOwn({ protocol, origin })) throw new TypeError(`base is on an origin that origins does not list: ${origin}`);
+  const root = origin + pathname.replace(/\/+$/, "");
+
+  let onchange = given.onchange;
+  let token, life, takenAt, takenTick;
+  let session; // undefined while nobody knows, null for nobody
+  let shown;
+  let refused; // the token that a server did not take
+  let changes = 0;
+  let failures = 0;
+  let notBefore = 0;
+  let pending, wake;
+  let queue = Promise.resolve();
+
+  function isOwn({ protocol, origin }) {
+    return /^https?:$/.test(protocol) && origins.has(origin); // a blob: URL has an origin too
+  }
+
+  // Sleep stops the one clock in some browsers, and the other one is set: whichever says more is believed.
+  function age() {
+    const passed = Date.now() - takenAt;
+    return passed < -1000 ? Infinity : Math.max(passed, performance.now() - takenTick);
+  }
+
+  const isUsable = () => token && token !== refused && age() < life;
+  const isDue = () => session !== null && !(isUsable() && age() < life - Math.min(MARGIN, life / 4));
+
+  function take(answer, at) {
+    const payload = answer.access_token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+    const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(payload), (one) => one.charCodeAt(0))));
+    token = answer.access_token;
+    life = answer.expires_in * 1000;
+    takenAt = at;
+    takenTick = performance.now() - Math.max(0, Date.now() - at);
+    const scopes = Object.freeze((answer.scope ?? "").split(" ").filter(Boolean));
+    change(Object.freeze({ subject: claims.sub, scopes, expiresAt: at + life, claims }));
+  }
+
+  function drop() {
+    token = undefined;
+    change(null);
+  }
+
+  function change(to) {
+    session = to;
+    refused = undefined;
+    changes++;
+    failures = notBefore = 0;
+    wake?.();
+    if (shown === to) return;
+    shown = to;
+    queueMicrotask(() => onchange?.(to));
+  }
+
+  // Any script of this origin could ask for a token as well as listen for one. In a frame of another site's page, which
+  // the cookie does not come to, the token must not either: `top.origin` throws there.
+  const name = `asgi-jwt ${root}`;
+  let channel;
+  try {
+    channel = (globalThis.top ?? globalThis).origin && new BroadcastChannel(name);
+    channel.onmessage = ({ data }) => {
+      if (data.answer) take(data.answer, data.at);
+      else if (data.wait) notBefore = Math.max(notBefore, performance.now() + data.wait);
+      else drop();
+    };
+  } catch {} // then each tab is on its own, and the server settles their races
+
+  function takeAndTell({ access_token, expires_in, scope }) {
+    const told = { answer: { access_token, expires_in, scope }, at: Date.now() };
+    take(told.answer, told.at);
+    channel?.postMessage(told);
+  }
+
+  function dropAndTell() {
+    drop();
+    channel?.postMessage({});
+  }
+
+  // A login, a logout or a refresh at a time. Who waits too long, for a tab that hangs, goes ahead.
+  async function alone(work) {
+    let begun;
+    try {
+      return await navigator.locks.request(name, { signal: AbortSignal.timeout(TIMEOUT + 5000) }, () => {
+        begun = true;
+        return work();
+      });
+    } catch (error) {
+      if (begun) throw error;
+    }
+    return (queue = queue.then(work, work));
+  }
+
+  async function call(path, init) {
+    const response = await send(root + path, {
+      __proto__: null,
+      method: "POST",
+      credentials: "include",
+      cache: "no-store",
+      redirect: "error", // a password follows no redirect
+      signal: AbortSignal.timeout(TIMEOUT),
+      ...init,
+    });
+    return read(response);
+  }
+
+  async function read(response) {
+    if (response.ok) return response.status === 204 ? null : response.json();
+    const after = response.headers.get("Retry-After");
+    const seconds = after && (isNaN(after) ? (Date.parse(after) - Date.now()) / 1000 : +after);
+    throw new AuthError(response.status, await response.json().catch(() => null), seconds || undefined);
+  }
+
+  const isOver = (error) => error.status === 401 && error.error === "invalid_grant";
+
+  // Whether that settled it; else there is to be another attempt, not before `notBefore`.
+  async function attempt() {
+    if (!isDue()) return true; // another tab was faster
+    if (notBefore > performance.now()) return false;
+    const before = changes;
+    try {
+      const answer = await call("/refresh");
+      if (before === changes) takeAndTell(answer);
+    } catch (error) {
+      if (before !== changes) return true;
+      if (isOver(error)) dropAndTell();
+      else if (error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
+      else {
+        const wait = Math.max(250 * 2 ** Math.min(failures++, 4), (error.retryAfter ?? 0) * 1000);
+        const jittered = wait * (1 + Math.random() / 2);
+        notBefore = performance.now() + jittered;
+        channel?.postMessage({ wait: jittered });
+        return false;
+      }
+    }
+    return true;
+  }
+
+  async function persist() {
+    const end = performance.now() + PATIENCE;
+    while (!(await alone(attempt))) {
+      if (isUsable()) return;
+      const wait = notBefore - performance.now();
+      if (notBefore > end) throw new TypeError("The session's server is out of reach");
+      await new Promise((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, wait);
+      });
+    }
+  }
+
+  const renew = () => (pending ??= persist().finally(() => (pending = undefined)));
+
+  async function freshToken() {
+    if (isDue()) await renew();
+    return session ? token : null;
+  }
+
+  function unlessAborted(signal, promise) {
+    return new Promise((resolve, reject) => {
+      const abort = () => reject(signal.reason);
+      if (signal.aborted) abort();
+      signal.addEventListener("abort", abort);
+      promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    });
+  }
+
+  // RFC 6750 section 3. Another origin's answer may hide its challenge.
+  function asksForAnother(response) {
+    if (response.status !== 401 || (response.redirected && !isOwn(new URL(response.url)))) return false;
+    const challenge = response.headers.get("WWW-Authenticate");
+    if (challenge === null) return response.type === "cors";
+    return /(^|,)\s*Bearer\b/i.test(challenge) && !/\berror=(?!"?invalid_token\b)/i.test(challenge);
+  }
+
+  async function authFetch(input, init) {
+    // The browser's own reading of the URL, and read once.
+    const request = new Request(input, init);
+    if (!isOwn(new URL(request.url)) || request.headers.has("Authorization")) return send(request);
+    const subject = session?.subject;
+    const again = init?.body instanceof ReadableStream ? null : request.clone();
+    const first = await unlessAborted(request.signal, freshToken());
+    // What one user asked for is not done in another one's name.
+    if (subject !== undefined && session && session.subject !== subject) {
+      throw new DOMException("Another user has logged in", "AbortError");
+    }
+    if (!first) return send(request);
+    const sender = session.subject;
+    request.headers.set("Authorization", `Bearer ${first}`);
+    const response = await send(request);
+    if (!asksForAnother(response)) return response;
+    if (token === first) refused = first;
+    const second = await unlessAborted(request.signal, freshToken());
+    if (!again || !second || second === first || session.subject !== sender) return response;
+    again.headers.set("Authorization", `Bearer ${second}`);
+    return send(again);
+  }
+
+  const leave = (path) =>
+    alone(async () => {
+      try {
+        await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
+      } catch (error) {
+        if (isOver(error)) dropAndTell();
+        throw error;
+      }
+      dropAndTell();
+    });
+
+  // A page out of the back/forward cache has missed what was said.
+  const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
+  globalThis.addEventListener("pageshow", onpageshow);
+
+  const auth = {
+    get session() {
+      return session ?? null;
+    },
+    get onchange() {
+      return onchange ?? null;
+    },
+    set onchange(listener) {
+      onchange = listener;
+    },
+    login: (credentials) =>
+      alone(async () => {
+        const fields = credentials instanceof FormData ? Object.fromEntries(credentials) : credentials;
+        const headers = { "Content-Type": "application/json" };
+        takeAndTell(await call("/login", { headers, body: JSON.stringify(fields) }));
+        return session;
+      }),
+    logout: () => leave("/logout"),
+    logoutEverywhere: () => leave("/logout-all"),
+    fetch: authFetch,
+    token: freshToken,
+    async refresh() {
+      await pending?.catch(() => {}); // which may have been answered before what this one is for
+      if (session === null) session = undefined; // asked again
+      refused = token;
+      await renew();
+      return auth.session;
+    },
+    sessions: async () => (await read(await authFetch(`${root}/sessions`, { cache: "no-store" }))).sessions,
+    async endSession(sid) {
+      if (sid === session?.claims.sid) return leave("/logout");
+      await read(await authFetch(`${root}/sessions/${encodeURIComponent(sid)}`, { method: "DELETE" }));
+    },
+    close() {
+      onchange = null;
+      channel?.close();
+      channel = null;
+      globalThis.removeEventListener("pageshow", onpageshow);
+      drop();
+    },
+  };
+  auth.ready = renew().then(
+    () => auth.session,
+    () => null,
+  );
+  return Object.freeze(auth);
+}

@@ -1,0 +1,122 @@
+"""What `asgi-jwt check` finds in the settings, the keys among them, without leaving the process."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from asgi_jwt.commands.findings import Finding, ok, problem, warning
+from asgi_jwt.commands.output import listed, shown
+from asgi_jwt.commands.times import duration
+from asgi_jwt.settings import Settings
+from asgi_jwt.tokens.keys import Key, KeySet
+
+LONG_ACCESS = 1800
+"""Seconds past which an access token is long-lived."""
+
+_ANOTHER = "asgi-jwt keys rotate gives their file a new one"
+_BETTER = "asgi-jwt keygen makes one of full entropy"
+# Words that no random text holds, and fewer different characters than any random text of 32 bytes has.
+_PHRASE = re.compile(r"secret|passw|change.?me|example|qwerty|12345678", re.IGNORECASE)
+_LEAST_DIFFERENT = 8
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """What is doubtful in settings that can be used."""
+    audience = "any" if settings.audience is None else _names(settings.audience)
+    yield ok("settings", f"issuer {_names(settings.issuer)}, audience {audience}")
+    yield from _doubts(settings)
+    for name in settings.files:
+        yield from _check_file(settings, name)
+
+
+def check_keys(settings: Settings, keys: KeySet, now: float) -> Iterator[Finding]:
+    """What one's own `keys` are, as of `now` (seconds since the epoch), and whether secrets are such."""
+    yield from _check_set("keys", keys)
+    if settings.refresh_secret:
+        yield from _check_set("refresh keys", settings.refresh_keys.at(now))
+    for name, value in (("secret", settings.secret), ("refresh_secret", settings.refresh_secret)):
+        secrets = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(secret, str) and _is_guessable(secret) for secret in secrets):
+            yield warning("keys", f"ASGI_JWT_{name.upper()} reads like a phrase, and who guesses it signs", _BETTER)
+
+
+def _check_set(about: str, keys: KeySet) -> Iterator[Finding]:
+    verifying, signing = [key for key in keys.keys if key.verifies], keys.signing_key()
+    if not verifying:
+        yield problem(about, "all have ended, as their exp says", _ANOTHER)
+        return
+    told = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
+    yield ok(about, f"{len(verifying)} to verify with, {told}")
+    if signing is not None and all(key.ends is not None for key in keys.keys if key.signs):
+        yield warning(about, "every private one has an end", _ANOTHER)
+
+
+def name_key(key: Key) -> str:
+    return f"{shown(key.kid)} ({key.default})" if key.kid is not None else f"a secret ({key.default})"
+
+
+def _doubts(settings: Settings) -> Iterator[Finding]:
+    if settings.audience is None:
+        yield warning(
+            "settings",
+            "ASGI_JWT_AUDIENCE=* takes the tokens that the issuer made for any of its services",
+            "name this one",
+        )
+    elif settings.resource is not None and settings.resource not in settings.audience:
+        yield warning(
+            "settings",
+            "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE, for which its clients ask for tokens",
+            "add it to ASGI_JWT_AUDIENCE",
+        )
+    if settings.type is None and not settings.is_remote:
+        yield warning(
+            "settings",
+            "ASGI_JWT_TYPE=* takes every kind of token that your keys sign",
+            "set ASGI_JWT_TYPE to a claim that your access tokens alone have",
+        )
+    if not settings.cookie_secure:
+        yield warning(
+            "settings",
+            "ASGI_JWT_COOKIE_SECURE=false sends the tokens' cookies over plain HTTP",
+            "leave it out in production",
+        )
+    if settings.access_ttl > LONG_ACCESS and settings.key_set.signing_key() is not None:
+        yield warning(
+            "settings",
+            f"ASGI_JWT_ACCESS_TTL is {duration(settings.access_ttl)}, for which a stolen access token holds",
+            "15m is the default",
+        )
+    if settings.store == "memory://":
+        yield warning(
+            "store",
+            "memory:// ends all sessions with the process, and no other process knows of them",
+            "sqlite:/// serves one machine, redis:// many",
+        )
+
+
+def _check_file(settings: Settings, name: str) -> Iterator[Finding]:
+    path, variable = settings.files[name], f"ASGI_JWT_{name.upper()}_FILE"
+    (setting,) = [each for each in fields(settings) if each.name == name]
+    public = not setting.metadata["secret"] or (name == "keys" and settings.key_set.signing_key() is None)
+    yield from check_mode(path, "keys", f"the file of {variable}", public=public)
+
+
+def check_mode(path: Path, about: str, what: str, *, public: bool = False) -> Iterator[Finding]:
+    """Whether everyone on the machine can write the file, or read it where it is not public."""
+    mode = path.stat().st_mode if os.name == "posix" else 0
+    mend = f"chmod 600 {shown(str(path))}"
+    if mode & stat.S_IWOTH:
+        yield problem(about, f"{what} can be written by everyone on this machine", mend)
+    elif mode & stat.S_IROTH and not public:
+        yield warning(about, f"{what} can be read by everyone on this machine", mend)
+
+
+def _is_guessable(secret: str) -> bool:
+    return len(set(secret)) < _LEAST_DIFFERENT or _PHRASE.search(secret) is not None
+
+
+def _names(names: Iterable[str]) -> str:
+    return listed(shown(name) for name in names)

@@ -1,0 +1,90 @@
+"""What `asgi-jwt check` finds at the session store: a session is written, read, and gone again."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import anyio
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.commands.check_settings import check_mode
+from asgi_jwt.commands.findings import Finding, ok, problem
+from asgi_jwt.commands.output import printable, shown
+from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.sessions.rotation import open_session
+from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.redis_url import parse_redis_url
+from asgi_jwt.stores.sqlite import SQLiteStore
+
+PATIENCE = 10.0
+"""Seconds for all that is asked of the store: its own patience ends before, unless its URL says otherwise."""
+
+_LIFE = 60_000
+
+_REACH = "see that it runs, and that this machine reaches it"
+_MENDS = {
+    "NoPermission": "give its user the rights that the README lists under Stores",
+    "Authentication": "put the right user and password into ASGI_JWT_STORE",
+    "ReadOnly": "name its master in ASGI_JWT_STORE, for this is a replica",
+    "OutOfMemory": "give it more memory, or another server to what else it keeps",
+    "is locked": "see which process writes to it for so long",
+}
+"""By a sign in what the store says. What SQLite says has its mend in it otherwise."""
+
+
+async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
+    """Whether the store keeps sessions, within `PATIENCE`. Nothing is left in it."""
+    if auth.settings.store is None:
+        return [ok("store", "none is configured: tokens are verified without one")]
+    try:
+        store = auth.store
+    except ConfigurationError as error:
+        return [problem("store", printable(fault)) for fault in error.faults]
+    if not isinstance(store, SQLiteStore):
+        return [await _try(store, _name(auth.settings.store), _REACH, clock)]
+    name = f"the SQLite file {shown(str(store.path))}"
+    if not store.path.exists():
+        return [_not_made_yet(store.path, name)]
+    return [*check_mode(store.path, "store", name), await _try(store, name, "", clock)]
+
+
+async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], float]) -> Finding:
+    began = perf_counter()
+    try:
+        # A store that hangs is not closed either: that would wait for it.
+        with anyio.fail_after(PATIENCE):
+            kept = await _write_and_read(store, int(clock() * 1000))
+            await store.aclose()
+    except TimeoutError:
+        return problem("store", f"{name} gives no answer within {PATIENCE:g} s", mend or _REACH)
+    except StoreUnavailable as why:
+        told = printable(str(why))
+        mends = [mend for sign, mend in _MENDS.items() if sign in told]
+        return problem("store", f"{name} can't be used: {told}", *mends[:1] or [mend])
+    if not kept:
+        return problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")
+    return ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
+
+
+async def _write_and_read(store: SessionStore, now: int) -> bool:
+    """Whether a session that is written is found again. Its user is nobody's, and it goes at once, or in a minute."""
+    subject, sid = f"asgi-jwt check {secrets.token_hex(8)}", secrets.token_hex(16)
+    session = open_session(subject, sid, now=now, refresh_ttl=_LIFE, session_ttl=_LIFE)
+    await store.update(session.key, lambda _: (session, None))
+    found, listed = await store.get(session.key), await store.list(subject, now)
+    await store.update(session.key, lambda _: (None, None))
+    return found is not None and [each.sid for each in listed] == [sid]
+
+
+def _not_made_yet(path: Path, name: str) -> Finding:
+    # It is not made here: it would be of whoever checks, and not of the server's user.
+    if os.access(path.parent, os.W_OK | os.X_OK):
+        return ok("store", f"{name} is not there yet: the first login makes it")
+    return problem("store", f"{name} is not there, and can't be made", "let this user write its directory")
+
+
+def _name(url: str) -> str:
+    """Without credentials."""
+    return "memory://" if url.startswith("memory:") else printable(str(parse_redis_url(url)))

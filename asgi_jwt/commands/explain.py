@@ -1,0 +1,293 @@
+"""Why a token is refused, each kind of refusal in one line: what was found, what is expected, and the mend.
+
+`Auth.verify` has refused; this looks for what it found. Pure.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asgi_jwt import errors
+from asgi_jwt.commands.output import listed, printable, shortened, shown
+from asgi_jwt.commands.presented import Presented, fault_of_form
+from asgi_jwt.commands.times import duration, moment
+from asgi_jwt.errors import AuthError
+from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
+from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.keys import Key
+
+_KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
+# OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
+_OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
+_REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A token that was refused, and by what: `keys` are those of its issuer, `key_source` the place they come from.
+
+    `issuers` are all that are trusted, `policy` is the token's issuer's, else the first one's.
+    """
+
+    error: AuthError
+    presented: Presented
+    policy: TokenPolicy
+    issuers: tuple[str, ...]
+    keys: tuple[Key, ...]
+    key_source: str
+    remote: bool
+    now: float
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        return self.presented.header or {}
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        return self.presented.claims or {}
+
+    @property
+    def is_refresh_token(self) -> bool:
+        return self.header.get("typ") == "rt+jwt" or self.claims.get("type") == "refresh"
+
+    def found(self, name: str) -> str:
+        return _found(self.claims, name)
+
+
+def explain(refusal: Refusal) -> str:
+    """One line, safe to print, whatever the token holds."""
+    kinds = type(refusal.error).__mro__
+    return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
+
+
+def _too_large(refusal: Refusal) -> str:
+    size, most = len(refusal.presented.token), refusal.policy.max_token_size
+    return (
+        f"it has {size} bytes, ASGI_JWT_MAX_TOKEN_SIZE is {most}: have the issuer put fewer claims into it, or raise it"
+    )
+
+
+def _malformed(refusal: Refusal) -> str:
+    if fault := fault_of_form(refusal.presented):
+        return fault
+    if "kid" in refusal.header and not isinstance(refusal.header["kid"], str):
+        return f"kid is {shown(refusal.header['kid'])}, and has to be a string: have the issuer name its key by one"
+    return f"it is {_detail(refusal)}: have the issuer make it as RFC 9068 has it"
+
+
+def _algorithm(refusal: Refusal) -> str:
+    allowed = _any_of(sorted(refusal.policy.algorithms), quoted=False)
+    told = f"{_found(refusal.header, 'alg')}, allowed here: {allowed}"
+    alg = refusal.header.get("alg")
+    name = alg if isinstance(alg, str) else ""
+    if name.strip().lower() == "none":
+        return f"{told}: nobody signed it, and it proves nothing: ask the issuer for a signed one"
+    own = {made_for for key in refusal.keys if key.verifies for made_for in key.algorithms}
+    made_for = ASYMMETRIC if refusal.remote else own
+    if name in SYMMETRIC - made_for:
+        return f"{told}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
+    also = ", or add it to ASGI_JWT_ALGORITHMS" if name in made_for else ""
+    return f"{told}: have the issuer sign with one of them{also}"
+
+
+def _extension(refusal: Refusal) -> str:
+    found = " and ".join(_found(refusal.header, name) for name in ("crit", "b64") if name in refusal.header)
+    return f"{found} in its header, and no extension is understood here: have the issuer leave it out"
+
+
+def _header_type(refusal: Refusal) -> str:
+    found, expected = _found(refusal.header, "typ"), _any_of(sorted(refusal.policy.typ), quoted=False)
+    if refusal.is_refresh_token:
+        return (
+            f"it is a refresh token, {found}, and access tokens alone are taken (ASGI_JWT_TYP: {expected}): {_REFRESH}"
+        )
+    if "typ" not in refusal.header:
+        return f"{found} in its header, ASGI_JWT_REQUIRE_TYP asks for {expected}: have the issuer set it, or don't ask"
+    return f"{found}, ASGI_JWT_TYP is {expected}: send an access token, or add its typ there if it is one"
+
+
+def _unknown_key(refusal: Refusal) -> str:
+    kids = _any_of(key.kid for key in refusal.keys if key.declared)
+    told = f"{_found(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
+    if refusal.remote:
+        return f"{told}: ask the issuer for a new token, and see that it is the issuer of this one"
+    return f"{told}: ask for a new token, or add the issuer's key there"
+
+
+def _unsuitable_key(refusal: Refusal) -> str:
+    kid, alg = refusal.header.get("kid"), _found(refusal.header, "alg")
+    named = [key for key in refusal.keys if key.declared and key.kid == kid]
+    if any(not key.verifies for key in named):
+        return (
+            f"the key {shown(kid)} of {refusal.key_source} is not for verifying signatures (use, key_ops): "
+            "have the issuer sign with one that is"
+        )
+    if not named:
+        return f"{alg}, no key of {refusal.key_source} is made for it: have the issuer sign with one that is there"
+    made_for = _any_of(dict.fromkeys(name for key in named for name in key.algorithms), quoted=False)
+    return (
+        f"{alg}, the key {shown(kid)} of {refusal.key_source} is made for {made_for}: "
+        "have the issuer name the key that it signs with"
+    )
+
+
+def _signature(refusal: Refusal) -> str:
+    kid = refusal.header.get("kid")
+    named = any(key.declared and key.kid == kid for key in refusal.keys)
+    whose = f"the key {shown(kid)} of {refusal.key_source}" if named else refusal.key_source
+    ignored = [name for name in _KEYS_IN_HEADER if name in refusal.header]
+    also = f" ({', '.join(ignored)} in the header is never used)" if ignored else ""
+    return (
+        f"its signature was not made with {whose}{also}: it was changed, or another key signed it: "
+        "ask for a new token, and see that the key is the one its issuer signs with"
+    )
+
+
+def _malformed_claims(refusal: Refusal) -> str:
+    claims, audience = refusal.claims, refusal.policy.audience_claim
+    for name in ("exp", "nbf", "iat"):
+        if name in claims and not _is_time(claims[name]):
+            return f"{refusal.found(name)}, and has to be a number, seconds since 1970: have the issuer send one"
+    if "sub" in claims and not (isinstance(claims["sub"], str) and claims["sub"]):
+        return f"{refusal.found('sub')}, and has to be a string that is not empty: have the issuer name the user"
+    return f"{refusal.found(audience)}, and has to be a string or a list of them: have the issuer name this service"
+
+
+def _missing(refusal: Refusal) -> str:
+    name = refusal.error.detail or ""
+    if name == "exp":
+        return "exp is missing, and every token has to expire: have the issuer set it"
+    if name == "iss":
+        return f"iss is missing, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}: have the issuer name itself"
+    if name == "sub":
+        return "sub is missing, and says whose token it is: have the issuer name its user there, or its client"
+    if name == refusal.policy.audience_claim and refusal.policy.audience is not None:
+        return (
+            f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience)}: "
+            "ask for a token for this service, or name the claim that holds it in ASGI_JWT_AUDIENCE_CLAIM"
+        )
+    return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for it: have the issuer add it, or don't ask for it"
+
+
+def _wrong_claim(refusal: Refusal) -> str:
+    name = refusal.error.detail or ""
+    expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
+    return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
+
+
+def _expired(refusal: Refusal) -> str:
+    when = moment(refusal.claims.get("exp", 0), refusal.now)
+    return (
+        f"exp is {when}, ASGI_JWT_LEEWAY is {duration(refusal.policy.leeway)}: refresh it; "
+        "if it was made just now, set this machine's clock"
+    )
+
+
+def _ahead(name: str, mend: str) -> Callable[[Refusal], str]:
+    def told(refusal: Refusal) -> str:
+        when = moment(refusal.claims.get(name, 0), refusal.now)
+        return f"{name} is {when}, ASGI_JWT_LEEWAY is {duration(refusal.policy.leeway)}: {mend}"
+
+    return told
+
+
+def _issuer(refusal: Refusal) -> str:
+    iss = refusal.claims.get("iss")
+    told = f"{refusal.found('iss')}, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}"
+    if isinstance(iss, str) and _loosely(iss) in map(_loosely, refusal.issuers):
+        return f"{told}: they have to be the same to the letter, slash and case: write there what the token has"
+    return f"{told}: ask that issuer for a token, or name this one's there, if you trust it"
+
+
+def _audience(refusal: Refusal) -> str:
+    name = refusal.policy.audience_claim
+    told = f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience or ())}"
+    if ids := [claim for claim in _OF_ID_TOKENS if claim in refusal.claims]:
+        return f"{told}: it looks like an ID token, for it has {ids[0]}: send the access token"
+    named = [aud] if isinstance(aud := refusal.claims.get(name), str) else aud
+    usable = isinstance(named, list) and any(isinstance(each, str) and each not in ("", "*") for each in named)
+    return f"{told}: ask for a token for this service{', or add it to ASGI_JWT_AUDIENCE' if usable else ''}"
+
+
+def _type(refusal: Refusal) -> str:
+    name, expected = refusal.policy.type or ("type", "access")
+    told = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
+    if refusal.is_refresh_token:
+        return f"it is a refresh token, {told}: {_REFRESH}"
+    return f"{told}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
+
+
+def _revoked(refusal: Refusal) -> str:
+    return (
+        f"it was revoked: itself ({refusal.found('jti')}), its session ({refusal.found('sid')}), "
+        f"or all tokens of its user up to then ({refusal.found('sub')}): log in again"
+    )
+
+
+def _refused(refusal: Refusal) -> str:
+    return f"the service's own validate refuses it, {_detail(refusal)}: see what it asks of {refusal.found('sub')}"
+
+
+def _otherwise(refusal: Refusal) -> str:
+    return f"{_detail(refusal)}: ask for a new token"
+
+
+def _keys_unavailable(refusal: Refusal) -> str:
+    return (
+        f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
+        "can: `asgi-jwt check` looks at them"
+    )
+
+
+def _store_unavailable(refusal: Refusal) -> str:
+    return (
+        f"the store can't be asked whether it was revoked, {_detail(refusal)}: requests are answered with 503 until "
+        "it can: `asgi-jwt check` looks at it"
+    )
+
+
+EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
+    errors.TokenTooLarge: _too_large,
+    errors.MalformedToken: _malformed,
+    errors.AlgorithmNotAllowed: _algorithm,
+    errors.UnsupportedHeader: _extension,
+    errors.WrongHeaderType: _header_type,
+    errors.UnknownKey: _unknown_key,
+    errors.UnsuitableKey: _unsuitable_key,
+    errors.InvalidSignature: _signature,
+    errors.MalformedClaims: _malformed_claims,
+    errors.MissingClaim: _missing,
+    errors.WrongClaim: _wrong_claim,
+    errors.ExpiredToken: _expired,
+    errors.ImmatureToken: _ahead("nbf", "wait until then; if it was made to hold at once, set the clocks"),
+    errors.IssuedInFuture: _ahead("iat", "this machine's clock is behind or its issuer's ahead: set them"),
+    errors.WrongIssuer: _issuer,
+    errors.WrongAudience: _audience,
+    errors.WrongType: _type,
+    errors.RevokedToken: _revoked,
+    errors.RefusedToken: _refused,
+    errors.KeysUnavailable: _keys_unavailable,
+    errors.StoreUnavailable: _store_unavailable,
+    errors.AuthError: _otherwise,
+}
+"""For each kind of refusal how it is told; a kind without one is told as its nearest parent."""
+
+
+def _found(members: Mapping[str, Any], name: str) -> str:
+    return f"{shortened(printable(name))} is {shown(members[name]) if name in members else 'missing'}"
+
+
+def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:
+    return listed(shown(name) if quoted else printable(str(name)) for name in names)
+
+
+def _detail(refusal: Refusal) -> str:
+    return printable(str(refusal.error))
+
+
+def _loosely(issuer: str) -> str:
+    return issuer.rstrip("/").lower()
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63

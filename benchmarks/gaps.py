@@ -1,0 +1,129 @@
+"""How long an event loop has to wait for its next turn while keys are fetched, in a process of its own.
+
+The line `{"backend": ..., "urls": {name: URL}, "certificates": path, "tokens": [...], "kids": [...], "rounds": n}` is
+answered with `{"gaps": {case: [[longest, own], ...]}, "kids": [...]}`: in each round the longest time between two turns
+of a loop that does nothing else, and the longest of them in which its thread had the processor, in ms; and the µs of
+processor time that each token with a made-up `kid` took to be refused.
+"""
+
+import gc
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from asgi_jwt import RemoteKeySet, Settings, TokenVerifier
+from asgi_jwt.errors import UnknownKey
+from asgi_jwt.testing import Clock
+from benchmarks.fixture import AUDIENCE, ISSUER
+
+# As long as a fetch takes.
+_WHILE = 0.02
+# After which no keys are relied on: whoever asks waits for the fetch. A day that passes has certificates read anew.
+_LONG = 600 + 3600
+
+Case = Callable[[], Awaitable[object]]
+
+
+async def longest_gaps(case: Case) -> tuple[float, float]:
+    """The longest time between two turns of the loop while `case` runs, and the longest on the processor, in ms."""
+    longest = own = 0.0
+
+    async def turn() -> None:
+        nonlocal longest, own
+        then, then_own = time.perf_counter(), time.thread_time()
+        while True:
+            await checkpoint()
+            now, now_own = time.perf_counter(), time.thread_time()
+            longest, own = max(longest, now - then), max(own, now_own - then_own)
+            then, then_own = now, now_own
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(turn)
+        await checkpoint()
+        await case()
+        await checkpoint()
+        group.cancel_scope.cancel()
+    return longest * 1e3, own * 1e3
+
+
+def compute() -> None:
+    """Work in Python, for which a thread holds the interpreter's lock as long as it is let."""
+    until = time.perf_counter() + _WHILE
+    while time.perf_counter() < until:
+        pass
+
+
+def hash_on() -> None:
+    """Work for which a thread needs no lock."""
+    until = time.perf_counter() + _WHILE
+    while time.perf_counter() < until:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2000)
+
+
+def cases(remote: dict[str, RemoteKeySet], clock: Clock) -> Iterator[tuple[str, Case]]:
+    """What may hold up the loop, by its name: first nothing, then what any thread does to it, then fetches."""
+    yield "nothing", partial(anyio.sleep, _WHILE)
+    yield "a thread that computes", partial(to_thread.run_sync, compute)
+    yield "a thread without the lock", partial(to_thread.run_sync, hash_on)
+
+    async def fetch(keys: RemoteKeySet) -> None:
+        clock.turn(_LONG)
+        await keys.current()
+
+    for name, keys in remote.items():
+        yield name, partial(fetch, keys)
+
+
+async def measure(urls: dict[str, str], tokens: list[str], kids: list[str], rounds: int) -> dict[str, Any]:
+    """All cases by turns, with as many tokens remembered as there are, all of which a fetch has to look at."""
+    clock = Clock()
+    policy = Settings(issuer=ISSUER, audience=AUDIENCE, jwks_url=next(iter(urls.values()))).policy
+    remote = {name: RemoteKeySet(url, clock=clock) for name, url in urls.items()}
+    for keys in remote.values():
+        verifier = TokenVerifier(keys, policy, cache_size=len(tokens), clock=clock)
+        for token in tokens:
+            await verifier.verify(token.encode())
+    measured = dict(cases(remote, clock))
+    # A full collection takes tens of milliseconds in any process: of what is there now, none.
+    gc.collect()
+    gc.freeze()
+    gaps: dict[str, list[tuple[float, float]]] = {name: [] for name in measured}
+    for case in measured.values():
+        await longest_gaps(case)
+    for _ in range(rounds):
+        for name, case in measured.items():
+            gaps[name].append(await longest_gaps(case))
+    return {"gaps": gaps, "kids": [await refusal(verifier, token.encode()) for token in kids]}
+
+
+async def refusal(verifier: TokenVerifier, token: bytes) -> float:
+    """The µs of processor time until a token with a made-up `kid` is refused: it waits for nothing."""
+    start = time.thread_time()
+    try:
+        await verifier.verify(token)
+    except UnknownKey:
+        return (time.thread_time() - start) * 1e6
+    raise RuntimeError("a token with a made-up kid was let in")
+
+
+def work() -> None:
+    """Answer one line."""
+    setup = json.loads(sys.stdin.readline())
+    os.environ["SSL_CERT_FILE"] = setup["certificates"]
+    answer = anyio.run(
+        measure, setup["urls"], setup["tokens"], setup["kids"], setup["rounds"], backend=setup["backend"]
+    )
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    work()

@@ -1,0 +1,179 @@
+"""Who is logged in, as the page sees it: login, logout, and the tabs beside it."""
+
+import pytest
+from browsers import profile, tab
+from playwright.sync_api import Browser, BrowserContext, Page
+from sites import Site, line_to, login
+
+pytestmark = pytest.mark.outside
+
+ERROR = ".then(() => null, (error) => ({ ...error, message: error.message, ours: error instanceof AuthError }))"
+"""What the call before it is rejected with."""
+
+
+def test_login(page: Page, site: Site) -> None:
+    """Whoever logs in is the session, with scopes, claims and the token's end, and may call the API."""
+    assert page.evaluate("auth.session") is None
+    session = page.evaluate(login())
+    assert session == page.evaluate("auth.session")
+    assert (session["subject"], session["scopes"]) == ("alice", ["read", "write"])
+    assert session["claims"]["iss"] == "https://issuer.example"
+    assert page.evaluate("auth.session.expiresAt - Date.now()") == pytest.approx(900_000, abs=5000)
+    assert page.evaluate("me()") == 200
+
+
+def test_login_from_a_form(page: Page) -> None:
+    """A form's fields are credentials as they are."""
+    fields = "const form = new FormData(); form.set('username', 'bob'); form.set('password', `bob's Burgers`);"
+    assert page.evaluate(f"(() => {{ {fields} return auth.login(form) }})()")["subject"] == "bob"
+
+
+def test_wrong_credentials(page: Page) -> None:
+    """Wrong credentials are an error with what the server said, and whoever was logged in still is."""
+    page.evaluate(login())
+    refused = page.evaluate("auth.login({ username: 'alice', password: 'guess' })" + ERROR)
+    assert refused == {
+        "name": "AuthError",
+        "ours": True,
+        "status": 401,
+        "error": "invalid_grant",
+        "message": "The credentials are wrong",
+        "retryAfter": None,
+    }
+    assert page.evaluate("auth.session.subject") == "alice"
+    missing = page.evaluate("auth.login({ username: 'alice' })" + ERROR)
+    assert (missing["status"], missing["error"]) == (400, "invalid_request")
+
+
+def test_reload(page: Page, site: Site) -> None:
+    """After a reload the session comes back through the cookie, by one refresh."""
+    page.evaluate(login())
+    page.reload()
+    page.wait_for_function("window.loaded")
+    assert page.evaluate("auth.ready.then((session) => session.subject)") == "alice"
+    assert page.evaluate("changes.map(([subject]) => subject)") == ["alice"]
+    assert page.evaluate("me()") == 200
+    assert site.verdicts == ["ROTATED"]
+
+
+def test_nobody(page: Page, site: Site) -> None:
+    """Without a cookie there is nobody: `onchange` says so once, and requests go out without a token and at once."""
+    assert page.evaluate("changes.map(([subject]) => subject)") == [None]
+    assert page.evaluate("me()") == 401
+    assert page.evaluate("auth.token()") is None
+    assert site.asked() == 1
+
+
+def test_other_tabs_see_login_and_logout(context: BrowserContext, site: Site) -> None:
+    """A login and a logout in one tab are seen by all others within 500 ms, without a request of theirs."""
+    tabs = [tab(context, site.url) for _ in range(4)]
+    before = site.asked()
+    tabs[0].evaluate(login())
+    for each in tabs:
+        each.wait_for_function("auth.session?.subject === 'alice'")
+        assert each.evaluate("me()") == 200
+    left = tabs[1].evaluate("auth.logout().then(() => Date.now())")
+    for each in tabs:
+        each.wait_for_function("auth.session === null")
+        subject, at = each.evaluate("changes.at(-1)")
+        assert subject is None
+        assert at - left < 500
+    assert site.asked() == before
+    assert tab(context, site.url).evaluate("auth.session") is None
+
+
+def test_logout_everywhere(browser: Browser, page: Page, site: Site) -> None:
+    """Logging out everywhere ends the user's sessions on other devices too."""
+    page.evaluate(login())
+    with profile(browser) as device:
+        elsewhere = tab(device, site.url)
+        elsewhere.evaluate(login())
+        page.evaluate("auth.logoutEverywhere()")
+        assert page.evaluate("auth.session") is None
+        assert elsewhere.evaluate("auth.session.subject") == "alice"
+        assert elsewhere.evaluate("auth.refresh()") is None
+        assert elsewhere.evaluate("changes.at(-1)[0]") is None
+
+
+def test_logout_everywhere_of_a_session_that_is_over(browser: Browser, page: Page, site: Site) -> None:
+    """A session that has ended does not speak for the others: that is an error, and here nobody is logged in then."""
+    page.evaluate(login())
+    with profile(browser) as device:
+        elsewhere = tab(device, site.url)
+        elsewhere.evaluate(login())
+        elsewhere.evaluate("(sid) => auth.endSession(sid)", page.evaluate("auth.session.claims.sid"))
+        site.clock.turn(1000)
+        error = page.evaluate("auth.logoutEverywhere()" + ERROR)
+        assert (error["status"], error["error"]) == (401, "invalid_grant")
+        assert page.evaluate("auth.session") is None
+        assert elsewhere.evaluate("auth.refresh()")["subject"] == "alice"
+
+
+def test_devices(browser: Browser, page: Page, site: Site) -> None:
+    """A user sees the devices that are logged in, and ends one of them, or this one."""
+    page.evaluate(login())
+    site.clock.turn(1)
+    with profile(browser) as device:
+        elsewhere = tab(device, site.url)
+        elsewhere.evaluate(login())
+        devices = page.evaluate("auth.sessions()")
+        assert [device["current"] for device in devices] == [True, False]
+        assert page.evaluate("auth.session.claims.sid") == devices[0]["sid"]
+        page.evaluate("(sid) => auth.endSession(sid)", devices[1]["sid"])
+        assert elsewhere.evaluate("auth.refresh()") is None
+        gone = page.evaluate(f"(sid) => auth.endSession(sid){ERROR}", devices[1]["sid"])
+        assert (gone["status"], gone["error"]) == (404, "not_found")
+    assert page.evaluate("auth.session.subject") == "alice"
+    page.evaluate("auth.endSession(auth.session.claims.sid)")
+    assert page.evaluate("auth.session") is None
+    assert page.context.cookies() == []
+
+
+def test_logout_that_does_not_reach_the_server(page: Page, site: Site) -> None:
+    """A logout that the server has not heard of is an error, and the session is still there: so is its cookie."""
+    with line_to(site) as line:
+        page.goto(line.url)
+        page.wait_for_function("window.loaded")
+        page.evaluate("auth.ready")
+        page.evaluate(login())
+        line.down()
+        assert page.evaluate("auth.logout()" + ERROR)["ours"] is False
+        assert page.evaluate("auth.session.subject") == "alice"
+        line.up()
+        page.evaluate("auth.logout()")
+        assert page.evaluate("auth.session") is None
+
+
+def test_failing_onchange(page: Page) -> None:
+    """An `onchange` that fails is the page's error, and no login fails by it."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(error.message))
+    page.evaluate("void (auth.onchange = () => { throw new Error('mine') })")
+    assert page.evaluate(login())["subject"] == "alice"
+    assert errors == ["mine"]
+
+
+def test_close(context: BrowserContext, site: Site) -> None:
+    """What is closed knows no token and hears nothing, and has logged nobody out."""
+    first, second = tab(context, site.url), tab(context, site.url)
+    first.evaluate(login())
+    second.wait_for_function("auth.session")
+    second.evaluate("auth.close()")
+    assert second.evaluate("auth.session") is None
+    assert second.evaluate("me()") == 401
+    first.evaluate(login("bob"))
+    assert first.evaluate("me()") == 200
+    assert second.evaluate("[auth.session, changes.at(-1)[0]]") == [None, "alice"]
+
+
+def test_two_apps_of_one_origin(context: BrowserContext, site: Site) -> None:
+    """Two AuthApps of one origin are strangers to each other's tabs."""
+    first, second = tab(context, site.url), tab(context, f"{site.url}/?manual")
+    second.evaluate("begin({ base: '/other/auth/' })")
+    first.evaluate(login())
+    second.evaluate(login("bob"))
+    assert first.evaluate("auth.session.subject") == "alice"
+    assert second.evaluate("auth.session.subject") == "bob"
+    second.evaluate("auth.logout()")
+    assert first.evaluate("auth.refresh()")["subject"] == "alice"
+    assert first.evaluate("changes.map(([subject]) => subject)") == [None, "alice", "alice"]

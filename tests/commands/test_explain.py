@@ -1,0 +1,294 @@
+"""Each kind of refusal is explained in one line: what was found, what is expected, and the mend."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from command_line import CommandLine
+from forgeries import (
+    AUDIENCE,
+    FORGERIES,
+    ISSUER,
+    NOW,
+    SECRET,
+    Forgery,
+    claims,
+    ec_key,
+    genuine,
+    hs256,
+    jwks,
+    jws,
+    keys_auth,
+    secret_token,
+    thief_key,
+)
+from issuer_server import IssuerServer, jwk_of, token_by
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevokedToken, StoreUnavailable
+
+KEYS = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS": json.dumps(jwks())}
+
+
+@pytest.fixture
+def remote(asgi_jwt: CommandLine) -> Iterator[IssuerServer]:
+    with IssuerServer() as server:
+        server.publish(jwk_of(ec_key(), "a"))
+        server.describe()
+        asgi_jwt.environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
+        yield server
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+def test_each_forgery_is_explained(asgi_jwt: CommandLine, forgery: Forgery) -> None:
+    """The verdict is that of `Auth.verify` for the token as it is pasted; the explanation is one line with a mend."""
+    given = forgery.token()
+    if forgery.auth is keys_auth:
+        asgi_jwt.environ = KEYS
+    for name, stdin in (("-", given.encode()), ("--", None)):
+        told = asgi_jwt("inspect", name, *([given] if stdin is None else []), stdin=stdin)
+        if not given.strip():
+            assert told.status == 2
+        elif given.strip() != given:  # what stands around a token is taken off
+            assert told.status == 0
+        else:
+            first, *rest = told.out.splitlines()
+            assert (told.status, told.err) == (1, "")
+            assert first.startswith(f"refused ({forgery.reason}): ")
+            assert first.isprintable()
+            assert first.count(": ") >= 2, "what was found, and the mend"
+            assert all(line.isprintable() for line in rest)
+            signature = given.rpartition(".")[2]
+            assert len(signature) < 40 or signature not in told.out
+            read = asgi_jwt("inspect", "--json", "--", given).json
+            assert (read["accepted"], read["reason"]) == (False, forgery.reason)
+            assert first == f"refused ({forgery.reason}): {read['explanation']}"
+
+
+def test_each_reason_is_among_the_forgeries() -> None:
+    """What the table of forgeries lacks of the tree of errors is tested below, each by its name."""
+    tree = {error.reason for error in InvalidToken.__subclasses__()}
+    below = {"claim_invalid", "token_revoked", "token_refused"}
+    assert tree - {forgery.reason for forgery in FORGERIES.values()} == below
+
+
+# A token, the settings that refuse it, and the whole explanation.
+EXPLAINED: dict[str, tuple[str, dict[str, str], str]] = {
+    "for another service": (
+        secret_token(aud="billing"),
+        {"AUDIENCE": "orders"},
+        (
+            'aud is "billing", ASGI_JWT_AUDIENCE is "orders": ask for a token for this service, or add it to '
+            "ASGI_JWT_AUDIENCE"
+        ),
+    ),
+    "for several others": (
+        secret_token(aud=["billing", "mail"]),
+        {"AUDIENCE": "orders,stock"},
+        (
+            'aud is ["billing", "mail"], ASGI_JWT_AUDIENCE is "orders", "stock": ask for a token for this '
+            "service, or add it to ASGI_JWT_AUDIENCE"
+        ),
+    ),
+    "for everyone": (
+        secret_token(aud="*"),
+        {},
+        'aud is "*", ASGI_JWT_AUDIENCE is "https://api.example": ask for a token for this service',
+    ),
+    "an ID token": (
+        secret_token(aud="app", nonce="n"),
+        {},
+        (
+            'aud is "app", ASGI_JWT_AUDIENCE is "https://api.example": it looks like an ID token, for it has nonce: '
+            "send the access token"
+        ),
+    ),
+    "an audience in another claim": (
+        secret_token(client_id="app"),
+        {"AUDIENCE_CLAIM": "client_id"},
+        (
+            'client_id is "app", ASGI_JWT_AUDIENCE is "https://api.example": ask for a token for this service, '
+            "or add it to ASGI_JWT_AUDIENCE"
+        ),
+    ),
+    "no audience there": (
+        secret_token(),
+        {"AUDIENCE_CLAIM": "azp"},
+        (
+            'azp is missing, ASGI_JWT_AUDIENCE is "https://api.example": ask for a token for this service, or name the '
+            "claim that holds it in ASGI_JWT_AUDIENCE_CLAIM"
+        ),
+    ),
+    "expired": (
+        secret_token(exp=NOW - 300),
+        {"LEEWAY": "10"},
+        (
+            "exp is 2027-01-15 07:55:00 UTC, 5 minutes ago, ASGI_JWT_LEEWAY is 10 seconds: refresh it; if it "
+            "was made just now, set this machine's clock"
+        ),
+    ),
+    "issued by a clock ahead": (
+        secret_token(iat=NOW + 40),
+        {},
+        (
+            "iat is 2027-01-15 08:00:40 UTC, in 40 seconds, ASGI_JWT_LEEWAY is 30 seconds: this machine's clock "
+            "is behind or its issuer's ahead: set them"
+        ),
+    ),
+    "of another issuer": (
+        secret_token(iss="https://staging.example"),
+        {},
+        (
+            'iss is "https://staging.example", ASGI_JWT_ISSUER is "https://issuer.example": ask that issuer for '
+            "a token, "
+            "or name this one's there, if you trust it"
+        ),
+    ),
+    "of an issuer with a slash": (
+        secret_token(iss=f"{ISSUER}/"),
+        {},
+        (
+            'iss is "https://issuer.example/", ASGI_JWT_ISSUER is "https://issuer.example": they have to be the '
+            "same to the letter, slash and case: write there what the token has"
+        ),
+    ),
+    "without a typ that is required": (
+        jws({"alg": "HS256"}, claims(), hs256(SECRET)),
+        {"REQUIRE_TYP": "true", "TYP": "at+jwt"},
+        "typ is missing in its header, ASGI_JWT_REQUIRE_TYP asks for at+jwt: have the issuer set it, or don't ask",
+    ),
+    "without a claim that is required": (
+        secret_token(),
+        {"REQUIRED_CLAIMS": "email"},
+        "email is missing, ASGI_JWT_REQUIRED_CLAIMS asks for it: have the issuer add it, or don't ask for it",
+    ),
+    "with another claim than is required": (
+        secret_token(email_verified=False),
+        {"REQUIRED_CLAIMS": "email_verified=true"},
+        'email_verified is false, ASGI_JWT_REQUIRED_CLAIMS asks for "true": send the token of one who has it',
+    ),
+    "a secret's token where there are keys": (
+        secret_token(),
+        {"SECRET": "", **KEYS},
+        (
+            'alg is "HS256", allowed here: ES256, ES384, Ed25519, EdDSA, RS256: it is signed with a secret, as '
+            "which no public key may pass: have the issuer sign with its key"
+        ),
+    ),
+    "an algorithm that could be allowed": (
+        jws({"alg": "HS512"}, claims(), hs256(SECRET)),
+        {},
+        'alg is "HS512", allowed here: HS256: have the issuer sign with one of them, or add it to ASGI_JWT_ALGORITHMS',
+    ),
+    "no key for its algorithm": (
+        jws({"alg": "ES256"}, claims(), genuine),
+        {"SECRET": "", "KEYS": json.dumps({"keys": [jwks()["keys"][0], jwks()["keys"][2]]}), "ALGORITHMS": "ES384"},
+        'alg is "ES256", allowed here: ES384: have the issuer sign with one of them',
+    ),
+    "no key that fits it": (
+        jws({"alg": "ES384"}, claims(), genuine),
+        {"SECRET": "", "KEYS": json.dumps({"keys": [{**jwks()["keys"][2], "use": "enc"}, jwks()["keys"][1]]})},
+        'alg is "ES384", allowed here: ES256: have the issuer sign with one of them',
+    ),
+    "a header that is no honest one": (
+        jws({"alg": "HS256", "x": [[]] * 20}, claims(), hs256(SECRET)),
+        {},
+        "it is a header with too many objects and lists: have the issuer make it as RFC 9068 has it",
+    ),
+    "signed with another secret": (
+        jws({"alg": "HS256"}, claims(), hs256("another")),
+        {},
+        (
+            "its signature was not made with ASGI_JWT_SECRET: it was changed, or another key signed it: ask for a new "
+            "token, and see that the key is the one its issuer signs with"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("token", "variables", "told"), EXPLAINED.values(), ids=EXPLAINED)
+def test_explanations(asgi_jwt: CommandLine, token: str, variables: dict[str, str], told: str) -> None:
+    """What was found, what is expected under which variable, and the mend."""
+    asgi_jwt.environ |= variables
+    explained = asgi_jwt("inspect", "--json", token)
+    assert (explained.status, explained.json["explanation"]) == (1, told)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RevokedToken(),
+            'it was revoked: itself (jti is "1"), its session (sid is missing), or all',
+        ),
+        (RefusedToken("on leave"), "the service's own validate refuses it, on leave: see what it asks of sub is"),
+        (
+            StoreUnavailable("no answer"),
+            "the store can't be asked whether it was revoked, no answer: requests are answered",
+        ),
+        (InvalidToken("odd"), "odd: ask for a new token"),
+        (AuthError(), "Authentication is required: ask for a new token"),
+    ],
+)
+def test_what_no_token_brings_about_by_itself(
+    asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch, error: AuthError, told: str
+) -> None:
+    """What `Auth.verify` raises for reasons of its own is explained too."""
+
+    async def verify(auth: Auth, token: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(Auth, "verify", verify)
+    explained = asgi_jwt("inspect", "--json", secret_token())
+    assert explained.status == 1
+    assert explained.json["reason"] == error.reason
+    assert explained.json["explanation"].startswith(told)
+
+
+def test_a_kid_that_the_remote_issuer_has_not(asgi_jwt: CommandLine, remote: IssuerServer) -> None:
+    """The kids that it has are told."""
+    remote.publish(*(jwk_of(ec_key(), f"k{number}") for number in range(12)))
+    told = asgi_jwt("inspect", "--json", stdin=token_by(ec_key(), "x", iss=remote.issuer)).json
+    kids = ", ".join(f'"k{number}"' for number in range(10))
+    assert told["explanation"] == (
+        f'kid is "x", the kids of {remote.issuer} are {kids}, 2 more: ask the issuer for a new token, and see that it '
+        "is the issuer of this one"
+    )
+
+
+def test_a_key_set_by_its_url(asgi_jwt: CommandLine, remote: IssuerServer) -> None:
+    """It is named without its query, which may hold a code."""
+    asgi_jwt.environ = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "JWKS_URL": f"{remote.jwks_url}?code=hush"}
+    remote.answer("/jwks?code=hush", {"keys": [jwk_of(ec_key(), "a")]})
+    told = asgi_jwt("inspect", "--json", stdin=token_by(thief_key(), "a")).json
+    assert told["explanation"].startswith(f'its signature was not made with the key "a" of {remote.jwks_url}: ')
+    told = asgi_jwt("inspect", "--json", stdin=token_by(ec_key(), "a", alg="RS256")).json
+    assert told["explanation"].startswith(f'alg is "RS256", the key "a" of {remote.jwks_url} is made for ES256: ')
+    told = asgi_jwt("inspect", "--json", stdin=token_by(ec_key(), None, alg="RS256")).json
+    assert told["explanation"].startswith(f'alg is "RS256", no key of {remote.jwks_url} is made for it: ')
+
+
+def test_an_issuer_that_is_down(asgi_jwt: CommandLine, remote: IssuerServer) -> None:
+    """Why its keys can't be had is told, with what it does to requests; nothing of the log is printed beside it."""
+    remote.fail()
+    told = asgi_jwt("inspect", stdin=token_by(ec_key(), "a", iss=remote.issuer))
+    assert (told.status, told.err) == (1, "")
+    first = told.out.partition("\n")[0]
+    assert first.startswith(f"refused (keys_unavailable): the keys of {remote.issuer} can't be had, {remote.issuer}/")
+    assert "answered 500" in first
+    assert first.endswith("requests are answered with 503 until they can: `asgi-jwt check` looks at them")
+
+
+def test_several_issuers(asgi_jwt: CommandLine, remote: IssuerServer) -> None:
+    """A token is judged by the rules of its own issuer, and told whom else is trusted."""
+    with IssuerServer() as other:
+        other.publish(jwk_of(thief_key(), "a"))
+        other.describe()
+        asgi_jwt.environ["ISSUER"] = f"{remote.issuer},{other.issuer}"
+        assert asgi_jwt("inspect", stdin=token_by(thief_key(), "a", iss=other.issuer)).status == 0
+        forged = asgi_jwt("inspect", "--json", stdin=token_by(ec_key(), "a", iss=other.issuer)).json
+        assert f'the key "a" of {other.issuer}' in forged["explanation"]
+        strange: Any = asgi_jwt("inspect", "--json", stdin=token_by(ec_key(), "a")).json
+        assert f'ASGI_JWT_ISSUER is "{remote.issuer}", "{other.issuer}"' in strange["explanation"]
+        assert strange["signature_verified"] is False

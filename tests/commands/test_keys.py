@@ -1,0 +1,320 @@
+"""`asgi-jwt keygen` and `asgi-jwt keys rotate`, as they are typed."""
+
+import json
+import os
+import shlex
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forgeries import NOW, ec_key, ed25519_key, rsa_key
+from jwt import get_unverified_header
+from pems import private_pem, public_pem
+
+from asgi_jwt import Auth, Identity, KeySet, Settings, cli
+from asgi_jwt.commands.keys import KEEP, OVERLAP
+from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
+
+SECRETS = "first secret of thirty-two bytes and more", "second secret of thirty-two bytes and more"
+
+
+class Command:
+    """Runs `asgi-jwt`, and reads what it prints."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.clock = Clock(NOW)
+
+    def __call__(self, *arguments: object) -> str:
+        """What it prints when all is well."""
+        status = cli.main([str(argument) for argument in arguments], clock=self.clock)
+        printed = self._capsys.readouterr()
+        assert (status, printed.err) == (0, "")
+        return printed.out
+
+    def fails(self, *arguments: object, status: int = 1) -> str:
+        """What it complains of."""
+        assert cli.main([str(argument) for argument in arguments], clock=self.clock) == status
+        printed = self._capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        return printed.err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+def file(tmp_path: Path, command: Command) -> Path:
+    """A new key file for ES256."""
+    path = tmp_path / "keys.json"
+    command("keygen", "--alg", "ES256", "--out", path)
+    return path
+
+
+def held(path: Path) -> list[dict[str, Any]]:
+    keys: list[dict[str, Any]] = json.loads(path.read_text())["keys"]
+    return keys
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("into_file", [False, True])
+def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Path) -> None:
+    """The lines are ready to be used: by a shell, and by a service, which signs with this algorithm."""
+    out = ["--out", tmp_path / "the keys"] if into_file else []
+    printed = command("keygen", "--alg", algorithm, *out)
+    environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
+    auth = Auth(Settings.from_env({**environ, "ASGI_JWT_ISSUER": "i", "ASGI_JWT_AUDIENCE": "a"}))
+    assert get_unverified_header(auth.issuer.access_token(Identity("alice")))["alg"] == algorithm
+    assert auth.sessions
+    if into_file:
+        assert environ.keys() == {"ASGI_JWT_KEYS_FILE", "ASGI_JWT_REFRESH_SECRET"}
+        assert mode(tmp_path / "the keys") == 0o600
+    told = json.loads(command("keygen", "--alg", algorithm, "--json"))
+    assert ("ASGI_JWT_SECRET" if algorithm in SYMMETRIC else "ASGI_JWT_KEYS") in told
+    assert (set(told.values()) - set(ALGORITHMS)).isdisjoint(environ.values())
+
+
+def test_keygen_keeps_a_file_that_is_there(file: Path, command: Command) -> None:
+    """No key is ever written over."""
+    before = file.read_bytes()
+    assert f"keys rotate {file}" in command.fails("keygen", "--out", file)
+    assert file.read_bytes() == before
+    assert "can't be made" in command.fails("keygen", "--out", file.parent / "missing" / "keys")
+
+
+def test_rotate(file: Path, command: Command) -> None:
+    """It says what will happen, and does it: the new key is published, then signs; the old one ends."""
+    (old,) = held(file)
+    printed = command("keys", "rotate", file)
+    new, ending = held(file)
+    assert (new["alg"], new["nbf"], new.get("exp")) == ("ES256", NOW + OVERLAP, None)
+    assert ending == {**old, "exp": NOW + OVERLAP + KEEP}
+    assert printed.splitlines() == [
+        f'The new ES256 key "{new["kid"]}" is published now, and signs from 2027-01-15 08:10:00 UTC on.',
+        f'The key "{old["kid"]}" verifies until 2027-01-15 09:16:00 UTC.',
+        "Processes that use it read it again by themselves.",
+    ]
+    assert mode(file) == 0o600
+    assert os.listdir(file.parent) == [file.name]
+    assert MAX_AGE < OVERLAP
+
+
+def test_rotate_again(file: Path, command: Command) -> None:
+    """While a key waits to sign no other comes; later the old keys that have ended are removed."""
+    command("keys", "rotate", file)
+    before = file.read_bytes()
+    assert "waits to sign from 2027-01-15 08:10:00 UTC" in command.fails("keys", "rotate", file)
+    assert file.read_bytes() == before
+    command.clock.turn(OVERLAP + KEEP)
+    printed = command("keys", "rotate", file, "--alg", "EdDSA", "--json")
+    told = json.loads(printed)
+    assert (told["new"], told["removed"]) == (held(file)[0]["kid"], 1)
+    assert [key["alg"] for key in told["keys"]] == ["EdDSA", "ES256"]
+    assert all(key.keys() <= {"kid", "alg", "nbf", "exp"} for key in told["keys"])
+    command.clock.turn(OVERLAP + KEEP)
+    assert "Removed, for they have ended: 1." in command("keys", "rotate", file)
+
+
+def test_rotate_after_a_theft(file: Path, command: Command) -> None:
+    """Without overlap and with nothing kept, the new key is the only one, also where another waits."""
+    command("keys", "rotate", file)
+    printed = command("keys", "rotate", file, "--overlap", 0, "--keep", 0)
+    (key,) = held(file)
+    assert "nbf" not in key
+    assert f'The new ES256 key "{key["kid"]}" signs from now on.' in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "algorithm"),
+    [
+        (private_pem(ec_key()) + public_pem(rsa_key()), "PEM", "ES256"),
+        (",".join(SECRETS).encode(), "secrets", "HS256"),
+        (SECRETS[0].encode() + b"\n", "secrets", "HS256"),
+    ],
+)
+def test_rotate_other_forms(content: bytes, form: str, algorithm: str, command: Command, tmp_path: Path) -> None:
+    """PEM and lists of secrets become JWK Sets, in which the same keys go on."""
+    path = tmp_path / "old"
+    path.write_bytes(content)
+    printed = command("keys", "rotate", path, "--keep", "7d")
+    assert f"The file held {form}, and is a JWK Set now." in printed
+    assert "The key without a name verifies" in printed
+    keys = KeySet.parse(path.read_bytes())
+    assert keys.keys[0].default == algorithm
+    old = keys.at(NOW).signing_key()
+    assert old is not None
+    if form == "PEM":
+        assert old.verify("ES256", b"m", KeySet.parse(private_pem(ec_key())).keys[0].sign("ES256", b"m"))
+        assert "verifies as before" in printed
+    else:
+        assert old.sign("HS256", b"m") == KeySet.from_secret(SECRETS[0]).keys[0].sign("HS256", b"m")
+    assert mode(path) == 0o600
+
+
+def test_how_long_tokens_live(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's own variables tell how long the old key is needed; where nothing tells, a secret's is asked for."""
+    keys, secrets = tmp_path / "keys", tmp_path / "secrets"
+    command("keygen", "--alg", "HS256", "--out", keys)
+    secrets.write_text(SECRETS[0])
+    asked = command.fails("keys", "rotate", secrets, status=2)
+    assert f"--keep {KEEP}" in asked
+    assert secrets.read_text() == SECRETS[0]
+    for name, value in {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "REFRESH_SECRET_FILE": secrets}.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    monkeypatch.setenv("ASGI_JWT_REFRESH_TTL", "3d")
+    monkeypatch.setenv("ASGI_JWT_ACCESS_TTL", "5m")
+    monkeypatch.chdir(tmp_path)
+    command("keys", "rotate", "secrets")
+    assert held(secrets)[1]["exp"] == NOW + OVERLAP + 3 * 86400 + 360
+    command("keys", "rotate", "keys")
+    assert held(keys)[1]["exp"] == NOW + OVERLAP + 300 + 360
+
+
+def test_the_new_key_signs_as_the_service_allows(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --alg as the old one signs there, and never with what the service would not take."""
+    keys, secrets = tmp_path / "keys", tmp_path / "secrets"
+    keys.write_bytes(private_pem(rsa_key()))
+    secrets.write_text(SECRETS[0])
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--keep", "7d", "--alg", "HS512", status=2)
+    environ = {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "ALGORITHMS": "PS256", "REFRESH_SECRET_FILE": secrets}
+    for name, value in environ.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    command("keys", "rotate", secrets)
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--overlap", "0", "--alg", "HS512", status=2)
+    assert "PS256" in command.fails("keys", "rotate", keys, "--alg", "RS256", status=2)
+    assert keys.read_bytes() == private_pem(rsa_key())
+    command("keys", "rotate", keys)
+    assert held(keys)[0]["alg"] == "PS256"
+    assert Settings.from_env().key_set.keys[0].default == "PS256"
+    command("keygen", "--alg", "ES256", "--out", tmp_path / "another's")
+    command("keys", "rotate", tmp_path / "another's")
+    assert held(tmp_path / "another's")[0]["alg"] == "ES256"
+
+
+def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SECRET_FILE takes one secret, and is read once: rotating it would only break the next start."""
+    path = tmp_path / "secret"
+    path.write_text(SECRETS[0])
+    for name, value in {"ISSUER": "i", "AUDIENCE": "a", "SECRET_FILE": path}.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    assert "asgi-jwt keygen --out" in command.fails("keys", "rotate", path, "--keep", "1h")
+    assert path.read_text() == SECRETS[0]
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "public keys": (public_pem(ec_key()), "holds no private key"),
+    "broken JSON": (b'{"keys": [', "is broken JSON"),
+    "a broken key": (b'{"keys": [{"kty": "EC"}]}', "holds no key that may verify"),
+    "cut off": (private_pem(ed25519_key())[:60], "neither a JWK Set, nor PEM"),
+    "a short secret": (b"hunter2", "secrets of 32 bytes at least"),
+    "nothing": (b"", "no private key"),
+    "no text": (b"\xff" * 40, "neither a JWK Set"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), BROKEN.values(), ids=BROKEN)
+def test_rotate_what_is_no_key_file(content: bytes, why: str, command: Command, tmp_path: Path) -> None:
+    """What can't be rotated stays as it is, and nothing of it is shown."""
+    path = tmp_path / "keys"
+    path.write_bytes(content)
+    complaint = command.fails("keys", "rotate", path)
+    assert why in complaint
+    assert "hunter2" not in complaint
+    assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["keys"]
+
+
+def test_rotate_what_is_not_there(command: Command, tmp_path: Path) -> None:
+    """The complaint says how to make one."""
+    assert f"asgi-jwt keygen --out {tmp_path}/keys" in command.fails("keys", "rotate", tmp_path / "keys")
+    assert "can't be replaced" in command.fails("keys", "rotate", tmp_path / "missing" / "keys")
+    assert "can't be read" in command.fails("keys", "rotate", tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_rotate_to_the_other_family(file: Path, command: Command) -> None:
+    """Secrets and key pairs never share a file."""
+    assert "a file of its own" in command.fails("keys", "rotate", file, "--alg", "HS256", status=2)
+
+
+def test_two_rotations_at_a_time(file: Path, command: Command) -> None:
+    """The second is refused, so that no key is lost; one that broke off says what to remove."""
+    (file.parent / ".keys.json.rotating").touch()
+    assert "then remove" in command.fails("keys", "rotate", file)
+    assert len(held(file)) == 1
+
+
+def test_a_rotation_takes_nothing_from_the_next(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the file is replaced another may begin: what it has put there stays, or a third would come between."""
+    replace = Path.replace
+
+    def overtaken(waiting: Path, path: Path) -> Path:
+        replaced = replace(waiting, path)
+        waiting.touch()
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    command("keys", "rotate", file)
+    assert sorted(os.listdir(file.parent)) == [".keys.json.rotating", file.name]
+
+
+def test_times_in_milliseconds(file: Path, command: Command) -> None:
+    """A time that no calendar has is told all the same: the file is replaced by then."""
+    (key,) = held(file)
+    file.write_text(json.dumps({"keys": [key, {**key, "kid": "other", "key_ops": ["verify"], "exp": NOW * 1000}]}))
+    assert "verifies until 9999-12-31 23:59:59 UTC" in command("keys", "rotate", file)
+
+
+@pytest.mark.parametrize("failing", ["fsync", "write", "replace"])
+def test_a_disk_that_fails(failing: str, file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is as it was, and nothing is left beside it."""
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = file.read_bytes()
+    monkeypatch.setattr(Path if failing == "replace" else os, failing, fail)
+    assert "can't be replaced: No space left" in command.fails("keys", "rotate", file)
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_links_are_followed(file: Path, command: Command) -> None:
+    """A link to the file stays one."""
+    link = file.parent / "link"
+    link.symlink_to(file.name)
+    command("keys", "rotate", link)
+    assert link.is_symlink()
+    assert len(held(file)) == 2
+
+
+def test_the_owner_stays(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After root has rotated, the processes that own the file still read it."""
+    given: list[tuple[int, int]] = []
+    owner = os.stat_result((0o100600, 1, 1, 1, 4711, 4712, 1, 0, 0, 0))
+    real: Callable[..., Any] = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **more: owner if path.name == file.name else real(path, **more))
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+    command("keys", "rotate", file)
+    assert given == [(4711, 4712)]
+
+
+@pytest.mark.parametrize("arguments", [("--overlap", "-1"), ("--keep", "soon"), ("--alg", "none")])
+def test_wrong_usage(arguments: tuple[str, str], file: Path, command: Command) -> None:
+    """What is no duration and no algorithm is told so."""
+    with pytest.raises(SystemExit) as ended:
+        command("keys", "rotate", file, *arguments)
+    assert ended.value.code == 2

@@ -1,0 +1,109 @@
+"""What commands print is safe for any terminal, and whole for programs."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asgi_jwt.commands import output
+from asgi_jwt.commands.output import CommandError, complain, count, listed, printable, say, say_json, shortened, shown
+
+# A terminal's escape in one byte and in two, a bell, a line break, marks of direction, nothing visible, half a pair.
+UNSAFE = "\x9b31m\x1b]0;title\x07\r\n\u202e\u2066\u200b\ud800\x7f\x00"
+
+
+def test_what_anyone_wrote_is_printed_safely() -> None:
+    """Nothing that a terminal obeys and nothing that hides leaves as it is, and all that can be read does."""
+    assert printable("żółw \N{SNAKE} 'x' \\") == "żółw \N{SNAKE} 'x' \\"
+    safe = printable(UNSAFE)
+    assert safe.isprintable()
+    assert safe.isascii()
+    assert safe.startswith("\\x9b31m\\x1b]0;title\\x07\\r\\n\\u202e")
+    assert shown({UNSAFE: [UNSAFE]}).isprintable()
+
+
+def test_values_are_shown_as_json_and_no_longer_than_they_may() -> None:
+    """A string can be told from a number, and a long one is cut."""
+    assert (shown("1"), shown(1), shown(None), shown(["é"])) == ('"1"', "1", "null", '["é"]')
+    assert shown("x" * 300) == '"' + "x" * 199 + "..."
+    assert shown("x" * 300, 1000) == '"' + "x" * 300 + '"'
+    assert (shortened("x" * 200), shortened("x" * 201)) == ("x" * 200, "x" * 200 + "...")
+
+
+def test_lists_are_shown_with_their_first_ten() -> None:
+    """A list of any length is a few words."""
+    assert listed([]) == "none"
+    assert listed("abc") == "a, b, c"
+    assert listed("abcdefghijkl") == "a, b, c, d, e, f, g, h, i, j, 2 more"
+    assert [count(number, "key") for number in range(3)] == ["0 keys", "1 key", "2 keys"]
+
+
+def test_json_has_no_number_for_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """1e400 and the like are text, for no other parser would take them; all is ASCII."""
+    say_json({"a": [float("inf"), {"b": -float("inf")}], "c": 1.5, "d": UNSAFE, "e": (True,)})
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert told.startswith('{"a": ["inf", {"b": "-inf"}], "c": 1.5, "d": "\\u009b31m\\u001b')
+    assert told.endswith('"e": [true]}\n')
+
+
+def test_a_terminal_that_knows_few_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the standard output can't encode is escaped."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    say("żółw")
+    narrow.seek(0)
+    assert narrow.read() == "\\u017c\\xf3\\u0142w\n"
+
+
+def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was started without one prints nothing, as `print` does."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    say("nothing")
+    complain("nothing")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), ""),
+        (OSError(28, "No space left on device"), "the standard output can't be written: No space left on device"),
+    ],
+)
+def test_what_can_not_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: OSError, told: str) -> None:
+    """A reader who went has seen enough; else the fault is told. What is left goes nowhere."""
+
+    class Broken(io.TextIOWrapper):
+        def flush(self) -> None:
+            raise fault
+
+    kept = tmp_path / "out"
+    stream = Broken(kept.open("wb"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(CommandError) as raised:
+        say("lost")
+    assert (str(raised.value), raised.value.status) == (told, 1)
+    complain("lost")
+    monkeypatch.undo()
+    os.write(stream.fileno(), b"left")
+    assert kept.read_bytes() == b""
+    with pytest.raises(OSError, match=str(fault.strerror)):
+        stream.close()
+
+
+def test_a_reader_who_leaves() -> None:
+    """`asgi-jwt … | head` ends without a word, and so does Python."""
+    script = "import sys; from asgi_jwt.cli import main; sys.exit(main(['check', '--json']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(output.__file__).parents[2])}
+    with open(writer, "wb") as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-c", script], stdout=pipe, stderr=subprocess.PIPE, env=environ, timeout=60, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"")

@@ -1,0 +1,326 @@
+"""Auth's own keys replaced while it is in use: nobody's token is refused, nobody is logged out."""
+
+import json
+import os
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from anyio import wait_all_tasks_blocked
+from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
+from jwt import get_unverified_header
+
+from asgi_jwt import Auth, AuthError, ConfigurationError, Identity, KeySet, MemoryStore, Settings
+from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
+from asgi_jwt.events import Event, KeysNotRead, KeysRead
+from asgi_jwt.testing import Clock, fake_issuer
+from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, secret_jwk
+from asgi_jwt.tokens.keys import Key
+
+pytestmark = pytest.mark.anyio
+
+OVERLAP, KEEP = 600, 3960
+DAY = 86400
+
+
+class Service:
+    """An `Auth` with key files, as one of any number of processes that share them."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.keys, self.secrets = folder / "keys.json", folder / "secrets"
+        self.clock = Clock(NOW)
+        self.heard: list[Event] = []
+        if not self.keys.exists():
+            self.write(generate_jwk("ES256"))
+            self.secrets.write_text(REFRESH_SECRET)
+        given = {"keys_file": str(self.keys), "refresh_secret_file": str(self.secrets), "refresh_ttl": 7 * DAY}
+        self.auth = Auth(
+            Settings(issuer=ISSUER, audience=AUDIENCE, **{**given, **settings}),
+            store=MemoryStore(),
+            on_event=self.heard.append,
+            clock=self.clock,
+        )
+
+    def write(self, *jwks: Any) -> None:
+        self.keys.write_text(json.dumps({"keys": jwks}))
+
+    def rotate(self, algorithm: str = "ES256", *, overlap: int = OVERLAP, keep: int = KEEP) -> None:
+        old = json.loads(self.keys.read_text())["keys"]
+        new = generate_jwk(algorithm)
+        self.write(*rotate(old, new, now=int(self.clock()), overlap=overlap, keep=keep))
+
+    async def look(self) -> None:
+        self.clock.turn(10)
+        await self.auth.published_keys()
+        await wait_all_tasks_blocked()  # the events are told behind it
+
+
+def named(token: str) -> Any:
+    return get_unverified_header(token).get("kid")
+
+
+async def test_rotation(tmp_path: Path) -> None:
+    """Through a rotation to another algorithm every token holds, and the new key signs after the overlap."""
+    service = Service(tmp_path)
+    auth = service.auth
+    issuer = auth.issuer
+    old = issuer.access_token(Identity("alice"))
+    await auth.verify(old)
+    service.rotate("EdDSA")
+    await service.look()
+    assert [event for event in service.heard if isinstance(event, KeysRead)] == [KeysRead("ASGI_JWT_KEYS_FILE", 2)]
+    published = [key["kid"] for key in (await auth.published_keys())["keys"]]
+    assert published[0] == named(old)
+    during = issuer.access_token(Identity("alice"))
+    service.clock.now = NOW + OVERLAP
+    await auth.verify(old)
+    after = issuer.access_token(Identity("alice"))
+    assert (named(during), named(after)) == (named(old), published[1])
+    assert get_unverified_header(after)["alg"] == "EdDSA"
+    assert auth.issuer is issuer
+    for token in (old, during, after):
+        assert (await auth.verify(token)).subject == "alice"
+    service.clock.now = NOW + OVERLAP + KEEP
+    with pytest.raises(AuthError):
+        await auth.verify(old)
+    assert [key["kid"] for key in (await auth.published_keys())["keys"]] == [published[1]]
+
+
+async def test_a_key_withdrawn_takes_what_it_verified_with_it(tmp_path: Path) -> None:
+    """After a theft its tokens are refused within seconds, those that were remembered too."""
+    service = Service(tmp_path)
+    stolen = service.auth.issuer.access_token(Identity("alice")).encode()
+    await service.auth.verify(stolen)
+    assert service.auth.verify_cached(stolen) is not None
+    service.rotate(overlap=0, keep=0)
+    service.clock.turn(1)
+    assert service.auth.verify_cached(stolen) is None
+    await service.look()
+    assert service.auth.verify_cached(stolen) is None
+    with pytest.raises(UnknownKey):
+        await service.auth.verify(stolen)
+
+
+async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync endpoint that mints may read the new file while a token is verified: nothing of the old key stays."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    stolen = [issuer.access_token(Identity("alice")) for _ in range(2)]
+    await service.look()
+    await service.look()
+    verify = Key.verify
+
+    def overtaken(key: Key, algorithm: str, message: bytes, signature: bytes) -> bool:
+        holds = verify(key, algorithm, message, signature)
+        service.rotate(overlap=0, keep=0)
+        service.clock.turn(1)
+        thread = Thread(target=issuer.access_token, args=(Identity("bob"),))
+        thread.start()
+        thread.join()
+        return holds
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Key, "verify", overtaken)
+        await service.auth.verify(stolen[0])
+    for token in stolen:
+        with pytest.raises(UnknownKey):
+            await service.auth.verify(token)
+
+
+async def test_a_new_algorithm_comes_and_an_old_one_goes_with_its_key(tmp_path: Path) -> None:
+    """What tokens may be signed with follows the keys, unless ALGORITHMS says."""
+    service = Service(tmp_path)
+    old = service.auth.issuer.access_token(Identity("alice"))
+    assert service.auth.verifier.policy.algorithms == {"ES256"}
+    service.rotate("EdDSA", overlap=0, keep=0)
+    await service.look()
+    assert service.auth.verifier.policy.algorithms == {"EdDSA", "Ed25519"}
+    with pytest.raises(AlgorithmNotAllowed):
+        await service.auth.verify(old)
+    with fake_issuer(service.auth) as issue:
+        assert (await service.auth.verify(issue.token("bob"))).subject == "bob"
+    assert (await service.auth.verify(service.auth.issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_narrowed_algorithms_stay(tmp_path: Path) -> None:
+    """A new file with a key for none of ALGORITHMS can't be used."""
+    service = Service(tmp_path, algorithms="ES256")
+    service.write(generate_jwk("EdDSA"))
+    await service.look()
+    (heard,) = service.heard
+    assert isinstance(heard, KeysNotRead)
+    assert "ASGI_JWT_ALGORITHMS names ES256" in heard.why
+
+
+async def test_a_new_key_that_may_not_sign_is_not_taken(tmp_path: Path) -> None:
+    """One for none of ALGORITHMS that begins later would leave the issuer with the old one when that ends."""
+    service = Service(tmp_path, algorithms="ES256")
+    issuer = service.auth.issuer
+    service.rotate("EdDSA")
+    await service.look()
+    (heard,) = service.heard
+    assert isinstance(heard, KeysNotRead)
+    assert "ALGORITHMS names none for which the first private key is made" in heard.why
+    service.clock.now = NOW + OVERLAP + KEEP
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_a_file_whose_private_keys_have_ended_is_not_taken(tmp_path: Path) -> None:
+    """Where tokens are issued, an old copy of the file, put back, does not end the issuing."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
+    service.write({**generate_jwk("ES256"), "exp": NOW - 1}, *public)
+    await service.look()
+    assert [type(event) for event in service.heard] == [KeysNotRead]
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_a_file_without_private_keys_stops_no_issuer(tmp_path: Path) -> None:
+    """Where tokens are issued a file that can't sign is not taken; where none are, it is."""
+    service, verifying = Service(tmp_path), Service(tmp_path)
+    token = service.auth.issuer.access_token(Identity("alice"))
+    await verifying.auth.verify(token)
+    service.keys.write_text(json.dumps(await service.auth.published_keys()))
+    for each in (service, verifying):
+        await each.look()
+        assert (await each.auth.verify(token)).subject == "alice"
+    (told,) = service.heard
+    assert isinstance(told, KeysNotRead)
+    assert "holds no private key any more" in told.why
+    assert named(service.auth.issuer.access_token(Identity("bob"))) == named(token)
+    assert [type(event) for event in verifying.heard] == [KeysRead]
+    with pytest.raises(ConfigurationError, match="holds no private key"):
+        _ = verifying.auth.issuer
+
+
+async def test_the_last_private_key_ends(tmp_path: Path) -> None:
+    """With public keys alone left, the issuer goes on, and what it signs is refused."""
+    service = Service(tmp_path)
+    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
+    service.write({**generate_jwk("ES256"), "exp": NOW + 100}, *public)
+    await service.look()
+    issuer = service.auth.issuer
+    service.clock.now = NOW + 100
+    await service.look()
+    with pytest.raises(UnknownKey):
+        await service.auth.verify(issuer.access_token(Identity("alice")))
+
+
+async def test_a_quiet_process_signs_with_the_new_key(tmp_path: Path) -> None:
+    """A login hours after a rotation that this process slept through is signed with the key that holds."""
+    service = Service(tmp_path)
+    old = (await service.auth.sessions.open(Identity("alice"))).access_token
+    service.rotate()
+    service.clock.now = NOW + OVERLAP + KEEP + 1
+    new = (await service.auth.sessions.open(Identity("alice"))).access_token
+    assert named(new) not in (None, named(old))
+    assert (await service.auth.verify(new)).subject == "alice"
+
+
+async def test_refresh_secrets_rotate(tmp_path: Path) -> None:
+    """Refresh tokens of the old secret are exchanged until they end, and nobody is logged out between processes."""
+    service, other = Service(tmp_path), Service(tmp_path)
+    other.auth._store = service.auth.store
+    pair = await service.auth.sessions.open(Identity("alice"))
+    sleeper = await service.auth.sessions.open(Identity("alice"))
+    assert named(pair.refresh_token) is None
+    old, new = secret_jwk(REFRESH_SECRET.encode()), generate_jwk("HS256")
+    keep = 7 * DAY + 360
+    rotated = rotate([old], new, now=NOW, overlap=OVERLAP, keep=keep)
+    service.secrets.write_text(json.dumps({"keys": rotated}))
+    for each in (service, other):
+        await each.look()
+    assert [event for event in service.heard if isinstance(event, KeysRead)] == [
+        KeysRead("ASGI_JWT_REFRESH_SECRET_FILE", 2)
+    ]
+    service.clock.now = other.clock.now = NOW + OVERLAP
+    pair = await service.auth.sessions.refresh(pair.refresh_token)
+    assert named(pair.refresh_token) == new["kid"]
+    service.clock.turn(61)
+    other.clock.turn(61)
+    pair = await other.auth.sessions.refresh(pair.refresh_token)
+    assert (await service.auth.sessions.refresh(sleeper.refresh_token)).verdict == "ROTATED"
+    service.clock.now = NOW + OVERLAP + keep
+    with pytest.raises(InvalidGrant):
+        await service.auth.sessions.read(sleeper.refresh_token)
+
+
+async def test_secrets_of_a_list_are_read_again(tmp_path: Path) -> None:
+    """The plain list works as well: the first signs, all verify."""
+    service = Service(tmp_path)
+    pair = await service.auth.sessions.open(Identity("alice"))
+    service.secrets.write_text(f"{'n' * 32},{REFRESH_SECRET}")
+    await service.look()
+    pair = await service.auth.sessions.refresh(pair.refresh_token)
+    service.secrets.write_text("n" * 32)
+    await service.look()
+    assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict == "SAME"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (json.dumps(generate_jwk("ES256")), "REFRESH_SECRET holds a key that is none for HS256"),
+        (json.dumps(secret_jwk(SECRET.encode())), "REFRESH_SECRET is a key of access tokens too"),
+        ('{"keys": []}', "REFRESH_SECRET holds no key"),
+        ("{", "REFRESH_SECRET is broken JSON"),
+    ],
+)
+async def test_secrets_that_are_none(content: str, why: str, tmp_path: Path) -> None:
+    """What a refresh secret must not be is refused at the start, and later when the file is read again."""
+    with pytest.raises(ConfigurationError, match=why):
+        Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET, refresh_secret=content)
+    service = Service(tmp_path, keys_file=None, secret=SECRET)
+    pair = await service.auth.sessions.open(Identity("alice"))
+    service.secrets.write_text(content)
+    await service.look()
+    (heard,) = [event for event in service.heard if isinstance(event, KeysNotRead)]
+    assert why in heard.why
+    assert SECRET not in heard.why
+    assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict == "ROTATED"
+
+
+async def test_keys_of_a_variable_begin_and_end_too() -> None:
+    """Times count without a file as well, and keys that don't sign yet are published."""
+    keys = rotate([generate_jwk("ES256")], generate_jwk("ES256"), now=NOW, overlap=OVERLAP, keep=KEEP)
+    clock = Clock(NOW)
+    auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, keys={"keys": keys}), clock=clock)
+    assert [key["kid"] for key in (await auth.published_keys())["keys"]] == [keys[1]["kid"], keys[0]["kid"]]
+    issuer = auth.issuer
+    assert named(issuer.access_token(Identity("alice"))) == keys[1]["kid"]
+    clock.turn(OVERLAP)
+    token = auth.issuer.access_token(Identity("alice"))
+    assert named(token) == keys[0]["kid"]
+    assert (await auth.verify(token)).subject == "alice"
+
+
+async def test_what_has_nothing_to_publish() -> None:
+    """Secrets have no public half, and a remote issuer publishes its own keys."""
+    for settings in ({"secret": SECRET}, {"jwks_url": "https://issuer.example/jwks"}):
+        auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, **settings))
+        assert await auth.published_keys() == {"keys": []}
+
+
+async def test_keys_from_a_pipe(tmp_path: Path) -> None:
+    """It gives them once, and is not opened again: that would wait for a writer, for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=(json.dumps(generate_jwk("ES256")),))
+    writer.start()
+    settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(pipe))
+    writer.join()
+    auth = Auth(settings)
+    assert isinstance(auth._keys, KeySet)
+    assert (await auth.verify(auth.issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_files_are_found_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is that of the directory in which the settings were read."""
+    monkeypatch.chdir(tmp_path)
+    service = Service(Path())
+    assert service.auth.settings.files == {"keys": tmp_path / "keys.json", "refresh_secret": tmp_path / "secrets"}
+    monkeypatch.chdir("/")
+    await service.auth.published_keys()
+    assert service.heard == []

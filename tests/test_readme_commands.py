@@ -1,0 +1,38 @@
+"""The commands that the README shows are run, and its table of them is compared."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from readme import SECTIONS, environment, fits
+
+from asgi_jwt import cli
+
+COMMAND_LINE = SECTIONS["Command line"]
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """Each command, in a shell with the README's variables, prints what the README shows."""
+    for command, output in COMMAND_LINE.steps:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert fits(output.rstrip("\n"), ended.stdout.rstrip("\n")), ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command has its row, and no other."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    _, *rows = COMMAND_LINE.table
+    listed = {re.match(r"`asgi-jwt (\w+)", name)[1] for name, _ in rows}  # type: ignore[index]
+    assert listed == set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
