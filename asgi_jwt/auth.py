@@ -13,6 +13,7 @@ from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
@@ -150,7 +151,7 @@ class Auth:
             if not settings.refresh_secret:
                 raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: 32 random bytes at least")
             self._sessions = Sessions(
-                self.store,
+                TellingStore(self.store, self.events),
                 self.issuer,
                 TokenVerifier(settings.refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
