@@ -121,6 +121,11 @@ class TokenVerifier:
         """Whose tokens are taken."""
         return tuple(self._issuers)
 
+    def key_ages(self) -> dict[str, float]:
+        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
+        ages = {remote.source: remote.age for _, remote in self._remote}
+        return {source: age for source, age in ages.items() if age is not None}
+
     def warm_up(self) -> None:
         """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
         for _, remote in self._remote:
