@@ -38,6 +38,19 @@ class TokenRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SocketClosed(Event):
+    """A WebSocket that had been let in was closed with `code`, because its token holds no longer.
+
+    `reason` is the stable code of the error that a new request with this token gets.
+    """
+
+    name: ClassVar[str] = "socket_closed"
+
+    reason: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoginRefused(Event):
     """A login was refused; `reason` is the error's stable code."""
 

@@ -20,6 +20,7 @@ from asgi_jwt.events import (
     ReuseDetected,
     SessionEnded,
     SessionOpened,
+    SocketClosed,
     StoreFailed,
     TokenRefused,
 )
@@ -99,7 +100,7 @@ class Observed:
     observe: Callable[[Sequence[Instrumented]], Iterable[tuple[float, Attributes]]]
 
 
-def _by_reason(event: TokenRefused | LoginRefused) -> Attributes:
+def _by_reason(event: TokenRefused | LoginRefused | SocketClosed) -> Attributes:
     return {"error.type": _error_type(event.reason)}
 
 
@@ -122,6 +123,12 @@ COUNTED = (
         "Requests and WebSockets that were refused",
         {TokenRefused: _by_reason},
         tuple({"error.type": reason} for reason in _reasons(InvalidToken)),
+    ),
+    Counted(
+        "asgi_jwt.websocket.closes",
+        "{connection}",
+        "WebSockets that were closed because their tokens hold no longer",
+        {SocketClosed: _by_reason},
     ),
     Counted(
         "asgi_jwt.logins",

@@ -24,6 +24,7 @@ from asgi_jwt.http.bearer import (
 )
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
 from asgi_jwt.values import public_paths
 
@@ -92,6 +93,7 @@ class JWTMiddleware:
             metadata_url = f"{url.scheme}://{url.netloc}{path}"
         self._challenge = Challenge(settings.realm, metadata_url)
         self._guard = Guard(self._challenge, self._auth.events)
+        self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" and scope["type"] != "websocket":
@@ -128,7 +130,10 @@ class JWTMiddleware:
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
-        await self.app(scope, receive, send)
+        if claims is not None and scope["type"] == "websocket":
+            await self._sockets.serve(self.app, claims, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def _closing(self, send: Send) -> Send:
         """`send`; once the app has shut down, the store that `Auth` opened is closed."""

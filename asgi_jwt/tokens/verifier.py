@@ -121,6 +121,10 @@ class TokenVerifier:
         """Whose tokens are taken."""
         return tuple(self._issuers)
 
+    def ends_at(self, claims: Claims) -> float:
+        """When (s since the epoch) a token with these claims, which were verified here, holds no longer."""
+        return claims.expires_at + self._issuers[claims.issuer].policy.leeway
+
     def key_ages(self) -> dict[str, float]:
         """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
         ages = {remote.source: remote.age for _, remote in self._remote}
