@@ -131,6 +131,59 @@ class StoreFailed(Event):
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokensRevoked(Event):
+    """The host had tokens revoked; `kind` is `jti` for one token, `sub` for those of a subject."""
+
+    name: ClassVar[str] = "tokens_revoked"
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsNotRead(Event):
+    """The log of revocations could not be read, and the copy stays as it is: told once, not for each try.
+
+    `why` is for operators.
+    """
+
+    name: ClassVar[str] = "revocations_not_read"
+    level: ClassVar[int] = logging.WARNING
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsStale(Event):
+    """The copy of the log is older than `REVOCATION_MAX_STALENESS`: told once, when a request meets it.
+
+    `outage` says what follows: `closed`, tokens are refused with 503; `open`, they are let in by the copy there is.
+    """
+
+    name: ClassVar[str] = "revocations_stale"
+    level: ClassVar[int] = logging.ERROR
+
+    outage: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsReadAgain(Event):
+    """After `RevocationsNotRead`: the log of revocations was read."""
+
+    name: ClassVar[str] = "revocations_read_again"
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsRebuilt(Event):
+    """The log did not go on where the copy ended, so all of it is read: it was flushed, trimmed, or is another's.
+
+    The copy keeps what it had.
+    """
+
+    name: ClassVar[str] = "revocations_rebuilt"
+    level: ClassVar[int] = logging.WARNING
+
+
 OnEvent = Callable[[Event], Awaitable[None] | None]
 Listener = Callable[[Event], None]
 

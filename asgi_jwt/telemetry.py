@@ -5,6 +5,7 @@ series as there are reasons, verdicts and issuers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,11 +19,15 @@ from asgi_jwt.events import (
     LoginRefused,
     Refreshed,
     ReuseDetected,
+    RevocationsNotRead,
+    RevocationsRebuilt,
+    RevocationsStale,
     SessionEnded,
     SessionOpened,
     SocketClosed,
     StoreFailed,
     TokenRefused,
+    TokensRevoked,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +48,13 @@ class Verifying(Protocol):
     def key_ages(self) -> Mapping[str, float]: ...
 
 
+class Mirroring(Protocol):
+    """What keeps the copy of the log of revocations: `RevocationList`."""
+
+    @property
+    def age(self) -> float | None: ...
+
+
 class Instrumented(Protocol):
     """What metrics are made of: an `Auth`."""
 
@@ -51,6 +63,9 @@ class Instrumented(Protocol):
 
     @property
     def verifier(self) -> Verifying: ...
+
+    @property
+    def revocations(self) -> Mirroring: ...
 
 
 def instrument(*auths: Instrumented, meter_provider: "MeterProvider | None" = None) -> None:
@@ -156,6 +171,22 @@ COUNTED = (
         {SessionEnded: lambda event: {"asgi_jwt.session.end.cause": event.cause}},
     ),
     Counted(
+        "asgi_jwt.token.revocations",
+        "{revocation}",
+        "Tokens that the host had revoked, one by one or all of a subject",
+        {TokensRevoked: lambda event: {"asgi_jwt.revocation.kind": event.kind}},
+    ),
+    Counted(
+        "asgi_jwt.revocation.mirror.faults",
+        "{fault}",
+        "What befell the process's copy of the log of revocations",
+        {
+            RevocationsNotRead: lambda event: {"error.type": "not_read"},
+            RevocationsStale: lambda event: {"error.type": "stale"},
+            RevocationsRebuilt: lambda event: {"error.type": "rebuilt"},
+        },
+    ),
+    Counted(
         "asgi_jwt.store.errors",
         "{error}",
         "Calls that the session store did not answer",
@@ -191,12 +222,27 @@ OBSERVED = (
         "Time since remote keys were fetched",
         lambda auths: [(age, {"asgi_jwt.jwks.source": source}) for age, source in _key_ages(auths)],
     ),
+    Observed(
+        "asgi_jwt.revocation.mirror.age",
+        "s",
+        "Time since the log of revocations was read",
+        lambda auths: [(age, {}) for age in _mirror_ages(auths)],
+    ),
 )
 
 
 def _key_ages(auths: Iterable[Instrumented]) -> Iterable[tuple[float, str]]:
     # Of several for one source the last is kept.
     return sorted((age, source) for auth in auths for source, age in auth.verifier.key_ages().items())
+
+
+def _mirror_ages(auths: Iterable[Instrumented]) -> Iterable[float]:
+    ages: list[float] = []
+    for auth in auths:
+        with suppress(ConfigurationError):  # without a store there is none
+            age = auth.revocations.age
+            ages += [] if age is None else [age]
+    return sorted(ages)
 
 
 class _Counters:

@@ -1,11 +1,12 @@
 """A store whose failures are told of."""
 
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import EventSink, StoreFailed
-from asgi_jwt.stores.base import Change, SessionStore, T
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.base import Change, LogPage, SessionStore, T
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 _TOLD = 200
 """Characters of a failure's text: a store of the host's own may say anything."""
@@ -29,6 +30,13 @@ class TellingStore:
 
     async def sweep(self, now: int) -> int:
         return await self._telling("sweep", self._store.sweep(now))
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await self._telling("append_revocations", self._store.append_revocations(revocations, now))
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        # Nobody's request: the one who keeps the copy tells once of an outage.
+        return await self._store.read_revocations(cursor)
 
     async def aclose(self) -> None:
         await self._store.aclose()

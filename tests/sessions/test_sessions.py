@@ -114,12 +114,14 @@ async def test_refusals_say_why() -> None:
 
 
 async def test_refresh_reads_and_writes_once() -> None:
-    """A rotation costs the store one read and one update."""
+    """A refresh costs the store one read and one update, and once an interval a read of the log."""
     service = a_service()
     pair = await service.auth.sessions.open(ALICE)
-    service.store.calls.clear()
-    await service.auth.sessions.refresh(pair.refresh_token)
-    assert service.store.calls == {"get": 1, "update": 1}
+    for seconds, reads in ((0, {"read_revocations": 1}), (0.9, {}), (0.1, {"read_revocations": 1})):
+        service.clock.turn(seconds)
+        service.store.calls.clear()
+        pair = await service.auth.sessions.refresh(pair.refresh_token)
+        assert service.store.calls == {"get": 1, "update": 1, **reads}
 
 
 @pytest.mark.parametrize("lag", [1, 2])
@@ -198,7 +200,7 @@ async def test_end() -> None:
     service.clock.turn(7 * 24 * 3600)
     service.store.writes = 0
     assert not await sessions.end("alice", expired)
-    assert service.store.writes == 0
+    assert service.store.writes == 1  # a tombstone all the same: by the clock of another worker it may live
     assert service.events.count(SessionEnded("ended")) == 1
 
 
