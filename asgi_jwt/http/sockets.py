@@ -1,17 +1,18 @@
 """WebSockets that were let in: each is closed when its token ends."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 
 import anyio
-from anyio import CancelScope, current_time, move_on_after
+from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
 from anyio.lowlevel import EventLoopToken, current_token
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ExpiredToken
+from asgi_jwt.errors import AuthError, ConfigurationError, ExpiredToken, RevocationsUnavailable, RevokedToken
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.bearer import close_code
 from asgi_jwt.tasks import start
@@ -20,8 +21,11 @@ from asgi_jwt.tokens.claims import Claims
 LONGEST_LOOK = 1.0
 """Seconds between two looks at the clock, at the most: it may be turned, or set right."""
 
-_SHORTEST_LOOK = 0.02
-"""Those that end at nearly the same time are closed together."""
+SHORTEST_LOOK = 0.02
+"""At the least: those that end at nearly the same time are closed together."""
+
+_SHORTEST_INTERVAL = 0.1
+"""Seconds between two reads of the log for the open WebSockets, at the least."""
 
 _PATIENCE = 1.0
 """How long (s) a close may wait for a client that reads nothing, and an app may still take what came before it."""
@@ -78,6 +82,7 @@ class _Watch:
         self._numbers = count()
         self._nap = CancelScope()
         self._next_look = -inf
+        self._check_at = -inf
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
@@ -102,16 +107,36 @@ class _Watch:
             now = self._auth.clock()
             self._close_expired(now)
             ends_at = self._ends[0][0] if self._ends else inf
-            wait = min(LONGEST_LOOK, max(_SHORTEST_LOOK, ends_at - now))
+            wait = min(LONGEST_LOOK, max(SHORTEST_LOOK, ends_at - now))
             self._next_look = now + wait
             with move_on_after(wait) as self._nap:
-                await anyio.sleep_forever()
+                await self._close_revoked()
 
     def _close_expired(self, now: float) -> None:
         while self._ends and self._ends[0][0] <= now:
             _, _, socket = heappop(self._ends)
             if socket in self._open:
                 socket.close(ExpiredToken())
+
+    async def _close_revoked(self) -> None:
+        """Once an interval, when the copy of the log is due to be read on, have that done and go by it."""
+        try:
+            revocations = self._auth.revocations
+        except ConfigurationError:  # without a store there are none
+            await sleep_forever()
+        while True:
+            await sleep_until(self._check_at)
+            await revocations.poll()
+            if revocations.out_of_reach:
+                self._close_if(lambda claims: True, RevocationsUnavailable())
+            self._close_if(revocations.is_revoked, RevokedToken())
+            age, interval = revocations.age, revocations.interval
+            due_in = interval - age if age is not None and 0 <= age < interval else interval
+            self._check_at = current_time() + max(_SHORTEST_INTERVAL, due_in)
+
+    def _close_if(self, concerns: Callable[[Claims], bool], error: AuthError) -> None:
+        for socket in [socket for socket in self._open if concerns(socket.claims)]:
+            socket.close(error)
 
 
 class _Socket:
