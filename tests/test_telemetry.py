@@ -6,17 +6,25 @@ from typing import Any
 
 import pytest
 from anyio import wait_all_tasks_blocked
-from auth_service import NOW, Service, bearer, form_body
-from driver import Guarded, make_auth
+from auth_service import NOW, Service, WatchedStore, bearer, form_body
+from driver import Guarded, make_auth, make_token
 from driver import bearer as authorization
 from forgeries import ec_key, genuine_token
 from issuer_server import IssuerServer, jwk_of, token_by
 from metering import metered
 from opentelemetry.sdk.metrics.export import Gauge, Sum
 
-from asgi_jwt import Auth, ConfigurationError, Settings, errors, events
-from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken
-from asgi_jwt.events import Event, LoginRefused, ReuseDetected, TokenRefused
+from asgi_jwt import Auth, ConfigurationError, MemoryStore, Settings, errors, events
+from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable
+from asgi_jwt.events import (
+    Event,
+    LoginRefused,
+    ReuseDetected,
+    RevocationsReadAgain,
+    RevocationsRebuilt,
+    SocketClosed,
+    TokenRefused,
+)
 from asgi_jwt.telemetry import COUNTED, OBSERVED, OTHER, instrument
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.claims import Claims
@@ -33,8 +41,8 @@ class OnLeave(RefusedToken):
 
 
 def test_every_event_is_counted() -> None:
-    """Each kind of event is counted, and in one metric alone."""
-    counted = [kind for metric in COUNTED for kind in metric.attributes]
+    """Each kind of event is counted, and in one metric alone, but for the one that says that all is well again."""
+    counted = [kind for metric in COUNTED for kind in metric.attributes] + [RevocationsReadAgain]
     assert sorted(kind.name for kind in counted) == sorted(kind.name for kind in EVENTS)
 
 
@@ -52,7 +60,9 @@ async def test_each_metric_is_of_its_kind() -> None:
     """What only grows is a monotonic sum, an age is a gauge, and each has its unit and its description."""
     with IssuerServer() as server:
         server.publish(jwk_of(ec_key(), "a"))
-        auth = Auth(Settings(issuer="https://issuer.example", audience="api", jwks_url=server.jwks_url))
+        settings = Settings(issuer="https://issuer.example", audience="api", jwks_url=server.jwks_url)
+        auth = Auth(settings, store=MemoryStore())
+        await auth.revocations.current()
         with metered(auth) as meter:
             with pytest.raises(AuthError):
                 await auth.verify(token_by(ec_key(), "a", aud="other"))
@@ -146,6 +156,50 @@ async def test_sessions_from_login_to_theft() -> None:
         assert meter.series("asgi_jwt.store.errors") == {
             (("asgi_jwt.store.operation", "get"),): 1,
             (("asgi_jwt.store.operation", "update"),): 1,
+        }
+
+
+async def test_revocations() -> None:
+    """What was revoked by its kind, what befell the copy of the log, and how old the copy is: nothing before it is."""
+    clock = Clock(NOW)
+    store = WatchedStore(MemoryStore())
+    auth, without = make_auth(clock=clock, store=store), make_auth()
+    token = make_token(auth)
+    with metered(auth, without) as meter:
+        assert meter.series("asgi_jwt.revocation.mirror.age") == {}
+        await auth.verify(token)
+        clock.turn(0.5)
+        assert meter.series("asgi_jwt.revocation.mirror.age") == {(): 0.5}
+        await auth.revoke_token(token)
+        await auth.revoke_subject("alice")
+        await auth.revoke_subject("bob")
+        assert meter.series("asgi_jwt.token.revocations") == {
+            (("asgi_jwt.revocation.kind", "jti"),): 1,
+            (("asgi_jwt.revocation.kind", "sub"),): 2,
+        }
+        store.down = {"read_revocations"}
+        clock.turn(10)
+        with pytest.raises(RevocationsUnavailable):
+            await auth.verify(make_token(auth, "carol"))
+        await wait_all_tasks_blocked()
+        assert meter.series("asgi_jwt.revocation.mirror.age") == {(): 10.5}
+        await auth.events.emit(RevocationsRebuilt())
+        assert meter.series("asgi_jwt.revocation.mirror.faults") == {
+            (("error.type", "not_read"),): 1,
+            (("error.type", "rebuilt"),): 1,
+            (("error.type", "stale"),): 1,
+        }
+
+
+async def test_websockets_by_what_ended_them() -> None:
+    """Connections that were closed here are counted by the reason."""
+    auth = make_auth()
+    with metered(auth) as meter:
+        for reason in ("token_expired", "token_revoked", "token_revoked"):
+            await auth.events.emit(SocketClosed(reason, 3000))
+        assert meter.series("asgi_jwt.websocket.closes") == {
+            (("error.type", "token_expired"),): 1,
+            (("error.type", "token_revoked"),): 2,
         }
 
 

@@ -10,13 +10,14 @@ from asgi_jwt import MemoryStore
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, EventSink, StoreFailed
 from asgi_jwt.stores.base import SessionStore
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
 
 KEY = SessionKey("alice", "s1")
+REVOCATION = Revocation("sid", "https://issuer.example", "s1", 50)
 SESSION = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=30, ends_at=40)
 
 CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
@@ -24,6 +25,7 @@ CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
     "update": lambda store: store.update(KEY, lambda stored: (SESSION, "done")),
     "list": lambda store: store.list("alice", 5),
     "sweep": lambda store: store.sweep(5),
+    "append_revocations": lambda store: store.append_revocations([REVOCATION], 5),
 }
 
 
@@ -52,6 +54,16 @@ async def test_each_failure_is_told_once(operation: str) -> None:
         with pytest.raises(StoreUnavailable):
             await CALLS[operation](store)
         assert heard == count * [StoreFailed(operation, "the store is down")]
+
+
+async def test_a_read_of_the_log_is_told_by_who_keeps_a_copy() -> None:
+    """It is nobody's request, and comes again and again during an outage."""
+    heard: list[Event] = []
+    inner = WatchedStore(MemoryStore())
+    inner.down = {"read_revocations"}
+    with pytest.raises(StoreUnavailable):
+        await TellingStore(inner, EventSink(heard.append)).read_revocations()
+    assert heard == []
 
 
 @pytest.mark.parametrize(("detail", "told"), [(None, ""), ("x" * 1000, "x" * 200)])
