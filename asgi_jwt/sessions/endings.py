@@ -124,7 +124,7 @@ class Endings:
     async def bury(self, key: SessionKey) -> bool:
         """Put a tombstone in the session's place, once its tokens are revoked; whether it was live.
 
-        Where the store fails, it is tried again as long as the tokens are refused, for its caller may give up.
+        Where the store fails, it is tried again later: whoever asked for it may give up after a 503.
         """
         now = self._now()
 
@@ -135,13 +135,17 @@ class Endings:
         try:
             ended = await self._store().update(key, change)
         except StoreUnavailable:
-            self._unburied.setdefault(key, now + self._life)
-            self._burials.start()
+            self.bury_later(key)
             raise
         self._unburied.pop(key, None)
         if ended:
             await self._events.emit(SessionEnded("ended"))
         return ended
+
+    def bury_later(self, key: SessionKey) -> None:
+        """Have the tombstone written when the store takes it, for as long as the session's tokens are refused."""
+        self._unburied.setdefault(key, self._now() + self._life)
+        self._burials.start()
 
     def close(self) -> None:
         """Give up on tombstones that failed."""

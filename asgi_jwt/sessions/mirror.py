@@ -32,9 +32,10 @@ class _Kind(dict[str, T]):
 class _Issuer:
     """What is revoked among the tokens of one issuer: sessions and tokens until when, subjects with their marks."""
 
-    __slots__ = ("jti", "sid", "sub")
+    __slots__ = ("digests", "jti", "sid", "sub")
 
     def __init__(self) -> None:
+        self.digests = False
         self.sid = _Kind[int]()
         self.jti = _Kind[int]()
         self.sub = _Kind[_Marks]()
@@ -61,6 +62,7 @@ class Mirror:
             revoked = self._issuers.get(issuer)
             if revoked is None:
                 revoked = self._issuers[issuer] = _Issuer()
+            revoked.digests = revoked.digests or len(value) > LONGEST_VALUE
             if kind == "sub":
                 # Those of the very second too, for no claim says more of when a token was issued.
                 before = time // 1000 + 1
@@ -73,16 +75,18 @@ class Mirror:
         revoked = self._issuers.get(claims["iss"])
         if revoked is None:
             return False
-        sid: Any = claims.get("sid")
-        jti: Any = claims.get("jti")
-        subject: str = claims["sub"]
-        if type(jti) is str and (jti if len(jti) <= LONGEST_VALUE else log_value(jti)) in revoked.jti:
-            return True
-        of_session = type(sid) is str
-        if of_session and (sid if len(sid) <= LONGEST_VALUE else log_value(sid)) in revoked.sid:
-            return True
-        marks = revoked.sub.get(subject if len(subject) <= LONGEST_VALUE else log_value(subject))
-        return marks is not None and claims.get("iat", _LONG_AGO) < marks[2 if of_session else 1]
+        get = claims.get
+        try:
+            if (
+                get("jti") not in revoked.jti
+                and get("sid") not in revoked.sid
+                and claims["sub"] not in revoked.sub
+                and not revoked.digests
+            ):
+                return False
+        except TypeError:
+            pass  # another issuer's claim of this name is no string
+        return _covers(revoked, get("sid"), get("jti"), claims["sub"], get("iat", _LONG_AGO))
 
     def holds(self, revocation: Revocation) -> bool:
         """Whether this session or token is revoked already, until then or longer."""
@@ -106,6 +110,16 @@ class Mirror:
             if not (issuer.sid or issuer.jti or issuer.sub):
                 del self._issuers[name]
         return left == 0
+
+
+def _covers(revoked: _Issuer, sid: Any, jti: Any, subject: str, issued: float) -> bool:
+    if type(jti) is str and log_value(jti) in revoked.jti:
+        return True
+    of_session = type(sid) is str
+    if of_session and log_value(sid) in revoked.sid:
+        return True
+    marks = revoked.sub.get(log_value(subject))
+    return marks is not None and issued < marks[2 if of_session else 1]
 
 
 def _add(kind: _Kind[int], value: str, until: int) -> None:
@@ -132,7 +146,9 @@ def _lapse(kind: _Kind[T], now: int, left: int, until_of: Callable[[T], int]) ->
         while values and left:
             left -= 1
             value = values.pop()
-            if until_of(kind[value]) <= now:  # else it was revoked for longer, and a later minute has it too
+            revoked = kind.get(value)
+            # It may have gone already, or was revoked for longer: then a later minute has it too.
+            if revoked is not None and until_of(revoked) <= now:
                 del kind[value]
         if values:
             break

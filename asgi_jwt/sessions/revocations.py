@@ -24,6 +24,7 @@ from asgi_jwt.tokens.claims import Claims
 
 _PATIENCE = 0.25
 _BETWEEN_ATTEMPTS = 0.25
+_NEVER = float("-inf")
 _PAGES = 100_000
 
 
@@ -70,7 +71,7 @@ class RevocationList:
         self._cursor: object = None
         self._lapses = 0
         # As of when the copy is, when a read began last by the event loop's clock, and when one failed last.
-        self._read_at: float | None = None
+        self._read_at = self._due_at = _NEVER
         self._began = 0.0
         self._failed_at: float | None = None
         self._told_stale = False
@@ -89,7 +90,7 @@ class RevocationList:
     @property
     def age(self) -> float | None:
         """How many seconds old the copy is; None before the first read."""
-        return None if self._read_at is None else self._clock() - self._read_at
+        return None if self._read_at == _NEVER else self._clock() - self._read_at
 
     @property
     def out_of_reach(self) -> bool:
@@ -101,12 +102,8 @@ class RevocationList:
 
     def clears(self, claims: Claims) -> bool:
         """Whether the token with these verified claims may pass at sight: the copy is fresh, and it is not revoked."""
-        read_at = self._read_at
-        return (
-            read_at is not None
-            and 0 <= self._clock() - read_at < self._interval
-            and not self._covers(claims._members)  # the mapping itself, for every request asks
-        )
+        # Every request asks: the mapping itself, and no call that can be spared.
+        return self._read_at <= self._clock() < self._due_at and not self._covers(claims._members)
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether the token with these verified claims is revoked, by the copy there is, however old."""
@@ -137,19 +134,14 @@ class RevocationList:
 
         It doesn't wait for long where the copy can be gone by meanwhile: a store that stalls holds up nobody.
         """
-        now = self._clock()
-        if self._is_fresh(now):
-            return
-        self._attempt(now)
-        if self._flight.under_way:
-            patience = self._began + self._patience(now) - anyio.current_time()
-            if patience > 0:
-                with anyio.move_on_after(patience):
-                    await self._flight.wait()
+        await self._read_on()
+        if not (self._is_usable(self._clock()) or self._flight.under_way or self._failed_at is not None):
+            # That read had begun long ago, before the process was put to sleep.
+            await self._read_on()
 
     def warm_up(self) -> None:
         """Begin the first read, and don't wait for it. Needs a running event loop."""
-        if self._read_at is None:
+        if self._read_at == _NEVER:
             self._attempt(self._clock())
 
     async def add(self, revocations: Sequence[Revocation]) -> int:
@@ -172,10 +164,10 @@ class RevocationList:
 
     def _is_fresh(self, now: float) -> bool:
         # Not where the clock was set back either.
-        return self._read_at is not None and 0 <= now - self._read_at < self._interval
+        return self._read_at <= now < self._due_at
 
     def _is_usable(self, now: float) -> bool:
-        return self._read_at is not None and abs(now - self._read_at) <= self._policy.max_staleness
+        return abs(now - self._read_at) <= self._policy.max_staleness
 
     def _patience(self, now: float) -> float:
         """How many seconds from the beginning of a read someone waits for it."""
@@ -183,6 +175,17 @@ class RevocationList:
         if self._is_usable(now):
             return 0 if failing else _PATIENCE
         return _PATIENCE if failing else self._policy.max_staleness
+
+    async def _read_on(self) -> None:
+        now = self._clock()
+        if self._is_fresh(now):
+            return
+        self._attempt(now)
+        if self._flight.under_way:
+            patience = self._began + self._patience(now) - anyio.current_time()
+            if patience > 0:
+                with anyio.move_on_after(patience):
+                    await self._flight.wait()
 
     def _attempt(self, now: float) -> None:
         """Begin a read, unless one is under way or has just failed."""
@@ -206,8 +209,14 @@ class RevocationList:
             return
         if self._failed_at is not None:
             self._tell(RevocationsReadAgain())
-        self._read_at, self._failed_at, self._told_stale = now, None, False
-        while self._mirror.lapse(int(now * 1000)):
+        self._read_at, self._due_at = now, now + self._interval
+        self._failed_at, self._told_stale = None, False
+        if self._mirror.lapse(int(now * 1000)):
+            start(self._forget_the_rest)
+
+    async def _forget_the_rest(self) -> None:
+        """By and by, and in nobody's way: so many lapse at once where so many were revoked at once."""
+        while self._mirror.lapse(int(self._clock() * 1000)):
             await checkpoint()
 
     async def _read_pages(self, now: int) -> None:

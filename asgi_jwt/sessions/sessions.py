@@ -137,7 +137,12 @@ class Sessions:
             elif session is not None and verdict is not Verdict.INVALID:
                 minted = await self._provisional(session, load_identity)
             now = self._now()
-            decision = await self._commit(key, presented, branch=branch, now=now, prepared=verdict)
+            try:
+                decision = await self._commit(key, presented, branch=branch, now=now, prepared=verdict)
+            except StoreUnavailable:
+                if verdict is Verdict.REUSED:
+                    self._endings.bury_later(key)
+                raise
             if decision.verdict is Verdict.INVALID or decision.verdict is verdict is Verdict.REUSED:
                 raise await self._refusal(decision.verdict)
             if minted is not None and decision.session is not None and decision.verdict is not Verdict.REUSED:

@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, and the store's methods.
+"""Sessions and revocations in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, the methods.
 
 A session is a string at `{prefix}{{subject's hash}}:{sid}`, as `packed` writes it, that expires by itself. A subject's
 index, a sorted set at `{prefix}{{subject's hash}}`, has the `sid`s of its sessions that are not ended, by their ends,
@@ -123,6 +123,8 @@ class SwapStore:
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         """See SessionStore."""
         link = await self._link()
+        if not revocations:
+            return
         async with _Deadline(self._timeout):
             await _run_again(link, APPEND, 1, self._log_key, *append_arguments(revocations, now))
 
