@@ -53,7 +53,9 @@ class Auth:
         self._trusts = [trust for each in (settings, *issuers) for trust in self._trusts_of(each)]
         self._use(settings.key_set, self._trusts)
         self._revocations: RevocationList | None = None
-        self._keep_revocations()
+        if store is not None or settings.store is not None:
+            self.store  # noqa: B018 - nothing is opened yet, but its faults show
+            self._keep_revocations()
 
     @classmethod
     def from_env(
@@ -100,8 +102,6 @@ class Auth:
 
     def _keep_revocations(self) -> None:
         settings = self.settings
-        if self._store is None and settings.store is None:
-            return
         self._revocations = RevocationList(
             self._telling_store,
             RevocationPolicy(
@@ -169,7 +169,10 @@ class Auth:
 
     @property
     def store(self) -> SessionStore:
-        """Where sessions are kept, opened at its first use. Raises `ConfigurationError` when none is configured."""
+        """Where sessions and revocations are kept, opened at its first use.
+
+        Raises `ConfigurationError` when none is configured.
+        """
         if self._store is None:
             if self.settings.store is None:
                 raise ConfigurationError(_NO_STORE)
