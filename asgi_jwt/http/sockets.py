@@ -12,7 +12,14 @@ from anyio.lowlevel import EventLoopToken, current_token
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ConfigurationError, ExpiredToken, RevocationsUnavailable, RevokedToken
+from asgi_jwt.errors import (
+    AuthError,
+    ConfigurationError,
+    ExpiredToken,
+    RevocationsUnavailable,
+    RevokedToken,
+    Unavailable,
+)
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.bearer import close_code
 from asgi_jwt.tasks import start
@@ -103,6 +110,14 @@ class _Watch:
         return bool(self._open)
 
     async def run(self) -> None:
+        try:
+            await self._watch()
+        except Exception:
+            # Nobody would close them when they have to be.
+            self._close_if(lambda claims: True, Unavailable())
+            raise
+
+    async def _watch(self) -> None:
         while self._open:
             now = self._auth.clock()
             self._close_expired(now)
@@ -162,25 +177,29 @@ class _Socket:
         # An app that asks on behind the end waits as the server has it wait, and gets no message.
         while self._parted and self._closed and message["type"] != "websocket.disconnect":
             message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            self._parted = True
-            self._sockets.leave(self)
-            return self._farewell if self._closed else message
-        return message
+        if message["type"] != "websocket.disconnect":
+            return message
+        self._parted = True
+        self._sockets.leave(self)
+        return self._farewell if self._closed else message
 
     async def _next_message(self) -> Message:
         """The server's. After a close: what is there already, and where nothing is, the end."""
-        deadline = min(self._until, current_time() + _DRAIN) if self._closed else inf
-        if current_time() < deadline:
-            with CancelScope(deadline=deadline) as scope:
-                self._receiving.add(scope)
-                try:
-                    return await self._receive()
-                except Exception:  # some servers take it ill to be asked after a close
-                    if not self._closed:
-                        raise
-                finally:
-                    self._receiving.discard(scope)
+        deadline = inf
+        if self._closed:
+            now = current_time()
+            if now >= self._until:
+                return self._farewell
+            deadline = min(self._until, now + _DRAIN)
+        with CancelScope(deadline=deadline) as scope:
+            self._receiving.add(scope)
+            try:
+                return await self._receive()
+            except Exception:  # some servers take it ill to be asked after a close
+                if not self._closed:
+                    raise
+            finally:
+                self._receiving.discard(scope)
         return self._farewell
 
     async def send(self, message: Message) -> None:

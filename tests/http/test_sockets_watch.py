@@ -1,6 +1,7 @@
 """Those who watch over open WebSockets: one task, whatever their number, and none when there are none."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -145,6 +146,34 @@ async def test_a_clock_that_is_set_back() -> None:
         assert server.closes == []
         open_.turn(3600 + LIFE + LEEWAY)
     assert server.closes == EXPIRED
+
+
+async def test_a_watch_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """When the watch itself fails, as with a clock of the host's that raises, everyone is closed: none stays unwatched.
+    The next connections are watched again."""
+
+    class Broken(Clock):
+        broken = False
+
+        def __call__(self) -> float:
+            if self.broken:
+                raise LookupError("no time server")
+            return super().__call__()
+
+    clock = Broken(NOW)
+    open_ = Sockets(Echo(), make_auth(clock=clock))
+    servers = Server(), Server()
+    async with open_.connected(servers[0]), open_.connected(servers[1]):
+        clock.broken = True
+    assert [server.closes[0][0] for server in servers] == [1013, 1013]
+    (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert failure.exc_info is not None
+    assert failure.exc_info[0] is LookupError
+    clock.broken = False
+    again = Server()
+    async with open_.connected(again):
+        open_.turn(LIFE + LEEWAY)
+    assert again.closes == EXPIRED
 
 
 async def test_those_who_left_are_forgotten() -> None:
