@@ -50,6 +50,7 @@ class JWTMiddleware:
     """Wraps any ASGI app: every HTTP request and WebSocket needs a valid Bearer token (RFC 6750, RFC 9068).
 
     The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, their scopes in `scope["auth"]`.
+    A WebSocket ends with its token: with 3000 when that expires or is revoked, 1013 when revocations are out of reach.
 
     `auth`: None reads `ASGI_JWT_*`. `public`: paths that need no token, added to `PUBLIC_PATHS`; on them no token is
     read. `optional`: requests without a token pass as nobody; a bad token is refused all the same.

@@ -34,11 +34,14 @@ SHORTEST_LOOK = 0.02
 _SHORTEST_INTERVAL = 0.1
 """Seconds between two reads of the log for the open WebSockets, at the least."""
 
-_PATIENCE = 1.0
-"""How long (s) a close may wait for a client that reads nothing, and an app may still take what came before it."""
+_CLOSE_TIMEOUT = 5.0
+"""How long (s) a close may wait for a client that reads nothing."""
 
-_DRAIN = 0.05
-"""How long (s) after a close an app waits for a message that is there already."""
+_PATIENCE = 1.0
+"""How long (s) after a close an app may take what came before it."""
+
+_DRAIN = 0.2
+"""How long (s) it waits for each such message: those that are there already, and a busy event loop hands over late."""
 
 
 class Sockets:
@@ -143,6 +146,9 @@ class _Watch:
             await sleep_until(self._check_at)
             await revocations.poll()
             if revocations.out_of_reach:
+                # A read that was under way while the computer slept has not failed yet.
+                await revocations.poll()
+            if revocations.out_of_reach:
                 self._close_if(lambda claims: True, RevocationsUnavailable())
             self._close_if(revocations.is_revoked, RevokedToken())
             age, interval = revocations.age, revocations.interval
@@ -238,7 +244,7 @@ class _Socket:
 
     async def _close(self, error: AuthError, code: int) -> None:
         try:
-            with suppress(Exception), move_on_after(_PATIENCE):  # those who have gone need not be told
+            with suppress(Exception), move_on_after(_CLOSE_TIMEOUT):  # those who have gone need not be told
                 await self._send({"type": "websocket.close", "code": code, "reason": error.description})
         finally:
             self._handed_over.set()

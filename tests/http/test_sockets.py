@@ -120,7 +120,7 @@ async def test_asking_behind_the_end() -> None:
 
 async def test_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A close that the server can't get rid of holds up neither its app nor anyone else's connection."""
-    monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sockets, "_CLOSE_TIMEOUT", 0.1)
     app = Echo()
     open_ = Sockets(app)
     stalled, other = Server(stalls="websocket.close"), Server()

@@ -13,6 +13,7 @@ from asgi_jwt import Auth, Identity, MemoryStore
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http import sockets
+from asgi_jwt.stores.base import LogPage
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -136,26 +137,52 @@ async def test_a_store_that_comes_back_in_time() -> None:
         his.leave()
 
 
+class HangingStore(WatchedStore):
+    """Its log is read when the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.gate = anyio.Event()
+        self.gate.set()
+        self.waiting = 0
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        self.waiting += 1
+        await self.gate.wait()
+        self.waiting -= 1
+        return await super().read_revocations(cursor)
+
+
 async def test_a_store_that_hangs_delays_no_other_end() -> None:
     """While a read of the log gets no answer, tokens end in time."""
-
-    class Hanging(WatchedStore):
-        hangs = False
-
-        async def read_revocations(self, cursor: Any = None) -> Any:
-            if self.hangs:
-                await anyio.sleep(1)
-            return await super().read_revocations(cursor)
-
-    store = Hanging(MemoryStore())
-    clock = Clock(NOW)
+    store, clock = HangingStore(), Clock(NOW)
     open_ = Sockets(Echo(), an_auth(store, clock, revocation_outage="open", access_ttl=60, leeway=0))
     server = Server()
     async with open_.connected(server, await logged_in(open_.auth, "alice")):
-        store.hangs = True
+        store.gate = anyio.Event()
         clock.turn(30)
-        await looked()
+        await until(lambda: store.waiting)
         clock.turn(30)
-        with anyio.fail_after(0.5):
-            await until(lambda: server.closes)
+        await until(lambda: server.closes)
+        assert store.waiting
+        store.gate.set()
     assert server.closes[0][0] == 3000
+
+
+async def test_a_clock_that_jumps_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A computer that wakes from its sleep in the middle of a read has not failed to read: nobody is closed."""
+    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    monkeypatch.setattr("asgi_jwt.sessions.revocations._PATIENCE", 0.1)
+    store, clock = HangingStore(), Clock(NOW)
+    open_ = Sockets(Echo(), an_auth(store, clock))
+    server = Server()
+    async with open_.connected(server, await logged_in(open_.auth, "alice")):
+        store.gate = anyio.Event()
+        clock.turn(1)
+        await until(lambda: store.waiting)
+        clock.turn(600)
+        await anyio.sleep(0.2)
+        store.gate.set()
+        await looked()
+        assert server.closes == []
+        server.leave()
