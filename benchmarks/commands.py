@@ -1,4 +1,4 @@
-"""`verify`, `middleware`, `server` and `refresh`: what each measures, and what is promised of it."""
+"""`verify`, `middleware`, `server`, `refresh` and `revocations`: what each measures, and what is promised of it."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from benchmarks import middleware, verify
 from benchmarks.fixture import Fixture
 from benchmarks.refresh import run_refresh
 from benchmarks.report import Promise, Report
+from benchmarks.revocations import run_revocations
 from benchmarks.rounds import Result, Worker, compare, worker
 from benchmarks.worker import installed
 
@@ -126,4 +127,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "middleware": run_middleware,
     "server": run_server,
     "refresh": run_refresh,
+    "revocations": run_revocations,
 }

@@ -1,10 +1,12 @@
 """Sessions ended and tokens revoked, for good: an entry in the log of revocations first, then the tombstone.
 
-So no order of failures leaves an access token alive behind a session that is dead. A session whose tombstone failed is
-one whose tokens are refused, and which dies when it is refreshed, or when the store takes the tombstone after all.
+So no order of failures leaves an access token alive behind a session that is dead. A session that got no tombstone is
+one whose tokens are refused, and which dies when it is refreshed. Who wanted it ended may give up after a 503, or go
+away in the middle, and the entry lapses one day: what was begun here is finished here, when the store is back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import floor
 from typing import Any
 
@@ -56,9 +58,9 @@ class Endings:
         self._owns_sessions = owns_sessions
         self._clock = clock
         self._events = events
-        # Those whose tombstones failed, and until when their tokens are refused.
-        self._unburied: dict[SessionKey, int] = {}
-        self._burials = SingleFlight(self._bury_the_rest)
+        # Those whose end has begun, and until when it makes sense to finish it.
+        self._unfinished: dict[SessionKey, int] = {}
+        self._finishing = SingleFlight(self._finish)
 
     async def end(self, subject: str, sid: str) -> bool:
         """End one session of the subject's; whether there was a live one."""
@@ -67,8 +69,9 @@ class Endings:
         # Another's `sid`, or a made-up one, never gets into the log.
         if session is None or session.ended_at is not None:
             return False
-        await self.revoke_session(sid)
-        return await self.bury(key)
+        with self.begun(key):
+            await self.revoke_session(sid)
+            return await self._bury(key)
 
     async def end_all(self, subject: str) -> int:
         """End every session that the subject has now, and what else was issued for it up to now; how many sessions."""
@@ -76,23 +79,24 @@ class Endings:
         keys = [session.key for session in await self._store().list(subject, now)]
         entries = [self._session_entry(key.sid, now) for key in keys]
         entries.append(self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions))
-        await self._revocations.add(entries)
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
 
         async def bury(key: SessionKey) -> None:
             try:
-                ended.append(await self.bury(key))
+                ended.append(await self._bury(key))
             except StoreUnavailable as failure:
                 failures.append(failure)
 
-        # At once, for a store that commits together what comes together.
-        for start in range(0, len(keys), _AT_ONCE):
-            async with create_task_group() as group:
-                for key in keys[start : start + _AT_ONCE]:
-                    group.start_soon(bury, key)
-        if failures:
-            raise failures[0]
+        with self.begun(*keys):
+            await self._revocations.add(entries)
+            # At once, for a store that commits together what comes together.
+            for start in range(0, len(keys), _AT_ONCE):
+                async with create_task_group() as group:
+                    for key in keys[start : start + _AT_ONCE]:
+                        group.start_soon(bury, key)
+            if failures:
+                raise failures[0]
         return sum(ended)
 
     async def revoke_subject(self, subject: str, issuer: str) -> None:
@@ -116,50 +120,62 @@ class Endings:
         """Revoke the session's access tokens: to be followed by its tombstone."""
         await self._revocations.add([self._session_entry(sid, self._now())])
 
-    async def is_revoked(self, sid: str) -> bool:
-        """Whether the session's access tokens are revoked. Raises `RevocationsUnavailable`."""
-        await self._revocations.current()
-        return self._revocations.has_session(self._issuer, sid)
+    async def refuse_revoked(self, key: SessionKey) -> bool:
+        """Whether the session's access tokens are revoked: then it is ended, if it was not. For every refresh to ask.
 
-    async def bury(self, key: SessionKey) -> bool:
-        """Put a tombstone in the session's place, once its tokens are revoked; whether it was live.
-
-        Where the store fails, it is tried again later: whoever asked for it may give up after a 503.
+        Whoever ended it could not write its tombstone, or is about to. Raises `RevocationsUnavailable`.
         """
+        await self._revocations.current()
+        if not self._revocations.has_session(self._issuer, key.sid):
+            return False
+        with self.begun(key):
+            await self._bury(key)
+        return True
+
+    @contextmanager
+    def begun(self, *keys: SessionKey) -> Iterator[None]:
+        """Within it sessions are ended: an end that fails, or whose caller goes away, is tried again later."""
+        until = self._now() + self._life
+        self._unfinished.update(dict.fromkeys(keys, until))
+        try:
+            yield
+        except GeneratorExit:
+            raise  # the event loop is gone
+        except BaseException:
+            self._finishing.start()
+            raise
+        for key in keys:
+            self._unfinished.pop(key, None)
+
+    async def _bury(self, key: SessionKey) -> bool:
+        """Put a tombstone in the session's place, once its tokens are revoked; whether it was live."""
         now = self._now()
 
         def change(session: Session | None) -> tuple[Session | None, bool]:
             # One that has expired by our clock may live by another's.
             return session and end_session(session, now), session is not None and session.is_live(now)
 
-        try:
-            ended = await self._store().update(key, change)
-        except StoreUnavailable:
-            self.bury_later(key)
-            raise
-        self._unburied.pop(key, None)
+        ended = await self._store().update(key, change)
+        self._unfinished.pop(key, None)
         if ended:
             await self._events.emit(SessionEnded("ended"))
         return ended
 
-    def bury_later(self, key: SessionKey) -> None:
-        """Have the tombstone written when the store takes it, for as long as the session's tokens are refused."""
-        self._unburied.setdefault(key, self._now() + self._life)
-        self._burials.start()
-
     def close(self) -> None:
-        """Give up on tombstones that failed."""
-        self._unburied.clear()
+        """Finish nothing any more."""
+        self._unfinished.clear()
 
-    async def _bury_the_rest(self) -> None:
-        while self._unburied:
+    async def _finish(self) -> None:
+        while self._unfinished:
             await anyio.sleep(_BETWEEN_ATTEMPTS)
-            for key, until in list(self._unburied.items()):
+            for key, until in list(self._unfinished.items()):
                 if until <= self._now():
-                    del self._unburied[key]
+                    self._unfinished.pop(key, None)
                     continue
                 try:
-                    await self.bury(key)
+                    if not self._revocations.has_session(self._issuer, key.sid):
+                        await self.revoke_session(key.sid)
+                    await self._bury(key)
                 except StoreUnavailable:
                     break
 

@@ -48,6 +48,8 @@ class Mirror:
     """
 
     def __init__(self) -> None:
+        self.state = object()
+        """Another one whenever something was added: what no entry covered in this state, none covers now."""
         self._issuers: dict[str, _Issuer] = {}
 
     def __len__(self) -> int:
@@ -55,10 +57,12 @@ class Mirror:
 
     def add(self, revocations: Iterable[Revocation], now: int) -> None:
         """Take over what has not lapsed by `now`."""
+        added = False
         for revocation in revocations:
             kind, issuer, value, until, time, spares_sessions = revocation
             if until <= now:
                 continue
+            added = True
             revoked = self._issuers.get(issuer)
             if revoked is None:
                 revoked = self._issuers[issuer] = _Issuer()
@@ -69,6 +73,8 @@ class Mirror:
                 _add_subject(revoked.sub, value, (until, before, 0 if spares_sessions else before))
             else:
                 _add(revoked.sid if kind == "sid" else revoked.jti, value, until)
+        if added:
+            self.state = object()
 
     def covers(self, claims: Mapping[str, Any]) -> bool:
         """Whether the token with these claims, which were verified, is revoked."""

@@ -20,7 +20,7 @@ from asgi_jwt.sessions.mirror import Mirror
 from asgi_jwt.stores.base import LOG_PAGE, SessionStore
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
-from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.claims import Claims, set_cleared_by
 
 _PATIENCE = 0.25
 _BETWEEN_ATTEMPTS = 0.25
@@ -102,8 +102,16 @@ class RevocationList:
 
     def clears(self, claims: Claims) -> bool:
         """Whether the token with these verified claims may pass at sight: the copy is fresh, and it is not revoked."""
-        # Every request asks: the mapping itself, and no call that can be spared.
-        return self._read_at <= self._clock() < self._due_at and not self._covers(claims._members)
+        # Every request asks: no call that can be spared.
+        if not self._read_at <= self._clock() < self._due_at:
+            return False
+        if claims._cleared_by is self._mirror.state:
+            return True
+        state = self._mirror.state
+        if self._covers(claims._members):
+            return False
+        set_cleared_by(claims, state)
+        return True
 
     def is_revoked(self, claims: Claims) -> bool:
         """Whether the token with these verified claims is revoked, by the copy there is, however old."""
@@ -232,6 +240,7 @@ class RevocationList:
                 self._lapses = page.revocations[-1].until
             if not page.more:
                 return
+            await checkpoint()  # a long log holds nobody up, also where the store itself never waits
         raise StoreUnavailable("the log of revocations has no end")
 
     def _tell(self, event: Event) -> None:

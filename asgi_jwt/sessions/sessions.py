@@ -126,23 +126,20 @@ class Sessions:
             session = await self._store.get(key)
             if session is not None and client_id is not None and session.client_id not in (None, client_id):
                 raise InvalidGrant("another client's session")
-            if await self._endings.is_revoked(key.sid):
-                # Whoever ended it could not write its tombstone, or is about to.
-                await self._endings.bury(key)
+            if await self._endings.refuse_revoked(key):
                 raise await self._refusal(Verdict.INVALID)
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
-            if verdict is Verdict.REUSED:
-                await self._endings.revoke_session(key.sid)
-            elif session is not None and verdict is not Verdict.INVALID:
+            if session is not None and verdict not in _REFUSED:
                 minted = await self._provisional(session, load_identity)
             now = self._now()
-            try:
-                decision = await self._commit(key, presented, branch=branch, now=now, prepared=verdict)
-            except StoreUnavailable:
-                if verdict is Verdict.REUSED:
-                    self._endings.bury_later(key)
-                raise
+            commit = partial(self._commit, key, presented, branch=branch, now=now, prepared=verdict)
+            if verdict is Verdict.REUSED:
+                with self._endings.begun(key):
+                    await self._endings.revoke_session(key.sid)
+                    decision = await commit()
+            else:
+                decision = await commit()
             if decision.verdict is Verdict.INVALID or decision.verdict is verdict is Verdict.REUSED:
                 raise await self._refusal(decision.verdict)
             if minted is not None and decision.session is not None and decision.verdict is not Verdict.REUSED:

@@ -14,7 +14,7 @@ SWEEP_AFTER = 60_000
 SWEEP_LIMIT = 1000
 """How many records one call of `sweep` takes on at the most."""
 
-LOG_PAGE = 500
+LOG_PAGE = 1000
 """How many revocations a page of the log has at the most, and one call appends: what takes an event loop a moment."""
 
 Change = Callable[[Session | None], tuple[Session | None, T]]

@@ -82,6 +82,19 @@ def test_refresh_is_measured() -> None:
     assert counted["Redis: bytes a session"]
 
 
+def test_revocations_are_measured() -> None:
+    """A run of revocations has each store and each kind, and keeps the promises that no clock has a part in."""
+    report = quick("revocations")
+    tables = {title: list(rows) for title, rows in report["tables"].items()}
+    assert ["none", "empty", "all"] in tables.values()
+    assert ["sid", "jti", "sub"] in tables.values()
+    assert ["MemoryStore", "SQLiteStore", "RedisStore"] in tables.values()
+    counted = {promise["what"]: promise["kept"] for promise in report["promises"]}
+    assert counted["reads of the log at the store"]
+    assert counted["MB for them in a process, of the heaviest kind"]
+    assert counted["entries left in the log, of each that lapsed"]
+
+
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])
 async def test_a_rival_that_is_not_installed(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contender without its library says which module it lacks."""

@@ -264,12 +264,71 @@ async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pyt
     with pytest.raises(StoreUnavailable):
         await end(service, way, pair)
     with anyio.fail_after(10):
-        await service.auth._endings._burials.wait()
+        await service.auth._endings._finishing.wait()
     assert service.events.count(SessionEnded("ended")) == 1
     assert service.store.calls["update"] == updates + 6
     service.clock.turn(2 * HOUR)
     with pytest.raises(SessionOver):
         await service.auth.sessions.refresh(pair.refresh_token)
+
+
+@pytest.mark.parametrize("way", ["end", "end_all", "reuse"])
+async def test_entry_that_may_be_there_or_not(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that the store took without saying so refuses tokens: the session does not come back when it lapses."""
+    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    service = Service()
+    pair = await service.auth.sessions.open(ALICE)
+    current = await service.auth.sessions.refresh(pair.refresh_token)
+    service.clock.turn(60)
+    current = await service.auth.sessions.refresh(current.refresh_token)
+    service.store.down = {"append_revocations"}
+    with pytest.raises(StoreUnavailable):
+        await end(service, way, pair)
+    assert not service.auth.revocations.has_session("https://issuer.example", sid_of(pair))
+    service.store.down = set()
+    with anyio.fail_after(10):
+        await service.auth._endings._finishing.wait()
+    assert not await passes(service, current)
+    with pytest.raises(SessionOver):
+        await service.auth.sessions.refresh(current.refresh_token)
+
+
+async def test_caller_who_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is cancelled between the entry and the tombstone leaves neither without the other."""
+    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    service = Service()
+    pair = await service.auth.sessions.open(ALICE)
+    append = service.store.append_revocations
+
+    async def and_wait(revocations: Any, now: int) -> None:
+        await append(revocations, now)
+        await anyio.sleep_forever()
+
+    with anyio.move_on_after(0.05), monkeypatch.context() as patch:
+        patch.setattr(service.store, "append_revocations", and_wait)
+        await service.auth.sessions.end("alice", sid_of(pair))
+    assert service.store.writes == 1
+    with anyio.fail_after(10):
+        await service.auth._endings._finishing.wait()
+    session = await service.session(pair.refresh_token)
+    assert session is not None
+    assert session.ended_at is not None
+    assert not await passes(service, pair)
+
+
+async def test_event_loop_that_goes_away() -> None:
+    """A call that is thrown away with its event loop begins nothing, for there is nothing to begin it in."""
+    service = Service()
+    pair = await service.auth.sessions.open(ALICE)
+
+    async def never(revocations: Any, now: int) -> None:
+        await anyio.sleep_forever()
+
+    service.store.append_revocations = never  # type: ignore[method-assign]
+    call: Any = service.auth.sessions.end("alice", sid_of(pair))
+    call.send(None)
+    call.close()
+    assert not service.auth._endings._finishing.under_way
 
 
 @pytest.mark.parametrize("end_of_it", ["lapse", "close", "retry"])
@@ -290,8 +349,8 @@ async def test_tombstones_are_not_tried_for_ever(end_of_it: str, monkeypatch: py
         service.store.down = set()
         assert await service.auth.sessions.end("alice", sid_of(pair))
     with anyio.fail_after(10):
-        await ending._burials.wait()
-    assert ending._unburied == {}
+        await ending._finishing.wait()
+    assert ending._unfinished == {}
 
 
 async def test_many_sessions_end_at_once() -> None:

@@ -124,6 +124,19 @@ async def test_copy_is_read_on_when_it_is_older_than_the_interval() -> None:
     assert reader.log.reads == 2
 
 
+async def test_token_is_looked_up_when_something_was_added() -> None:
+    """A token that passed passes at sight, until anything is revoked: then it is looked up anew, by each list."""
+    one, other = Reader(), Reader()
+    for reader in (one, other):
+        await reader.list.check(CLAIMS)
+        assert reader.list.clears(CLAIMS)
+    await one.list.add([a_session("s2")])
+    assert one.list.clears(CLAIMS)
+    assert not one.list.clears(OTHER)
+    await one.list.add([a_session()])
+    assert [reader.list.clears(CLAIMS) for reader in (one, other, one)] == [False, True, False]
+
+
 async def test_clock_that_was_set_back() -> None:
     """A copy from the future is as good as an old one: it is read on."""
     reader = Reader()
