@@ -11,10 +11,13 @@ from typing import Any, Self, Unpack
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.keywords import SettingsKeywords
+from asgi_jwt.sessions.endings import Endings
+from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
-from asgi_jwt.settings import Settings
+from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
@@ -53,6 +56,10 @@ class Auth:
         self._refresh_keys = self._own_keys("refresh_secret", settings, settings.refresh_keys)
         self._issuer: TokenIssuer | None = None
         self._use(trust for each in (settings, *issuers) for trust in self._trusts_of(each))
+        self._revocations: RevocationList | None = None
+        if store is not None or settings.store is not None:
+            self.store  # noqa: B018 - nothing is opened yet, but its faults show
+            self._keep_revocations()
 
     @classmethod
     def from_env(
@@ -93,7 +100,7 @@ class Auth:
     def _own_keys(self, name: str, settings: Settings, keys: KeySet) -> KeySet | LocalKeys:
         """The keys of the setting `name`, as they are or as they change."""
         file = None
-        if name in settings.files:
+        if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
             read = partial(self._read_again, settings, name)
             file = KeyFile(f"ASGI_JWT_{name.upper()}_FILE", settings.files[name], read)
         elif keys.holds_until(-inf) == inf:
@@ -106,8 +113,15 @@ class Auth:
     def _read_again(self, settings: Settings, name: str) -> KeySet:
         again = settings.read_again(name)
         keys = again.key_set if name == "keys" else again.refresh_keys
-        if self._issuer is not None and settings is self.settings and keys.signing_key() is None:
-            raise ConfigurationError(f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued")
+        if self._issuer is not None and settings is self.settings:
+            now, later = keys.at(self.clock()).signing_key(), keys.signing_key()
+            if now is None or later is None:
+                raise ConfigurationError(
+                    f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued"
+                )
+            if name == "keys":
+                for key in (now, later):
+                    self._algorithm_of(key)
         return keys
 
     def _use(self, trusts: Iterable[Trust]) -> None:
@@ -117,6 +131,31 @@ class Auth:
         self._sessions: Sessions | None = None
         self.verifier = TokenVerifier(
             keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others
+        )
+
+    def _keep_revocations(self) -> None:
+        settings = self.settings
+        self._revocations = RevocationList(
+            self._telling_store,
+            RevocationPolicy(
+                interval=settings.revocation_interval,
+                max_staleness=settings.revocation_max_staleness,
+                outage=settings.revocation_outage,
+            ),
+            clock=self.clock,
+            events=self.events,
+        )
+        # Tokens may be issued for as long as a copy of the log may be old, by clocks that differ.
+        life = settings.revocation_ttl + MAX_LEEWAY + settings.revocation_max_staleness + _CLOCKS_DIFFER
+        self._endings = Endings(
+            self._telling_store,
+            self._revocations,
+            issuer=self._policy.issuer,
+            life=_milliseconds(life),
+            leeway=_milliseconds(MAX_LEEWAY),
+            owns_sessions=bool(settings.refresh_secret),
+            clock=self.clock,
+            events=self.events,
         )
 
     @contextmanager
@@ -131,11 +170,13 @@ class Auth:
             self._follow(KeySet(()))
 
     def warm_up(self) -> None:
-        """Begin to fetch remote keys, and don't wait for them. Needs a running event loop.
+        """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
 
         Nothing depends on it: the first token waits for them otherwise.
         """
         self.verifier.warm_up()
+        if self._revocations is not None:
+            self._revocations.warm_up()
 
     @property
     def issuer(self) -> TokenIssuer:
@@ -175,11 +216,15 @@ class Auth:
         if key is None:
             lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
             raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
+        return key, self._algorithm_of(key), _now(self._refresh_keys).signing_key()
+
+    def _algorithm_of(self, key: Key) -> str:
+        """What it signs with here. Raises `ConfigurationError`."""
         wanted = same_algorithms(self.settings.algorithms) or (key.default,)
         algorithm = next((name for name in wanted if name in key.algorithms), None)
         if algorithm is None:
             raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
-        return key, algorithm, _now(self._refresh_keys).signing_key()
+        return algorithm
 
     def _follow(self, _: KeySet) -> None:
         """Sign with the keys as they have become."""
@@ -197,12 +242,18 @@ class Auth:
 
     @property
     def store(self) -> SessionStore:
-        """Where sessions are kept, opened at its first use. Raises `ConfigurationError` when none is configured."""
+        """Where sessions and revocations are kept, opened at its first use.
+
+        Raises `ConfigurationError` when none is configured.
+        """
         if self._store is None:
             if self.settings.store is None:
-                raise ConfigurationError("ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host")
+                raise ConfigurationError(_NO_STORE)
             self._store = self._opened = open_store(self.settings.store)
         return self._store
+
+    def _telling_store(self) -> TellingStore:
+        return TellingStore(self.store, self.events)
 
     @property
     def sessions(self) -> Sessions:
@@ -212,7 +263,7 @@ class Auth:
             if not settings.refresh_secret:
                 raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: 32 random bytes at least")
             self._sessions = Sessions(
-                self.store,
+                self._telling_store(),
                 self.issuer,
                 TokenVerifier(self._refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
@@ -220,6 +271,7 @@ class Auth:
                     recovery=_milliseconds(settings.recovery),
                     refresh_ttl=_milliseconds(settings.refresh_ttl),
                 ),
+                self._endings,
                 session_ttl=_milliseconds(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
@@ -227,22 +279,64 @@ class Auth:
             )
         return self._sessions
 
+    @property
+    def revocations(self) -> RevocationList:
+        """Which tokens are revoked. Raises `ConfigurationError` when there is no store."""
+        if self._revocations is None:
+            raise ConfigurationError(_NO_STORE)
+        return self._revocations
+
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
-        return self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
+        claims = self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
+        if claims is None or self._revocations is None or self._revocations.clears(claims):
+            return claims
+        return None
 
     async def verify(self, token: str | bytes) -> Claims:
-        """The claims of an access token. Raises the `AuthError` that says why it is refused.
+        """The claims of an access token that is not revoked. Raises the `AuthError` that says why it is refused.
 
         RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
         """
+        claims = await self.authentic(token)
+        if self._revocations is not None:
+            await self._revocations.check(claims)
+        return claims
+
+    async def authentic(self, token: str | bytes) -> Claims:
+        """The same, revoked or not: to end what the token is of, and for nothing that it would give access to."""
         return await self.verifier.verify(token if isinstance(token, bytes) else _bytes(token))
+
+    async def revoke_token(self, token: str | bytes | Claims) -> None:
+        """Have this one access token refused from now on, by every process that shares the store; its session lives on.
+
+        It may be given as its verified `Claims`. Revoking it once more is no error. Raises the `AuthError` that says
+        why the token does not hold anyway, `MissingClaim` for one without a `jti`, `StoreUnavailable`, after which it
+        is to be called again, and `ConfigurationError` without a store.
+        """
+        self.revocations  # noqa: B018 - says what is missing
+        await self._endings.revoke_token(token if isinstance(token, Claims) else await self.authentic(token))
+
+    async def revoke_subject(self, subject: str, *, issuer: str | None = None) -> None:
+        """Have every token refused that was issued for the subject up to now, and end the subject's sessions.
+
+        For a user whose password changed or who is banned: one who may log in again is untouched when doing so.
+        `issuer`, where several are trusted, is the one whose user it is: by default the first, whose sessions these
+        are. Raises `ValueError` for an issuer that is not trusted, `StoreUnavailable`, after which it is to be called
+        again, and `ConfigurationError` without a store.
+        """
+        self.revocations  # noqa: B018 - says what is missing
+        if issuer is not None and issuer not in self.verifier.issuers:
+            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
+        await self._endings.revoke_subject(subject, issuer or self._policy.issuer)
 
     async def aclose(self) -> None:
         """Close the store, if this opened it. A second call does nothing."""
         opened, self._opened = self._opened, None
         if opened is not None:
             self._store = self._sessions = None
+            self._endings.close()
+            self._keep_revocations()
             await opened.aclose()
 
     async def __aenter__(self) -> Self:
@@ -252,6 +346,10 @@ class Auth:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+_NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+_CLOCKS_DIFFER = 60
 
 
 def _now(keys: KeySet | LocalKeys | RemoteKeySet) -> KeySet:

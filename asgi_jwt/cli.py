@@ -10,6 +10,7 @@ from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
+from asgi_jwt.commands.sessions import list_sessions, revoke_sessions
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
@@ -53,18 +54,19 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    _add_demo(commands.add_parser("demo", help="serve a small protected app, and show what to try on it"))
+    _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
     _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
     _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
     _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
     _add_keys(commands.add_parser("keys", help="give a key file a new key"))
+    _add_sessions(commands.add_parser("sessions", help="show and end the sessions of a subject"))
     return parser
 
 
 def _add_demo(demo: ArgumentParser) -> None:
-    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.add_argument("--open", action="store_true", help="open the page in the browser")
     demo.set_defaults(run=_demo)
 
 
@@ -75,7 +77,7 @@ def _port(text: str) -> int:
 
 
 def _demo(given: Namespace, clock: Clock) -> int:
-    run_demo(given.host, given.port, say_text)
+    run_demo(given.port, say_text, browse=given.open)
     return 0
 
 
@@ -194,3 +196,23 @@ def _rotate(given: Namespace, clock: Clock) -> int:
         as_json=given.as_json,
         clock=clock,
     )
+
+
+def _add_sessions(sessions: ArgumentParser) -> None:
+    actions = sessions.add_subparsers(title="actions", metavar="action", required=True)
+    listing = actions.add_parser("list", help="show the subject's live sessions")
+    listing.set_defaults(run=_list_sessions)
+    revoke = actions.add_parser("revoke", help="end them, and revoke all tokens that the subject has")
+    revoke.add_argument("--sid", help="this session alone")
+    revoke.set_defaults(run=_revoke_sessions)
+    for action in (listing, revoke):
+        action.add_argument("subject", help="whose: the user's id")
+        _add_json(action)
+
+
+def _list_sessions(given: Namespace, clock: Clock) -> int:
+    return list_sessions(given.subject, as_json=given.as_json, clock=clock)
+
+
+def _revoke_sessions(given: Namespace, clock: Clock) -> int:
+    return revoke_sessions(given.subject, sid=given.sid, as_json=given.as_json, clock=clock)

@@ -35,13 +35,13 @@ AuthError                       status  error code           reason (for logs an
 │   ├── TokenReused                                          token_reused
 │   └── InvalidCredentials                                   credentials_invalid
 ├── UnsupportedGrantType        400                          grant_type_unsupported
-├── UnsupportedTokenType        400                          token_type_unsupported
 ├── SessionNotFound             404     not_found            session_not_found
 ├── BodyTooLarge                413     body_too_large       body_too_large
 ├── UnsupportedMediaType        415                          media_type_unsupported
 ├── TooManyAttempts             429     too_many_attempts    too_many_attempts
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
 ```
 """
@@ -325,16 +325,6 @@ class UnsupportedGrantType(AuthError):
     challenges = False
 
 
-class UnsupportedTokenType(AuthError):
-    """A token of a kind that can't be revoked (RFC 7009 section 2.2.1)."""
-
-    status = 400
-    error = "unsupported_token_type"
-    reason = "token_type_unsupported"
-    description = "Tokens of this kind can't be revoked"
-    challenges = False
-
-
 class SessionNotFound(AuthError):
     """The subject has no such live session."""
 
@@ -397,6 +387,12 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and those kept are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class RevocationsUnavailable(Unavailable):
+    """The log of revocations has not been read for so long that a revoked token might pass."""
+
+    reason = "revocations_unavailable"
 
 
 class StoreUnavailable(Unavailable):

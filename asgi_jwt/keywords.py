@@ -48,3 +48,7 @@ class SettingsKeywords(TypedDict, total=False):
     cookie_path: str | None
     cookie_secure: bool | str
     access_cookie: str | None
+    revocation_interval: Duration
+    revocation_max_staleness: Duration
+    revocation_outage: str
+    revocation_ttl: Duration

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from asgi_jwt import key_values, values
 from asgi_jwt.errors import ConfigurationError
@@ -22,7 +22,11 @@ PREFIX = "ASGI_JWT_"
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
-_YEAR = 366 * 86400
+_DAY = 86400
+_YEAR = 366 * _DAY
+
+MAX_LEEWAY = 300
+"""Seconds: no service takes a token for longer past its end."""
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare it without regard to case (RFC 6265bis, the storage model).
 _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
@@ -49,7 +53,7 @@ class Settings:
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
     discovery: bool = _setting(values.flag, False)
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
-    leeway: float = _setting(values.duration(most=300), 30.0)
+    leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
     typ: frozenset[str] = _setting(key_values.typ, DEFAULT_TYP)
     require_typ: bool = _setting(values.flag, False)
@@ -75,6 +79,10 @@ class Settings:
     cookie_path: str | None = _setting(values.cookie_path, None)
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
+    revocation_interval: float = _setting(values.duration(most=60), 1.0)
+    revocation_max_staleness: float = _setting(values.duration(most=3600), 5.0)
+    revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
+    revocation_ttl: float = _setting(values.duration(least=1, most=_YEAR), 3600.0)
 
     def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
         faults = _Faults()
@@ -192,6 +200,10 @@ class Settings:
         ):
             if cookie.lower().startswith("__host-") and path != "/":
                 faults.add(name, "begins with __Host-, which asks for ASGI_JWT_COOKIE_PATH=/: use __Secure-")
+        if self.revocation_ttl < self.access_ttl:
+            faults.add("revocation_ttl", "has to be ASGI_JWT_ACCESS_TTL at least: access tokens outlive no revocation")
+        if self.revocation_max_staleness < self.revocation_interval:
+            faults.add("revocation_max_staleness", "has to be ASGI_JWT_REVOCATION_INTERVAL at least")
         if self.access_cookie == self.cookie_name:
             faults.add("access_cookie", "is the name of the refresh token's cookie too: give it its own")
 

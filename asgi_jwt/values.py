@@ -90,6 +90,13 @@ def count(*, least: int) -> Callable[[object], int]:
     return read
 
 
+def outage(value: object) -> str:
+    """What follows when revocations are out of reach."""
+    if value not in ("closed", "open"):
+        raise ValueError("has to be closed, where tokens are then refused, or open, where they are let in")
+    return str(value)
+
+
 def cookie_name(value: object) -> str:
     """A cookie's name (RFC 6265 section 4.1.1)."""
     name = text(value)

@@ -1,4 +1,6 @@
-"""`python -m benchmarks verify | middleware | server | refresh | remote`, with `--json`, `--rounds N`, `--quick`.
+"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations`.
+
+`--json`, `--rounds N` and `--quick` go with each.
 
 `python -m benchmarks simulation` plays ways of rotating refresh tokens to honest users and to thieves.
 """
@@ -16,6 +18,7 @@ EFFORTS = {
     "middleware": Effort(rounds=40, seconds=0.05),
     "server": Effort(rounds=31, seconds=0.5),
     "refresh": Effort(rounds=20, seconds=0.05),
+    "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)

@@ -1,5 +1,6 @@
 """Requests made in the process, without a server: the app with its protection against the same app without."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,6 +87,23 @@ def _requests(app: Any, scopes: Sequence[dict[str, Any]]) -> Pass:
             await app({**scope, "state": {}}, _receive, _send)
 
     return run
+
+
+class Requests:
+    """Requests with each of `tokens` in turn, made to `app`, and their cost."""
+
+    def __init__(self, app: Any, tokens: Sequence[str]) -> None:
+        scopes = [request_scope(f"Bearer {token}") for token in tokens]
+        self._case = Case(run=_requests(app, scopes), calls=len(scopes))
+
+    async def take(self, seconds: float) -> float:
+        """Microseconds of processor time for one, by as many as `seconds` allow."""
+        calls, deadline = 0, time.perf_counter() + seconds
+        began = time.process_time()
+        while not calls or time.perf_counter() < deadline:
+            await self._case.run()
+            calls += self._case.calls
+        return (time.process_time() - began) / calls * 1e6
 
 
 async def status(app: Any, scope: dict[str, Any]) -> int:

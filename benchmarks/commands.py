@@ -1,4 +1,4 @@
-"""`verify`, `middleware`, `server`, `refresh` and `remote`: what each measures, and what is promised of it."""
+"""`verify`, `middleware`, `server`, `refresh`, `remote` and `revocations`: what each measures and promises."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from benchmarks.fixture import Fixture
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
 from benchmarks.report import Promise, Report
+from benchmarks.revocations import run_revocations
 from benchmarks.rounds import Result, Worker, compare, worker
 from benchmarks.worker import installed
 
@@ -127,5 +128,6 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "middleware": run_middleware,
     "server": run_server,
     "refresh": run_refresh,
+    "revocations": run_revocations,
     "remote": run_remote,
 }

@@ -234,7 +234,7 @@ async def measure_redis(port: int, calls: int, rounds: int) -> Measured:
     digest = hashlib.sha1(record, usedforsecurity=False).hexdigest()
     # A pool that waits: the plain one refuses callers beyond its size.
     client = Redis.from_pool(BlockingConnectionPool(max_connections=AT_ONCE, host="127.0.0.1", port=port))
-    sha = await client.script_load(SWAP.decode())
+    sha = await client.script_load(SWAP.text.decode())
     names = [(f"bare:{{{n}}}:{key.sid}", f"bare:{{{n}}}", key.sid) for n, key in enumerate(refreshes.keys)]
     for name, _, _ in names:
         await client.set(name, record, px=session.kept_for)

@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, Settings
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import Change, SessionStore
+from asgi_jwt.stores.base import Change, LogPage, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock
 
 T = TypeVar("T")
@@ -81,6 +81,14 @@ class WatchedStore:
     async def sweep(self, now: int) -> int:
         self._called("sweep")
         return await self.inner.sweep(now)
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        self._called("append_revocations")
+        await self.inner.append_revocations(revocations, now)
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        self._called("read_revocations")
+        return await self.inner.read_revocations(cursor)
 
     async def aclose(self) -> None:
         await self.inner.aclose()

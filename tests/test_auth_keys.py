@@ -1,7 +1,9 @@
 """Auth's own keys replaced while it is in use: nobody's token is refused, nobody is logged out."""
 
 import json
+import os
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
 from asgi_jwt.events import Event, KeysNotRead, KeysRead
 from asgi_jwt.testing import Clock, fake_issuer
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, secret_jwk
+from asgi_jwt.tokens.keys import Key
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +51,8 @@ class Service:
         self.write(*rotate(old, new, now=int(self.clock()), overlap=overlap, keep=keep))
 
     async def look(self) -> None:
+        for keys in self.auth._local_keys:
+            await keys._flight.wait()  # one that had begun before may have seen the old file
         self.clock.turn(10)
         await self.auth.published_keys()
         await wait_all_tasks_blocked()  # the events are told behind it
@@ -99,6 +104,32 @@ async def test_a_key_withdrawn_takes_what_it_verified_with_it(tmp_path: Path) ->
         await service.auth.verify(stolen)
 
 
+async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync endpoint that mints may read the new file while a token is verified: nothing of the old key stays."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    stolen = [issuer.access_token(Identity("alice")) for _ in range(2)]
+    await service.look()
+    await service.look()
+    verify = Key.verify
+
+    def overtaken(key: Key, algorithm: str, message: bytes, signature: bytes) -> bool:
+        holds = verify(key, algorithm, message, signature)
+        service.rotate(overlap=0, keep=0)
+        service.clock.turn(1)
+        thread = Thread(target=issuer.access_token, args=(Identity("bob"),))
+        thread.start()
+        thread.join()
+        return holds
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Key, "verify", overtaken)
+        await service.auth.verify(stolen[0])
+    for token in stolen:
+        with pytest.raises(UnknownKey):
+            await service.auth.verify(token)
+
+
 async def test_a_new_algorithm_comes_and_an_old_one_goes_with_its_key(tmp_path: Path) -> None:
     """What tokens may be signed with follows the keys, unless ALGORITHMS says."""
     service = Service(tmp_path)
@@ -122,6 +153,30 @@ async def test_narrowed_algorithms_stay(tmp_path: Path) -> None:
     (heard,) = service.heard
     assert isinstance(heard, KeysNotRead)
     assert "ASGI_JWT_ALGORITHMS names ES256" in heard.why
+
+
+async def test_a_new_key_that_may_not_sign_is_not_taken(tmp_path: Path) -> None:
+    """One for none of ALGORITHMS that begins later would leave the issuer with the old one when that ends."""
+    service = Service(tmp_path, algorithms="ES256")
+    issuer = service.auth.issuer
+    service.rotate("EdDSA")
+    await service.look()
+    (heard,) = service.heard
+    assert isinstance(heard, KeysNotRead)
+    assert "ALGORITHMS names none for which the first private key is made" in heard.why
+    service.clock.now = NOW + OVERLAP + KEEP
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+
+
+async def test_a_file_whose_private_keys_have_ended_is_not_taken(tmp_path: Path) -> None:
+    """Where tokens are issued, an old copy of the file, put back, does not end the issuing."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
+    service.write({**generate_jwk("ES256"), "exp": NOW - 1}, *public)
+    await service.look()
+    assert [type(event) for event in service.heard] == [KeysNotRead]
+    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
 
 
 async def test_a_file_without_private_keys_stops_no_issuer(tmp_path: Path) -> None:
@@ -248,6 +303,19 @@ async def test_what_has_nothing_to_publish() -> None:
     for settings in ({"secret": SECRET}, {"jwks_url": "https://issuer.example/jwks"}):
         auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, **settings))
         assert await auth.published_keys() == {"keys": []}
+
+
+async def test_keys_from_a_pipe(tmp_path: Path) -> None:
+    """It gives them once, and is not opened again: that would wait for a writer, for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=(json.dumps(generate_jwk("ES256")),))
+    writer.start()
+    settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(pipe))
+    writer.join()
+    auth = Auth(settings)
+    assert isinstance(auth._keys, KeySet)
+    assert (await auth.verify(auth.issuer.access_token(Identity("alice")))).subject == "alice"
 
 
 async def test_files_are_found_again_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,12 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 @pytest.fixture
-def demos(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The addresses at which demos were asked for; none is served."""
+def demos(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """The ports at which demos were asked for, and whether in a browser; none is served."""
     asked = []
 
-    def run_demo(host: str, port: int, write: Callable[[str], None]) -> None:
-        asked.append((host, port))
+    def run_demo(port: int, write: Callable[[str], None], *, browse: bool) -> None:
+        asked.append((port, browse))
         write("served\n")
 
     monkeypatch.setattr(cli, "run_demo", run_demo)
@@ -31,27 +31,27 @@ def demos(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "address"),
+    ("arguments", "asked"),
     [
-        ([], ("127.0.0.1", 8000)),
-        (["--port", "0"], ("127.0.0.1", 0)),
-        (["--host", "::1", "--port", "65535"], ("::1", 65535)),
+        ([], (8000, False)),
+        (["--port", "0"], (0, False)),
+        (["--port", "65535", "--open"], (65535, True)),
     ],
 )
 def test_demo(
-    demos: list[tuple[str, int]],
+    demos: list[tuple[int, bool]],
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    address: tuple[str, int],
+    asked: tuple[int, bool],
 ) -> None:
-    """`demo` serves on loopback and port 8000 unless told otherwise, and writes to the standard output."""
+    """`demo` serves on port 8000 and opens no browser unless told otherwise, and writes to the standard output."""
     assert cli.main(["demo", *arguments]) == 0
-    assert demos == [address]
+    assert demos == [asked]
     assert capsys.readouterr() == ("served\n", "")
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http", "\u0668\u0660"])
-def test_demo_on_no_port(demos: list[tuple[str, int]], capsys: pytest.CaptureFixture[str], port: str) -> None:
+def test_demo_on_no_port(demos: list[tuple[int, bool]], capsys: pytest.CaptureFixture[str], port: str) -> None:
     """What is no port is refused with its range."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["demo", f"--port={port}"])

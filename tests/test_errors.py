@@ -23,7 +23,6 @@ ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issu
 STATUSES: dict[type[AuthError], int] = {
     errors.InvalidRequest: 400,
     errors.UnsupportedGrantType: 400,
-    errors.UnsupportedTokenType: 400,
     errors.InsufficientScope: 403,
     errors.CrossSite: 403,
     errors.SessionNotFound: 404,

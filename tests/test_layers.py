@@ -28,6 +28,7 @@ ALONE = {
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
     "starlette": "http/",
+    "opentelemetry": "telemetry.py",
 }
 FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"))
 
@@ -66,3 +67,10 @@ def test_what_touches_the_world_stands_in_one_place(path: str) -> None:
     imported = {name for name in imports(path) if name.startswith("os.")}
     if path != "settings.py":
         assert not {"environ", "environb", "getenv"} & (names | {name.removeprefix("os.") for name in imported})
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_demo_is_reached_by_its_command_alone(path: str) -> None:
+    """The demo replays stolen tokens: nothing but its own files and the command line imports it."""
+    if layer_of(path) not in ("demo", "cli"):
+        assert not [module for module in imports(path) if module.startswith("asgi_jwt.demo")]

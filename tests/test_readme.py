@@ -182,7 +182,7 @@ def test_nothing_is_left_out() -> None:
 def test_commands() -> None:
     """One command starts the demo; the other runs the tests, as the project's own checks do."""
     demo, tests = (re.split(r" && (?:\.venv/bin/)?", block.strip()) for block in SECTIONS["Install"].shell)
-    assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo"]
+    assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo --open"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
     (pattern,) = re.findall(r"grep -m 1 -F '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert pattern in tests[2]

@@ -26,6 +26,8 @@ def test_defaults() -> None:
         True,
     )
     assert (settings.access_cookie, settings.trusted_origins) == (None, ())
+    assert (settings.revocation_interval, settings.revocation_max_staleness) == (1, 5)
+    assert (settings.revocation_outage, settings.revocation_ttl) == ("closed", 3600)
     assert (read(refresh_secret=None).store, read(store="memory://").store) == (None, "memory://")
 
 
@@ -48,6 +50,10 @@ def test_environment(tmp_path: Path) -> None:
             "ASGI_JWT_COOKIE_PATH": "/api/auth",
             "ASGI_JWT_ACCESS_COOKIE": "__Host-at",
             "ASGI_JWT_TRUSTED_ORIGINS": "https://app.example, http://localhost:3000",
+            "ASGI_JWT_REVOCATION_INTERVAL": "0.5",
+            "ASGI_JWT_REVOCATION_MAX_STALENESS": "1m",
+            "ASGI_JWT_REVOCATION_OUTAGE": "open",
+            "ASGI_JWT_REVOCATION_TTL": "1d",
         }
     )
     assert (settings.store, settings.refresh_secret) == ("redis://localhost", (A, B))
@@ -55,6 +61,8 @@ def test_environment(tmp_path: Path) -> None:
     assert (settings.grace, settings.recovery) == (0, 3600)
     assert (settings.cookie_name, settings.cookie_path, settings.access_cookie) == ("rt", "/api/auth", "__Host-at")
     assert settings.trusted_origins == ("https://app.example", "http://localhost:3000")
+    assert (settings.revocation_interval, settings.revocation_max_staleness) == (0.5, 60)
+    assert (settings.revocation_outage, settings.revocation_ttl) == ("open", 86400)
 
 
 def test_store_keyword_overrides_the_environment() -> None:
@@ -107,6 +115,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookie_name": "__Host-rt"}, "COOKIE_NAME begins with __Host-"),
     ({"cookie_name": "__host-rt", "cookie_path": "/auth"}, "COOKIE_NAME begins with __Host-"),
     ({"cookie_name": "t", "access_cookie": "t"}, "ACCESS_COOKIE is the name of the refresh token's cookie too"),
+    ({"revocation_interval": 61}, "REVOCATION_INTERVAL has to be 0 seconds at least and 60 at most"),
+    ({"revocation_interval": -1}, "REVOCATION_INTERVAL has to be"),
+    ({"revocation_max_staleness": "2h"}, "REVOCATION_MAX_STALENESS has to be 0 seconds at least and 3600 at most"),
+    ({"revocation_max_staleness": 0.5}, "REVOCATION_MAX_STALENESS has to be ASGI_JWT_REVOCATION_INTERVAL at least"),
+    ({"revocation_outage": "maybe"}, "REVOCATION_OUTAGE has to be closed"),
+    ({"revocation_outage": ""}, "REVOCATION_OUTAGE has to be closed"),
+    ({"revocation_ttl": "14m"}, "REVOCATION_TTL has to be ASGI_JWT_ACCESS_TTL at least"),
+    ({"access_ttl": 3600, "revocation_ttl": 3599}, "REVOCATION_TTL has to be ASGI_JWT_ACCESS_TTL at least"),
+    ({"revocation_ttl": "367d"}, "REVOCATION_TTL has to be"),
     ({"trusted_origins": "app.example"}, "TRUSTED_ORIGINS has to hold origins"),
     ({"trusted_origins": "https://app.example/path"}, "TRUSTED_ORIGINS has to hold origins"),
     ({"trusted_origins": "null"}, "TRUSTED_ORIGINS has to hold origins"),

@@ -82,9 +82,8 @@ def _algorithm(refusal: Refusal) -> str:
     name = alg if isinstance(alg, str) else ""
     if name.strip().lower() == "none":
         return f"{told}: nobody signed it, and it proves nothing: ask the issuer for a signed one"
-    made_for = (
-        ASYMMETRIC if refusal.remote else {made for key in refusal.keys if key.verifies for made in key.algorithms}
-    )
+    own = {made_for for key in refusal.keys if key.verifies for made_for in key.algorithms}
+    made_for = ASYMMETRIC if refusal.remote else own
     if name in SYMMETRIC - made_for:
         return f"{told}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
     also = ", or add it to ASGI_JWT_ALGORITHMS" if name in made_for else ""
@@ -123,10 +122,13 @@ def _unsuitable_key(refusal: Refusal) -> str:
             f"the key {shown(kid)} of {refusal.key_source} is not for verifying signatures (use, key_ops): "
             "have the issuer sign with one that is"
         )
-    made_for = _any_of(dict.fromkeys(name for key in named or refusal.keys for name in key.algorithms), quoted=False)
-    whose = f"the key {shown(kid)}" if named else "no key"
-    fits = f"of {refusal.key_source} is made for {made_for}" if named else f"of {refusal.key_source} is made for it"
-    return f"{alg}, {whose} {fits}: have the issuer name the key that it signs with, or publish that one here"
+    if not named:
+        return f"{alg}, no key of {refusal.key_source} is made for it: have the issuer sign with one that is there"
+    made_for = _any_of(dict.fromkeys(name for key in named for name in key.algorithms), quoted=False)
+    return (
+        f"{alg}, the key {shown(kid)} of {refusal.key_source} is made for {made_for}: "
+        "have the issuer name the key that it signs with"
+    )
 
 
 def _signature(refusal: Refusal) -> str:

@@ -36,7 +36,10 @@ def read_keys(path: Path) -> KeysRead:
         if content.lstrip().startswith(b"{"):
             keys = KeySet.parse(content)
             document = parse_object(content)
-            return KeysRead(document.get("keys", [document]), keys, "JWK Set")
+            listed = document.get("keys", [document])
+            # A member that is null is one that is not there.
+            jwks = [{name: member for name, member in jwk.items() if member is not None} for jwk in listed]
+            return KeysRead(jwks, keys, "JWK Set")
         if b"-----BEGIN " in content:
             return KeysRead([pem_jwk(block) for block in pem_blocks(content)], KeySet.parse(content), "PEM")
         secrets = values.texts(content.decode().strip())
@@ -63,7 +66,7 @@ def make_file(path: Path, jwks: Sequence[dict[str, Any]]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]]:
-    """What puts keys in the place of the file's: at once, with mode 600, and for its owner.
+    """What puts keys in the place of the file's, and has to: at once, with mode 600, and for its owner.
 
     What is read from the file within is what gets replaced: a second rotation has to wait for the first, whose key it
     would lose. Raises `CommandError`, and then nothing has happened.
@@ -78,8 +81,8 @@ def replacing(path: Path) -> Iterator[Callable[[Sequence[dict[str, Any]]], None]
                 _fill(descriptor, jwks)
                 waiting.replace(path)
 
+            # Once it has, the name is free for the next rotation, and what is there then is no longer this one's.
             yield replace
-            waiting.unlink(missing_ok=True)
         _sync(path.parent)
     except FileExistsError:
         raise CommandError(f"another rotation is under way, or broke off: then remove {waiting}") from None

@@ -13,7 +13,7 @@ from asgi_jwt.commands.key_files import KeysRead, make_file, read_keys, replacin
 from asgi_jwt.commands.output import CommandError, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
-from asgi_jwt.tokens.algorithms import SYMMETRIC
+from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
 from asgi_jwt.tokens.keys import Key
 
@@ -24,6 +24,8 @@ OVERLAP = 600
 
 _LEEWAY = 300  # the most that there is
 _CLOCKS = 60  # by which those of several servers may differ
+
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # milliseconds taken for seconds are later
 
 KEEP = 3600 + _LEEWAY + _CLOCKS
 """Seconds after which no access token is left, whatever ACCESS_TTL and LEEWAY are."""
@@ -61,7 +63,8 @@ def rotate_keys(
     `algorithm` None: that of the key that signs now. `keep` None: as long as a token of it may live. Raises
     `CommandError`, and then the file is as it was.
     """
-    if _used_as(path)[0] == "secret":
+    name, settings = _used_as(path)
+    if name == "secret":
         mend = "asgi-jwt keygen --out FILE makes a key for ASGI_JWT_KEYS_FILE"
         raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, which holds one secret alone: {mend}")
     with replacing(path) as replace:
@@ -73,11 +76,14 @@ def rotate_keys(
         signing = read.keys.at(now).signing_key()
         if signing is None:
             raise CommandError(f"{path} holds no private key: rotate the keys where the tokens are signed")
-        new = generate_jwk(algorithm or signing.default)
-        if (new["alg"] in SYMMETRIC) != (signing.default in SYMMETRIC):
-            raise CommandError(f"{path} holds keys of the other family: {new['alg']} needs a file of its own", status=2)
-        kept = _life_of_tokens(path, signing) if keep is None else keep
-        rotated = rotate(read.jwks, new, now=int(now), overlap=int(overlap), keep=int(kept))
+        allowed = _allowed(name or read.form, settings)
+        algorithm = algorithm or next((alg for alg in allowed if alg in signing.algorithms), signing.default)
+        if (algorithm in SYMMETRIC) != (signing.default in SYMMETRIC):
+            raise CommandError(f"{path} holds keys of the other family: {algorithm} needs a file of its own", status=2)
+        if allowed and algorithm not in allowed:
+            raise CommandError(f"{algorithm} is not allowed there: --alg takes {', '.join(allowed)}", status=2)
+        kept = _life_of_tokens(name, settings, signing) if keep is None else keep
+        rotated = rotate(read.jwks, generate_jwk(algorithm), now=int(now), overlap=int(overlap), keep=int(kept))
         replace(rotated)
     _tell(read, rotated, as_json=as_json)
     return 0
@@ -93,9 +99,18 @@ def _used_as(path: Path) -> tuple[str | None, Settings | None]:
     return None, None
 
 
-def _life_of_tokens(path: Path, signing: Key) -> float:
+def _allowed(use: str, settings: Settings | None) -> tuple[str, ...]:
+    """What the new key may sign with, for the service to take it; none: whatever it is made for.
+
+    `use` is the setting whose file it is, or else the form of the file.
+    """
+    if use in ("refresh_secret", "secrets"):
+        return ("HS256",)
+    return () if settings is None else same_algorithms(settings.algorithms)
+
+
+def _life_of_tokens(name: str | None, settings: Settings | None, signing: Key) -> float:
     """How long (seconds) a token that was signed just now may still be shown."""
-    name, settings = _used_as(path)
     if settings is not None:
         return (settings.refresh_ttl if name == "refresh_secret" else settings.access_ttl) + _LEEWAY + _CLOCKS
     if signing.default not in SYMMETRIC:
@@ -129,4 +144,4 @@ def _name(jwk: Mapping[str, Any]) -> str:
 
 
 def _told(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,33 +1,39 @@
-"""The small app that the demo puts behind the middleware."""
+"""The small app that the demo puts behind the middleware, and its page."""
 
+import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from itertools import cycle
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.demo.attempts import Attempt
+from asgi_jwt.demo.faults import NO_STORE, SlowNetwork, Thief
+from asgi_jwt.demo.feed import Feed
+from asgi_jwt.demo.page import PageHeaders, page_routes
+from asgi_jwt.errors import AuthError
 from asgi_jwt.http.app import AuthApp
+from asgi_jwt.http.bearer import error_body
 from asgi_jwt.http.bodies import Credentials
+from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.middleware import JWTMiddleware
+from asgi_jwt.stores.records import Client
 from asgi_jwt.tokens.identity import Identity
 
-_WELCOME = """\
-This page is public. /api/me is not: it wants an access token.
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-The terminal that runs the demo shows one, and what to try with it. To begin with:
+HOSTS = ("127.0.0.1", "localhost")
+DEVICES = ("Phone", "Tablet", "Television", "Watch")
 
-curl -i {base}api/me
-"""
-
-
-async def welcome(request: Request) -> PlainTextResponse:
-    """What to do here."""
-    return PlainTextResponse(_WELCOME.format(base=request.base_url))
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 async def me(request: Request) -> JSONResponse:
@@ -37,14 +43,31 @@ async def me(request: Request) -> JSONResponse:
         {
             "subject": claims.subject,
             "scopes": list(request.auth.scopes),
-            "issuer": claims.issuer,
             "expires_at": claims.expires_at,
-        }
+            "claims": claims.to_dict(),
+        },
+        headers=NO_STORE,
     )
 
 
-def build_app(auth: Auth, passwords: Mapping[str, str]) -> Starlette:
-    """`/` for everyone, `/auth` for the users in `passwords`, `/api/me` for those with a token that `auth` accepts."""
+def build_app(auth: Auth, passwords: Mapping[str, str], feed: Feed, attempts: Iterable[Attempt] = ()) -> Starlette:
+    """`/` for everyone, `/auth` for the users in `passwords`, `/api/me` for those with a token that `auth` accepts.
+
+    The page shows the events in `feed`, and sends those of `attempts` that are refused. Everything is answered to this
+    machine's names alone (against DNS rebinding), and what is the demo's own to its own page alone.
+    """
+    thief = Thief(auth, feed)
+    names = cycle(DEVICES)
+    told = {
+        "users": [{"name": user, "password": password} for user, password in passwords.items()],
+        "grace": auth.settings.grace,
+        "access_life": auth.settings.access_ttl,
+        "refused": [
+            {"title": attempt.title, "adjective": attempt.adjective, "token": attempt.token}
+            for attempt in attempts
+            if attempt.status != 200
+        ],
+    }
 
     def authenticate(credentials: Credentials, request: Request) -> Identity | None:
         username = credentials["username"]
@@ -53,13 +76,56 @@ def build_app(auth: Auth, passwords: Mapping[str, str]) -> Starlette:
             return None
         return Identity(username, scopes="profile:read") if username in passwords else None
 
+    async def about(request: Request) -> Response:
+        """What the page has to know: as much as the terminal shows."""
+        return JSONResponse({**told, "newest": feed.newest}, headers=NO_STORE)
+
+    async def events(request: Request) -> Response:
+        """The events, from the one behind `after` on, or behind the last one that a broken stream brought."""
+        after = request.headers.get("last-event-id", request.query_params.get("after", ""))
+        number = int(after) if _NUMBER.fullmatch(after) else 0
+        return StreamingResponse(feed.read(number), media_type="text/event-stream", headers=NO_STORE)
+
+    async def log_in_elsewhere(request: Request) -> Response:
+        """A session on another device; nobody gets its tokens."""
+        identity = Identity(request.user.subject, scopes=request.auth.scopes)
+        await auth.sessions.open(identity, Client(user_agent=next(names), address="192.0.2.7"))
+        return Response(status_code=204, headers=NO_STORE)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with auth:
             yield
 
     return Starlette(
-        routes=[Route("/", welcome), Route("/api/me", me), Mount("/auth", AuthApp(auth, authenticate))],
-        middleware=[Middleware(JWTMiddleware, auth=auth, public=["/", "/auth/*"])],
+        routes=[
+            *page_routes(),
+            Route("/demo/about", _own_page(about)),
+            Route("/demo/events", _own_page(events)),
+            Route("/auth/demo/steal", _own_page(thief.steal), methods=["POST"]),
+            Route("/auth/demo/replay", _own_page(thief.replay), methods=["POST"]),
+            Route("/auth/demo/lose", _own_page(thief.lose), methods=["POST"]),
+            Mount("/auth", SlowNetwork(AuthApp(auth, authenticate))),
+            Route("/api/me", me),
+            Route("/api/devices", log_in_elsewhere, methods=["POST"]),
+        ],
+        middleware=[
+            Middleware(PageHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS),
+            Middleware(JWTMiddleware, auth=auth, public=["/", "/demo/*", "/auth/*"]),
+        ],
+        exception_handlers={AuthError: _refused},
         lifespan=lifespan,
     )
+
+
+def _own_page(endpoint: Endpoint) -> Endpoint:
+    async def checked(request: Request) -> Response:
+        check_cross_site(request.scope, ())
+        return await endpoint(request)
+
+    return checked
+
+
+async def _refused(request: Request, error: Any) -> Response:
+    return JSONResponse(error_body(error), status_code=error.status, headers=NO_STORE)

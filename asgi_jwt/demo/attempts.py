@@ -16,9 +16,10 @@ LIFE = 3600
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request to `/api/me`: what it bears, and the status it gets."""
+    """One request to `/api/me`: what it bears, in full and in a word, and the status it gets."""
 
     title: str
+    adjective: str
     token: str | None
     status: int
 
@@ -45,9 +46,9 @@ def make_attempts(keys: Path, *, clock: Callable[[], float] = time.time) -> list
     # Alice makes herself the administrator, and keeps the only signature that she has.
     tampered = ".".join([header, issuer.access_token(admin).split(".")[1], signature])
     return [
-        Attempt("No token", None, 401),
-        Attempt("A good token", good, 200),
-        Attempt("An expired token", yesterday.access_token(alice), 401),
-        Attempt("A tampered token, its subject changed", tampered, 401),
-        Attempt("A token for another audience", elsewhere.access_token(alice), 401),
+        Attempt("No token", "missing", None, 401),
+        Attempt("A good token", "good", good, 200),
+        Attempt("An expired token", "expired", yesterday.access_token(alice), 401),
+        Attempt("A tampered token, its subject changed", "tampered", tampered, 401),
+        Attempt("A token for another audience", "another's", elsewhere.access_token(alice), 401),
     ]

@@ -22,6 +22,7 @@ class PublishedKeys:
         tag = f'"{sha256(response.body).hexdigest()[:32]}"'
         response.headers["Cache-Control"] = f"public, max-age={MAX_AGE}"
         response.headers["ETag"] = tag
-        if tag in (given.strip() for given in request.headers.get("if-none-match", "").split(",")):
+        # Compared weakly, for a proxy that compresses says W/ (RFC 9110 section 13.1.2).
+        if tag in (given.strip().removeprefix("W/") for given in request.headers.get("if-none-match", "").split(",")):
             return Response(status_code=304, headers={"Cache-Control": response.headers["Cache-Control"], "ETag": tag})
         return response

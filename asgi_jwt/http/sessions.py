@@ -10,7 +10,6 @@ from asgi_jwt.errors import (
     MissingToken,
     SessionNotFound,
     SessionOver,
-    UnsupportedTokenType,
     WrongIssuer,
 )
 from asgi_jwt.http.bearer import bearer_token
@@ -30,10 +29,14 @@ class SessionEndpoints:
         self._cookies = cookies
 
     async def logout(self, request: Request) -> Response:
-        """Ends this session: 204 also when there is none to end."""
-        holder = await self._by_bearer(request) or await self._by_cookie(request)
+        """Ends this session, and refuses the access token that was shown: 204 also when there is none to end."""
+        claims = await self._shown(request)
+        holder = _session_of(claims) or await self._by_cookie(request)
         if holder is not None:
             await self._auth.sessions.end(*holder)
+        # A token without a session, or of one that the store doesn't know any more.
+        if claims is not None and not self._auth.revocations.is_revoked(claims):
+            await self._auth.revoke_token(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
@@ -55,7 +58,7 @@ class SessionEndpoints:
         """The subject's devices."""
         claims = await self._claims(request)
         sessions = await self._auth.sessions.list(claims.subject)
-        shown = [_shown(session, current=session.sid == claims.session_id) for session in sessions]
+        shown = [_device(session, current=session.sid == claims.session_id) for session in sessions]
         return JSONResponse({"sessions": shown}, headers=NO_STORE)
 
     async def end(self, request: Request) -> Response:
@@ -67,30 +70,28 @@ class SessionEndpoints:
         return self._cleared(request) if sid == claims.session_id else Response(status_code=204, headers=NO_STORE)
 
     async def revoke(self, request: Request) -> Response:
-        """RFC 7009: ends a refresh token's session; 200 also for a token that nobody knows."""
+        """RFC 7009: ends a refresh token's session, or an access token alone; 200 also for one that nobody knows."""
         token = (await read_fields(request))["token"]
         try:
-            claims = await self._auth.sessions.read(token)
+            refresh_claims = await self._auth.sessions.read(token)
         except InvalidGrant:
-            if await self._verified(token) is not None:
-                raise UnsupportedTokenType from None
+            claims = await self._authentic(token)
+            if claims is not None:
+                await self._auth.revoke_token(claims)
         else:
-            await self._auth.sessions.end(claims.subject, claims["sid"])
+            await self._auth.sessions.end(refresh_claims.subject, refresh_claims["sid"])
         return Response(status_code=200, headers=NO_STORE)
 
     async def _claims(self, request: Request) -> Claims:
         _, token = bearer_token(request.scope["headers"])
         if token is None:
             raise MissingToken
-        return await self._own(token)
+        return self._own(await self._auth.verify(token))
 
-    async def _by_bearer(self, request: Request) -> SessionKey | None:
-        """The session of the access token; None when there is no token that holds, or it is of no session of ours."""
+    async def _shown(self, request: Request) -> Claims | None:
+        """The claims of the access token that came along, if it is one to log out by."""
         _, token = bearer_token(request.scope["headers"])
-        claims = None if token is None else await self._verified(token)
-        if claims is None or not isinstance(claims.session_id, str):
-            return None
-        return SessionKey(claims.subject, claims.session_id)
+        return None if token is None else await self._authentic(token)
 
     async def _by_cookie(self, request: Request) -> SessionKey | None:
         token = self._cookies.refresh_token(request)
@@ -102,16 +103,19 @@ class SessionEndpoints:
             return None
         return SessionKey(claims.subject, claims["sid"])
 
-    async def _verified(self, token: str | bytes) -> Claims | None:
-        """The claims of an access token; None for one that doesn't hold, as after a night in a sleeping tab."""
+    async def _authentic(self, token: str | bytes) -> Claims | None:
+        """The claims of an access token issued here; None for one that doesn't hold, as after a night asleep.
+
+        Revoked or not: whoever logs out once more, because of a 503, has a token that is refused, and a session that
+        may have no tombstone yet.
+        """
         try:
-            return await self._own(token)
+            return self._own(await self._auth.authentic(token))
         except InvalidToken:
             return None
 
-    async def _own(self, token: str | bytes) -> Claims:
-        """The claims of an access token issued here: another issuer's subject may have the name of one of our users."""
-        claims = await self._auth.verify(token)
+    def _own(self, claims: Claims) -> Claims:
+        """`claims`, if issued here: another issuer's subject may have the name of one of our users."""
         if claims.issuer != self._auth.settings.issuer[0]:
             raise WrongIssuer
         return claims
@@ -122,7 +126,13 @@ class SessionEndpoints:
         return response
 
 
-def _shown(session: Session, *, current: bool) -> dict[str, object]:
+def _session_of(claims: Claims | None) -> SessionKey | None:
+    if claims is None or not isinstance(claims.session_id, str):
+        return None
+    return SessionKey(claims.subject, claims.session_id)
+
+
+def _device(session: Session, *, current: bool) -> dict[str, object]:
     client = {"user_agent": session.client.user_agent, "address": session.client.address}
     return {
         "sid": session.sid,

@@ -6,18 +6,18 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from anyio import create_task_group, to_thread
+from anyio import to_thread
 
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
-from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened
+from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.hooks import ask
+from asgi_jwt.sessions.endings import Endings
 from asgi_jwt.sessions.rotation import (
     Decision,
     Presented,
     RotationPolicy,
     Verdict,
     decide,
-    end_session,
     judge,
     open_session,
 )
@@ -34,7 +34,6 @@ _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
 _ROUNDS = 3
 _SWEEP_EVERY = 60_000
-_AT_ONCE = 50
 
 
 class TokenPair(NamedTuple):
@@ -70,6 +69,7 @@ class Sessions:
         issuer: TokenIssuer,
         refresh_verifier: TokenVerifier,
         policy: RotationPolicy,
+        endings: Endings,
         *,
         session_ttl: int,
         clock: Callable[[], float],
@@ -80,6 +80,7 @@ class Sessions:
         self._issuer = issuer
         self._refresh_verifier = refresh_verifier
         self._policy = policy
+        self._endings = endings
         self._session_ttl = session_ttl
         self._clock = clock
         self._events = events
@@ -129,16 +130,29 @@ class Sessions:
             session = await self._store.get(key)
             if session is not None and client_id is not None and session.client_id not in (None, client_id):
                 raise InvalidGrant("another client's session")
-            minted = await self._provisional(session, presented, load_identity)
+            if await self._endings.refuse_revoked(key):
+                raise await self._refusal(Verdict.INVALID)
+            verdict = judge(session, presented, now=self._now(), policy=self._policy)
+            minted = None
+            if session is not None and verdict not in _REFUSED:
+                minted = await self._provisional(session, load_identity)
             now = self._now()
-            decision = await self._commit(key, presented, branch=branch, now=now, ready=minted is not None)
-            if decision.verdict in _REFUSED:
+            commit = partial(self._commit, key, presented, branch=branch, now=now, prepared=verdict)
+            if verdict is Verdict.REUSED:
+                with self._endings.begun(key):
+                    await self._endings.revoke_session(key.sid)
+                    decision = await commit()
+            else:
+                decision = await commit()
+            if decision.verdict is Verdict.INVALID or decision.verdict is verdict is Verdict.REUSED:
                 raise await self._refusal(decision.verdict)
-            if minted is not None and decision.session is not None:
+            if minted is not None and decision.session is not None and decision.verdict is not Verdict.REUSED:
                 await self._events.emit(_REFRESHED[decision.verdict])
                 return self._pair(decision, decision.session, *minted, now=now, presented=token)
-            # The record is newer than the one that was read, as behind a lagging replica.
-        raise StoreUnavailable("the store's reads lag behind its writes")
+            # The record is newer than the one that was read, as behind a lagging replica, or the clock went on.
+        lagging = "the store's reads lag behind its writes"
+        await self._events.emit(StoreFailed("get", lagging))
+        raise StoreUnavailable(lagging)
 
     async def read(self, token: str | bytes) -> Claims:
         """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""
@@ -161,62 +175,34 @@ class Sessions:
         return session is not None and session.is_live(self._now())
 
     async def end(self, subject: str, sid: str) -> bool:
-        """End one session of the subject's, for good; whether there was a live one."""
-        now = self._now()
-
-        def change(session: Session | None) -> tuple[Session | None, bool]:
-            if session is None or not session.is_live(now):
-                return session, False
-            return end_session(session, now), True
-
-        ended = await self._store.update(SessionKey(subject, sid), change)
-        if ended:
-            await self._events.emit(SessionEnded("ended"))
-        return ended
+        """End one session of the subject's, for good, and its access tokens; whether there was a live one."""
+        return await self._endings.end(subject, sid)
 
     async def end_all(self, subject: str) -> int:
-        """End every session that the subject has now; how many. A login right after is untouched."""
-        ended: list[bool] = []
-        failures: list[StoreUnavailable] = []
+        """End every session that the subject has now, and its access tokens; how many.
 
-        async def end(sid: str) -> None:
-            try:
-                ended.append(await self.end(subject, sid))
-            except StoreUnavailable as failure:
-                failures.append(failure)
-
-        # At once, for a store that commits together what comes together.
-        sids = [session.sid for session in await self.list(subject)]
-        for start in range(0, len(sids), _AT_ONCE):
-            async with create_task_group() as group:
-                for sid in sids[start : start + _AT_ONCE]:
-                    group.start_soon(end, sid)
-        if failures:
-            raise failures[0]
-        return sum(ended)
+        A login right after is untouched.
+        """
+        return await self._endings.end_all(subject)
 
     async def list(self, subject: str) -> Sequence[Session]:
         """The subject's live sessions, oldest first."""
         return await self._store.list(subject, self._now())
 
     def _commit(
-        self, key: SessionKey, presented: Presented, *, branch: str, now: int, ready: bool
+        self, key: SessionKey, presented: Presented, *, branch: str, now: int, prepared: Verdict
     ) -> Awaitable[Decision]:
         def change(stored: Session | None) -> tuple[Session | None, Decision]:
             decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
-            # Nothing is committed that has no access token to go with it.
-            kept = decision.session if ready or decision.verdict in _REFUSED else stored
-            return kept, decision
+            # No tombstone is written before the tokens are revoked, nor what has no access token to go with it.
+            reused = decision.verdict is Verdict.REUSED
+            ready = prepared is Verdict.REUSED if reused else prepared not in _REFUSED
+            return decision.session if ready else stored, decision
 
         return self._store.update(key, change)
 
-    async def _provisional(
-        self, session: Session | None, presented: Presented, load_identity: LoadIdentity | None
-    ) -> tuple[str, Described] | None:
+    async def _provisional(self, session: Session, load_identity: LoadIdentity | None) -> tuple[str, Described]:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
-        verdict = judge(session, presented, now=self._now(), policy=self._policy)
-        if session is None or verdict in _REFUSED:
-            return None
         identity = session if load_identity is None else await self._loaded(session, load_identity)
         return await self._mint(identity, session), identity
 

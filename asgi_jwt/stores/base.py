@@ -1,10 +1,10 @@
 """What a store has to promise, and how one is named."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from asgi_jwt.errors import ConfigurationError
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 T = TypeVar("T")
 
@@ -14,11 +14,26 @@ SWEEP_AFTER = 60_000
 SWEEP_LIMIT = 1000
 """How many records one call of `sweep` takes on at the most."""
 
+LOG_PAGE = 1000
+"""How many revocations a page of the log has at the most, and one call appends: what takes an event loop a moment."""
+
 Change = Callable[[Session | None], tuple[Session | None, T]]
 
 
+class LogPage(NamedTuple):
+    """Revocations in the order in which they were appended, and `cursor`, from which the next page goes on.
+
+    `continues`: the page follows upon the cursor that was given. `more`: there is another page by now.
+    """
+
+    revocations: Sequence[Revocation]
+    cursor: Any
+    continues: bool
+    more: bool
+
+
 class SessionStore(Protocol):
-    """Keeps sessions for any number of processes.
+    """Keeps sessions for any number of processes, and the log of revocations, which each of them mirrors.
 
     It has no clock: `now` (ms since the epoch) is handed in. It knows nothing of tokens, and what it keeps can't be
     used as one. Every method raises `StoreUnavailable` when the store can't be reached or doesn't answer in time,
@@ -57,6 +72,30 @@ class SessionStore(Protocol):
         """Forget records that have been past their end for a while, a bounded number a call; how many went.
 
         A store whose records go by themselves does nothing here. Safe to call at any time, by several processes.
+        Revocations are none of these: `append_revocations` forgets those that lapsed.
+        """
+        ...
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        """Put revocations, `LOG_PAGE` at the most, at the end of the log, all or none of them.
+
+        When this returns they are as durable as the store can make them, and every later `read_revocations`, of any
+        process, comes upon them. When it raises `StoreUnavailable` they may be there or not, and may be appended
+        again: an entry that is there twice says no more than once, and so nothing is done to find it.
+
+        Entries whose `until` has passed by more than `SWEEP_AFTER` are forgotten: a bounded number a call, and more
+        than it appends, so that the log shrinks again. An entry is never forgotten, nor evicted, before that.
+        """
+        ...
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        """The next page of the log: what was appended after `cursor`, a page's; None: from the beginning.
+
+        Where the log does not go on from there, for it was flushed or put back to an earlier state, is another
+        server's, or has forgotten the very entry that the cursor is of, the page is the first of all that is there
+        now, and `continues` is false; so it is where the cursor is None. No entry is passed over in either case: who
+        keeps what was read until it lapses, and adds what each page brings, misses none that the log ever had when it
+        was read. A cursor holds for one process, and for one store whatever server it leads to.
         """
         ...
 

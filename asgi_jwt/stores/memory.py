@@ -1,10 +1,15 @@
 """Sessions in this process alone: for tests, demos, and apps of one process whose users may log in again."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from heapq import heappop, heappush
+from itertools import count
+from operator import itemgetter
+from typing import Any
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, T, next_version
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, T, next_version
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 
 class MemoryStore:
@@ -14,6 +19,9 @@ class MemoryStore:
         self._subjects: dict[str, dict[str, Session]] = {}
         # When to look at a session again: one entry each, put back while rotations have moved its end.
         self._ends: list[tuple[int, SessionKey]] = []
+        self._log: list[tuple[int, Revocation]] = []
+        self._numbers = count(1)
+        self._trim_at: int | None = None
         self._closed = False
 
     async def get(self, key: SessionKey) -> Session | None:
@@ -51,10 +59,30 @@ class MemoryStore:
             swept += 1
         return swept
 
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        self._require_open()
+        self._log += zip(self._numbers, revocations, strict=False)
+        # All of it is looked at, so not at every call.
+        if self._trim_at is None or abs(now - self._trim_at) >= SWEEP_AFTER:
+            self._trim_at = now
+            self._log = [entry for entry in self._log if entry[1].until >= now - SWEEP_AFTER]
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        self._require_open()
+        start = bisect_right(self._log, cursor or 0, key=itemgetter(0))
+        page = self._log[start : start + LOG_PAGE]
+        return LogPage(
+            [revocation for _, revocation in page],
+            page[-1][0] if page else cursor,
+            cursor is not None,
+            start + LOG_PAGE < len(self._log),
+        )
+
     async def aclose(self) -> None:
         self._closed = True
         self._subjects.clear()
         self._ends.clear()
+        self._log.clear()
 
     def _require_open(self) -> None:
         if self._closed:

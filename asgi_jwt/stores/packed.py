@@ -1,15 +1,15 @@
-"""A session as stores that outlive a process keep it, in few bytes: a JSON array, its members told by their places.
+"""Records as stores that outlive a process keep them, in few bytes: JSON arrays, their members told by their places.
 
-The subject and the `sid` are not in it; the key it is kept under has them.
+A session's subject and `sid` are not in it; the key it is kept under has them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 FORMAT = 1
 """Stands first in every record. Another arrangement takes another number, so that none is read as what it is not."""
@@ -78,3 +78,23 @@ def unpack(key: SessionKey, record: bytes) -> Session:
         )
     except (TypeError, ValueError) as error:
         raise StoreUnavailable(f"a session's record can't be read ({type(error).__name__})") from None
+
+
+def pack_revocation(revocation: Revocation) -> bytes:
+    """The record of `revocation`: ASCII without a line break."""
+    return json.dumps([FORMAT, *revocation], separators=(",", ":")).encode()
+
+
+def unpack_revocations(records: Sequence[bytes]) -> list[Revocation]:
+    """What `pack_revocation` made them of. Raises StoreUnavailable for a record of another format."""
+    try:
+        # At once: read one by one they take an event loop several times as long.
+        return [_revocation(*fields) for fields in json.loads(b"[%b]" % b",".join(records))]
+    except (TypeError, ValueError) as error:
+        raise StoreUnavailable(f"a revocation's record can't be read ({type(error).__name__})") from None
+
+
+def _revocation(number: int, *fields: Any) -> Revocation:
+    if number != FORMAT:
+        raise StoreUnavailable("a revocation's record is of another format than this release writes")
+    return Revocation(*fields)

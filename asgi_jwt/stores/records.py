@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 
 class SessionKey(NamedTuple):
@@ -77,3 +78,32 @@ class Session:
         if self.ended_at is not None:
             return max(0, self.ends_at - self.ended_at)
         return max(0, self.expires_at - self.used_at)
+
+
+LONGEST_VALUE = 64
+"""What is longer stands in the log as its digest, so that no entry, and no mirror of them, is larger than another."""
+
+
+def log_value(value: str) -> str:
+    """`value`, a `sid`, a `jti` or a subject, as the log has it. No digest is as short as what stands for itself."""
+    if len(value) <= LONGEST_VALUE:
+        return value
+    return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+class Revocation(NamedTuple):
+    """An entry of the log of revocations: access tokens that are refused although they verify.
+
+    `kind` is `sid` (those of a session), `jti` (one token) or `sub` (those of a subject, issued up to `time`); `value`
+    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` is for tokens
+    without a `sid` alone: those of sessions have entries of their own, so that a login right after it is untouched.
+
+    The entry lapses at `until`, when every token it is about has expired.
+    """
+
+    kind: Literal["sid", "jti", "sub"]
+    issuer: str
+    value: str
+    until: int
+    time: int = 0
+    spares_sessions: bool = False

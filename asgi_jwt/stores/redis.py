@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey: one server, Sentinel or Cluster, through redis-py's asyncio clients."""
+"""Sessions and revocations in Redis or Valkey: one server, Sentinel or Cluster, through redis-py's asyncio clients."""
 
 import asyncio
 from collections import defaultdict
@@ -38,10 +38,10 @@ class RedisStore(SwapStore):
     `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
     positive. Nothing is opened before the first use, and asyncio alone can use it.
 
-    Its user needs `+get +mget +zrange +eval +evalsha`, what the script calls (`+set +del +zadd +zrem +zremrangebyscore
-    +pttl +pexpire`) and what connections need (`+@connection`, in a cluster `+cluster|slots +command`), on `~prefix*`.
-    The server should run with `maxmemory-policy noeviction`: what it evicts is a session lost, or one that its
-    subject's list lacks until the next refresh.
+    Its user needs `+get +mget +zrange +eval +evalsha`, what the scripts call (`+set +del +zadd +zrem +zremrangebyscore
+    +pttl +pexpire +xadd +xrange +xdel`) and what connections need (`+@connection`, in a cluster `+cluster|slots
+    +command`), on `~prefix*`. The server should run with `maxmemory-policy noeviction`: what it evicts is a session
+    lost, or one that its subject's list lacks until the next refresh, or every revocation there is.
     """
 
     def __init__(

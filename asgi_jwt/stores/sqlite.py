@@ -8,11 +8,11 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, next_version
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version
 from asgi_jwt.stores.batches import BatchThread, Call
 from asgi_jwt.stores.files import StoreFile
-from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.packed import pack, pack_revocation, unpack, unpack_revocations
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 T = TypeVar("T")
 _Call = Call[sqlite3.Connection, Any]
@@ -33,6 +33,10 @@ MIGRATIONS = (
             PRIMARY KEY (subject, sid)
         )""",
         "CREATE INDEX sessions_by_end ON sessions (kept_until)",
+    ),
+    (
+        "CREATE TABLE revocations (id INTEGER PRIMARY KEY, until INTEGER NOT NULL, record BLOB NOT NULL)",
+        "CREATE INDEX revocations_by_end ON revocations (until)",
     ),
 )
 """The statements that lead from each version of the schema to the next; `PRAGMA user_version` counts them."""
@@ -80,6 +84,12 @@ class SQLiteStore:
 
     async def sweep(self, now: int) -> int:
         return await self._writer.call(partial(_sweep, now))
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await self._writer.call(partial(_append, revocations, now))
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        return await self._reader.call(partial(_page, cursor))
 
     async def aclose(self) -> None:
         await self._reader.aclose()
@@ -132,6 +142,28 @@ def _sweep(now: int, connection: sqlite3.Connection) -> int:
         "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE kept_until < ? LIMIT ?)",
         (now - SWEEP_AFTER, SWEEP_LIMIT),
     ).rowcount
+
+
+def _append(revocations: Sequence[Revocation], now: int, connection: sqlite3.Connection) -> None:
+    connection.executemany(
+        "INSERT INTO revocations (until, record) VALUES (?, ?)",
+        [(min(revocation.until, LAST), pack_revocation(revocation)) for revocation in revocations],
+    )
+    connection.execute(
+        "DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)",
+        (now - SWEEP_AFTER, SWEEP_LIMIT),
+    )
+
+
+def _page(cursor: tuple[int, bytes] | None, connection: sqlite3.Connection) -> LogPage:
+    """A cursor is the last row that was read. With that row still there the log goes on from it, as ids grow."""
+    log = "SELECT id, record FROM revocations WHERE id >= ? ORDER BY id LIMIT ?"
+    rows = connection.execute(log, (cursor[0], LOG_PAGE + 2)).fetchall() if cursor else []
+    continues = rows[:1] == [cursor]
+    rows = rows[1:] if continues else connection.execute(log, (0, LOG_PAGE + 1)).fetchall()
+    page = rows[:LOG_PAGE]
+    last = page[-1] if page else cursor if continues else None
+    return LogPage(unpack_revocations([record for _, record in page]), last, continues, len(rows) > LOG_PAGE)
 
 
 def _blob(text: str) -> bytes:

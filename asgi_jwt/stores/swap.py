@@ -1,8 +1,10 @@
-"""Sessions in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, and the store's methods.
+"""Sessions and revocations in Redis or Valkey, as far as it takes no driver: keys, the script that swaps, the methods.
 
 A session is a string at `{prefix}{{subject's hash}}:{sid}`, as `packed` writes it, that expires by itself. A subject's
 index, a sorted set at `{prefix}{{subject's hash}}`, has the `sid`s of its sessions that are not ended, by their ends,
 and expires with the longest of them. The braces are a hash tag: all keys of a subject are in one slot of a cluster.
+
+The log of revocations is a stream at `{prefix}revocations`: each entry has its end, `u`, and its record, `r`.
 """
 
 import asyncio
@@ -12,14 +14,15 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.base import SWEEP_AFTER, Change, next_version
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, LogPage, next_version
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.stream import APPEND, READ, Script, append_arguments, page_of, read_arguments
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ T = TypeVar("T")
 # ARGV[5]  its end in ms since the epoch, empty to leave it out of the index
 # ARGV[6]  the index forgets the sessions that ended up to here
 # answers  1 when done; otherwise nothing was, and the answer is the record as it stands, nil for none
-SWAP = b"""\
+SWAP = Script.of(b"""\
 local stored = redis.call('GET', KEYS[1])
 if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then
   return stored
@@ -53,8 +56,7 @@ else
   end
 end
 return 1
-"""
-SWAP_SHA = hashlib.sha1(SWAP, usedforsecurity=False).hexdigest()
+""")
 
 _FORGET_AFTER = 3_600_000
 """How long (ms) past its end a session stays in the index: longer than the clocks of several servers differ."""
@@ -71,6 +73,7 @@ class SwapStore:
     def __init__(self, connect: Callable[[], Wire], *, prefix: str, timeout: float) -> None:
         self._connect = connect
         self._prefix = prefix.encode()
+        self._log_key = self._prefix + b"revocations"
         self._timeout = timeout
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._closed = False
@@ -97,7 +100,7 @@ class SwapStore:
                 if changed is session:
                     return result
                 arguments = _digest(record), *_replacement(key, session, changed)
-                record = await _swap(link, 2, record_key, index_key, *arguments)
+                record = await _run(link, SWAP, 2, record_key, index_key, *arguments)
                 if record == 1:
                     return result
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
@@ -116,6 +119,21 @@ class SwapStore:
         """Nothing: records expire by themselves."""
         self._require_open()
         return 0
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        """See SessionStore."""
+        link = await self._link()
+        if not revocations:
+            return
+        async with _Deadline(self._timeout):
+            await _run_again(link, APPEND, 1, self._log_key, *append_arguments(revocations, now))
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        """See SessionStore."""
+        link = await self._link()
+        async with _Deadline(self._timeout):
+            answer = await _run_again(link, READ, 1, self._log_key, *read_arguments(cursor))
+        return page_of(answer, cursor)
 
     async def aclose(self) -> None:
         """See SessionStore."""
@@ -200,12 +218,24 @@ async def _read(link: _Link, *command: bytes | str | int) -> Answer:
     return _checked(answer)
 
 
-async def _swap(link: _Link, *arguments: bytes | str | int) -> Answer:
+async def _run(link: _Link, script: Script, *arguments: bytes | str | int) -> Answer:
     """What the script answers. Never sent twice: one that is not answered may have happened."""
-    answer = await link.pipeline.ask(("EVALSHA", SWAP_SHA, *arguments))
-    if isinstance(answer, UnknownScript):  # which is to say that nothing ran
-        answer = await link.pipeline.ask(("EVAL", SWAP, *arguments))
+    return _checked(await _asked(link, script, arguments))
+
+
+async def _run_again(link: _Link, script: Script, *arguments: bytes | str | int) -> Answer:
+    """The same for a script that may happen twice: asked again where the connection broke."""
+    answer = await _asked(link, script, arguments)
+    if isinstance(answer, Disconnected):
+        answer = await _asked(link, script, arguments)
     return _checked(answer)
+
+
+async def _asked(link: _Link, script: Script, arguments: Command) -> Answer:
+    answer = await link.pipeline.ask(("EVALSHA", script.sha, *arguments))
+    if isinstance(answer, UnknownScript):  # which is to say that nothing ran
+        answer = await link.pipeline.ask(("EVAL", script.text, *arguments))
+    return answer
 
 
 def _checked(answer: Answer) -> Answer:

@@ -14,6 +14,7 @@ __all__ = ["Clock", "FakeIssuer", "StoreConformance", "fake_issuer"]
 
 
 _SUITE = "asgi_jwt.testing.conformance"
+_SUITES = (_SUITE, "asgi_jwt.testing.log_conformance")
 
 
 def __getattr__(name: str) -> Any:
@@ -21,5 +22,5 @@ def __getattr__(name: str) -> Any:
     if name != "StoreConformance":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _SUITE not in sys.modules:
-        import_module("pytest").register_assert_rewrite(_SUITE)
+        import_module("pytest").register_assert_rewrite(*_SUITES)
     return import_module(_SUITE).StoreConformance

@@ -2,7 +2,6 @@
 # ruff: noqa: S101 (these are tests)
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import NoReturn, TypeVar
@@ -24,6 +23,7 @@ from asgi_jwt.sessions.rotation import (
 )
 from asgi_jwt.stores.base import Change, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.testing.log_conformance import LogConformance
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ async def at_once(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     return [results[n] for n in range(len(calls))]
 
 
-class StoreConformance:
+class StoreConformance(LogConformance):
     """Every promise of `SessionStore`, as tests to inherit.
 
     ```python
@@ -136,15 +136,6 @@ class StoreConformance:
     others keep there does no harm, for each test draws subjects of its own. Times are near `NOW`, years ago, so a
     store must not compare them with its own clock.
     """
-
-    pytestmark = pytest.mark.anyio
-
-    parallel = 50
-    """How many callers come at once."""
-
-    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
-        """The store under test, closed at the end. Override it."""
-        raise NotImplementedError("override open_store")
 
     # Reading and writing
 

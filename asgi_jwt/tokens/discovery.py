@@ -34,7 +34,6 @@ _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
 
-
 Certificates = Callable[[], ssl.SSLContext]
 """Gives what https servers are checked by, in whatever thread asks."""
 
@@ -151,30 +150,33 @@ async def fetch(url: str, certificates: Certificates = system_certificates) -> D
 
     Raises `KeysUnavailable`, whose detail says why.
     """
-    # TLS and parsing take milliseconds when all is well, and tenths of a second when the issuer means harm: headers by
-    # the thousand, a chunk for each byte.
-    return await in_another_loop(lambda: _fetch(url, certificates))
+    shown = without_query(url)
+    try:
+        with deadline():
+            # TLS and parsing take milliseconds when all is well, and tenths of a second when the issuer means harm:
+            # headers by the thousand, a chunk for each byte.
+            return await in_another_loop(lambda: _fetch(url, certificates))
+    except KeysUnavailable as why:
+        raise KeysUnavailable(f"{shown}: {why}") from None
+    except MalformedToken as why:
+        raise KeysUnavailable(f"{shown}: the answer is no JSON object: {why}") from None
 
 
 async def _fetch(url: str, certificates: Certificates) -> Document:
     import httpx2
 
-    shown = without_query(url)
     try:
         # What is http never leaves this machine, and so needs no certificates and no proxy of the environment's.
         remote = url.startswith("https:")
         verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client = httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
-        with deadline():
+        # Nobody may be left who would cancel it.
+        with anyio.fail_after(2 * TIMEOUT):
             async with client, client.stream("GET", url, headers=_HEADERS) as response:
                 content = parse_document(await _read(response))
                 return Document(content, _fresh_for(response), _dated(response))
-    except KeysUnavailable as why:
-        raise KeysUnavailable(f"{shown}: {why}") from None
-    except MalformedToken:
-        raise KeysUnavailable(f"{shown}: the answer is no JSON object") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise KeysUnavailable(f"{shown}: {error or type(error).__name__}") from None
+        raise KeysUnavailable(str(error) or type(error).__name__) from None
 
 
 async def _read(response: httpx2.Response) -> bytes:

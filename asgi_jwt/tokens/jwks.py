@@ -73,7 +73,7 @@ class RemoteKeySet:
             raise ConfigurationError(f"the URL of a remote issuer {fault}") from None
         if (url is None) == (issuer is None):
             raise ConfigurationError("a RemoteKeySet takes the URL of the keys or the issuer, one of the two")
-        self._source = issuer or without_query(url or "")
+        self.source = issuer or without_query(url or "")
         self._algorithms = same_algorithms(algorithms)
         self._clock = clock
         self._events = events or EventSink()
@@ -91,6 +91,16 @@ class RemoteKeySet:
     def on_change(self, tell: Callable[[KeySet], None]) -> None:
         """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
         self._listeners.append(tell)
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys that were fetched last; none before the first fetch."""
+        return self._keys or KeySet(())
+
+    @property
+    def age(self) -> float | None:
+        """How long ago (s) the keys were fetched; None before the first time."""
+        return None if self._keys is None else max(0.0, self._clock() - self._fetched_at)
 
     @property
     def unquestioned_until(self) -> float:
@@ -179,7 +189,7 @@ class RemoteKeySet:
                 # The issuer may have moved its keys.
                 self._url = None
             self._failure = _short(str(why), _TOLD_IN_ALL)
-            self._tell(KeysNotFetched(self._source, self._failure))
+            self._tell(KeysNotFetched(self.source, self._failure))
             return
         self._failure = None
         self._fetched_at, self._stale_at = began, began + document.fresh_for
@@ -189,7 +199,7 @@ class RemoteKeySet:
         if self._keys.keys != old.keys:
             for tell in self._listeners:
                 tell(self._keys)
-        self._tell(KeysFetched(self._source, len(keys.keys), self.left_out))
+        self._tell(KeysFetched(self.source, len(keys.keys), self.left_out))
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.
@@ -238,9 +248,11 @@ async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tup
 def _public_key(jwk: object) -> Key:
     if not isinstance(jwk, Mapping):
         raise ValueError("is no object")
-    if not _PRIVATE.isdisjoint(jwk):
+    # Some write what a key lacks as null.
+    members = {name: value for name, value in jwk.items() if value is not None and name not in _TIMES}
+    if not _PRIVATE.isdisjoint(members):
         raise ValueError("it is published with its secret, so that everyone could sign with it")
-    key = Key.from_jwk({name: value for name, value in jwk.items() if name not in _TIMES})
+    key = Key.from_jwk(members)
     _ = key.identity  # takes as long as all the rest, and is remembered
     return key
 

@@ -9,7 +9,15 @@ from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, 
 from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import MAX_RSA_BITS, MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, same_algorithms
+from asgi_jwt.tokens.algorithms import (
+    MAX_RSA_BITS,
+    MIN_RSA_BITS,
+    KeyPair,
+    Secret,
+    UnsupportedKey,
+    rsa_of,
+    same_algorithms,
+)
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
 
@@ -117,7 +125,7 @@ class Key:
             # Before it is read: with a private exponent and no primes, these would be looked for, for minutes.
             raise ValueError(f"has an RSA key of more than {MAX_RSA_BITS} bits")
         try:
-            key = reader.from_jwk(dict(jwk))
+            key = rsa_of(jwk) if kty == "RSA" and {"d", "p"} <= jwk.keys() else reader.from_jwk(dict(jwk))
         except (InvalidKeyError, *BROKEN_KEY):
             raise ValueError("its members are missing or broken") from None
         private = key if hasattr(key, "private_bytes") else None
@@ -148,6 +156,8 @@ class Key:
             algorithms = tuple(name for name in same_algorithms([alg]) if name in algorithms)
             if not algorithms:
                 raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
+        if isinstance(material, KeyPair):
+            material.check_halves()
         declared = kid is not None
         if kid is None and isinstance(material, KeyPair):
             kid = material.thumbprint
@@ -238,15 +248,13 @@ class KeySet:
         return keys
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header, those named by its `kid` first.
+        """The keys that may have signed a token with this header, first those that would have given it its `kid`.
 
         Raises `UnknownKey` when no key has that `kid`, `UnsuitableKey` when none that has it fits `algorithm`.
         """
-        if kid is None:
-            named = list(self.keys)
-        else:
-            named = [key for key in self.keys if key.declared and key.kid == kid]
-            named += [key for key in self.keys if not key.declared]
+        # A secret without a name names none: it would come too late behind those that were made after it.
+        named = [key for key in self.keys if kid is None or key.kid == kid or not key.declared]
+        named.sort(key=lambda key: key.kid != kid)
         if not named:
             raise UnknownKey
         fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)

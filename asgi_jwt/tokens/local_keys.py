@@ -1,9 +1,11 @@
 """Keys of one's own that change while they are used: with their file, and with the time."""
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from threading import Thread
+from typing import NamedTuple, cast
 
 import anyio
 from anyio.lowlevel import current_token
@@ -28,6 +30,15 @@ class KeyFile(NamedTuple):
     variable: str
     path: Path
     read: Callable[[], KeySet]
+
+
+class _InForce(NamedTuple):
+    """The keys as of a time, out of those `given`: for as long as they are the same. In one piece, for threads."""
+
+    given: KeySet
+    keys: KeySet
+    since: float
+    until: float
 
 
 class LocalKeys:
@@ -55,10 +66,13 @@ class LocalKeys:
         self._settled = False
         self._failure: str | None = None
         self._looked_at = float("-inf")
+        self._awaited = False
         self._flight = SingleFlight(self._look_and_tell)
+        self._thread: Thread | None = None
+        self._patient_until = 0.0
         self._listeners: list[Callable[[KeySet], None]] = []
         self._given = self._limited(keys)
-        self._keys = KeySet(())
+        self._in_force = _InForce(self._given, KeySet(()), 0, 0)
         self._use(clock())
 
     def on_change(self, tell: Callable[[KeySet], None]) -> None:
@@ -69,19 +83,19 @@ class LocalKeys:
     def keys(self) -> KeySet:
         """The keys as of now, as far as is known without a look at the file."""
         now = self._clock()
-        if not self._used_at <= now < self._changes_at:
-            self._use(now)
-        return self._keys
+        given, keys, since, until = self._in_force
+        return keys if given is self._given and since <= now < until else self._use(now)
 
     @property
     def algorithms(self) -> frozenset[str]:
         """What tokens may be signed with."""
-        return frozenset(self._algorithms or self._keys.algorithms)
+        return frozenset(self._algorithms or self._in_force.keys.algorithms)
 
     @property
     def unquestioned_until(self) -> float:
         """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
-        return self._changes_at if self._file is None else min(self._changes_at, self._looked_at + _EVERY)
+        until = self._in_force.until
+        return until if self._file is None else min(until, self._looked_at + _EVERY)
 
     def warm_up(self) -> None:
         """Begin a look at the file if one is due, and don't wait for it. Needs a running event loop."""
@@ -89,9 +103,13 @@ class LocalKeys:
 
     async def current(self) -> KeySet:
         """The keys to verify and to sign with now. Raises `KeysUnavailable` when all have ended."""
-        quiet = not self._looked_at <= self._clock() < self._looked_at + _QUIET
-        if self._begin_look() and quiet:
+        last = self._looked_at
+        if self._begin_look():
+            self._awaited = not last <= self._looked_at < last + _QUIET
+        # All who come before such a look is done, for any of them could show what a key signed that is long gone.
+        if self._awaited:
             await self._wait()
+            self._awaited = False
         keys = self.keys
         if not keys.keys:
             raise KeysUnavailable("all keys have ended, as their `exp` says: asgi-jwt keys rotate makes a new one")
@@ -115,19 +133,23 @@ class LocalKeys:
     def look(self) -> KeySet:
         """The keys as of now, for those who can't wait: the file is looked at in the background, or at once where no
         event loop runs."""
-        try:
-            current_token()
-        except anyio.NoEventLoopError:
-            if self._is_due():
-                anyio.run(self._look_and_await_listener)
-        else:
-            self._begin_look()
+        due = self._is_due()
+        if due or (self._thread is not None and self._thread.is_alive()):
+            try:
+                current_token()  # takes longer than all else here
+            except anyio.NoEventLoopError:
+                self._look_at_once(due=due)
+            else:
+                if due:
+                    self._flight.start()
         return self.keys
 
     def _is_due(self) -> bool:
         """Whether the file is to be looked at; it then counts as looked at."""
+        if self._file is None:
+            return False
         now = self._clock()
-        if self._file is None or self._looked_at <= now < self._looked_at + _EVERY:
+        if self._looked_at <= now < self._looked_at + _EVERY:
             return False
         self._looked_at = now
         return True
@@ -137,6 +159,15 @@ class LocalKeys:
         if due:
             self._flight.start()
         return due
+
+    def _look_at_once(self, *, due: bool) -> None:
+        # In a thread of its own, as a file system that hangs would take all threads of the host's.
+        thread = self._thread
+        if thread is None or (due and not thread.is_alive()):
+            self._thread = thread = Thread(target=anyio.run, args=(self._look_and_await_listener,), daemon=True)
+            self._patient_until = time.monotonic() + _PATIENCE
+            thread.start()
+        thread.join(max(0.0, self._patient_until - time.monotonic()))
 
     async def _wait(self) -> None:
         # A file system that hangs takes no request with it.
@@ -155,43 +186,46 @@ class LocalKeys:
             await self._events.emit(event)
 
     async def _look(self) -> Event | None:
-        file = self._file
-        if file is None:
-            return None
+        file = cast(KeyFile, self._file)  # without one no look is due
         try:
             read = await in_thread(lambda: self._read_again(file))
         except ConfigurationError as fault:
             failure, self._failure = self._failure, "; ".join(fault.faults)
             return KeysNotRead(file.variable, self._failure) if self._failure != failure else None
+        self._failure = None
         if read is None:
             return None
-        self._failure = None
-        given, self._given = self._given, self._limited(read).keeping(self._given)
+        # Only what is taken counts as read: a read may fail for want of a descriptor, and a look end with its loop.
+        stamp, keys = read
+        self._settled, self._stamp = stamp == self._stamp, stamp
+        given, self._given = self._given, keys
         if self._given.keys == given.keys:
             return None
         self._use(self._clock())
         return KeysRead(file.variable, len(self._given.keys))
 
-    def _read_again(self, file: KeyFile) -> KeySet | None:
-        """The keys of a file that has changed. Two writes can share a time stamp: each change is read twice."""
+    def _read_again(self, file: KeyFile) -> tuple[_Stamp | None, KeySet] | None:
+        """The stamp and the keys of a file that has changed.
+
+        Two writes can share a time stamp: each change is read twice.
+        """
         stamp = _stamp(file.path)
         if stamp == self._stamp and self._settled:
             return None
-        self._settled = stamp == self._stamp
-        self._stamp = stamp
-        return file.read()
+        return stamp, self._limited(file.read()).keeping(self._given)
 
     def _limited(self, keys: KeySet) -> KeySet:
         return KeySet(key.limited_to(self._algorithms) for key in keys.keys)
 
-    def _use(self, now: float) -> None:
-        """Take the keys as of `now`."""
-        keys = self._given.at(now)
-        changed = keys.keys != self._keys.keys
-        self._keys, self._used_at, self._changes_at = keys, now, self._given.holds_until(now)
-        if changed:
+    def _use(self, now: float) -> KeySet:
+        """Take the keys as of `now`, and return them."""
+        given, old = self._given, self._in_force.keys
+        keys = given.at(now)
+        self._in_force = _InForce(given, keys, now, given.holds_until(now))
+        if keys.keys != old.keys:
             for tell in self._listeners:
                 tell(keys)
+        return keys
 
 
 def _stamp(path: Path) -> _Stamp | None:

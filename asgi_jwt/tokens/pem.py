@@ -51,7 +51,8 @@ def load_pem(block: bytes) -> tuple[Any, Any]:
     try:
         if b" PRIVATE KEY-----" not in block:
             return load_pem_public_key(block), None
-        private: Any = load_pem_private_key(block, password=None)
+        # As `rsa_of` does.
+        private: Any = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
         return private.public_key(), private
     except BROKEN_KEY:
         raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None

@@ -70,6 +70,12 @@ class _Issuer:
             if len(self.headers) >= _KNOWN_HEADERS:
                 self.headers.clear()
             self.headers[header] = candidates
+            if not all(map(self.has, candidates[1])):
+                self.headers.clear()
+
+    def has(self, key: Key) -> bool:
+        """Whether this is still one of its keys: a change in another thread may have come since it was asked for."""
+        return self.live is None or key in self.live.keys.keys
 
     def holds_until(self, expires: float) -> float:
         """Until when a token that expires then needs no other look than one at the clock."""
@@ -133,6 +139,15 @@ class TokenVerifier:
         """Whose tokens are taken."""
         return tuple(self._issuers)
 
+    def ends_at(self, claims: Claims) -> float:
+        """When (s since the epoch) a token with these claims, which were verified here, holds no longer."""
+        return claims.expires_at + self._issuers[claims.issuer].policy.leeway
+
+    def key_ages(self) -> dict[str, float]:
+        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
+        ages = {live.source: live.age for _, live in self._live if isinstance(live, RemoteKeySet)}
+        return {source: age for source, age in ages.items() if age is not None}
+
     def warm_up(self) -> None:
         """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
         for _, live in self._live:
@@ -169,7 +184,8 @@ class TokenVerifier:
             claims = self._remembered(digest)
             if claims is not None:
                 return claims
-        # From here on nothing waits: no change of keys comes between a check and its being remembered.
+        # From here on nothing waits: a change of keys comes between a check and its being remembered only in another
+        # thread, and then what was remembered is forgotten: here, or there.
         key = self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)
         policy = issuer.policy
@@ -181,6 +197,8 @@ class TokenVerifier:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
             self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
+            if not issuer.has(key):
+                self._cache.pop(digest, None)
         return claims
 
     async def verify_once(self, token: bytes) -> Mapping[str, Any]:

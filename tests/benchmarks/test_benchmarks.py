@@ -82,13 +82,26 @@ def test_refresh_is_measured() -> None:
     assert counted["Redis: bytes a session"]
 
 
+def test_revocations_are_measured() -> None:
+    """A run of revocations has each store and each kind, and keeps the promises that no clock has a part in."""
+    report = quick("revocations")
+    tables = {title: list(rows) for title, rows in report["tables"].items()}
+    assert ["none", "empty", "all"] in tables.values()
+    assert ["sid", "jti", "sub"] in tables.values()
+    assert ["MemoryStore", "SQLiteStore", "RedisStore"] in tables.values()
+    counted = {promise["what"]: promise["kept"] for promise in report["promises"]}
+    assert counted["reads of the log at the store"]
+    assert counted["MB for them in a process, of the heaviest kind"]
+    assert counted["entries left in the log, of each that lapsed"]
+
+
 def test_remote_is_measured() -> None:
     """A run of fetches has each backend's gaps beside an idle loop's, and what a made-up kid costs."""
     report = quick("remote")
     gaps = [rows for title, rows in report["tables"].items() if "gap" in title]
-    assert [list(rows) for rows in gaps] == [
-        ["nothing", "a thread that computes", "a thread without the lock", "a fetch of 4 keys", "a fetch of 100 keys"]
-    ] * 2
+    others = ["nothing", "a thread that computes", "a thread without the lock"]
+    cases = [f"a {what} of {size} keys" for what in ("fetch", "reload") for size in (4, 100)]
+    assert [list(rows) for rows in gaps] == [others + cases] * 2
     assert all(row["longest"] >= row["median"] > 0 for rows in gaps for row in rows.values())
     assert len([promise for promise in report["promises"] if "made-up kid" in promise["what"]]) == 2
 

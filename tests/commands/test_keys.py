@@ -126,6 +126,14 @@ def test_rotate_again(file: Path, command: Command) -> None:
     assert "Removed, for they have ended: 1." in command("keys", "rotate", file)
 
 
+def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
+    """They count as absent, as everywhere."""
+    (old,) = held(file)
+    file.write_text(json.dumps({"keys": [{**old, "nbf": None, "exp": None}]}))
+    command("keys", "rotate", file)
+    assert held(file)[1] == {**old, "exp": NOW + OVERLAP + KEEP}
+
+
 def test_rotate_after_a_theft(file: Path, command: Command) -> None:
     """Without overlap and with nothing kept, the new key is the only one, also where another waits."""
     command("keys", "rotate", file)
@@ -181,6 +189,29 @@ def test_how_long_tokens_live(command: Command, tmp_path: Path, monkeypatch: pyt
     assert held(keys)[1]["exp"] == NOW + OVERLAP + 300 + 360
 
 
+def test_the_new_key_signs_as_the_service_allows(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --alg as the old one signs there, and never with what the service would not take."""
+    keys, secrets = tmp_path / "keys", tmp_path / "secrets"
+    keys.write_bytes(private_pem(rsa_key()))
+    secrets.write_text(SECRETS[0])
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--keep", "7d", "--alg", "HS512", status=2)
+    environ = {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "ALGORITHMS": "PS256", "REFRESH_SECRET_FILE": secrets}
+    for name, value in environ.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    command("keys", "rotate", secrets)
+    assert "HS256" in command.fails("keys", "rotate", secrets, "--overlap", "0", "--alg", "HS512", status=2)
+    assert "PS256" in command.fails("keys", "rotate", keys, "--alg", "RS256", status=2)
+    assert keys.read_bytes() == private_pem(rsa_key())
+    command("keys", "rotate", keys)
+    assert held(keys)[0]["alg"] == "PS256"
+    assert Settings.from_env().key_set.keys[0].default == "PS256"
+    command("keygen", "--alg", "ES256", "--out", tmp_path / "another's")
+    command("keys", "rotate", tmp_path / "another's")
+    assert held(tmp_path / "another's")[0]["alg"] == "ES256"
+
+
 def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SECRET_FILE takes one secret, and is read once: rotating it would only break the next start."""
     path = tmp_path / "secret"
@@ -232,6 +263,27 @@ def test_two_rotations_at_a_time(file: Path, command: Command) -> None:
     (file.parent / ".keys.json.rotating").touch()
     assert "then remove" in command.fails("keys", "rotate", file)
     assert len(held(file)) == 1
+
+
+def test_a_rotation_takes_nothing_from_the_next(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the file is replaced another may begin: what it has put there stays, or a third would come between."""
+    replace = Path.replace
+
+    def overtaken(waiting: Path, path: Path) -> Path:
+        replaced = replace(waiting, path)
+        waiting.touch()
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    command("keys", "rotate", file)
+    assert sorted(os.listdir(file.parent)) == [".keys.json.rotating", file.name]
+
+
+def test_times_in_milliseconds(file: Path, command: Command) -> None:
+    """A time that no calendar has is told all the same: the file is replaced by then."""
+    (key,) = held(file)
+    file.write_text(json.dumps({"keys": [key, {**key, "kid": "other", "key_ops": ["verify"], "exp": NOW * 1000}]}))
+    assert "verifies until 9999-12-31 23:59:59 UTC" in command("keys", "rotate", file)
 
 
 @pytest.mark.parametrize("failing", ["fsync", "write", "replace"])

@@ -25,7 +25,7 @@ def test_commands() -> None:
     lines = list(flow_commands("http://demo.example", "secret", HOME))
     titles, commands = lines[::2], lines[1::2]
     assert all(title.startswith("# ") for title in titles)
-    assert [re.sub(r"\S*/|\W.*", "", command) for command in commands] == ["curl"] * 3 + ["sleep"] + ["curl"] * 3
+    assert [re.sub(r"\S*/|\W.*", "", command) for command in commands] == ["curl"] * 2 + ["sleep"] + ["curl"] * 3
     assert all("http://demo.example/" in command for command in commands if command.startswith("curl"))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from demo_service import demo_process
 from outside import program
 
 pytestmark = pytest.mark.outside
@@ -33,28 +34,21 @@ def served(wrk: "subprocess.Popen[str]") -> int:
 def test_rotation_under_load() -> None:
     """No request fails while the key file is rotated, with an overlap and again at once, and while new tokens come."""
     program("wrk")
-    with subprocess.Popen([*ASGI_JWT, "demo", "--port", "0"], stdout=subprocess.PIPE, text=True) as demo:
-        assert demo.stdout is not None
-        try:
-            told = ""
-            while not re.search(r"^  alice ", told, re.MULTILINE) and (line := demo.stdout.readline()):
-                told += line
-            (url,) = re.findall(r"served on (http\S+[^/\s])", told)
-            (keys,) = re.findall(r"asgi-jwt keys rotate ([^`]+)`", told)
-            (password,) = re.findall(r"^  alice (\w+)$", told, re.MULTILINE)
-            tokens = [login(url, password)]
-            wrk = load(url, tokens[0], 8)
-            for overlap in ("10m", "0", "1s"):
-                rotated = [*ASGI_JWT, "keys", "rotate", keys, "--overlap", overlap]
-                subprocess.run(rotated, check=True, capture_output=True, timeout=30)
-                tokens.append(login(url, password))
-            assert served(wrk) > 1000
-            assert len(json.loads(Path(keys).read_text())["keys"]) == 3
-            # Tokens of the old keys and of the new ones hold.
-            for token in tokens:
-                assert served(load(url, token, 1)) > 100
-        finally:
-            demo.kill()
+    with demo_process() as (_, told):
+        (url,) = re.findall(r"^Open (http\S+[^/\s])", told)
+        (keys,) = re.findall(r"asgi-jwt keys rotate ([^`]+)`", told)
+        (password,) = re.findall(r"^  alice (\w+)$", told, re.MULTILINE)
+        tokens = [login(url, password)]
+        wrk = load(url, tokens[0], 8)
+        for overlap in ("10m", "0", "1s"):
+            rotated = [*ASGI_JWT, "keys", "rotate", keys, "--overlap", overlap]
+            subprocess.run(rotated, check=True, capture_output=True, timeout=30)
+            tokens.append(login(url, password))
+        assert served(wrk) > 1000
+        assert len(json.loads(Path(keys).read_text())["keys"]) == 3
+        # Tokens of the old keys and of the new ones hold.
+        for token in tokens:
+            assert served(load(url, token, 1)) > 100
 
 
 def login(url: str, password: str) -> str:

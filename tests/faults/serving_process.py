@@ -11,15 +11,15 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from logins import an_app, an_auth
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import Change, SessionStore, open_store
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.base import Change, LogPage, SessionStore, open_store
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 T = TypeVar("T")
 
@@ -89,6 +89,12 @@ class InterruptedStore:
 
     async def sweep(self, now: int) -> int:
         return await self.store.sweep(now)
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await self.store.append_revocations(revocations, now)
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        return await self.store.read_revocations(cursor)
 
     async def aclose(self) -> None:
         await self.store.aclose()

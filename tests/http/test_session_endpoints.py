@@ -246,11 +246,14 @@ async def test_revoke_an_unknown_token(service: Service, token: str) -> None:
 
 
 async def test_revoke_an_access_token(service: Service) -> None:
-    """RFC 7009 section 2.2.1: an access token, which can't be revoked alone, is a 400 that says so."""
+    """RFC 7009 section 2.1: an access token is refused from then on, and its session gives another."""
     one = await device(service)
-    answer = await service.post("/revoke", form_body({"token": one.access}))
-    assert (answer.status, answer.json()["error"]) == (400, "unsupported_token_type")
-    assert await alive(service, one) == [True]
+    for _ in range(2):
+        assert (await service.post("/revoke", form_body({"token": one.access}))).status == 200
+    assert (await service.ask("GET", "/sessions", headers=[bearer(one.access)])).status == 401
+    assert service.store.calls["append_revocations"] == 1
+    again = await service.refresh(one.refresh)
+    assert (await service.ask("GET", "/sessions", headers=[bearer(again.json()["access_token"])])).status == 200
 
 
 async def test_revoke_reads_no_cookie(service: Service) -> None:

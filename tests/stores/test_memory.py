@@ -9,7 +9,7 @@ import pytest
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Session
+from asgi_jwt.stores.records import Revocation, Session
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
@@ -74,3 +74,12 @@ async def test_one_dead_session_does_not_take_its_subject_along() -> None:
 
     assert await store.sweep(LIFE + SWEEP_AFTER + 1) == 1
     assert [session.sid for session in await store.list("alice", LIFE)] == ["long"]
+
+
+async def test_log_is_trimmed_once_a_while() -> None:
+    """What has lapsed is looked for once a minute, by the clock that is handed in, also when that was set back."""
+    store, left = MemoryStore(), []
+    for now in (0, SWEEP_AFTER - 1, SWEEP_AFTER + 2, SWEEP_AFTER + 3, 0):
+        await store.append_revocations([Revocation("sid", "issuer", "s1", 1)], now)
+        left.append(len((await store.read_revocations()).revocations))
+    assert left == [1, 2, 0, 1, 2]

@@ -1,4 +1,4 @@
-"""A session packs into few bytes and comes out as it went in."""
+"""Sessions and revocations pack into few bytes and come out as they went in."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.packed import FORMAT, pack, unpack
-from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.stores.packed import FORMAT, pack, pack_revocation, unpack, unpack_revocations
+from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 KEY = SessionKey("alice", "s1")
 PLAIN = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=3, ends_at=4)
@@ -97,3 +97,30 @@ def test_other_formats_are_not_guessed_at(record: bytes) -> None:
     """A record of a later release, or of nobody's, is unavailable rather than garbage."""
     with pytest.raises(StoreUnavailable, match="record"):
         unpack(KEY, record)
+
+
+revocations = st.builds(
+    Revocation,
+    st.sampled_from(["sid", "jti", "sub"]),
+    text,
+    text,
+    until=times,
+    time=times,
+    spares_sessions=st.booleans(),
+)
+
+
+@given(st.lists(revocations, max_size=3))
+def test_revocations_come_out_as_they_went_in(entries: list[Revocation]) -> None:
+    """Every field survives, whatever it holds, in lines of ASCII."""
+    records = [pack_revocation(entry) for entry in entries]
+    assert unpack_revocations(records) == entries
+    assert all(record.isascii() and b"\n" not in record for record in records)
+
+
+@pytest.mark.parametrize("record", [b"[2,1,2,3,4,5,6]", b"[1]", b"[]", b"1", b"{}", b"nonsense", b"[1,1,2,3,4,5,6,7]"])
+def test_revocation_of_another_format(record: bytes) -> None:
+    """A record that this release did not write makes the whole page unavailable."""
+    good = pack_revocation(Revocation("sid", "issuer", "s1", 1))
+    with pytest.raises(StoreUnavailable):
+        unpack_revocations([good, record])

@@ -1,10 +1,10 @@
-"""When a record is live, and how long a store keeps it."""
+"""When a record is live, how long a store keeps it, and how long a value of the log is."""
 
 from dataclasses import replace
 
 import pytest
 
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import LONGEST_VALUE, Session, SessionKey, log_value
 
 SESSION = Session(sid="s1", subject="alice", created_at=100, used_at=200, expires_at=1000, ends_at=5000)
 
@@ -43,3 +43,13 @@ def test_is_live(session: Session, now: int, live: bool) -> None:
 def test_retention(session: Session, until: int, duration: int) -> None:
     """A live session is kept to its idle end, a tombstone to the absolute one; a duration is never negative."""
     assert (session.kept_until, session.kept_for) == (until, duration)
+
+
+def test_values_of_the_log_are_short() -> None:
+    """A value stands for itself, and a long one is told by its digest, which none that stands for itself can be."""
+    assert [log_value(value) for value in ("", "alice", "x" * LONGEST_VALUE)] == ["", "alice", "x" * LONGEST_VALUE]
+    digest = log_value("x" * (LONGEST_VALUE + 1))
+    assert digest == log_value("x" * (LONGEST_VALUE + 1)) != log_value("x" * (LONGEST_VALUE + 2))
+    assert LONGEST_VALUE < len(digest) < 80
+    assert log_value(digest) != digest
+    assert log_value("\ud800" * 100).startswith("sha256:")

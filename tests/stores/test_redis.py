@@ -24,7 +24,7 @@ from redis.asyncio import Redis, RedisCluster
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import Change
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
@@ -80,6 +80,9 @@ async def works(store: RedisStore, key: SessionKey = KEY) -> None:
     assert list(await store.list(key.subject, NOW)) == [found]
     await store.update(key, lambda _: (None, None))
     assert await store.get(key) is None
+    revocation = Revocation("sid", "https://issuer.example", key.sid, NOW + DAY)
+    await store.append_revocations([revocation, revocation._replace(until=0)], NOW)
+    assert (await store.read_revocations()).revocations[0] == revocation
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -2,17 +2,18 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import anyio.lowlevel
 import pytest
 
 import asgi_jwt.testing
-from asgi_jwt.stores.base import Change, SessionStore, T
+from asgi_jwt.stores.base import LOG_PAGE, Change, LogPage, SessionStore, T
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,46 @@ class Unsorted(MemoryStore):
         return tuple(reversed(self._subjects.get(subject, {}).values()))
 
 
+class Overtaking(MemoryStore):
+    """Goes on from the number of entries that it had, whatever was forgotten since."""
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        page = self._log[cursor or 0 :][:LOG_PAGE]
+        end = (cursor or 0) + len(page)
+        return LogPage([entry for _, entry in page], end, cursor is not None, end < len(self._log))
+
+
+class Whole(MemoryStore):
+    """Has pages of any length."""
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        entries = [(number, entry) for number, entry in self._log if number > (cursor or 0)]
+        last = entries[-1][0] if entries else cursor
+        return LogPage([entry for _, entry in entries], last, cursor is not None, False)
+
+
+class Hasty(MemoryStore):
+    """Forgets a revocation the moment it lapses by one clock."""
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await super().append_revocations(revocations, now)
+        self._log = [entry for entry in self._log if entry[1].until > now]
+
+
+class Hoarding(MemoryStore):
+    """Forgets nothing."""
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await super().append_revocations(revocations, 0)
+
+
+class Endless(MemoryStore):
+    """Says that there is more, for ever."""
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        return (await super().read_revocations(cursor))._replace(more=True)
+
+
 Check = Callable[[StoreConformance], Awaitable[None]]
 
 
@@ -93,6 +134,12 @@ Check = Callable[[StoreConformance], Awaitable[None]]
         (Impatient, StoreConformance.test_sweep_spares_what_lives),
         (Unsorted, StoreConformance.test_list_is_ordered_by_age),
         (Unsorted, StoreConformance.test_list_holds_live_sessions_alone),
+        (Overtaking, StoreConformance.test_cursor_of_what_was_forgotten),
+        (Whole, StoreConformance.test_log_is_read_by_the_page),
+        (Hasty, StoreConformance.test_log_spares_what_holds),
+        (Hoarding, StoreConformance.test_log_forgets_what_has_lapsed),
+        (Endless, StoreConformance.test_log_begins_empty),
+        (Unclosed, StoreConformance.test_closed_store_has_no_log),
     ],
 )
 async def test_finds_a_broken_store(store: type[MemoryStore], check: Check) -> None:

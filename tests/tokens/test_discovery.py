@@ -157,7 +157,7 @@ async def test_other_statuses(server: IssuerServer, status: int) -> None:
 async def test_other_than_a_json_object(server: IssuerServer, body: bytes) -> None:
     """What is no JSON object, or one with repeated names, is refused."""
     server.answer(JWKS, body)
-    assert await refused(server.jwks_url) == f"{server.jwks_url}: the answer is no JSON object"
+    assert (await refused(server.jwks_url)).startswith(f"{server.jwks_url}: the answer is no JSON object: not ")
 
 
 async def test_size(server: IssuerServer) -> None:

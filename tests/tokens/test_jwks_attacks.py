@@ -76,9 +76,10 @@ async def test_private_keys_alone_keep_the_old_set(server: IssuerServer) -> None
 
 
 async def test_members_that_are_the_issuers_own(server: IssuerServer) -> None:
-    """`exp` and `nbf` of a published key, in whatever form, change nothing: the set says which keys there are."""
+    """`exp` and `nbf` of a published key, in whatever form, and members that are null change nothing."""
+    lacking = dict.fromkeys(["d", "k", "oth", "alg", "use", "key_ops", "x5c"])
     server.publish(
-        jwk_of(ec_key(), "a", exp=NOW - 1, nbf="2030-01-01"), jwk_of(thief_key(), "b", nbf=NOW + DAY, x5c=[1])
+        jwk_of(ec_key(), "a", exp=NOW - 1, nbf="2030-01-01"), jwk_of(thief_key(), "b", nbf=NOW + DAY, **lacking)
     )
     remote = Remote(server.jwks_url)
     assert (await remote.knows("a"), await remote.knows("b")) == (True, True)

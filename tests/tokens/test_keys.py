@@ -3,19 +3,26 @@
 import hmac
 import json
 import secrets
+import time
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from pems import private_pem, public_pem
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, same_algorithms, thumbprint
+from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, split
+from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 MESSAGE = b"what is signed"
@@ -224,6 +231,36 @@ def test_the_primes_of_a_huge_key_are_not_looked_for() -> None:
         Key.from_jwk(rsa_jwk(2**17, d="A" * 2**14))
 
 
+@pytest.mark.parametrize("bits", [2048, 4096])
+def test_reading_an_rsa_key_stops_no_thread(bits: int) -> None:
+    """Key files are read again while requests are served: the check of a private RSA key that OpenSSL has stops all."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    for text in (private_pem(private), json.dumps(jwk_of(private))):
+        began = time.thread_time()
+        KeySet.parse(text)
+        read = time.thread_time()
+        load_pem_private_key(private_pem(private), None)
+        assert read - began < (time.thread_time() - read) / 4
+
+
+def test_rsa_halves_that_do_not_belong_together() -> None:
+    """A private RSA key that would sign what its public half refuses is no key, as PEM and as JWK."""
+    numbers = rsa_key().private_numbers()
+    other = rsa.RSAPublicNumbers(3, numbers.public_numbers.n)
+    mixed = rsa.RSAPrivateNumbers(
+        p=numbers.p,
+        q=numbers.q,
+        d=numbers.d,
+        dmp1=numbers.dmp1,
+        dmq1=numbers.dmq1,
+        iqmp=numbers.iqmp,
+        public_numbers=other,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    for text in (private_pem(mixed), json.dumps(RSAAlgorithm.to_jwk(mixed, as_dict=True))):
+        with pytest.raises(ConfigurationError, match="don't belong together"):
+            KeySet.parse(text)
+
+
 def test_a_private_rsa_jwk_may_lack_its_primes() -> None:
     """A private RSA JWK of `n`, `e` and `d` alone signs (RFC 7518 section 6.3.2)."""
     whole = RSAAlgorithm.to_jwk(rsa_key(), as_dict=True)
@@ -426,6 +463,7 @@ def test_a_token_with_kid_may_use_that_key_and_those_without() -> None:
     assert keys.candidates("a", "PS256") == (pss,)
     assert keys.candidates("unknown", "RS256") == (nameless,)
     assert keys.candidates(None, "RS256") == (nameless, other, named)
+    assert keys.candidates(nameless.kid, "RS256") == (nameless,)
 
 
 def test_a_thumbprint_is_no_declared_kid() -> None:
@@ -450,6 +488,15 @@ def test_at_most_four_keys_are_tried() -> None:
     """However many keys fit, a token is checked against four at most."""
     keys = KeySet([key(None) for _ in range(10)])
     assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
+
+
+def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:
+    """A secret of a list that was rotated five times still verifies its tokens, and a PEM those that name it."""
+    secret = KeySet.from_secret(SECRET).keys[0]
+    later, _ = KeySet.from_jwks({"keys": [generate_jwk("HS256") for _ in range(5)]})
+    assert KeySet([*later.keys, secret]).candidates(None, "HS256")[0] is secret
+    pems = KeySet([Key.from_pem(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(6)])
+    assert pems.candidates(pems.keys[5].kid, "ES256")[0] is pems.keys[5]
 
 
 @pytest.mark.parametrize(

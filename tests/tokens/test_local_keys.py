@@ -37,6 +37,7 @@ class Local:
         self.clock = Clock(NOW)
         self.heard: list[Event] = []
         self.reads = 0
+        self.failing = False
         self.stalled = threading.Event()
         self.stalled.set()
         self.write(*jwks)
@@ -53,6 +54,8 @@ class Local:
     def read(self) -> KeySet:
         self.reads += 1
         assert self.stalled.wait(20)
+        if self.failing:
+            raise ConfigurationError("names a file that can't be read: Too many open files")
         try:
             return KeySet.parse(self.path.read_text())
         except OSError:
@@ -125,6 +128,23 @@ async def test_after_a_quiet_time_the_look_is_waited_for(tmp_path: Path) -> None
     assert await local.kids() == ["d"]
 
 
+async def test_all_who_come_after_a_quiet_time_wait(tmp_path: Path) -> None:
+    """None of the requests that come together is let in by a key that was withdrawn in the meantime."""
+    local = Local(tmp_path, jwk("a"))
+    await local.kids()
+    local.write(jwk("b"))
+    local.clock.turn(3600)
+    found: list[list[str | None]] = []
+
+    async def ask() -> None:
+        found.append(await local.kids())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask)
+    assert found == [["b"]] * 3
+
+
 BROKEN: dict[str, Callable[[Path], object]] = {
     "cut off": lambda path: path.write_text('{"keys": [{"kty": "E'),
     "empty": lambda path: path.write_text(""),
@@ -155,6 +175,41 @@ async def test_a_broken_file_keeps_the_old_keys(breaking: Callable[[Path], objec
     breaking(local.path)
     await local.looked()
     assert len(local.heard) == 3
+
+
+async def test_a_read_that_failed_is_done_again(tmp_path: Path) -> None:
+    """A file that could not be read for want of a descriptor, say, is read when it can be, though it stays as it is."""
+    local = Local(tmp_path, jwk("a"))
+    await local.looked()
+    local.write(jwk("b"))
+    local.failing = True
+    for _ in range(3):
+        await local.looked()
+    local.failing = False
+    await local.looked()
+    assert await local.kids() == ["b"]
+    assert [type(event) for event in local.heard] == [KeysNotRead, KeysRead]
+
+
+@pytest.mark.parametrize("anyio_backend", ["none"])
+def test_a_look_that_ends_with_its_event_loop(anyio_backend: str, tmp_path: Path) -> None:
+    """Where each request has an event loop of its own, what one of them began to read is not lost for the others."""
+    local = Local(tmp_path, jwk("a"))
+
+    async def ask() -> None:
+        await local.keys.current()
+        await wait_all_tasks_blocked()
+
+    anyio.run(ask)
+    local.write(jwk("b"))
+    for _ in range(3):
+        local.clock.turn(1)
+        local.stalled.clear()
+        anyio.run(ask)
+        local.stalled.set()
+    local.clock.turn(10)
+    anyio.run(ask)
+    assert [key.kid for key in local.keys.keys.keys] == ["b"]
 
 
 async def test_a_file_system_that_stalls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,3 +335,48 @@ def test_a_look_without_an_event_loop(anyio_backend: str, tmp_path: Path) -> Non
     local.clock.turn(1)
     local.keys.look()
     assert local.heard == [KeysRead(VARIABLE, 1), KeysRead(VARIABLE, 1)]
+
+
+@pytest.mark.parametrize("anyio_backend", ["none"])
+def test_a_file_system_that_stalls_without_an_event_loop(
+    anyio_backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no thread of the host's: each goes on after a moment, and no second look is begun beside the first."""
+    monkeypatch.setattr(local_keys, "_PATIENCE", 0.01)
+    local = Local(tmp_path, jwk("a"))
+    local.write(jwk("b"))
+    local.stalled.clear()
+
+    async def look() -> None:
+        local.keys.look()  # not due, and the loop does not wait
+
+    for _ in range(3):
+        local.keys.look()
+        anyio.run(look)
+        local.clock.turn(1)
+    assert [key.kid for key in local.keys.keys.keys] == ["a"]
+    local.stalled.set()
+    monkeypatch.setattr(local_keys, "_PATIENCE", 20)
+    assert local.keys._thread is not None
+    local.keys._thread.join(20)
+    assert local.reads == 1
+    assert [key.kid for key in local.keys.keys.keys] == ["b"]
+
+
+async def test_a_thread_that_was_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that takes the keys of the time while a new file is taken leaves no key of the old one in force."""
+    local = Local(tmp_path, jwk("a"), jwk("old", exp=NOW + 100))
+    await local.looked()
+    local.clock.now = NOW + 100
+    at, overtaking = KeySet.at, KeySet.parse(json.dumps({"keys": [jwk("b")]}))
+
+    def overtaken(keys: KeySet, now: float) -> KeySet:
+        found = at(keys, now)
+        if keys is not overtaking:
+            local.keys._given = overtaking
+            local.keys._use(now)
+        return found
+
+    monkeypatch.setattr(KeySet, "at", overtaken)
+    _ = local.keys.keys
+    assert local.keys.keys.keys == overtaking.keys

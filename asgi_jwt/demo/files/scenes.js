@@ -1,0 +1,142 @@
+/** The things to try. Each tells its story while it goes on; what the server made of it comes with the events. */
+
+import { story } from "./view.js";
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** The demo's own doing, or the reason why not. */
+async function demand(path) {
+  const response = await fetch(path, { method: "POST" });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw Object.assign(new Error(body.error_description ?? body.error), { status: response.status });
+  return body;
+}
+
+const refreshed = (event) => event.name === "refreshed";
+const MOVES_WINDOW = new Set(["ROTATED", "SAME", "RECOVERED", "HEALED"]);
+const IN_FLIGHT = 300; // ms for what is on its way between server, tabs and page
+
+export function makeScenes({ auth, feed, grace }) {
+  const tabs = new BroadcastChannel("asgi-jwt-demo");
+  let windowAt = 0; // since when the refresh token is what it is
+
+  /** Hears of every event. */
+  function watch(event) {
+    if (refreshed(event) && MOVES_WINDOW.has(event.verdict)) windowAt = event.at * 1000;
+  }
+
+  const freshFor = () => Math.max(0, windowAt + 2000 * grace - Date.now());
+
+  async function untilOldEnough() {
+    const wait = freshFor();
+    if (!wait) return;
+    story.say(`Waiting ${Math.ceil(wait / 1000)} s, until the refresh token is old enough to rotate.`);
+    await pause(wait + IN_FLIGHT);
+  }
+
+  /** Do it, and give its event the time to arrive. */
+  async function heard(work) {
+    const event = feed.next(refreshed);
+    const answer = await work();
+    await event;
+    return answer;
+  }
+
+  /**
+   * Refresh as a tab does that knows of no other: neither its lock nor its token is shared. The demo holds the answer
+   * back for as long as a phone's network does, or else the fastest tab would be done before the others begin.
+   */
+  const refreshAlone = () => fetch("/auth/refresh", { method: "POST", headers: { "Demo-Slow": "1" } });
+
+  async function call(title, request) {
+    story.begin(title);
+    const response = await request();
+    const body = await response.json();
+    if (response.ok) {
+      story.say(`The middleware verified the token, and the app knows ${body.subject} by it.`, "200", "good");
+    } else {
+      const why = body.error_description ?? "A token is asked for, and nothing said of what is behind.";
+      story.say(why, String(response.status), "bad");
+    }
+  }
+
+  tabs.onmessage = async ({ data }) => {
+    if (data === "who?" && auth.session) tabs.postMessage("here");
+    if (data === "go" && auth.session) await refreshAlone();
+  };
+
+  async function countTabs() {
+    let others = 0;
+    const count = ({ data }) => (others += data === "here" ? 1 : 0);
+    tabs.addEventListener("message", count);
+    tabs.postMessage("who?");
+    await pause(IN_FLIGHT);
+    tabs.removeEventListener("message", count);
+    return others + 1;
+  }
+
+  return {
+    watch,
+    freshFor,
+
+    call: () => call("Call the API", () => auth.fetch("/api/me")),
+
+    callWith: (title, token) =>
+      call(title, () => fetch("/api/me", token ? { headers: { Authorization: `Bearer ${token}` } } : {})),
+
+    async logIn(fields) {
+      story.begin("Log in");
+      await auth.login(fields);
+      windowAt = 0; // the first refresh token may rotate at once
+    },
+
+    async rotate() {
+      story.begin("Rotate");
+      await heard(() => auth.refresh());
+    },
+
+    async race() {
+      story.begin("Race");
+      await untilOldEnough();
+      const count = await countTabs();
+      story.say(
+        count > 1
+          ? `${count} tabs refresh at once, and none waits for another.`
+          : "There is no second tab, so this one refreshes twice at once.",
+      );
+      tabs.postMessage("go");
+      const answers = await heard(() => Promise.all([refreshAlone(), ...(count > 1 ? [] : [refreshAlone()])]));
+      await pause(IN_FLIGHT);
+      if (answers.every(({ ok }) => ok)) {
+        story.say("Nobody was logged out: the client spares you such races, and the server survives them.");
+      } else {
+        await auth.refresh(); // it was over before
+      }
+    },
+
+    async lose() {
+      story.begin("Lose an answer");
+      await untilOldEnough();
+      await heard(() => demand("/auth/demo/lose"));
+      story.say(`Asleep for longer than the grace of ${grace} s. Then the tab wakes, with the old token.`);
+      await pause(grace * 1000 + IN_FLIGHT);
+      await heard(() => auth.refresh());
+    },
+
+    async steal() {
+      story.begin("Steal the refresh token");
+      const { generation } = await demand("/auth/demo/steal");
+      story.say(`The thief copies your refresh token, of generation ${generation}. You notice nothing, and go on.`);
+      await untilOldEnough();
+      await heard(() => auth.refresh());
+      await heard(() => auth.refresh());
+      story.say(`The thief waits until the grace of ${grace} s is over. Then he comes with his copy.`);
+      await pause(grace * 1000 + IN_FLIGHT);
+      await heard(() => demand("/auth/demo/replay"));
+      await auth.fetch("/api/me");
+      if (auth.session) await auth.refresh();
+      await pause(IN_FLIGHT);
+      if (!auth.session) story.say("Your own refresh is refused too: log in again, and the thief stays out.");
+    },
+  };
+}

@@ -1,0 +1,298 @@
+"""The demo as people see it: in Chromium, light and dark, on a phone and on a desk."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, NamedTuple
+
+import browsers
+import pytest
+from demo_service import demo_process
+from outside import npm_package
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+pytestmark = pytest.mark.outside
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+SIZES = ((1280, 800), (390, 844))
+# What the browser itself says of an answer that is a refusal, which this page is there to show.
+REFUSAL = re.compile(r"Failed to load resource: the server responded with a status of 401")
+JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+MOST_STEPS = 60
+
+
+class Screen:
+    """A user at the demo. Whatever the browser complains about is kept in `complaints`."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.set_default_timeout(browsers.PATIENCE)
+        page.on("console", lambda told: self._hear(told.type, told.text))
+        page.on("pageerror", lambda error: self._hear("error", str(error)))
+        page.goto(url)
+        expect(page.get_by_role("status").first).to_have_text("Connected")
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind != "log" and not REFUSAL.match(text):
+            self.complaints.append(f"{kind}: {text}")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def press(self, name: str) -> None:
+        self.button(name).click()
+
+    def log_in(self) -> None:
+        self.press("Log in")
+        self.sees("Login")
+        expect(self.page.get_by_role("heading", name="You are alice")).to_be_focused()
+
+    def sees(self, *marks: str) -> None:
+        """The story has come to all of these, in this order, beside access tokens that are refused as revoked."""
+        shown = self.page.get_by_role("log", name="What happened").locator(".mark").filter(has_not_text="Revoked")
+        expect(shown).to_have_text([re.compile(mark) for mark in marks], timeout=browsers.PATIENCE)
+
+    def waits(self) -> None:
+        """Until what was begun has come to its end."""
+        expect(self.button("missing")).to_have_attribute("aria-disabled", "false", timeout=browsers.PATIENCE)
+
+    def check_accessibility(self) -> None:
+        """Axe finds nothing. On a screen so high that nothing covers another's colours."""
+        size = self.page.viewport_size
+        assert size is not None
+        self.page.set_viewport_size({"width": size["width"], "height": 3000})
+        self.page.evaluate((npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8"))
+        found: Any = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert [(one["id"], one["impact"], one["help"]) for one in found["violations"]] == []
+        self.page.set_viewport_size(size)
+
+    def check_layout(self) -> None:
+        """Nothing is wider than the screen; a desk needs no scrolling; on a phone the story is in sight."""
+        overflow = self.page.evaluate(
+            "['Width', 'Height'].map((way) => document.scrollingElement['scroll' + way] - window['inner' + way])"
+        )
+        assert overflow[0] <= 0
+        if self.page.viewport_size == {"width": 1280, "height": 800}:
+            assert overflow[1] <= 0
+        expect(self.page.get_by_role("heading", name="What happened")).to_be_in_viewport()
+
+
+class Demos(NamedTuple):
+    """One and the same done on every screen, each at a demo of its own: what they wait for passes at once."""
+
+    screens: list[Screen]
+
+    def each(self, act: Callable[[Screen], object]) -> None:
+        for screen in self.screens:
+            act(screen)
+
+    def press(self, name: str) -> None:
+        self.each(lambda screen: screen.press(name))
+
+    def sees(self, *marks: str) -> None:
+        self.each(lambda screen: screen.sees(*marks))
+        self.each(Screen.waits)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    with demo_process() as (_, told):
+        yield re.findall(r"Open (\S+)", told)[0]
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        yield context
+
+
+@pytest.fixture
+def screen(context: BrowserContext) -> Iterator[Screen]:
+    with serving() as url:
+        screen = Screen(context.new_page(), url)
+        yield screen
+        assert screen.complaints == []
+
+
+@pytest.fixture
+def demos(browser: Browser) -> Iterator[Demos]:
+    with ExitStack() as stack:
+        screens = []
+        for scheme in SCHEMES:
+            for width, height in SIZES:
+                context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page = stack.enter_context(context).new_page()
+                screens.append(Screen(page, stack.enter_context(serving())))
+        yield Demos(screens)
+        assert [screen.complaints for screen in screens] == [[]] * len(screens)
+
+
+def test_the_whole_story(demos: Demos) -> None:
+    """All that there is to try shows what it is about, light and dark, on a phone and on a desk; axe finds nothing."""
+    demos.each(Screen.check_accessibility)
+    demos.each(Screen.check_layout)
+    demos.each(Screen.log_in)
+
+    demos.press("good")
+    demos.sees("200")
+    for adjective in ("missing", "expired", "tampered", "another's"):
+        demos.press(adjective)
+        demos.sees("401")
+
+    demos.press("Rotate")
+    demos.sees("ROTATED")
+    demos.press("Rotate")
+    demos.sees("SAME")
+    demos.press("Race")
+    demos.sees("ROTATED", "REPLAYED")
+    demos.press("Lose it")
+    demos.sees("ROTATED", "RECOVERED")
+
+    demos.press("Log in on another device")
+    demos.sees("Login")
+    demos.each(lambda screen: expect(screen.page.get_by_role("listitem").filter(has_text="Phone")).to_be_visible())
+    demos.each(Screen.check_accessibility)
+    demos.each(Screen.check_layout)
+    demos.each(lambda screen: screen.page.get_by_role("button", name="End Phone").click())
+    demos.sees("Ended")
+    demos.each(lambda screen: expect(screen.page.get_by_role("button", name="End ")).to_have_count(1))
+
+    demos.press("Steal")
+    demos.sees("ROTATED", "SAME", "REUSED", "Ended", "INVALID")
+    demos.each(lambda screen: expect(screen.page.get_by_role("heading", name="Log in", exact=True)).to_be_visible())
+    demos.each(lambda screen: expect(screen.button("Steal")).to_be_focused())
+    demos.each(Screen.check_accessibility)
+    demos.each(Screen.check_layout)
+
+
+def test_wrong_password(screen: Screen) -> None:
+    """A login that is refused says so where it was tried, and the password is asked for again."""
+    screen.page.get_by_label("Password").fill("guessed")
+    screen.press("Log in")
+    expect(screen.page.get_by_role("alert")).not_to_be_empty()
+    expect(screen.page.get_by_label("Password")).to_be_focused()
+    screen.sees("Refused")
+    assert "guessed" not in screen.page.url
+
+
+def test_the_token(screen: Screen) -> None:
+    """The page shows what the token claims and how long it lives, and keeps no token where it could be found."""
+    screen.log_in()
+    claims = screen.page.get_by_role("region", name="You are alice")
+    expect(claims.get_by_role("definition").filter(has_text="profile:read")).to_be_visible()
+    timer = screen.page.get_by_role("timer")
+    number = claims.locator("dt", has_text="its own number").locator("xpath=following-sibling::dd")
+    expect(timer).to_have_text(re.compile(r"\d+ s"))
+    before, first = timer.inner_text(), number.inner_text()
+    expect(timer).not_to_have_text(before)
+    screen.press("Rotate")
+    screen.waits()
+    expect(number).not_to_have_text(first)
+    assert JWT.search(screen.page.content()) is None
+    assert screen.page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
+
+
+def test_a_second_tab(screen: Screen, context: BrowserContext) -> None:
+    """Two tabs that race are both let in, one rotation at the server; what ends the session of one ends the other's."""
+    screen.log_in()
+    with context.expect_page() as opened:
+        screen.page.get_by_role("link", name="Open a second tab").click()
+    second = opened.value
+    expect(second.get_by_role("heading", name="You are alice")).to_be_visible()
+    screen.press("Race")
+    screen.waits()
+    story = screen.page.get_by_role("log", name="What happened")
+    expect(story.get_by_text("2 tabs refresh at once")).to_be_visible()
+    expect(story.locator(".mark")).to_have_count(2)
+    assert sorted(story.locator(".mark").all_text_contents()) == ["REPLAYED", "ROTATED"]
+    for page in (screen.page, second):
+        page.get_by_role("button", name="good", exact=True).click()
+        expect(page.get_by_role("log", name="What happened").locator(".mark").first).to_have_text("200")
+    second.get_by_role("button", name="Log out everywhere").click()
+    for page in (screen.page, second):
+        expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
+
+
+def test_reload(screen: Screen) -> None:
+    """A page that is loaded again is logged in by its cookie, and shows the events that were before it."""
+    screen.log_in()
+    screen.page.reload()
+    expect(screen.page.get_by_role("heading", name="You are alice")).to_be_visible()
+    expect(screen.page.get_by_role("list", name="Events").get_by_text("session_opened")).to_be_visible()
+
+
+def test_end_of_this_device(screen: Screen) -> None:
+    """To end the device in use is to log out."""
+    screen.log_in()
+    screen.page.get_by_role("button", name="End Chrome on Linux").click()
+    expect(screen.page.get_by_role("heading", name="Log in", exact=True)).to_be_focused()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_keyboard(browser: Browser, size: tuple[int, int]) -> None:
+    """All can be done with the keyboard alone; what has the focus is marked, and nothing lies upon it."""
+    with serving() as url, browser.new_context(viewport={"width": size[0], "height": size[1]}) as context:
+        screen = Screen(context.new_page(), url)
+        walk_to(screen, "Password")
+        screen.page.keyboard.press("Enter")
+        screen.sees("Login")
+        for name, mark in (("good", "200"), ("missing", "401"), ("Rotate", "ROTATED"), ("Rotate", "SAME")):
+            walk_to(screen, name)
+            screen.page.keyboard.press("Enter")
+            screen.sees(mark)
+            screen.waits()
+            expect(screen.button(name)).to_be_focused()
+        for name in ("Open a second tab", "Race", "Lose it", "Steal", "What happened", "Events"):
+            walk_to(screen, name)
+        walk_to(screen, "Log in on another device")
+        screen.page.keyboard.press("Space")
+        screen.sees("Login")
+        walk_to(screen, "End Phone")
+        screen.page.keyboard.press("Space")
+        screen.sees("Ended")
+        expect(screen.page.get_by_role("heading", name="Devices")).to_be_focused()
+        walk_to(screen, "Log out")
+        screen.page.keyboard.press("Enter")
+        expect(screen.page.get_by_role("heading", name="Log in", exact=True)).to_be_focused()
+        assert screen.complaints == []
+
+
+def walk_to(screen: Screen, name: str) -> None:
+    """Press Tab until the focus is on what has this name; wherever it stops on the way, it can be seen."""
+    for _ in range(MOST_STEPS):
+        screen.page.keyboard.press("Tab")
+        told: Any = screen.page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              if (at === document.body) return null;
+              const label = at.ariaLabelledByElements?.[0] ?? at.labels?.[0] ?? at;
+              const box = at.getClientRects()[0];
+              const top = document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height / 2, 20));
+              return {
+                name: at.getAttribute("aria-label") ?? label.textContent.trim(),
+                marked: getComputedStyle(at).outlineStyle !== "none",
+                seen: at === top || at.contains(top),
+              };
+            }"""
+        )
+        if told is None:
+            continue
+        assert told["marked"], told
+        assert told["seen"], told
+        if told["name"].startswith(name) and (name == told["name"] or name.startswith("End ")):
+            return
+    pytest.fail(f"Tab does not come to {name!r}")
+
+
+def test_the_demo_ends(context: BrowserContext) -> None:
+    """A page whose demo has ended says so."""
+    with serving() as url:
+        screen = Screen(context.new_page(), url)
+    expect(screen.page.get_by_role("status").first).to_contain_text("does not answer")

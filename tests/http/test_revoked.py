@@ -1,0 +1,169 @@
+"""Revoked tokens at the middleware and at the endpoints: refused with a 401, out of reach with a 503."""
+
+from typing import Any
+
+import pytest
+from auth_service import Answer, Service, WatchedStore, bearer, cookie, every_store, form_body, payload
+from driver import Guarded, http_scope
+
+from asgi_jwt import Identity, JWTMiddleware
+from asgi_jwt.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+
+class Device:
+    """A login and its two tokens."""
+
+    def __init__(self, login: Answer) -> None:
+        self.refresh = login.cookie()
+        self.access = login.json()["access_token"]
+        self.sid = payload(self.access)["sid"]
+
+
+async def device(service: Service, name: str = "alice") -> Device:
+    return Device(await service.login(name))
+
+
+async def let_in(service: Service, *tokens: str) -> list[bool]:
+    """Which access tokens the app behind the middleware sees."""
+    guarded = Guarded(service.auth)
+    answers = [await guarded.request(headers=[bearer(token)]) for token in tokens]
+    assert {answer.status for answer in answers} <= {200, 401}
+    return [answer.status == 200 for answer in answers]
+
+
+async def test_the_middlewares_answers() -> None:
+    """A revoked token is `invalid_token`, in HTTP and before a WebSocket is accepted; out of reach is a 503 without a
+    challenge."""
+    store = WatchedStore(MemoryStore())
+    service = Service(store)
+    guarded = Guarded(service.auth)
+    one, other = await device(service), await device(service)
+    headers = [bearer(one.access)]
+    assert (await guarded.request(headers=headers)).status == 200
+    await service.auth.revoke_token(one.access)
+    for answer in (await guarded.request(headers=headers), await guarded.connect(headers=headers)):
+        assert answer.status == 401
+        assert answer.json() == {"error": "invalid_token", "error_description": "The access token was revoked"}
+        assert answer.challenge is not None
+        assert 'error="invalid_token"' in answer.challenge
+    store.down = {"read_revocations"}
+    service.clock.turn(6)
+    headers = [bearer(other.access)]
+    for answer in (await guarded.request(headers=headers), await guarded.connect(headers=headers)):
+        assert (answer.status, answer.challenge, answer.headers["retry-after"]) == (503, None, "1")
+        assert answer.json()["error"] == "temporarily_unavailable"
+    store.down = set()
+    service.clock.turn(1)
+    assert (await guarded.request(headers=headers)).status == 200
+
+
+async def test_public_paths_read_no_log() -> None:
+    """Where no token is read, no revocation is; nor for a request without one."""
+    store = WatchedStore(MemoryStore())
+    service = Service(store)
+    guarded = Guarded(service.auth, public=["/health"])
+    assert (await guarded.request("/health", headers=[bearer("rubbish")])).status == 200
+    assert (await guarded.request("/")).status == 401
+    assert store.calls.total() == 0
+
+
+@every_store
+@pytest.mark.parametrize("way", ["cookie", "bearer", "all", "all by cookie", "delete", "revoke", "revoke access"])
+async def test_every_way_ends_the_access_token(service: Service, way: str) -> None:
+    """However a session ends, its access token ends with it, at once here; the user's other device and another user
+    are left alone, but where all are meant."""
+    one, other, bob = await device(service), await device(service), await device(service, "bob")
+    assert await let_in(service, one.access, other.access, bob.access) == [True, True, True]
+    if way == "delete":
+        answer = await service.ask("DELETE", f"/sessions/{one.sid}", headers=[bearer(other.access)])
+    elif way.startswith("revoke"):
+        token = one.access if way == "revoke access" else one.refresh
+        answer = await service.post("/revoke", form_body({"token": token}))
+    else:
+        by = cookie(one.refresh) if way.endswith("cookie") else bearer(one.access)
+        answer = await service.post("/logout-all" if way.startswith("all") else "/logout", None, by)
+    assert answer.status in (200, 204)
+    everywhere = way.startswith("all")
+    assert await let_in(service, one.access, other.access, bob.access) == [False, not everywhere, True]
+    again = await device(service)
+    assert await let_in(service, again.access) == [True]
+
+
+async def test_logging_out_once_more_after_a_503(service: Service) -> None:
+    """A logout whose tombstone failed is finished when it is tried again, by the Bearer token which is refused now."""
+    one = await device(service)
+    service.store.down_at = {("update", service.store.calls["update"] + 2)}
+    assert (await service.post("/logout", None, bearer(one.access))).status == 503
+    assert await let_in(service, one.access) == [False]
+    session = await service.session(one.refresh)
+    assert session is not None
+    assert session.ended_at is None
+    assert (await service.post("/logout", None, bearer(one.access))).status == 204
+    session = await service.session(one.refresh)
+    assert session is not None
+    assert session.ended_at is not None
+
+
+async def test_token_without_a_session_logs_out(service: Service) -> None:
+    """A token of no session, and one whose session the store has lost, are refused once they were shown to log out."""
+    one = await device(service)
+    session = await service.session(one.refresh)
+    assert session is not None
+    await service.store.inner.update(session.key, lambda _: (None, None))
+    bare = service.auth.issuer.access_token(Identity("alice"))
+    assert await let_in(service, one.access, bare) == [True, True]
+    for _ in range(2):
+        for token in (one.access, bare):
+            assert (await service.post("/logout", None, bearer(token))).status == 204
+    assert await let_in(service, one.access, bare) == [False, False]
+    assert service.store.calls["append_revocations"] == 2
+
+
+async def test_revoked_tokens_do_nothing_else(service: Service) -> None:
+    """A revoked token neither lists nor ends sessions, and none of it reaches another user."""
+    one, other = await device(service), await device(service)
+    await service.post("/revoke", form_body({"token": one.access}))
+    asked = [
+        await service.ask("GET", "/sessions", headers=[bearer(one.access)]),
+        await service.ask("DELETE", f"/sessions/{other.sid}", headers=[bearer(one.access)]),
+        await service.post("/logout-all", None, bearer(one.access)),
+    ]
+    assert [(answer.status, answer.json()["error"]) for answer in asked] == [(401, "invalid_token")] * 3
+    assert await let_in(service, other.access) == [True]
+
+
+async def test_revoking_while_the_store_is_down(service: Service) -> None:
+    """RFC 7009 section 2.2.1: a 503 says that the token still exists."""
+    one = await device(service)
+    service.store.down = {"append_revocations"}
+    for token in (one.access, one.refresh):
+        answer = await service.post("/revoke", form_body({"token": token}))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    service.store.down = set()
+    assert await let_in(service, one.access) == [True]
+
+
+async def test_verify_while_the_list_is_out_of_reach(service: Service) -> None:
+    """What a Bearer token may do at the endpoints waits for the list as well."""
+    one = await device(service)
+    service.store.down = {"read_revocations"}
+    for answer in (
+        await service.ask("GET", "/sessions", headers=[bearer(one.access)]),
+        await service.refresh(one.refresh),
+    ):
+        assert (answer.status, answer.json()["error"]) == (503, "temporarily_unavailable")
+
+
+async def test_handed_claims() -> None:
+    """A handler revokes the token of its own request by `request.user`."""
+    service = Service()
+    one = await device(service)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await service.auth.revoke_token(scope["user"])
+
+    middleware = JWTMiddleware(app, service.auth)
+    await middleware(http_scope(headers=[bearer(one.access)]), None, None)  # type: ignore[arg-type]
+    assert await let_in(service, one.access) == [False]

@@ -1,0 +1,442 @@
+"""The copy of the log: read when it is due and once for all, by a store that answers, stalls, fails or forgets."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from asgi_jwt import Claims
+from asgi_jwt.errors import RevocationsUnavailable, RevokedToken, StoreUnavailable
+from asgi_jwt.events import (
+    Event,
+    EventSink,
+    RevocationsNotRead,
+    RevocationsReadAgain,
+    RevocationsRebuilt,
+    RevocationsStale,
+)
+from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
+from asgi_jwt.stores.base import LOG_PAGE, LogPage
+from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.records import Revocation
+from asgi_jwt.testing import Clock
+
+pytestmark = pytest.mark.anyio
+
+ISSUER = "https://issuer.example"
+NOW = 1_800_000_000
+HOUR = 3600
+CLAIMS = Claims({"iss": ISSUER, "sub": "alice", "sid": "s1", "jti": "j1", "iat": NOW, "exp": NOW + 900})
+OTHER = Claims({"iss": ISSUER, "sub": "alice", "sid": "s2", "jti": "j2", "iat": NOW, "exp": NOW + 900})
+
+
+class Log(MemoryStore):
+    """A store whose log can be closed behind a gate, broken and flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = anyio.Event()
+        self.gate.set()
+        self.fault: Exception | None = None
+        self.reads = 0
+        self.appends = 0
+        self.generation = 0
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        self.appends += 1
+        if self.fault is not None:
+            raise self.fault
+        await super().append_revocations(revocations, now)
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        self.reads += 1
+        await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        generation, inner = cursor or (self.generation, None)
+        page = await super().read_revocations(inner if generation == self.generation else None)
+        return page._replace(cursor=page.cursor and (self.generation, page.cursor))
+
+    def flush(self) -> None:
+        self._log.clear()
+        self.generation += 1
+
+
+class Reader:
+    """A process's list on a log that others write to."""
+
+    def __init__(self, log: Log | None = None, **policy: Any) -> None:
+        self.log = log or Log()
+        self.clock = Clock(NOW)
+        self.events: list[Event] = []
+        self.list = RevocationList(
+            lambda: self.log, RevocationPolicy(**policy), clock=self.clock, events=EventSink(self.events.append)
+        )
+
+    async def revoke(self, sid: str = "s1", *, seconds: float = HOUR) -> None:
+        """As another process does it."""
+        await self.log.append_revocations([a_session(sid, seconds=seconds)], 0)
+
+    async def told(self) -> list[Event]:
+        """The events so far, once their tasks have come to them."""
+        await wait_all_tasks_blocked()
+        return self.events
+
+
+def a_session(sid: str = "s1", *, seconds: float = HOUR) -> Revocation:
+    return Revocation("sid", ISSUER, sid, int((NOW + seconds) * 1000))
+
+
+async def test_first_read() -> None:
+    """Before the first read nothing passes at sight; it brings all that the log has, page by page."""
+    reader = Reader()
+    await reader.log.append_revocations([a_session(f"t{n}") for n in range(LOG_PAGE)], 0)
+    await reader.log.append_revocations([a_session(f"u{n}") for n in range(LOG_PAGE)], 0)
+    await reader.revoke()
+    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (False, None, 0)
+    await reader.list.check(OTHER)
+    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (True, 0, 2 * LOG_PAGE + 1)
+    assert (reader.log.reads, reader.list.reads) == (3, 1)
+    assert not reader.list.clears(CLAIMS)
+    assert reader.list.is_revoked(CLAIMS)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(CLAIMS)
+
+
+async def test_copy_is_read_on_when_it_is_older_than_the_interval() -> None:
+    """Within the interval no request reads; the next one after it has what is new before it is answered."""
+    reader = Reader()
+    await reader.list.check(CLAIMS)
+    await reader.revoke()
+    reader.clock.turn(0.99)
+    assert reader.list.clears(CLAIMS)
+    await reader.list.check(CLAIMS)
+    reader.clock.turn(0.02)
+    assert not reader.list.clears(CLAIMS)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(CLAIMS)
+    assert (reader.log.reads, reader.list.interval) == (2, 1)
+    await reader.list.check(OTHER)
+    assert reader.log.reads == 2
+
+
+async def test_token_is_looked_up_when_something_was_added() -> None:
+    """A token that passed passes at sight, until anything is revoked: then it is looked up anew, by each list."""
+    one, other = Reader(), Reader()
+    for reader in (one, other):
+        await reader.list.check(CLAIMS)
+        assert reader.list.clears(CLAIMS)
+    await one.list.add([a_session("s2")])
+    assert one.list.clears(CLAIMS)
+    assert not one.list.clears(OTHER)
+    await one.list.add([a_session()])
+    assert [reader.list.clears(CLAIMS) for reader in (one, other, one)] == [False, True, False]
+
+
+async def test_clock_that_was_set_back() -> None:
+    """A copy from the future is as good as an old one: it is read on."""
+    reader = Reader()
+    await reader.list.check(CLAIMS)
+    reader.clock.turn(-3600)
+    assert not reader.list.clears(CLAIMS)
+    await reader.list.check(CLAIMS)
+    assert reader.list.clears(CLAIMS)
+    assert reader.log.reads == 2
+
+
+async def test_all_wait_for_one_read() -> None:
+    """However many ask at once, the log is read once, and a cancelled one takes the read from nobody."""
+    reader = Reader()
+    reader.log.gate = anyio.Event()
+    passed = 0
+
+    async def ask() -> None:
+        nonlocal passed
+        await reader.list.check(OTHER)
+        passed += 1
+
+    async with anyio.create_task_group() as group, anyio.create_task_group() as leaving:
+        leaving.start_soon(ask)
+        await wait_all_tasks_blocked()
+        for _ in range(100):
+            group.start_soon(ask)
+        await wait_all_tasks_blocked()
+        leaving.cancel_scope.cancel()
+        assert passed == 0
+        reader.log.gate.set()
+    assert (passed, reader.log.reads) == (100, 1)
+
+
+async def test_own_revocations_count_at_once() -> None:
+    """What this process revokes it refuses without reading it, and once the store has it."""
+    reader = Reader()
+    await reader.list.check(CLAIMS)
+    reader.log.fault = StoreUnavailable("down")
+    with pytest.raises(StoreUnavailable):
+        await reader.list.add([a_session()])
+    assert reader.list.clears(CLAIMS)
+    reader.log.fault = None
+    assert await reader.list.add([a_session()]) == 1
+    assert reader.list.is_revoked(CLAIMS)
+    assert reader.list.has_session(ISSUER, "s1")
+    assert await reader.list.add([a_session()]) == 0
+    assert (reader.log.appends, reader.log.reads) == (2, 1)
+
+
+async def test_many_revocations_are_appended_by_the_page() -> None:
+    """However many are revoked at once, no call is longer than a page."""
+    reader = Reader()
+    assert await reader.list.add([a_session(f"t{n}") for n in range(2 * LOG_PAGE + 1)]) == 2 * LOG_PAGE + 1
+    assert (reader.log.appends, len(reader.list)) == (3, 2 * LOG_PAGE + 1)
+
+
+async def test_a_short_outage_is_not_noticed() -> None:
+    """While the store is down for less than the staleness, tokens pass by the copy, those revoked do not, and nobody
+    waits; it is told of once."""
+    reader = Reader()
+    await reader.revoke()
+    await reader.list.check(OTHER)
+    reader.log.fault = StoreUnavailable("down")
+    for _ in range(4):
+        reader.clock.turn(1.1)
+        await reader.list.check(OTHER)
+        with pytest.raises(RevokedToken):
+            await reader.list.check(CLAIMS)
+        assert not reader.list.out_of_reach
+        await wait_all_tasks_blocked()
+    assert reader.log.reads == 5
+    reader.log.fault = None
+    reader.clock.turn(0.3)
+    await reader.list.check(OTHER)
+    assert await reader.told() == [RevocationsNotRead("down"), RevocationsReadAgain()]
+    assert reader.list.clears(OTHER)
+
+
+@pytest.mark.parametrize("outage", ["closed", "open"])
+async def test_a_long_outage(outage: Any) -> None:
+    """Past the staleness tokens are refused with 503, or pass by the copy; each thing is told once."""
+    reader = Reader(outage=outage)
+    await reader.revoke()
+    await reader.list.check(OTHER)
+    reader.log.fault = StoreUnavailable("down")
+    for seconds in (5.1, 1, 60):
+        reader.clock.turn(seconds)
+        if outage == "closed":
+            with pytest.raises(RevocationsUnavailable) as refused:
+                await reader.list.check(OTHER)
+            assert (refused.value.status, refused.value.retry_after) == (503, 1)
+        else:
+            await reader.list.check(OTHER)
+        with pytest.raises(RevokedToken):
+            await reader.list.check(CLAIMS)
+        assert reader.list.out_of_reach is (outage == "closed")
+    reader.log.fault = None
+    reader.clock.turn(0.3)
+    await reader.list.check(OTHER)
+    assert not reader.list.out_of_reach
+    assert Counter(await reader.told()) == Counter(
+        [RevocationsNotRead("down"), RevocationsStale(outage), RevocationsReadAgain()]
+    )
+
+
+@pytest.mark.parametrize("outage", ["closed", "open"])
+async def test_store_that_is_down_at_the_start(outage: Any) -> None:
+    """A process that never read the log refuses, or knows of nothing, until it has."""
+    reader = Reader(outage=outage)
+    await reader.revoke()
+    reader.log.fault = StoreUnavailable("down")
+    if outage == "closed":
+        with pytest.raises(RevocationsUnavailable):
+            await reader.list.check(CLAIMS)
+    else:
+        await reader.list.check(CLAIMS)
+    reader.log.fault = None
+    reader.clock.turn(0.3)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(CLAIMS)
+
+
+async def test_after_a_quiet_time() -> None:
+    """A copy that nobody asked for since long is no outage: the next request waits for the read, however long it is."""
+    reader = Reader()
+    await reader.list.check(CLAIMS)
+    await reader.revoke()
+    reader.clock.turn(1800)
+    reader.log.gate = anyio.Event()
+    refused, told = False, list[bool]()
+
+    async def ask() -> None:
+        nonlocal refused
+        with pytest.raises(RevokedToken):
+            await reader.list.check(CLAIMS)
+        refused = True
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.sleep(0.3)
+        told.append(refused)
+        reader.log.gate.set()
+    assert (told, refused) == ([False], True)
+
+
+async def test_store_that_stalls_holds_up_nobody_for_long() -> None:
+    """A read that does not come back is waited for a quarter of a second by those who can do without, from its
+    beginning: later ones pass at once."""
+    reader = Reader()
+    await reader.list.check(OTHER)
+    reader.log.gate = anyio.Event()
+    reader.clock.turn(2)
+    began = anyio.current_time()
+    await reader.list.check(OTHER)
+    assert 0.2 < anyio.current_time() - began < 2
+    began = anyio.current_time()
+    for _ in range(100):
+        await reader.list.check(OTHER)
+    assert anyio.current_time() - began < 0.2
+    assert reader.log.reads == 2
+    reader.clock.turn(60)
+    with anyio.move_on_after(0.2) as scope:
+        await reader.list.check(OTHER)
+    assert scope.cancelled_caught  # too old to go by, and nothing has failed yet
+    reader.log.gate.set()
+    await reader.list.check(OTHER)
+    assert reader.log.reads == 3
+
+
+async def test_failing_reads_are_not_repeated_at_once() -> None:
+    """A store that is down is asked four times a second, however many requests come."""
+    reader = Reader()
+    reader.log.fault = StoreUnavailable("down")
+    for seconds in (0, 0, 0.1, 0.1, 0.1, 0):
+        reader.clock.turn(seconds)
+        for _ in range(20):
+            with pytest.raises(RevocationsUnavailable):
+                await reader.list.check(OTHER)
+    assert reader.log.reads == 2
+
+
+async def test_log_that_was_flushed() -> None:
+    """When the log is gone the copy keeps what it has, takes over what comes, and that is told."""
+    reader = Reader()
+    await reader.revoke()
+    await reader.list.check(OTHER)
+    reader.log.flush()
+    await reader.revoke("s2")
+    reader.clock.turn(2)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(OTHER)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(CLAIMS)
+    assert await reader.told() == [RevocationsRebuilt()]
+    reader.clock.turn(2)
+    await reader.list.poll()
+    assert reader.events == [RevocationsRebuilt()]
+
+
+async def test_log_that_forgot_what_lapsed() -> None:
+    """That the last entry read is gone because it lapsed is nothing to tell of."""
+    reader = Reader()
+    await reader.revoke(seconds=60)
+    await reader.list.check(OTHER)
+    reader.log.flush()
+    reader.clock.turn(61)
+    await reader.list.poll()
+    assert await reader.told() == []
+
+
+async def test_revocations_leave_when_they_lapse() -> None:
+    """What has lapsed leaves the copy with a read, any number of them, and no request pays for it."""
+    reader = Reader()
+    await reader.list.add([a_session(f"t{n}", seconds=60) for n in range(2500)])
+    await reader.revoke(seconds=600)
+    await reader.list.check(OTHER)
+    assert len(reader.list) == 2501
+    reader.clock.turn(180)
+    await reader.list.check(OTHER)
+    await wait_all_tasks_blocked()
+    assert len(reader.list) == 1
+
+
+async def test_log_without_an_end() -> None:
+    """A store that says for ever that there is more is one that can't be read."""
+
+    class Endless(Log):
+        async def read_revocations(self, cursor: Any = None) -> LogPage:
+            self.reads += 1
+            return LogPage([], 1, True, True)
+
+    reader = Reader(Endless())
+    await reader.list.poll()
+    assert await reader.told() == [RevocationsNotRead("the log of revocations has no end")]
+
+
+async def test_fault_of_the_stores_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A store that raises what it should not is out of reach too, and the log has the traceback."""
+    reader = Reader()
+    reader.log.fault = ZeroDivisionError("within the store")
+    with pytest.raises(RevocationsUnavailable):
+        await reader.list.check(OTHER)
+    await wait_all_tasks_blocked()
+    assert RevocationsNotRead("ZeroDivisionError") in reader.events
+    assert "within the store" in caplog.text
+
+
+async def test_poll() -> None:
+    """A task that looks after others asks once an interval, shares the read with requests, and is never refused."""
+    reader = Reader()
+    await reader.list.poll()
+    await reader.revoke()
+    await reader.list.poll()
+    assert (reader.log.reads, reader.list.is_revoked(CLAIMS)) == (1, False)
+    reader.clock.turn(reader.list.interval)
+    async with anyio.create_task_group() as group:
+        for ask in (reader.list.poll, partial(reader.list.check, OTHER)):
+            group.start_soon(ask)
+    assert (reader.log.reads, reader.list.is_revoked(CLAIMS)) == (2, True)
+    reader.log.fault = StoreUnavailable("down")
+    reader.clock.turn(6)
+    await reader.list.poll()
+    assert reader.list.out_of_reach
+
+
+async def test_interval_of_nothing() -> None:
+    """With the interval 0 every request reads."""
+    reader = Reader(interval=0)
+    for reads in (1, 2, 3):
+        await reader.list.check(OTHER)
+        assert (reader.log.reads, reader.list.clears(OTHER)) == (reads, False)
+
+
+async def test_warm_up() -> None:
+    """The start sets off the first read, and waits for nothing; later it does nothing."""
+    reader = Reader()
+    ages = [reader.list.age]
+    for seconds in (0, 60):
+        reader.clock.turn(seconds)
+        reader.list.warm_up()
+        ages.append(reader.list.age)
+        await wait_all_tasks_blocked()
+        ages.append(reader.list.age)
+    assert (reader.log.reads, ages) == (1, [None, None, 0, 60, 60])
+
+
+async def test_listener_that_takes_its_time_holds_up_no_read() -> None:
+    """`on_event` hears of what the read met in a task of its own."""
+    heard = anyio.Event()
+
+    async def listen(event: Event) -> None:
+        await heard.wait()
+
+    reader = Reader()
+    reader.list = RevocationList(lambda: reader.log, RevocationPolicy(), clock=reader.clock, events=EventSink(listen))
+    await reader.revoke()
+    await reader.list.check(OTHER)
+    reader.log.flush()
+    reader.clock.turn(2)
+    with anyio.fail_after(5):
+        await reader.list.check(OTHER)
+    heard.set()
