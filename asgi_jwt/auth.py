@@ -17,6 +17,7 @@ from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
@@ -134,7 +135,7 @@ class Auth:
     def _keep_revocations(self) -> None:
         settings = self.settings
         self._revocations = RevocationList(
-            lambda: self.store,
+            self._telling_store,
             RevocationPolicy(
                 interval=settings.revocation_interval,
                 max_staleness=settings.revocation_max_staleness,
@@ -146,7 +147,7 @@ class Auth:
         # Tokens may be issued for as long as a copy of the log may be old, by clocks that differ.
         life = settings.revocation_ttl + MAX_LEEWAY + settings.revocation_max_staleness + _CLOCKS_DIFFER
         self._endings = Endings(
-            lambda: self.store,
+            self._telling_store,
             self._revocations,
             issuer=self._policy.issuer,
             life=_milliseconds(life),
@@ -250,6 +251,9 @@ class Auth:
             self._store = self._opened = open_store(self.settings.store)
         return self._store
 
+    def _telling_store(self) -> TellingStore:
+        return TellingStore(self.store, self.events)
+
     @property
     def sessions(self) -> Sessions:
         """Opens, refreshes and ends sessions. Raises `ConfigurationError` for what is missing to do so."""
@@ -258,7 +262,7 @@ class Auth:
             if not settings.refresh_secret:
                 raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: 32 random bytes at least")
             self._sessions = Sessions(
-                self.store,
+                self._telling_store(),
                 self.issuer,
                 TokenVerifier(self._refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(

@@ -10,6 +10,7 @@ from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
+from asgi_jwt.commands.sessions import list_sessions, revoke_sessions
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
@@ -59,6 +60,7 @@ def _parser() -> ArgumentParser:
     _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
     _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
     _add_keys(commands.add_parser("keys", help="give a key file a new key"))
+    _add_sessions(commands.add_parser("sessions", help="show and end the sessions of a subject"))
     return parser
 
 
@@ -194,3 +196,23 @@ def _rotate(given: Namespace, clock: Clock) -> int:
         as_json=given.as_json,
         clock=clock,
     )
+
+
+def _add_sessions(sessions: ArgumentParser) -> None:
+    actions = sessions.add_subparsers(title="actions", metavar="action", required=True)
+    listing = actions.add_parser("list", help="show the subject's live sessions")
+    listing.set_defaults(run=_list_sessions)
+    revoke = actions.add_parser("revoke", help="end them, and revoke all tokens that the subject has")
+    revoke.add_argument("--sid", help="this session alone")
+    revoke.set_defaults(run=_revoke_sessions)
+    for action in (listing, revoke):
+        action.add_argument("subject", help="whose: the user's id")
+        _add_json(action)
+
+
+def _list_sessions(given: Namespace, clock: Clock) -> int:
+    return list_sessions(given.subject, as_json=given.as_json, clock=clock)
+
+
+def _revoke_sessions(given: Namespace, clock: Clock) -> int:
+    return revoke_sessions(given.subject, sid=given.sid, as_json=given.as_json, clock=clock)

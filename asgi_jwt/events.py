@@ -1,11 +1,16 @@
 """What happened, for logs and metrics. No event holds a token, a secret or a cookie."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from inspect import isawaitable
+from typing import Any, ClassVar
 
-from asgi_jwt.hooks import settle
+from anyio import move_on_after
+
+ON_EVENT_TIMEOUT = 1.0
+"""How long (s) an async `on_event` may take for one event: whoever it is about waits for it."""
 
 logger = logging.getLogger("asgi_jwt")
 
@@ -30,6 +35,19 @@ class TokenRefused(Event):
     reason: str
     status: int
     transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class SocketClosed(Event):
+    """A WebSocket that had been let in was closed with `code`, because its token holds no longer.
+
+    `reason` is the stable code of the error that a new request with this token gets.
+    """
+
+    name: ClassVar[str] = "socket_closed"
+
+    reason: str
+    code: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,41 @@ class KeysNotFetched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeysRead(Event):
+    """A key file had changed, and was read again. `source` is the variable that names it, `keys` how many there are."""
+
+    name: ClassVar[str] = "keys_read"
+
+    source: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysNotRead(Event):
+    """A key file has changed and can't be used, and the old keys stay. `why` is for operators."""
+
+    name: ClassVar[str] = "keys_not_read"
+    level: ClassVar[int] = logging.WARNING
+
+    source: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(Event):
+    """The session store did not answer, or not in time, and somebody waited for it: `StoreUnavailable`.
+
+    `operation` is the store's method, `why` for operators.
+    """
+
+    name: ClassVar[str] = "store_failed"
+    level: ClassVar[int] = logging.WARNING
+
+    operation: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TokensRevoked(Event):
     """The host had tokens revoked; `kind` is `jti` for one token, `sub` for those of a subject."""
 
@@ -152,47 +205,71 @@ class RevocationsRebuilt(Event):
     level: ClassVar[int] = logging.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class KeysRead(Event):
-    """A key file had changed, and was read again. `source` is the variable that names it, `keys` how many there are."""
-
-    name: ClassVar[str] = "keys_read"
-
-    source: str
-    keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeysNotRead(Event):
-    """A key file has changed and can't be used, and the old keys stay. `why` is for operators."""
-
-    name: ClassVar[str] = "keys_not_read"
-    level: ClassVar[int] = logging.WARNING
-
-    source: str
-    why: str
-
-
 OnEvent = Callable[[Event], Awaitable[None] | None]
+Listener = Callable[[Event], None]
 
 
 class EventSink:
-    """Hands every event to the logger `asgi_jwt` and to the host's `on_event`, whose failure is logged and ends there.
+    """Hands every event to the logger `asgi_jwt`, to listeners such as metrics, and to the host's `on_event`.
 
-    In the log record, the event's fields are attributes: `event`, and `event_` before each field's name.
+    What goes wrong in one of them is logged and ends there; an async `on_event` that takes longer than
+    `ON_EVENT_TIMEOUT` is cancelled. It is awaited where the event happens and not queued: a flood of events then
+    slows down those who cause it, fills no memory, and pushes no other event out.
+
+    In the log record, the event's fields are attributes: `event`, and `event_` before each field's name. Line breaks
+    and other control characters are escaped there, so that no value can make up a line of its own.
     """
 
     def __init__(self, on_event: OnEvent | None = None) -> None:
         self._on_event = on_event
+        self._listeners: list[Listener] = []
+
+    def add_listener(self, listener: Listener) -> None:
+        """Have `listener` called with each event from now on. It has to return at once."""
+        self._listeners.append(listener)
 
     async def emit(self, event: Event) -> None:
         if logger.isEnabledFor(event.level):
             fields = asdict(event)
-            told = " ".join(f"{name}={value}" for name, value in fields.items())
-            extra = {"event": event.name, **{f"event_{name}": value for name, value in fields.items()}}
-            logger.log(event.level, "%s %s", event.name, told, extra=extra)
+            told = "".join([f" {name}={_told(value)}" for name, value in fields.items()])
+            extra = {"event": event.name, **{f"event_{name}": _printable(value) for name, value in fields.items()}}
+            logger.log(event.level, "%s%s", event.name, told, extra=extra)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("%r failed for %s", listener, event.name)
         if self._on_event is not None:
             try:
-                await settle(self._on_event(event))
+                answer = self._on_event(event)
+                if isawaitable(answer):
+                    await _bounded(answer, event)
             except Exception:
                 logger.exception("on_event failed for %s", event.name)
+
+
+async def _bounded(answer: Awaitable[None], event: Event) -> None:
+    with move_on_after(ON_EVENT_TIMEOUT) as scope:
+        await answer
+    if scope.cancelled_caught:
+        logger.error("on_event took longer than %g s for %s, and was cancelled", ON_EVENT_TIMEOUT, event.name)
+
+
+def _told(value: Any) -> str:
+    """`value` behind `name=` in a line: in quotes where it could else pass for the next field."""
+    text = "; ".join(value) if isinstance(value, tuple) else str(value)
+    if _BARE.fullmatch(text) and text.isprintable():
+        return text
+    return '"' + "".join(f"\\{character}" if character in '\\"' else _printable(character) for character in text) + '"'
+
+
+_BARE = re.compile(r"[^\s\\\"=]+")
+
+
+def _printable(value: Any) -> Any:
+    """`value` without what breaks a line, moves a terminal's cursor, or turns the direction of writing."""
+    if isinstance(value, tuple):
+        return tuple([_printable(member) for member in value])
+    if isinstance(value, str) and not value.isprintable():
+        return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in value])
+    return value

@@ -1,9 +1,9 @@
-"""How long an event loop has to wait for its next turn while keys are fetched, in a process of its own.
+"""How long an event loop has to wait for its next turn while keys are fetched or read, in a process of its own.
 
-The line `{"backend": ..., "urls": {name: URL}, "certificates": path, "tokens": [...], "kids": [...], "rounds": n}` is
-answered with `{"gaps": {case: [[longest, own], ...]}, "kids": [...]}`: in each round the longest time between two turns
-of a loop that does nothing else, and the longest of them in which its thread had the processor, in ms; and the µs of
-processor time that each token with a made-up `kid` took to be refused.
+The line `{"backend": ..., "urls": {name: URL}, "files": {name: [a JWK Set, another]}, "certificates": path,
+"tokens": [...], "kids": [...], "rounds": n}` is answered with `{"gaps": {case: [[longest, own], ...]}, "kids": [...]}`:
+in each round the longest time between two turns of a loop that does nothing else, and the longest of them in which its
+thread had the processor, in ms; and the µs of processor time that each token with a made-up `kid` took to be refused.
 """
 
 import gc
@@ -14,13 +14,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from itertools import cycle
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from asgi_jwt import RemoteKeySet, Settings, TokenVerifier
+from asgi_jwt import Auth, RemoteKeySet, Settings, TokenVerifier
 from asgi_jwt.errors import UnknownKey
 from asgi_jwt.testing import Clock
 from benchmarks.fixture import AUDIENCE, ISSUER
@@ -29,6 +31,7 @@ from benchmarks.fixture import AUDIENCE, ISSUER
 _WHILE = 0.02
 # After which no keys are relied on: whoever asks waits for the fetch. A day that passes has certificates read anew.
 _LONG = 600 + 3600
+_QUIET = 60
 
 Case = Callable[[], Awaitable[object]]
 
@@ -83,7 +86,32 @@ def cases(remote: dict[str, RemoteKeySet], clock: Clock) -> Iterator[tuple[str, 
         yield name, partial(fetch, keys)
 
 
-async def measure(urls: dict[str, str], tokens: list[str], kids: list[str], rounds: int) -> dict[str, Any]:
+async def reload(auth: Auth, clock: Clock, path: anyio.Path, contents: Iterator[str]) -> None:
+    """Replace the key file as rotations do, and ask for the keys after a quiet time: whoever asks waits for them."""
+    await path.with_name("new").write_text(next(contents))
+    await path.with_name("new").replace(path)
+    clock.turn(_QUIET)
+    await auth.published_keys()
+
+
+async def reloads(files: dict[str, list[str]], tokens: list[str], home: str, clock: Clock) -> dict[str, Case]:
+    """A key file for each, which is replaced by the other content each time, and its tokens remembered."""
+    found: dict[str, Case] = {}
+    for number, (name, contents) in enumerate(files.items()):
+        path = anyio.Path(home) / f"{number}" / "keys.json"
+        await path.parent.mkdir()
+        await path.write_text(contents[0])
+        settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=f"{path}", cache_size=len(tokens))
+        auth = Auth(settings, clock=clock)
+        for token in tokens:
+            await auth.verify(token)
+        found[name] = partial(reload, auth, clock, path, cycle(reversed(contents)))
+    return found
+
+
+async def measure(
+    urls: dict[str, str], files: dict[str, list[str]], tokens: list[str], kids: list[str], rounds: int, home: str
+) -> dict[str, Any]:
     """All cases by turns, with as many tokens remembered as there are, all of which a fetch has to look at."""
     clock = Clock()
     policy = Settings(issuer=ISSUER, audience=AUDIENCE, jwks_url=next(iter(urls.values()))).policy
@@ -92,7 +120,7 @@ async def measure(urls: dict[str, str], tokens: list[str], kids: list[str], roun
         verifier = TokenVerifier(keys, policy, cache_size=len(tokens), clock=clock)
         for token in tokens:
             await verifier.verify(token.encode())
-    measured = dict(cases(remote, clock))
+    measured = {**dict(cases(remote, clock)), **await reloads(files, tokens, home, clock)}
     # A full collection takes tens of milliseconds in any process: of what is there now, none.
     gc.collect()
     gc.freeze()
@@ -119,9 +147,10 @@ def work() -> None:
     """Answer one line."""
     setup = json.loads(sys.stdin.readline())
     os.environ["SSL_CERT_FILE"] = setup["certificates"]
-    answer = anyio.run(
-        measure, setup["urls"], setup["tokens"], setup["kids"], setup["rounds"], backend=setup["backend"]
-    )
+    del setup["certificates"]
+    backend = setup.pop("backend")
+    with TemporaryDirectory() as home:
+        answer = anyio.run(partial(measure, home=home, **setup), backend=backend)
     print(json.dumps(answer), flush=True)
 
 

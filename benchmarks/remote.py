@@ -1,5 +1,6 @@
-"""`remote`: what a fetch of keys does to the event loop, and what made-up `kid`s cost."""
+"""`remote`: what fetching keys, and reading them again, does to the event loop; and what made-up `kid`s cost."""
 
+import json
 import secrets
 import statistics
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ KIDS = 10_000
 
 
 def run_remote(effort: "Effort") -> Report:
-    """The gaps of an event loop while keys are fetched over https, beside those that it has anyway."""
+    """The gaps of an event loop while keys are fetched or read again, beside those that it has anyway."""
     report = Report(command="remote")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "anyio", "cryptography", "httpx2", "trio")}
     key = ec.generate_private_key(ec.SECP256R1())
@@ -33,6 +34,7 @@ def run_remote(effort: "Effort") -> Report:
         "tokens": [_token(key, "signing") for _ in range(effort.cache_size)],
         "kids": [_token(key, secrets.token_urlsafe(16)) for _ in range(min(KIDS, effort.rounds * 250))],
         "rounds": effort.rounds,
+        "files": {f"a reload of {size} keys": [_key_file(key, size) for _ in range(2)] for size in SIZES},
     }
     with TemporaryDirectory() as home, worker("issuer", {"home": home, "keys": SIZES, "signing": signing}) as issuer:
         port, certificates = issuer.introduction["port"], issuer.introduction["certificates"]
@@ -43,6 +45,7 @@ def run_remote(effort: "Effort") -> Report:
                 _add(report, backend, measured.introduction)
     remembered = f"{effort.cache_size} tokens remembered, {issuer.introduction['count']} root certificates"
     report.notes["a fetch"] = [f"TLS, every time a key replaced, {remembered}, what was there before it frozen"]
+    report.notes["a reload"] = ["of a file of private EC keys, every time all but one of them replaced"]
     return report
 
 
@@ -57,7 +60,7 @@ def _add(report: Report, backend: str, measured: dict[str, Any]) -> None:
             "own, 90th perc.": _percentile(own, 90),
             "own, longest": max(own),
         }
-        if case.startswith("a fetch"):
+        if case.startswith(("a fetch", "a reload")):
             report.promises += [
                 Promise(f"{backend}: the loop's gap during {case}, ms, the median", rows[case]["median"], BOUND),
                 Promise(
@@ -73,6 +76,13 @@ def _add(report: Report, backend: str, measured: dict[str, Any]) -> None:
     report.promises.append(
         Promise(f"{backend}: a token with a made-up kid, µs at the 99th percentile", refused["99th percentile"], 1000)
     )
+
+
+def _key_file(signing: ec.EllipticCurvePrivateKey, size: int) -> str:
+    """A JWK Set of private keys, of which the first is another each time."""
+    others = [ec.generate_private_key(ec.SECP256R1()) for _ in range(size - 1)]
+    named = {f"{number}": key for number, key in enumerate(others)} | {"signing": signing}
+    return json.dumps({"keys": [{**ECAlgorithm.to_jwk(key, as_dict=True), "kid": kid} for kid, key in named.items()]})
 
 
 def _percentile(values: list[float] | tuple[float, ...], percent: int) -> float:

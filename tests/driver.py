@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, Settings
+from asgi_jwt.events import OnEvent
+from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.testing import Clock
 
 ISSUER = "https://issuer.example"
@@ -17,9 +19,12 @@ CONNECT: Message = {"type": "websocket.connect"}
 Headers = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
 
-def make_auth(**settings: Any) -> Auth:
+def make_auth(
+    *, clock: Clock | None = None, store: SessionStore | None = None, on_event: OnEvent | None = None, **settings: Any
+) -> Auth:
     """An Auth with a clock to turn."""
-    return Auth(Settings(**{"issuer": ISSUER, "audience": AUDIENCE, "secret": SECRET, **settings}), clock=Clock())
+    given = Settings(**{"issuer": ISSUER, "audience": AUDIENCE, "secret": SECRET, **settings})
+    return Auth(given, store=store, on_event=on_event, clock=clock or Clock())
 
 
 def make_token(auth: Auth, subject: str = "alice", **identity: Any) -> str:

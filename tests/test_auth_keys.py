@@ -51,6 +51,8 @@ class Service:
         self.write(*rotate(old, new, now=int(self.clock()), overlap=overlap, keep=keep))
 
     async def look(self) -> None:
+        for keys in self.auth._local_keys:
+            await keys._flight.wait()  # one that had begun before may have seen the old file
         self.clock.turn(10)
         await self.auth.published_keys()
         await wait_all_tasks_blocked()  # the events are told behind it

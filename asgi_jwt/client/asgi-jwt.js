@@ -84,7 +84,7 @@ export function createAuth(options) {
     channel.onmessage = ({ data }) => {
       if (data.answer) take(data.answer, data.at);
       else if (data.wait) notBefore = Math.max(notBefore, performance.now() + data.wait);
-      else drop();
+      else if (data.over) drop();
     };
   } catch {} // then each tab is on its own, and the server settles their races
 
@@ -96,7 +96,7 @@ export function createAuth(options) {
 
   function dropAndTell() {
     drop();
-    channel?.postMessage({});
+    channel?.postMessage({ over: true });
   }
 
   // A login, a logout or a refresh at a time. Who waits too long, for a tab that hangs, goes ahead.
@@ -173,9 +173,15 @@ export function createAuth(options) {
 
   const renew = () => (pending ??= persist().finally(() => (pending = undefined)));
 
-  async function freshToken() {
+  // The token and whose it is; of nobody neither.
+  async function fresh() {
     if (isDue()) await renew();
-    return session ? token : null;
+    return session ? [token, session.subject] : [];
+  }
+
+  // What one user asked for is not done in another one's name.
+  function check(subject, now) {
+    if (subject && now && now !== subject) throw new DOMException("Another user has logged in", "AbortError");
   }
 
   function unlessAborted(signal, promise) {
@@ -201,25 +207,23 @@ export function createAuth(options) {
     if (!isOwn(new URL(request.url)) || request.headers.has("Authorization")) return send(request);
     const subject = session?.subject;
     const again = init?.body instanceof ReadableStream ? null : request.clone();
-    const first = await unlessAborted(request.signal, freshToken());
-    // What one user asked for is not done in another one's name.
-    if (subject !== undefined && session && session.subject !== subject) {
-      throw new DOMException("Another user has logged in", "AbortError");
-    }
+    const [first, sender] = await unlessAborted(request.signal, fresh());
+    check(subject, sender);
     if (!first) return send(request);
-    const sender = session.subject;
     request.headers.set("Authorization", `Bearer ${first}`);
     const response = await send(request);
     if (!asksForAnother(response)) return response;
     if (token === first) refused = first;
-    const second = await unlessAborted(request.signal, freshToken());
-    if (!again || !second || second === first || session.subject !== sender) return response;
+    const [second, owner] = await unlessAborted(request.signal, fresh());
+    if (!again || !second || second === first || owner !== sender) return response;
     again.headers.set("Authorization", `Bearer ${second}`);
     return send(again);
   }
 
-  const leave = (path) =>
-    alone(async () => {
+  async function leave(path) {
+    const subject = session?.subject;
+    await alone(async () => {
+      check(subject, session?.subject);
       try {
         await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
       } catch (error) {
@@ -228,6 +232,7 @@ export function createAuth(options) {
       }
       dropAndTell();
     });
+  }
 
   // A page out of the back/forward cache has missed what was said.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
@@ -253,7 +258,7 @@ export function createAuth(options) {
     logout: () => leave("/logout"),
     logoutEverywhere: () => leave("/logout-all"),
     fetch: authFetch,
-    token: freshToken,
+    token: async () => (await fresh())[0] ?? null,
     async refresh() {
       await pending?.catch(() => {}); // which may have been answered before what this one is for
       if (session === null) session = undefined; // asked again

@@ -15,6 +15,7 @@ from asgi_jwt.commands.output import printable, shown
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.records import Revocation, log_value
 from asgi_jwt.stores.redis_url import parse_redis_url
 from asgi_jwt.stores.sqlite import SQLiteStore
 
@@ -50,11 +51,6 @@ async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
     return [*check_mode(store.path, "store", name), await _try(store, name, "", clock)]
 
 
-def not_made_yet(auth: Auth) -> bool:
-    """Whether the store is a file that is not there. Raises `ConfigurationError`."""
-    return auth.settings.store is not None and isinstance(auth.store, SQLiteStore) and not auth.store.path.exists()
-
-
 async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], float]) -> Finding:
     began = perf_counter()
     try:
@@ -74,12 +70,17 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
 
 
 async def _write_and_read(store: SessionStore, now: int) -> bool:
-    """Whether a session that is written is found again. Its user is nobody's, and it goes at once, or in a minute."""
+    """Whether a session that is written is found again. Its user is nobody's, and it goes at once, or in a minute.
+
+    The log of revocations gets an entry that has lapsed already.
+    """
     subject, sid = f"asgi-jwt check {secrets.token_hex(8)}", secrets.token_hex(16)
     session = open_session(subject, sid, now=now, refresh_ttl=_LIFE, session_ttl=_LIFE)
     await store.update(session.key, lambda _: (session, None))
     found, listed = await store.get(session.key), await store.list(subject, now)
     await store.update(session.key, lambda _: (None, None))
+    await store.append_revocations([Revocation("jti", subject, log_value(sid), now)], now)
+    await store.read_revocations()
     return found is not None and [each.sid for each in listed] == [sid]
 
 

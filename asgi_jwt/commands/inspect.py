@@ -6,7 +6,6 @@ from contextlib import suppress
 from functools import partial
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.check_store import not_made_yet
 from asgi_jwt.commands.explain import Refusal, explain
 from asgi_jwt.commands.output import CommandError, printable, say, say_json, shortened, shown
 from asgi_jwt.commands.presented import Presented, take_apart
@@ -14,6 +13,7 @@ from asgi_jwt.commands.running import run
 from asgi_jwt.commands.times import moment
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.settings import Settings
+from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import Trust
@@ -53,10 +53,12 @@ def _read_stdin() -> bytes:
 
 
 async def _verify(auth: Auth, presented: Presented, clock: Callable[[], float]) -> Refusal | None:
+    # A file that is not there revokes nothing, and is not made by whoever looks: it has to be the server's user's.
+    store = auth.store if auth.settings.store is not None else None
+    nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            # A store's file that is not there revokes nothing, and is not made here.
-            await (auth.authentic if not_made_yet(auth) else auth.verify)(presented.token)
+            await (auth.authentic if nothing_revoked else auth.verify)(presented.token)
         except AuthError as error:
             return await refusal_of(auth, presented, error, clock())
     return None

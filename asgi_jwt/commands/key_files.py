@@ -36,7 +36,10 @@ def read_keys(path: Path) -> KeysRead:
         if content.lstrip().startswith(b"{"):
             keys = KeySet.parse(content)
             document = parse_object(content)
-            return KeysRead(document.get("keys", [document]), keys, "JWK Set")
+            listed = document.get("keys", [document])
+            # A member that is null is one that is not there.
+            jwks = [{name: member for name, member in jwk.items() if member is not None} for jwk in listed]
+            return KeysRead(jwks, keys, "JWK Set")
         if b"-----BEGIN " in content:
             return KeysRead([pem_jwk(block) for block in pem_blocks(content)], KeySet.parse(content), "PEM")
         secrets = values.texts(content.decode().strip())

@@ -148,6 +148,11 @@ def _quotable(text: str) -> str:
     return "".join(character if " " <= character <= "~" and character not in '"\\' else "?" for character in text)
 
 
+def close_code(status: int) -> int:
+    """The code to close a WebSocket with in the place of an HTTP status: those registered with IANA."""
+    return {403: 3003, 503: 1013}.get(status, 3000)
+
+
 async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with `response` instead of the app; a WebSocket is denied before it is accepted."""
     if scope["type"] == "websocket":
@@ -155,7 +160,6 @@ async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -
         if message["type"] != "websocket.connect":
             return
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            code = {403: 3003, 503: 1013}.get(response.status_code, 3000)
-            await send({"type": "websocket.close", "code": code, "reason": ""})
+            await send({"type": "websocket.close", "code": close_code(response.status_code), "reason": ""})
             return
     await response(scope, receive, send)

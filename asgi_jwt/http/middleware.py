@@ -24,6 +24,7 @@ from asgi_jwt.http.bearer import (
 )
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
 from asgi_jwt.values import public_paths
 
@@ -49,6 +50,7 @@ class JWTMiddleware:
     """Wraps any ASGI app: every HTTP request and WebSocket needs a valid Bearer token (RFC 6750, RFC 9068).
 
     The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, their scopes in `scope["auth"]`.
+    A WebSocket ends with its token: with 3000 when that expires or is revoked, 1013 when revocations are out of reach.
 
     `auth`: None reads `ASGI_JWT_*`. `public`: paths that need no token, added to `PUBLIC_PATHS`; on them no token is
     read. `optional`: requests without a token pass as nobody; a bad token is refused all the same.
@@ -94,6 +96,7 @@ class JWTMiddleware:
             metadata_url = f"{url.scheme}://{url.netloc}{path}"
         self._challenge = Challenge(settings.realm, metadata_url)
         self._guard = Guard(self._challenge, self._auth.events)
+        self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" and scope["type"] != "websocket":
@@ -130,7 +133,10 @@ class JWTMiddleware:
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
-        await self.app(scope, receive, send)
+        if claims is not None and scope["type"] == "websocket":
+            await self._sockets.serve(self.app, claims, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def _closing(self, send: Send) -> Send:
         """`send`; once the app has shut down, the store that `Auth` opened is closed."""

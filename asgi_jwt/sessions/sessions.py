@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from anyio import to_thread
 
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
-from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened
+from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.endings import Endings
 from asgi_jwt.sessions.rotation import (
@@ -150,7 +150,9 @@ class Sessions:
                 await self._events.emit(_REFRESHED[decision.verdict])
                 return self._pair(decision, decision.session, *minted, now=now, presented=token)
             # The record is newer than the one that was read, as behind a lagging replica, or the clock went on.
-        raise StoreUnavailable("the store's reads lag behind its writes")
+        lagging = "the store's reads lag behind its writes"
+        await self._events.emit(StoreFailed("get", lagging))
+        raise StoreUnavailable(lagging)
 
     async def read(self, token: str | bytes) -> Claims:
         """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""

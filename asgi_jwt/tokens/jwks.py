@@ -73,7 +73,7 @@ class RemoteKeySet:
             raise ConfigurationError(f"the URL of a remote issuer {fault}") from None
         if (url is None) == (issuer is None):
             raise ConfigurationError("a RemoteKeySet takes the URL of the keys or the issuer, one of the two")
-        self._source = issuer or without_query(url or "")
+        self.source = issuer or without_query(url or "")
         self._algorithms = same_algorithms(algorithms)
         self._clock = clock
         self._events = events or EventSink()
@@ -96,6 +96,11 @@ class RemoteKeySet:
     def keys(self) -> KeySet:
         """The keys that were fetched last; none before the first fetch."""
         return self._keys or KeySet(())
+
+    @property
+    def age(self) -> float | None:
+        """How long ago (s) the keys were fetched; None before the first time."""
+        return None if self._keys is None else max(0.0, self._clock() - self._fetched_at)
 
     @property
     def unquestioned_until(self) -> float:
@@ -184,7 +189,7 @@ class RemoteKeySet:
                 # The issuer may have moved its keys.
                 self._url = None
             self._failure = _short(str(why), _TOLD_IN_ALL)
-            self._tell(KeysNotFetched(self._source, self._failure))
+            self._tell(KeysNotFetched(self.source, self._failure))
             return
         self._failure = None
         self._fetched_at, self._stale_at = began, began + document.fresh_for
@@ -194,7 +199,7 @@ class RemoteKeySet:
         if self._keys.keys != old.keys:
             for tell in self._listeners:
                 tell(self._keys)
-        self._tell(KeysFetched(self._source, len(keys.keys), self.left_out))
+        self._tell(KeysFetched(self.source, len(keys.keys), self.left_out))
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.

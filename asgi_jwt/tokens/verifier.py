@@ -139,6 +139,15 @@ class TokenVerifier:
         """Whose tokens are taken."""
         return tuple(self._issuers)
 
+    def ends_at(self, claims: Claims) -> float:
+        """When (s since the epoch) a token with these claims, which were verified here, holds no longer."""
+        return claims.expires_at + self._issuers[claims.issuer].policy.leeway
+
+    def key_ages(self) -> dict[str, float]:
+        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
+        ages = {live.source: live.age for _, live in self._live if isinstance(live, RemoteKeySet)}
+        return {source: age for source, age in ages.items() if age is not None}
+
     def warm_up(self) -> None:
         """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
         for _, live in self._live:

@@ -232,3 +232,11 @@ def test_another_user_before_it_is_sent_once_more(context: BrowserContext, site:
     assert alices.evaluate("asked") == 401
     assert site.asked("/api/me") == 1
     assert ask(alices, "auth.fetch('/api/me')")["subject"] == "bob"
+
+
+@pytest.mark.parametrize("leave", ["logout", "logoutEverywhere"])
+def test_another_user_before_a_logout(context: BrowserContext, site: Site, leave: str) -> None:
+    """Alice's logout does not log Bob out, who has logged in in another tab before it."""
+    alices = bob_comes_first(context, site, f"void (window.left = auth.{leave}(){CAUGHT})")
+    assert alices.evaluate("left") == "AbortError"
+    assert alices.evaluate("auth.refresh()")["subject"] == "bob"

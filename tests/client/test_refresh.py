@@ -58,7 +58,7 @@ def test_six_tabs_wake_at_once(context: BrowserContext, site: Site) -> None:
 
 def test_tabs_that_know_nothing_of_each_other(context: BrowserContext, site: Site) -> None:
     """Without Web Locks and BroadcastChannel all refresh at once: the server settles it, and nobody is logged out."""
-    context.add_init_script(f"window.Channel = BroadcastChannel; {ALONE}")
+    context.add_init_script(ALONE)
     tabs = [tab(context, f"{site.url}/?manual") for _ in range(6)]
     tabs[0].evaluate("begin()")
     tabs[0].evaluate(login())

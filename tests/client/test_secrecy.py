@@ -276,9 +276,10 @@ def test_an_opaque_origin(page: Page, site: Site) -> None:
 
 
 def test_what_is_said_to_the_window(page: Page) -> None:
-    """No message that is posted to the window changes anything."""
+    """No message that is posted to the window changes anything, and none of another version's to the tabs."""
     page.evaluate(login())
-    page.evaluate("postMessage({}, '*'); postMessage({ answer: { access_token: 'a.e30.c' } }, '*')")
+    page.evaluate("postMessage({ over: true }, '*'); postMessage({ answer: { access_token: 'a.e30.c' } }, '*')")
+    page.evaluate("new BroadcastChannel(`asgi-jwt ${location.origin}/auth`).postMessage({ later: 'unknown' })")
     page.wait_for_timeout(50)
     assert page.evaluate("auth.session.subject") == "alice"
 

@@ -126,6 +126,14 @@ def test_rotate_again(file: Path, command: Command) -> None:
     assert "Removed, for they have ended: 1." in command("keys", "rotate", file)
 
 
+def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
+    """They count as absent, as everywhere."""
+    (old,) = held(file)
+    file.write_text(json.dumps({"keys": [{**old, "nbf": None, "exp": None}]}))
+    command("keys", "rotate", file)
+    assert held(file)[1] == {**old, "exp": NOW + OVERLAP + KEEP}
+
+
 def test_rotate_after_a_theft(file: Path, command: Command) -> None:
     """Without overlap and with nothing kept, the new key is the only one, also where another waits."""
     command("keys", "rotate", file)

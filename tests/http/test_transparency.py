@@ -43,7 +43,7 @@ async def test_other_scopes_pass_untouched(kind: str) -> None:
 
 @pytest.mark.parametrize("token_sources", ["header", "header,subprotocol,cookie:token"])
 async def test_the_same_receive_and_send(token_sources: str) -> None:
-    """A request's app, and a socket's that offers no `bearer`, talk to the server with nothing between."""
+    """A request's app, and a socket's that no token let in, talk to the server with nothing between."""
     guarded = Guarded(make_auth(token_sources=token_sources), public=["/public"])
 
     async def receive() -> Message:
@@ -54,7 +54,7 @@ async def test_the_same_receive_and_send(token_sources: str) -> None:
 
     sent: list[Message] = []
     headers = bearer(guarded.auth)
-    for scope in (http_scope(headers=headers), http_scope("/public"), websocket_scope(headers=headers)):
+    for scope in (http_scope(headers=headers), http_scope("/public"), websocket_scope("/public", headers=headers)):
         await guarded.middleware(scope, receive, send)
         assert guarded.app.calls[-1] == (scope, receive, send)
     assert len(sent) == 5

@@ -7,7 +7,7 @@ from auth_service import NOW, Service, WatchedStore, payload
 
 from asgi_jwt import Client, Identity
 from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
-from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened
+from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
@@ -144,6 +144,7 @@ async def test_reads_that_never_catch_up() -> None:
     with pytest.raises(StoreUnavailable):
         await service.auth.sessions.refresh(pair.refresh_token)
     assert (store.writes, store.calls["get"]) == (0, 3)
+    assert service.events[-1] == StoreFailed("get", "the store's reads lag behind its writes")
     assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict is Verdict.ROTATED
 
 

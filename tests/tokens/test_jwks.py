@@ -501,7 +501,7 @@ async def test_a_clock_that_is_set_back(server: IssuerServer) -> None:
 
 
 async def test_a_slow_listener_delays_nobody(server: IssuerServer) -> None:
-    """`on_event` may take as long as it likes: the keys are there, and the next fetch goes on."""
+    """`on_event` may take its time: the keys are there, and the next fetch goes on."""
     gate = anyio.Event()
     heard: list[Event] = []
 

@@ -1,0 +1,273 @@
+"""Events turned into OpenTelemetry metrics. The README's table lists them, with their names in Prometheus.
+
+Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute is of a request: there are as many
+series as there are reasons, verdicts and issuers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidToken
+from asgi_jwt.events import (
+    Event,
+    EventSink,
+    KeysFetched,
+    KeysNotFetched,
+    KeysNotRead,
+    KeysRead,
+    LoginRefused,
+    Refreshed,
+    ReuseDetected,
+    RevocationsNotRead,
+    RevocationsRebuilt,
+    RevocationsStale,
+    SessionEnded,
+    SessionOpened,
+    SocketClosed,
+    StoreFailed,
+    TokenRefused,
+    TokensRevoked,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider
+
+Attributes = Mapping[str, str]
+
+OTHER = "_OTHER"
+"""What OpenTelemetry calls an `error.type` that is not among the known ones."""
+
+
+class Verifying(Protocol):
+    """What counts tokens and knows how old remote keys are: `TokenVerifier`."""
+
+    verified: int
+    cache_hits: int
+
+    def key_ages(self) -> Mapping[str, float]: ...
+
+
+class Mirroring(Protocol):
+    """What keeps the copy of the log of revocations: `RevocationList`."""
+
+    @property
+    def age(self) -> float | None: ...
+
+
+class Instrumented(Protocol):
+    """What metrics are made of: an `Auth`."""
+
+    @property
+    def events(self) -> EventSink: ...
+
+    @property
+    def verifier(self) -> Verifying: ...
+
+    @property
+    def revocations(self) -> Mirroring: ...
+
+
+def instrument(*auths: Instrumented, meter_provider: "MeterProvider | None" = None) -> None:
+    """Make metrics of what happens in `auths` from now on: call it once, with each `Auth` of the process.
+
+    `meter_provider` None: the process's own, also when it is set later. Raises `ConfigurationError` where
+    opentelemetry-api is not installed.
+    """
+    try:
+        from opentelemetry.metrics import Observation, get_meter
+    except ModuleNotFoundError:
+        raise ConfigurationError("metrics need opentelemetry-api: pip install 'asgi_jwt[otel]'") from None
+    meter = get_meter("asgi_jwt", meter_provider=meter_provider)
+    counters = _Counters(meter)
+    for auth in auths:
+        auth.events.add_listener(counters)
+    for metric in OBSERVED:
+        create = meter.create_observable_gauge if metric.unit == "s" else meter.create_observable_counter
+
+        def observe(options: "CallbackOptions", metric: Observed = metric) -> list[Observation]:
+            return [Observation(value, attributes) for value, attributes in metric.observe(auths)]
+
+        create(metric.name, [observe], metric.unit, metric.description)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A counter. `attributes` tells for each class of events what they are counted by; `starts`: what begins at zero.
+
+    A series that begins with its first event looks to an alert as if that event had never happened.
+    """
+
+    name: str
+    unit: str
+    description: str
+    attributes: Mapping[type[Event], Callable[[Any], Attributes]]
+    starts: tuple[Attributes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A value that is read when someone asks for it: a gauge in seconds, else a counter."""
+
+    name: str
+    unit: str
+    description: str
+    observe: Callable[[Sequence[Instrumented]], Iterable[tuple[float, Attributes]]]
+
+
+def _by_reason(event: TokenRefused | LoginRefused | SocketClosed) -> Attributes:
+    return {"error.type": _error_type(event.reason)}
+
+
+@lru_cache(maxsize=256)
+def _error_type(reason: str) -> str:
+    return reason if reason in _reasons(AuthError) else OTHER
+
+
+def _reasons(error: type[AuthError]) -> Iterator[str]:
+    """Those of `error` and its children, the host's own among them, and none that was made up for a request."""
+    yield error.reason
+    for child in error.__subclasses__():
+        yield from _reasons(child)
+
+
+COUNTED = (
+    Counted(
+        "asgi_jwt.token.refusals",
+        "{refusal}",
+        "Requests and WebSockets that were refused",
+        {TokenRefused: _by_reason},
+        tuple({"error.type": reason} for reason in _reasons(InvalidToken)),
+    ),
+    Counted(
+        "asgi_jwt.websocket.closes",
+        "{connection}",
+        "WebSockets that were closed because their tokens hold no longer",
+        {SocketClosed: _by_reason},
+    ),
+    Counted(
+        "asgi_jwt.logins",
+        "{login}",
+        "Logins, and those that were refused",
+        {SessionOpened: lambda event: {}, LoginRefused: _by_reason},
+    ),
+    Counted(
+        "asgi_jwt.refreshes",
+        "{refresh}",
+        "Refresh tokens that were judged",
+        {Refreshed: lambda event: {"asgi_jwt.refresh.verdict": event.verdict}},
+    ),
+    Counted(
+        "asgi_jwt.token.reuses",
+        "{reuse}",
+        "Refresh tokens that came back although nobody honest holds them",
+        {ReuseDetected: lambda event: {}},
+        ({},),
+    ),
+    Counted(
+        "asgi_jwt.session.ends",
+        "{session}",
+        "Sessions that were ended",
+        {SessionEnded: lambda event: {"asgi_jwt.session.end.cause": event.cause}},
+    ),
+    Counted(
+        "asgi_jwt.token.revocations",
+        "{revocation}",
+        "Tokens that the host had revoked, one by one or all of a subject",
+        {TokensRevoked: lambda event: {"asgi_jwt.revocation.kind": event.kind}},
+    ),
+    Counted(
+        "asgi_jwt.revocation.mirror.faults",
+        "{fault}",
+        "What befell the process's copy of the log of revocations",
+        {
+            RevocationsNotRead: lambda event: {"error.type": "not_read"},
+            RevocationsStale: lambda event: {"error.type": "stale"},
+            RevocationsRebuilt: lambda event: {"error.type": "rebuilt"},
+        },
+    ),
+    Counted(
+        "asgi_jwt.store.errors",
+        "{error}",
+        "Calls that the session store did not answer",
+        {StoreFailed: lambda event: {"asgi_jwt.store.operation": event.operation}},
+    ),
+    Counted(
+        "asgi_jwt.jwks.fetches",
+        "{fetch}",
+        "Fetches of remote keys, and those that failed",
+        {
+            KeysFetched: lambda event: {"asgi_jwt.jwks.source": event.source},
+            KeysNotFetched: lambda event: {"asgi_jwt.jwks.source": event.source, "error.type": "keys_unavailable"},
+        },
+    ),
+    Counted(
+        "asgi_jwt.key_file.reads",
+        "{read}",
+        "Key files that had changed and were read again, and those that can't be used",
+        {
+            KeysRead: lambda event: {"asgi_jwt.key_file.variable": event.source},
+            KeysNotRead: lambda event: {"asgi_jwt.key_file.variable": event.source, "error.type": "keys_unusable"},
+        },
+    ),
+)
+
+OBSERVED = (
+    Observed(
+        "asgi_jwt.token.verifications",
+        "{token}",
+        "Tokens that were verified, their signature included",
+        lambda auths: [(sum(auth.verifier.verified for auth in auths), {})],
+    ),
+    Observed(
+        "asgi_jwt.token.cache.hits",
+        "{token}",
+        "Tokens that were known to be verified",
+        lambda auths: [(sum(auth.verifier.cache_hits for auth in auths), {})],
+    ),
+    Observed(
+        "asgi_jwt.jwks.age",
+        "s",
+        "Time since remote keys were fetched",
+        lambda auths: [(age, {"asgi_jwt.jwks.source": source}) for age, source in _key_ages(auths)],
+    ),
+    Observed(
+        "asgi_jwt.revocation.mirror.age",
+        "s",
+        "Time since the log of revocations was read",
+        lambda auths: [(age, {}) for age in _mirror_ages(auths)],
+    ),
+)
+
+
+def _key_ages(auths: Iterable[Instrumented]) -> Iterable[tuple[float, str]]:
+    # Of several for one source the last is kept.
+    return sorted((age, source) for auth in auths for source, age in auth.verifier.key_ages().items())
+
+
+def _mirror_ages(auths: Iterable[Instrumented]) -> Iterable[float]:
+    ages: list[float] = []
+    for auth in auths:
+        with suppress(ConfigurationError):  # without a store there is none
+            age = auth.revocations.age
+            ages += [] if age is None else [age]
+    return sorted(ages)
+
+
+class _Counters:
+    """Counts each event where it belongs."""
+
+    def __init__(self, meter: "Meter") -> None:
+        self._counting: dict[type[Event], tuple[Callable[..., None], Callable[[Any], Attributes]]] = {}
+        for metric in COUNTED:
+            counter = meter.create_counter(metric.name, metric.unit, metric.description)
+            for start in metric.starts:
+                counter.add(0, start)
+            self._counting |= {kind: (counter.add, attributes) for kind, attributes in metric.attributes.items()}
+
+    def __call__(self, event: Event) -> None:
+        if type(event) in self._counting:
+            add, attributes = self._counting[type(event)]
+            add(1, attributes(event))

@@ -1,0 +1,230 @@
+"""Those who watch over open WebSockets: one task, whatever their number, and none when there are none."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from auth_service import WatchedStore
+from driver import bearer, make_auth
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked, until
+
+from asgi_jwt import JWTMiddleware, MemoryStore
+from asgi_jwt.events import Event
+from asgi_jwt.http import sockets
+from asgi_jwt.testing import Clock
+
+pytestmark = pytest.mark.anyio
+
+EXPIRED = [(3000, "The access token expired")]
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+
+
+def tasks(backend: str) -> int:
+    """How many there are in this event loop."""
+    return len(asyncio.all_tasks()) if backend == "asyncio" else trio.lowlevel.current_statistics().tasks_living
+
+
+async def test_a_thousand_open_connections(anyio_backend: str) -> None:
+    """1,000 open connections have one task more than their apps, and read the log no more than once an interval; all
+    of them are closed when their tokens end."""
+    store = WatchedStore(MemoryStore())
+    open_ = Sockets(Echo(), make_auth(store=store, clock=Clock(NOW), revocation_interval=0.1))
+    headers = bearer(open_.auth)
+    servers = [Server() for _ in range(1000)]
+    before = tasks(anyio_backend)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for server in servers:
+                group.start_soon(open_.call, server, headers)
+            await until(lambda: all(ACCEPT in server.sent for server in servers))
+            assert tasks(anyio_backend) <= before + len(servers) + 2  # the watch, and a read that may be under way
+            reads, began = store.calls["read_revocations"], anyio.current_time()
+            for _ in range(20):
+                open_.turn(0.1)
+                await anyio.sleep(0.05)
+            intervals = (anyio.current_time() - began) / 0.1
+            assert 0 < store.calls["read_revocations"] - reads <= intervals + 1
+            assert not any(server.closes for server in servers)
+            open_.turn(LIFE + LEEWAY)
+    assert {tuple(server.closes) for server in servers} == {tuple(EXPIRED)}
+    await until(lambda: len(open_.heard) == 1000)
+    await until(lambda: tasks(anyio_backend) == before)
+    assert open_.middleware._sockets._watches == {}
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+async def test_it_begins_with_the_first_and_ends_with_the_last(anyio_backend: str, with_store: bool) -> None:
+    """There is one while there are connections, none before and none after, and another for the next."""
+    store = WatchedStore(MemoryStore()) if with_store else None
+    open_ = Sockets(Echo(), make_auth(store=store, clock=Clock(NOW)))
+    alone = tasks(anyio_backend)
+    for _ in range(2):
+        first, second = Server(), Server()
+        async with open_.connected(first) as first_gone, open_.connected(second) as second_gone:
+            await looked()
+            assert tasks(anyio_backend) == alone + 3
+            first.leave()
+            await first_gone.wait()
+            await looked()
+            assert tasks(anyio_backend) == alone + 2
+            second.leave()
+            await second_gone.wait()
+        await until(lambda: tasks(anyio_backend) == alone)
+        assert open_.middleware._sockets._watches == {}
+
+
+async def test_none_for_what_is_not_accepted(anyio_backend: str) -> None:
+    """Before an app accepts, nobody watches."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert tasks(anyio_backend) == alone
+
+    open_ = Sockets(app)
+    alone = tasks(anyio_backend)
+    await open_.call(Server())
+    assert tasks(anyio_backend) == alone
+
+
+async def test_an_on_event_that_hangs_holds_up_no_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app and its server go on while the host's `on_event` takes its time over the close."""
+    begun = anyio.Event()
+    gate = anyio.Event()
+
+    async def hang(event: Event) -> None:
+        begun.set()
+        await gate.wait()
+
+    monkeypatch.setattr("asgi_jwt.events.ON_EVENT_TIMEOUT", 20)
+    open_ = Sockets(Echo(), make_auth(clock=Clock(NOW), on_event=hang))
+    server = Server()
+    async with open_.connected(server):
+        open_.turn(LIFE + LEEWAY)
+    assert server.closes == EXPIRED
+    await begun.wait()
+    gate.set()
+
+
+async def test_one_that_ends_earlier_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose token ends before anyone would have looked is closed at its time."""
+    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    open_ = Sockets(Echo(), make_auth(clock=Clock(NOW), leeway=0.1))
+    late, early = Server(), Server()
+    late_headers = bearer(open_.auth)
+    open_.turn(-LIFE)
+    early_headers = bearer(open_.auth)
+    open_.turn(LIFE)
+    async with open_.connected(late, late_headers):
+        await looked()
+        async with open_.connected(early, early_headers):
+            open_.turn(0.1)
+        assert (early.closes, late.closes) == (EXPIRED, [])
+        late.leave()
+
+
+async def test_a_clock_that_is_set_back() -> None:
+    """A clock that is set back keeps connections open, and set right closes them."""
+    open_ = Sockets(Echo())
+    server = Server()
+    async with open_.connected(server):
+        open_.turn(-3600)
+        await looked()
+        assert server.closes == []
+        open_.turn(3600 + LIFE + LEEWAY)
+    assert server.closes == EXPIRED
+
+
+async def test_a_watch_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """When the watch itself fails, as with a clock of the host's that raises, everyone is closed: none stays unwatched.
+    The next connections are watched again."""
+
+    class Broken(Clock):
+        broken = False
+
+        def __call__(self) -> float:
+            if self.broken:
+                raise LookupError("no time server")
+            return super().__call__()
+
+    clock = Broken(NOW)
+    open_ = Sockets(Echo(), make_auth(clock=clock))
+    servers = Server(), Server()
+    async with open_.connected(servers[0]), open_.connected(servers[1]):
+        clock.broken = True
+    assert [server.closes[0][0] for server in servers] == [1013, 1013]
+    (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert failure.exc_info is not None
+    assert failure.exc_info[0] is LookupError
+    clock.broken = False
+    again = Server()
+    async with open_.connected(again):
+        open_.turn(LIFE + LEEWAY)
+    assert again.closes == EXPIRED
+
+
+async def test_those_who_left_are_forgotten() -> None:
+    """Connections that come and go leave nothing behind, long before their tokens end."""
+    open_ = Sockets(Echo())
+    stays = Server()
+    async with open_.connected(stays):
+        for _ in range(10):
+            servers = [Server() for _ in range(50)]
+            async with anyio.create_task_group() as group:
+                for server in servers:
+                    server.leave()
+                    group.start_soon(open_.call, server)
+        (watch,) = open_.middleware._sockets._watches.values()
+        assert len(watch._open) == 1
+        assert len(watch._ends) <= 103
+        open_.turn(LIFE + LEEWAY)
+    assert stays.closes == EXPIRED
+
+
+@contextmanager
+def connected(client: TestClient, headers: dict[str, str]) -> Iterator[WebSocketTestSession]:
+    with client.websocket_connect("/ws", headers=headers) as session:
+        assert session.receive_text() == "hello"
+        yield session
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_in_several_event_loops(backend: Any) -> None:
+    """Connections in loops of their own, as a test client opens them, are watched each in its own."""
+
+    async def ws(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+        with pytest.raises(WebSocketDisconnect) as ended:
+            await websocket.receive_text()
+        codes.append(ended.value.code)
+
+    codes: list[int] = []
+    auth = make_auth(clock=Clock(NOW))
+    clock: Any = auth.clock
+    middleware = JWTMiddleware(Starlette(routes=[WebSocketRoute("/ws", ws)]), auth)
+    client = TestClient(middleware, backend=backend)
+    headers = bearer(auth)
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(connected(client, headers)) for _ in range(3)]
+        assert len(middleware._sockets._watches) == 3
+        clock.turn(LIFE + LEEWAY)
+        for session in sessions:
+            with pytest.raises(WebSocketDisconnect) as closed:
+                session.receive_text()
+            assert closed.value.code == 3000
+    assert codes == [3000] * 3
+    assert middleware._sockets._watches == {}

@@ -1,0 +1,92 @@
+"""A store whose failures are told of."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from auth_service import WatchedStore
+
+from asgi_jwt import MemoryStore
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.events import Event, EventSink, StoreFailed
+from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.telling import TellingStore
+from asgi_jwt.testing import StoreConformance
+
+pytestmark = pytest.mark.anyio
+
+KEY = SessionKey("alice", "s1")
+REVOCATION = Revocation("sid", "https://issuer.example", "s1", 50)
+SESSION = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=30, ends_at=40)
+
+CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
+    "get": lambda store: store.get(KEY),
+    "update": lambda store: store.update(KEY, lambda stored: (SESSION, "done")),
+    "list": lambda store: store.list("alice", 5),
+    "sweep": lambda store: store.sweep(5),
+    "append_revocations": lambda store: store.append_revocations([REVOCATION], 5),
+}
+
+
+class TestTellingStore(StoreConformance):
+    """It keeps the contract of the store within."""
+
+    @asynccontextmanager
+    async def open_store(self) -> AsyncIterator[SessionStore]:
+        store = TellingStore(MemoryStore(), EventSink())
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+
+@pytest.mark.parametrize("operation", CALLS)
+async def test_each_failure_is_told_once(operation: str) -> None:
+    """A call that fails is told of by its name, once, and fails all the same; one that doesn't is not."""
+    heard: list[Event] = []
+    inner = WatchedStore(MemoryStore())
+    store = TellingStore(inner, EventSink(heard.append))
+    await CALLS[operation](store)
+    assert heard == []
+    inner.down = {operation}
+    for count in (1, 2):
+        with pytest.raises(StoreUnavailable):
+            await CALLS[operation](store)
+        assert heard == count * [StoreFailed(operation, "the store is down")]
+
+
+async def test_a_read_of_the_log_is_told_by_who_keeps_a_copy() -> None:
+    """It is nobody's request, and comes again and again during an outage."""
+    heard: list[Event] = []
+    inner = WatchedStore(MemoryStore())
+    inner.down = {"read_revocations"}
+    with pytest.raises(StoreUnavailable):
+        await TellingStore(inner, EventSink(heard.append)).read_revocations()
+    assert heard == []
+
+
+@pytest.mark.parametrize(("detail", "told"), [(None, ""), ("x" * 1000, "x" * 200)])
+async def test_what_is_told_is_bounded(detail: str | None, told: str) -> None:
+    """A store of the host's own may say nothing, or very much."""
+    heard: list[Event] = []
+
+    class Down(MemoryStore):
+        async def get(self, key: SessionKey) -> Session | None:
+            raise StoreUnavailable(detail)
+
+    with pytest.raises(StoreUnavailable):
+        await TellingStore(Down(), EventSink(heard.append)).get(KEY)
+    assert heard == [StoreFailed("get", told)]
+
+
+async def test_what_a_change_raises_is_no_failure_of_the_stores() -> None:
+    """A mistake in the change passes as it is, and nobody hears of it."""
+    heard: list[Event] = []
+
+    def mistaken(stored: Session | None) -> tuple[Session | None, None]:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await TellingStore(MemoryStore(), EventSink(heard.append)).update(KEY, mistaken)
+    assert heard == []
