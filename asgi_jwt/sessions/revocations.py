@@ -70,10 +70,10 @@ class RevocationList:
         self._interval = policy.interval
         self._cursor: object = None
         self._lapses = 0
-        # As of when the copy is; by the event loop's clock, when a read began last, and when one failed last.
+        # As of when the copy is; when a read began last, by the event loop's clock; when one failed last, by either.
         self._read_at = self._due_at = _NEVER
         self._began = 0.0
-        self._failed_at: float | None = None
+        self._failed_at: tuple[float, float] | None = None
         self._failure: str | None = None
         self._told_stale = False
         self._flight = SingleFlight(self._read)
@@ -200,9 +200,12 @@ class RevocationList:
         """Begin a read, unless one is under way or has just failed."""
         if self._flight.under_way:
             return
-        turn = anyio.current_time()
-        if self._failed_at is None or not 0 <= turn - self._failed_at < _BETWEEN_ATTEMPTS:
-            self._began = turn
+        now = anyio.current_time(), self._clock()
+        # Whichever of the two goes on: the clock may stand still, in a test, or have been turned.
+        if self._failed_at is None or not all(
+            0 <= after - before < _BETWEEN_ATTEMPTS for before, after in zip(self._failed_at, now, strict=True)
+        ):
+            self._began = now[0]
             self._flight.start()
 
     async def _read(self) -> None:
@@ -214,7 +217,7 @@ class RevocationList:
             why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
             if self._failed_at is None:
                 self._tell(RevocationsNotRead(why))
-            self._failed_at, self._failure = anyio.current_time(), why
+            self._failed_at, self._failure = (anyio.current_time(), self._clock()), why
             if not isinstance(error, StoreUnavailable):
                 raise
             return

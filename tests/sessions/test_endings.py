@@ -295,6 +295,8 @@ async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch
         with pytest.raises(StoreUnavailable):
             await end(service, way, pair)
     assert not service.auth.revocations.has_session("https://issuer.example", sid_of(pair))
+    await anyio.sleep(0.05)
+    assert service.auth._endings._finishing.under_way
     service.clock.turn(1 if taken else 61)
     with anyio.fail_after(10):
         await service.auth._endings._finishing.wait()
