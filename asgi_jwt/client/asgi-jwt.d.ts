@@ -80,7 +80,8 @@ export interface Auth {
    * one the request is sent once more, unless its body was a stream, or another user has logged in meanwhile.
    *
    * Rejects as `fetch` does, also after half a minute in which an expired token could not be renewed because the
-   * server is out of reach; with an `AbortError` when another user has logged in before the request was sent.
+   * server is out of reach; with an `AbortError` when another user has logged in before the request was sent; and with
+   * an `AuthError` when `AuthApp` refuses to renew an expired one for what is no end of the session, as with 403.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
 

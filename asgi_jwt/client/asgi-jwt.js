@@ -6,6 +6,7 @@
 const MARGIN = 30_000; // before its end a token is renewed
 const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for the other tabs
 const PATIENCE = 30_000; // with a server that is out of reach
+const LONGEST = 300_000; // that a server may ask for, or a date by a clock that is wrong would be for ever
 
 export class AuthError extends Error {
   constructor(status, body, retryAfter) {
@@ -146,10 +147,10 @@ export function createAuth(options) {
     } catch (error) {
       if (before !== changes) return true;
       if (isOver(error)) dropAndTell();
-      else if (error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
+      else if (!isUsable() && error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
       else {
         const wait = Math.max(250 * 2 ** Math.min(failures++, 4), (error.retryAfter ?? 0) * 1000);
-        const jittered = wait * (1 + Math.random() / 2);
+        const jittered = Math.min(wait, LONGEST) * (1 + Math.random() / 2);
         notBefore = performance.now() + jittered;
         channel?.postMessage({ wait: jittered });
         return false;
