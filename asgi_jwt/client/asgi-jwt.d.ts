@@ -67,7 +67,8 @@ export interface Auth {
 
   /**
    * Ends the session, here, in the other tabs and at the server. Rejects when the server could not be told: then the
-   * session is still there, for the cookie would bring it back.
+   * session is still there, for the cookie would bring it back; and with an `AbortError` when another user has logged
+   * in before it was sent, who stays.
    */
   logout(): Promise<void>;
 

@@ -188,6 +188,13 @@ export function createAuth(options) {
     });
   }
 
+  // What one user asked for is not done in another one's name.
+  function checkUser(subject) {
+    if (subject !== undefined && session && session.subject !== subject) {
+      throw new DOMException("Another user has logged in", "AbortError");
+    }
+  }
+
   // RFC 6750 section 3. Another origin's answer may hide its challenge.
   function asksForAnother(response) {
     if (response.status !== 401 || (response.redirected && !isOwn(new URL(response.url)))) return false;
@@ -203,24 +210,23 @@ export function createAuth(options) {
     const subject = session?.subject;
     const again = init?.body instanceof ReadableStream ? null : request.clone();
     const first = await unlessAborted(request.signal, freshToken());
-    // What one user asked for is not done in another one's name.
-    if (subject !== undefined && session && session.subject !== subject) {
-      throw new DOMException("Another user has logged in", "AbortError");
-    }
-    if (!first) return send(request);
+    checkUser(subject);
+    if (!first || !session) return send(request);
     const sender = session.subject;
     request.headers.set("Authorization", `Bearer ${first}`);
     const response = await send(request);
     if (!asksForAnother(response)) return response;
     if (token === first) refused = first;
     const second = await unlessAborted(request.signal, freshToken());
-    if (!again || !second || second === first || session.subject !== sender) return response;
+    if (!again || !second || second === first || session?.subject !== sender) return response;
     again.headers.set("Authorization", `Bearer ${second}`);
     return send(again);
   }
 
-  const leave = (path) =>
-    alone(async () => {
+  function leave(path) {
+    const subject = session?.subject;
+    return alone(async () => {
+      checkUser(subject);
       try {
         await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
       } catch (error) {
@@ -229,6 +235,7 @@ export function createAuth(options) {
       }
       dropAndTell();
     });
+  }
 
   // A page out of the back/forward cache has missed what was said.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
@@ -249,7 +256,9 @@ export function createAuth(options) {
         const fields = credentials instanceof FormData ? Object.fromEntries(credentials) : credentials;
         const headers = { "Content-Type": "application/json" };
         takeAndTell(await call("/login", { headers, body: JSON.stringify(fields) }));
-        return session;
+        const entered = session;
+        await new Promise((heard) => setTimeout(heard, 100)); // by a tab whose logout waits for the lock
+        return entered;
       }),
     logout: () => leave("/logout"),
     logoutEverywhere: () => leave("/logout-all"),
