@@ -169,7 +169,7 @@ def test_a_long_retry_after(context: BrowserContext, site: Site) -> None:
 
 @pytest.mark.parametrize("asked", ["1000000000", "Fri, 31 Dec 2100 00:00:00 GMT", "Infinity"])
 def test_an_endless_retry_after(context: BrowserContext, site: Site, asked: str) -> None:
-    """Nobody is kept waiting for days, by a date that a device's clock is far behind, say: five minutes are the most."""
+    """Nobody waits for days, by a date that a device's clock is far behind, say: five minutes are the most."""
     context.clock.install(time=NOW)
     page = tab(context, site.url)
     page.evaluate(login())
