@@ -177,10 +177,10 @@ def test_an_endless_retry_after(context: BrowserContext, site: Site, asked: str)
     before = site.asked()
     site.answers += [JSONResponse({}, status_code=503, headers={"Retry-After": asked})]
     assert page.evaluate(f"auth.fetch('/api/me'){NAME}") == "TypeError"
-    context.clock.fast_forward(290_000)
+    context.clock.fast_forward(250_000)
     assert page.evaluate(f"auth.fetch('/api/me'){NAME}") == "TypeError"
     assert site.asked() == before + 1
-    context.clock.fast_forward(170_000)
+    context.clock.fast_forward(210_000)
     assert page.evaluate("me()") == 200
 
 
@@ -244,6 +244,15 @@ def test_only_invalid_grant_logs_out(page: Page, site: Site) -> None:
     site.answers.append(JSONResponse({"error": "invalid_grant"}, status_code=401))
     assert page.evaluate("auth.refresh()") is None
     assert page.evaluate("[auth.session, changes.at(-1)[0]]") == [None, None]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_answers_that_ask_for_another_attempt(page: Page, site: Site, status: int) -> None:
+    """What a server answers that is busy or broken for the moment is no answer: the client asks again."""
+    page.evaluate(login())
+    site.answers.append(Response(status_code=status))
+    assert page.evaluate("auth.refresh().then((session) => session.subject)") == "alice"
+    assert site.asked() == 3
 
 
 def test_a_server_that_is_down_when_the_page_loads(context: BrowserContext, site: Site) -> None:
