@@ -155,12 +155,18 @@ def _token(given: Namespace, clock: Clock) -> int:
 def _add_keygen(keygen: ArgumentParser) -> None:
     keygen.add_argument("--alg", default="HS256", choices=ALGORITHMS, help="what it signs with (default: %(default)s)")
     keygen.add_argument("--out", type=Path, metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE")
+    keygen.add_argument(
+        "--refresh-out",
+        type=Path,
+        metavar="FILE",
+        help="put the secret of refresh tokens into a new file, for ASGI_JWT_REFRESH_SECRET_FILE",
+    )
     _add_json(keygen)
     keygen.set_defaults(run=_keygen)
 
 
 def _keygen(given: Namespace, clock: Clock) -> int:
-    return make_keys(algorithm=given.alg, path=given.out, as_json=given.as_json)
+    return make_keys(algorithm=given.alg, path=given.out, refresh_path=given.refresh_out, as_json=given.as_json)
 
 
 def _add_keys(keys: ArgumentParser) -> None:
