@@ -84,7 +84,8 @@ def rotate_keys(
         if waits is not None and overlap:
             mend = "let it, or give --overlap 0, which drops it and makes another that signs at once"
             raise CommandError(f"a new key waits to sign from {_told(waits)} on: {mend}")
-        signing = read.keys.at(now).signing_key()
+        in_force = read.keys.at(now).signing_key()
+        signing = in_force or read.keys.signing_key()
         if signing is None:
             raise CommandError(f"{path} holds no private key: rotate the keys where the tokens are signed")
         allowed = _allowed(name or read.form, settings)
@@ -94,6 +95,8 @@ def rotate_keys(
         if allowed and algorithm not in allowed:
             raise CommandError(f"{algorithm} is not allowed there: --alg takes {', '.join(allowed)}", status=2)
         kept = _life_of_tokens(name, settings, signing) if keep is None else keep
+        if in_force is None:
+            overlap = 0  # nothing signs meanwhile
         rotated = rotate(read.jwks, generate_jwk(algorithm), now=int(now), overlap=int(overlap), keep=int(kept))
         replace(rotated)
     fetched = algorithm not in SYMMETRIC  # no other service has a secret

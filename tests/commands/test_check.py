@@ -87,6 +87,7 @@ def test_faulty_settings(service: CommandLine) -> None:
         ({"SECRET": "", "KEYS": json.dumps(jwks())}, "ASGI_JWT_KEYS holds no private key: tokens can't be issued"),
         ({"AUDIENCE": "*"}, "tokens can only be issued for a named audience"),
         ({"STORE": "redis://:hush-hush@host:port/"}, "the Redis URL names no host, or a port that is no number"),
+        ({"STORE": "sqlite:////missing/s.db"}, "the store's directory /missing is not there, or closed: create it"),
         ({"STORE": "mongodb://:hush-hush@host"}, "a store of the scheme 'mongodb' does not exist: use one of"),
     ],
 )

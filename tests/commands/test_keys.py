@@ -143,6 +143,16 @@ def test_rotate_again(file: Path, command: Command) -> None:
     assert "Removed, for they have ended: 1." in command("keys", "rotate", file)
 
 
+def test_rotate_what_has_ended(file: Path, command: Command) -> None:
+    """Where no key is left the new one signs at once."""
+    (old,) = held(file)
+    file.write_text(json.dumps({"keys": [{**old, "exp": NOW - 1}]}))
+    printed = command("keys", "rotate", file)
+    (new,) = held(file)
+    assert (new["alg"], "nbf" in new) == ("ES256", False)
+    assert "signs from now on.\nRemoved, for they have ended: 1.\n" in printed
+
+
 def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
     """They count as absent, as everywhere."""
     (old,) = held(file)
