@@ -1,5 +1,6 @@
 """The command `asgi-jwt`, also `python -m asgi_jwt`."""
 
+import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
@@ -28,7 +29,11 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
     0: all is well; 1: something is wrong, or the token would be refused; 2: wrong usage. `clock` gives seconds since
     the epoch.
     """
-    given = _parser().parse_args(arguments)
+    parser, words = _parser(), sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    given = parser.parse_args(words)
     try:
         status: int = given.run(given, clock)
     except ConfigurationError as error:

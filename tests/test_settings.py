@@ -267,6 +267,7 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
         "- ASGI_JWT_SECRET, ASGI_JWT_KEYS and ASGI_JWT_DISCOVERY are all set: keep one",
     ),
     "a short secret": ({"secret": "x" * 31}, "ASGI_JWT_SECRET has 31 bytes, and HS256 needs 32"),
+    "a secret of one byte": ({"secret": "x"}, "ASGI_JWT_SECRET has 1 byte, and HS256 needs 32"),
     "a secret short for HS512": (
         {"secret": "x" * 63, "algorithms": "HS512"},
         "ASGI_JWT_ALGORITHMS names HS512, for which no key is made: HS512 needs a secret of 64 bytes",
@@ -314,7 +315,7 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "leeway past 300": ({"leeway": "6m"}, "ASGI_JWT_LEEWAY has to be 0 seconds at least and 300 at most"),
     "leeway no duration": ({"leeway": "soon"}, "ASGI_JWT_LEEWAY has to be a duration"),
     "an access token for a day": ({"access_ttl": "1d"}, "ASGI_JWT_ACCESS_TTL has to be .* 3600 at most"),
-    "no life at all": ({"access_ttl": 0}, "ASGI_JWT_ACCESS_TTL has to be 1 seconds at least"),
+    "no life at all": ({"access_ttl": 0}, "ASGI_JWT_ACCESS_TTL has to be 1 second at least"),
     "a type without a value": ({"type": "access"}, "ASGI_JWT_TYPE has to be name=value"),
     "a required claim without a name": ({"required_claims": "=x"}, "ASGI_JWT_REQUIRED_CLAIMS has to be the name"),
     "an empty claim name": ({"scope_claim": " "}, "ASGI_JWT_SCOPE_CLAIM has to be a text"),
