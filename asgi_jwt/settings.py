@@ -80,7 +80,7 @@ class Settings:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
     revocation_interval: float = _setting(values.duration(most=60), 1.0)
-    revocation_max_staleness: float = _setting(values.duration(most=3600), 5.0)
+    revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
     revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
     revocation_ttl: float = _setting(values.duration(least=1, most=_YEAR), 3600.0)
 
