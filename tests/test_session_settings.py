@@ -99,7 +99,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"secret": A, "refresh_secret": A}, "REFRESH_SECRET is a key of access tokens too"),
     ({"secret": A.encode(), "refresh_secret": [B, A]}, "REFRESH_SECRET is a key of access tokens too"),
     ({"secret": A, "refresh_secret": A.encode()}, "REFRESH_SECRET is a key of access tokens too"),
-    ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 seconds at least"),
+    ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 second at least"),
     ({"session_ttl": "367d"}, "SESSION_TTL has to be"),
     ({"grace": 301}, "GRACE has to be"),
     ({"grace": -1}, "GRACE has to be"),
