@@ -378,6 +378,25 @@ def test_logout_while_a_refresh_is_in_flight_without_locks(context: BrowserConte
     assert first.evaluate("auth.refresh()") is None
 
 
+def test_a_late_refusal_without_locks(context: BrowserContext, site: Site) -> None:
+    """Without Web Locks a refusal that comes after a login in another tab is the old session's, and ends nothing."""
+    context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    first, second = tab(context, site.url), tab(context, f"{site.url}/?manual")
+    first.evaluate(login())
+    second.evaluate("""() => {
+        const real = fetch;
+        window.fetch = (url, init) => window.late && url.endsWith("/refresh") ? late : real(url, init);
+        return begin();
+    }""")
+    second.evaluate("""void (window.late = new Promise((answer) => {
+        window.refuse = () => answer(Response.json({ error: "invalid_grant" }, { status: 401 }));
+    }), window.refreshed = auth.refresh())""")
+    first.evaluate(login("bob"))
+    second.wait_for_function("auth.session.subject === 'bob'")
+    assert second.evaluate("(refuse(), refreshed.then((session) => session?.subject))") == "bob"
+    assert [each.evaluate("auth.session?.subject") for each in (first, second)] == ["bob", "bob"]
+
+
 def test_a_tab_that_hangs(context: BrowserContext, site: Site) -> None:
     """A tab that never gives the lock back holds the others up for a while, and then no longer."""
     context.add_init_script(

@@ -136,7 +136,15 @@ def test_ends_beside_a_stalled_request() -> None:
             assert demo.returncode == 0
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
+def end(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that ends programs, also where these tests themselves are run by `nohup`."""
+    number: signal.Signals = request.param
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
 def test_leaves_nothing_behind(end: signal.Signals) -> None:
     """A `kill` and a terminal that is closed end the demo as Ctrl-C does: no key of its stays behind."""
     with demo_process() as (demo, told):
@@ -148,17 +156,15 @@ def test_leaves_nothing_behind(end: signal.Signals) -> None:
     assert not Path(home).exists()
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
 def test_ends_before_it_serves(end: signal.Signals) -> None:
     """So they do before anything is served; the process's own ways are back when the demo has ended."""
 
     def killed(told: str) -> None:
         signal.raise_signal(end)
 
-    before = signal.getsignal(end)
     with pytest.raises(KeyboardInterrupt):
         run_demo(0, killed)
-    assert signal.getsignal(end) is before
+    assert signal.getsignal(end) is signal.SIG_DFL
 
 
 def test_nohup() -> None:
