@@ -112,12 +112,18 @@ class Auth:
     def _read_again(self, settings: Settings, name: str) -> KeySet:
         again = settings.read_again(name)
         keys = again.key_set if name == "keys" else again.refresh_keys
+        current = keys.at(self.clock())
+        if not any(key.verifies for key in current.keys):
+            raise ConfigurationError(f"{settings.variable(name)} holds keys that {_ENDED}")
         if self._issuer is not None and settings is self.settings:
-            now, later = keys.at(self.clock()).signing_key(), keys.signing_key()
+            now, later = current.signing_key(), keys.signing_key()
             if now is None or later is None:
-                raise ConfigurationError(
-                    f"ASGI_JWT_{name.upper()} holds no private key any more, and tokens are issued"
+                lost = (
+                    "private key any more, and tokens are issued"
+                    if name == "keys"
+                    else "secret to sign with any more, and refresh tokens are issued"
                 )
+                raise ConfigurationError(f"{settings.variable(name)} holds no {lost}")
             if name == "keys":
                 for key in (now, later):
                     self._algorithm_of(key)
@@ -213,8 +219,11 @@ class Auth:
         """The keys to sign with, and the algorithm of access tokens. Raises `ConfigurationError`."""
         key = _now(self._keys).signing_key()
         if key is None:
-            lacks = "is not set, and a remote issuer gives" if self.settings.is_remote else "holds"
-            raise ConfigurationError(f"ASGI_JWT_KEYS {lacks} no private key: tokens can't be issued")
+            lacks = "is not set, and a remote issuer gives no private key: tokens can't be issued"
+            if not self.settings.is_remote:
+                ended = isinstance(self._keys, LocalKeys) and self._keys.given.signing_key() is not None
+                lacks = f"holds private keys that {_ENDED}" if ended else "holds no private key: tokens can't be issued"
+            raise ConfigurationError(f"{self.settings.variable('keys')} {lacks}")
         return key, self._algorithm_of(key), _now(self._refresh_keys).signing_key()
 
     def _algorithm_of(self, key: Key) -> str:
@@ -260,7 +269,7 @@ class Auth:
         if self._sessions is None:
             settings = self.settings
             if not settings.refresh_secret:
-                raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: 32 random bytes at least")
+                raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: asgi-jwt keygen makes one")
             self._sessions = Sessions(
                 self._telling_store(),
                 self.issuer,
@@ -348,6 +357,7 @@ class Auth:
 
 
 _NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+_ENDED = "have all ended, as their exp says: asgi-jwt keys rotate gives it a new one"
 _CLOCKS_DIFFER = 60
 
 

@@ -1,5 +1,6 @@
 """The command `asgi-jwt`, also `python -m asgi_jwt`."""
 
+import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
@@ -29,7 +30,11 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
     0: all is well; 1: something is wrong, or the token would be refused; 2: wrong usage. `clock` gives seconds since
     the epoch.
     """
-    given = _parser().parse_args(arguments)
+    parser, words = _parser(), sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    given = parser.parse_args(words)
     try:
         status: int = given.run(given, clock)
     except ConfigurationError as error:
@@ -157,12 +162,18 @@ def _token(given: Namespace, clock: Clock) -> int:
 def _add_keygen(keygen: ArgumentParser) -> None:
     keygen.add_argument("--alg", default="HS256", choices=ALGORITHMS, help="what it signs with (default: %(default)s)")
     keygen.add_argument("--out", type=Path, metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE")
+    keygen.add_argument(
+        "--refresh-out",
+        type=Path,
+        metavar="FILE",
+        help="put the secret of refresh tokens into a new file, for ASGI_JWT_REFRESH_SECRET_FILE",
+    )
     _add_json(keygen)
     keygen.set_defaults(run=_keygen)
 
 
 def _keygen(given: Namespace, clock: Clock) -> int:
-    return make_keys(algorithm=given.alg, path=given.out, as_json=given.as_json)
+    return make_keys(algorithm=given.alg, path=given.out, refresh_path=given.refresh_out, as_json=given.as_json)
 
 
 def _add_keys(keys: ArgumentParser) -> None:

@@ -80,13 +80,13 @@ class Settings:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
     revocation_interval: float = _setting(values.duration(most=60), 1.0)
-    revocation_max_staleness: float = _setting(values.duration(most=3600), 5.0)
+    revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
     revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
     revocation_ttl: float = _setting(values.duration(least=1, most=_YEAR), 3600.0)
 
     def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
-        faults = _Faults()
         files: dict[str, Path] = {}
+        faults = _Faults(files)
         given = _resolve_files({**settings, "store": store}, files, faults)
         object.__setattr__(self, "_read_from", (given, files))
         known = {each.name: each for each in fields(self)}
@@ -139,6 +139,10 @@ class Settings:
         read_from: tuple[Mapping[str, Any], Mapping[str, Path]] = vars(self)["_read_from"]
         return read_from[1]
 
+    def variable(self, name: str) -> str:
+        """The variable that gave the setting `name`, or would."""
+        return _variable(name, self.files)
+
     def read_again(self, name: str) -> "Settings":
         """These settings with what the file of `name` holds now. Raises `ConfigurationError`, as at the start."""
         given, files = vars(self)["_read_from"]
@@ -178,9 +182,16 @@ class Settings:
         given_keys = [name for name in _KEYS if given.get(name) is not None and (name != "discovery" or self.discovery)]
         if len(given_keys) == 1 and not faults.any_of(*_KEYS):
             self._check_keys(faults)
-        elif len(given_keys) > 1 or not faults.any_of(*_KEYS):
+        elif len(given_keys) > 1:
+            *first, last = map(self.variable, given_keys)
+            both = "both" if len(given_keys) == 2 else "all"
+            faults.add_whole(_KEYS[0], f"{', '.join(first)} and {last} are {both} set: keep one")
+        elif not faults.any_of(*_KEYS):
             others = ", ".join(f"{PREFIX}{name.upper()}" for name in _KEYS[1:])
-            faults.add(_KEYS[0], f"or one of {others}, one alone of the four, has to give the keys to verify with")
+            faults.add(
+                _KEYS[0],
+                f"is missing, or one of {others}: the keys to verify with, as asgi-jwt keygen makes them",
+            )
 
     def _check_discovery(self, faults: "_Faults") -> None:
         for issuer in self.issuer:
@@ -288,12 +299,22 @@ class Settings:
         return f"Settings({', '.join(shown)})"
 
 
+def _variable(name: str, files: Mapping[str, Path]) -> str:
+    return f"{PREFIX}{name.upper()}{'_FILE' if name in files else ''}"
+
+
 class _Faults:
-    def __init__(self) -> None:
+    """What is wrong, each with the variable that was set: `files` are the settings that come from one."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
         self._found: dict[str, list[str]] = {}
 
     def add(self, name: str, *faults: str) -> None:
-        self._found.setdefault(name, []).extend(f"{PREFIX}{name.upper()} {fault}" for fault in faults)
+        self.add_whole(name, *(f"{_variable(name, self._files)} {fault}" for fault in faults))
+
+    def add_whole(self, name: str, *faults: str) -> None:
+        self._found.setdefault(name, []).extend(faults)
 
     def add_unknown(self, name: str, known: Iterable[str]) -> None:
         near = get_close_matches(name, [*known, *(f"{each}_file" for each in known)], n=1)
@@ -321,11 +342,18 @@ def _resolve_files(given: dict[str, Any], files: dict[str, Path], faults: _Fault
             faults.add(target, f"and {PREFIX}{name.upper()} are both set: keep one")
             continue
         try:
-            files[target] = Path(path).absolute()
-            given[target] = files[target].read_text(encoding="utf-8").rstrip("\r\n")
+            file = Path(path).absolute()
+            content = file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError, TypeError) as fault:
             # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
             why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"
             faults.add(name, f"names a file that can't be read: {why}")
             faults.add(target)
+            continue
+        files[target] = file
+        if not content.strip():
+            # As when a secret failed to be mounted: it is not taken for an absent setting.
+            faults.add(target, "names a file that is empty: write the value into it, or leave the variable out")
+            continue
+        given[target] = content
     return given

@@ -61,7 +61,8 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
         if seconds is None or not -inf < seconds < inf:
             raise ValueError("has to be a duration: seconds, or a number with s, m, h, d or w behind it, as 15m")
         if seconds < least or (most is not None and seconds > most):
-            raise ValueError(f"has to be {least:g} seconds at least" + (f" and {most:g} at most" if most else ""))
+            unit = "second" if least == 1 else "seconds"
+            raise ValueError(f"has to be {least:g} {unit} at least" + (f" and {most:g} at most" if most else ""))
         return seconds
 
     return read

@@ -85,4 +85,4 @@ def demo_process() -> Iterator[tuple["subprocess.Popen[str]", str]]:
                 told += line
             yield demo, told + demo.stdout.readline()
         finally:
-            demo.kill()
+            demo.terminate()  # and not killed, for it has keys to remove

@@ -190,11 +190,50 @@ async def test_a_file_without_private_keys_stops_no_issuer(tmp_path: Path) -> No
         assert (await each.auth.verify(token)).subject == "alice"
     (told,) = service.heard
     assert isinstance(told, KeysNotRead)
-    assert "holds no private key any more" in told.why
+    assert "ASGI_JWT_KEYS_FILE holds no private key any more, and tokens are issued" in told.why
     assert named(service.auth.issuer.access_token(Identity("bob"))) == named(token)
     assert [type(event) for event in verifying.heard] == [KeysRead]
-    with pytest.raises(ConfigurationError, match="holds no private key"):
+    with pytest.raises(ConfigurationError, match="ASGI_JWT_KEYS_FILE holds no private key"):
         _ = verifying.auth.issuer
+
+
+@pytest.mark.parametrize("issuing", [False, True])
+async def test_a_file_whose_keys_have_all_ended_is_not_taken(issuing: bool, tmp_path: Path) -> None:
+    """An old copy, put back, stops no service, one that only verifies neither."""
+    service = Service(tmp_path)
+    token = Service(tmp_path).auth.issuer.access_token(Identity("alice"))
+    if issuing:
+        _ = service.auth.issuer
+    await service.auth.verify(token)
+    await service.look()
+    service.write({**generate_jwk("ES256"), "exp": NOW - 1})
+    service.secrets.write_text(json.dumps({**generate_jwk("HS256"), "exp": NOW - 1}))
+    await service.look()
+    assert sorted(event.why for event in service.heard if isinstance(event, KeysNotRead)) == [
+        f"ASGI_JWT_{name}_FILE holds keys that have all ended, as their exp says: "
+        "asgi-jwt keys rotate gives it a new one"
+        for name in ("KEYS", "REFRESH_SECRET")
+    ]
+    assert (await service.auth.verify(token)).subject == "alice"
+
+
+async def test_a_refresh_secret_that_only_verifies(tmp_path: Path) -> None:
+    """Where refresh tokens are issued, a file that can't sign them is not taken, and it is said of secrets."""
+    service = Service(tmp_path)
+    pair = await service.auth.sessions.open(Identity("alice"))
+    service.secrets.write_text(json.dumps({**generate_jwk("HS256"), "key_ops": ["verify"]}))
+    await service.look()
+    (heard,) = [event for event in service.heard if isinstance(event, KeysNotRead)]
+    assert "REFRESH_SECRET_FILE holds no secret to sign with any more, and refresh tokens are issued" in heard.why
+    assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict == "ROTATED"
+
+
+async def test_private_keys_that_have_ended_at_the_start(tmp_path: Path) -> None:
+    """It is told that they have, and how to come by another, and not that there were none."""
+    service = Service(tmp_path)
+    service.write({**generate_jwk("ES256"), "exp": NOW - 1})
+    with pytest.raises(ConfigurationError, match="KEYS_FILE holds private keys that have all ended"):
+        _ = Service(tmp_path).auth.issuer
 
 
 async def test_the_last_private_key_ends(tmp_path: Path) -> None:
@@ -264,22 +303,22 @@ async def test_secrets_of_a_list_are_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (json.dumps(generate_jwk("ES256")), "REFRESH_SECRET holds a key that is none for HS256"),
-        (json.dumps(secret_jwk(SECRET.encode())), "REFRESH_SECRET is a key of access tokens too"),
-        ('{"keys": []}', "REFRESH_SECRET holds no key"),
-        ("{", "REFRESH_SECRET is broken JSON"),
+        (json.dumps(generate_jwk("ES256")), "holds a key that is none for HS256"),
+        (json.dumps(secret_jwk(SECRET.encode())), "is a key of access tokens too"),
+        ('{"keys": []}', "holds no key"),
+        ("{", "is broken JSON"),
     ],
 )
 async def test_secrets_that_are_none(content: str, why: str, tmp_path: Path) -> None:
     """What a refresh secret must not be is refused at the start, and later when the file is read again."""
-    with pytest.raises(ConfigurationError, match=why):
+    with pytest.raises(ConfigurationError, match=f"ASGI_JWT_REFRESH_SECRET {why}"):
         Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET, refresh_secret=content)
     service = Service(tmp_path, keys_file=None, secret=SECRET)
     pair = await service.auth.sessions.open(Identity("alice"))
     service.secrets.write_text(content)
     await service.look()
     (heard,) = [event for event in service.heard if isinstance(event, KeysNotRead)]
-    assert why in heard.why
+    assert f"ASGI_JWT_REFRESH_SECRET_FILE {why}" in heard.why
     assert SECRET not in heard.why
     assert (await service.auth.sessions.refresh(pair.refresh_token)).verdict == "ROTATED"
 

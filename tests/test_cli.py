@@ -83,11 +83,13 @@ def test_a_reader_who_leaves(demos: list[tuple[str, int]], monkeypatch: pytest.M
 
 
 def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a command, the usage is shown."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: asgi-jwt")
+    """Without a command, the usage is shown, with all commands and what each does."""
+    assert cli.main([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("usage: asgi-jwt")
+    for command in ("demo", "check", "inspect", "token", "keygen", "keys"):
+        assert f"\n    {command} " in told.err
 
 
 def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from readme import SECTIONS, environment, fits
+from readme import SECTIONS, TEXT, environment, fits
 
 from asgi_jwt import cli
 
@@ -27,6 +27,28 @@ def test_command_line(tmp_path: Path) -> None:
         )
         assert fits(output.rstrip("\n"), ended.stdout.rstrip("\n")), ended.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_of_keygen(tmp_path: Path) -> None:
+    """A shell makes variables of them in the two ways that the README names, and the service can be set up by them."""
+    ways = [
+        'set -a; eval "$(asgi-jwt keygen)"; set +a',
+        "asgi-jwt keygen --out keys.json --refresh-out refresh.json >>",
+    ]
+    assert all(way in TEXT.replace("\n", " ") for way in ways)
+    sourced = f"{ways[1]} service.env; set -a; . ./service.env; set +a"
+    environ = {name: value for name, value in environment().items() if not name.endswith("SECRET")}
+    for way in (ways[0], sourced):
+        ended = subprocess.run(
+            ["/bin/sh", "-euc", f"{way}; asgi-jwt check"],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert "0 problems, 0 warnings" in ended.stdout, ended
 
 
 def test_commands_table(capsys: pytest.CaptureFixture[str]) -> None:

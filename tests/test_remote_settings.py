@@ -54,14 +54,19 @@ def test_discovery_switched_off_counts_as_absent() -> None:
     assert read(DISCOVERY="no", JWKS_URL=URL).jwks_url == URL
 
 
-ONE_OF_FOUR = "ASGI_JWT_SECRET or one of ASGI_JWT_KEYS, ASGI_JWT_JWKS_URL, ASGI_JWT_DISCOVERY, one alone of the four"
 MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
-    "no keys": ({"discovery": False}, ONE_OF_FOUR),
-    "a secret and a URL": ({"secret": SECRET, "jwks_url": URL}, ONE_OF_FOUR),
-    "a secret and discovery": ({"secret": SECRET, "discovery": True}, ONE_OF_FOUR),
-    "keys and a URL": ({"keys": jwks(), "jwks_url": URL}, ONE_OF_FOUR),
-    "keys and discovery": ({"keys": jwks(), "discovery": "yes"}, ONE_OF_FOUR),
-    "a URL and discovery": ({"jwks_url": URL, "discovery": True}, ONE_OF_FOUR),
+    "no keys": ({"discovery": False}, "ASGI_JWT_SECRET is missing, or one of"),
+    "a secret and a URL": ({"secret": SECRET, "jwks_url": URL}, "- ASGI_JWT_SECRET and ASGI_JWT_JWKS_URL are both set"),
+    "a secret and discovery": (
+        {"secret": SECRET, "discovery": True},
+        "- ASGI_JWT_SECRET and ASGI_JWT_DISCOVERY are both set",
+    ),
+    "keys and a URL": ({"keys": jwks(), "jwks_url": URL}, "- ASGI_JWT_KEYS and ASGI_JWT_JWKS_URL are both set"),
+    "keys and discovery": ({"keys": jwks(), "discovery": "yes"}, "- ASGI_JWT_KEYS and ASGI_JWT_DISCOVERY are both set"),
+    "a URL and discovery": (
+        {"jwks_url": URL, "discovery": True},
+        "- ASGI_JWT_JWKS_URL and ASGI_JWT_DISCOVERY are both set",
+    ),
     "plain http": ({"jwks_url": "http://a.example/jwks"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
     "no URL": ({"jwks_url": "a.example"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
     "no text": ({"jwks_url": 7}, "ASGI_JWT_JWKS_URL has to be a text"),

@@ -99,7 +99,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"secret": A, "refresh_secret": A}, "REFRESH_SECRET is a key of access tokens too"),
     ({"secret": A.encode(), "refresh_secret": [B, A]}, "REFRESH_SECRET is a key of access tokens too"),
     ({"secret": A, "refresh_secret": A.encode()}, "REFRESH_SECRET is a key of access tokens too"),
-    ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 seconds at least"),
+    ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 second at least"),
     ({"session_ttl": "367d"}, "SESSION_TTL has to be"),
     ({"grace": 301}, "GRACE has to be"),
     ({"grace": -1}, "GRACE has to be"),
@@ -117,7 +117,12 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookie_name": "t", "access_cookie": "t"}, "ACCESS_COOKIE is the name of the refresh token's cookie too"),
     ({"revocation_interval": 61}, "REVOCATION_INTERVAL has to be 0 seconds at least and 60 at most"),
     ({"revocation_interval": -1}, "REVOCATION_INTERVAL has to be"),
-    ({"revocation_max_staleness": "2h"}, "REVOCATION_MAX_STALENESS has to be 0 seconds at least and 3600 at most"),
+    ({"revocation_max_staleness": "2h"}, "REVOCATION_MAX_STALENESS has to be 0.1 seconds at least and 3600 at most"),
+    # A copy is older than nothing as soon as it was read: no token would ever be let in.
+    (
+        {"revocation_max_staleness": 0, "revocation_interval": 0},
+        "REVOCATION_MAX_STALENESS has to be 0.1 seconds at least and 3600 at most",
+    ),
     ({"revocation_max_staleness": 0.5}, "REVOCATION_MAX_STALENESS has to be ASGI_JWT_REVOCATION_INTERVAL at least"),
     ({"revocation_outage": "maybe"}, "REVOCATION_OUTAGE has to be closed"),
     ({"revocation_outage": ""}, "REVOCATION_OUTAGE has to be closed"),

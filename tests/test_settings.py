@@ -191,9 +191,23 @@ def test_files_that_cant_be_read(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_a_fault(tmp_path: Path) -> None:
     """A file without content is not taken for an absent setting: a secret that failed to mount is noticed."""
-    (tmp_path / "secret").write_text("\n")
-    (fault,) = faults_of(issuer=ISSUER, audience="api", secret_file=str(tmp_path / "secret"))
-    assert fault.startswith("ASGI_JWT_SECRET ")
+    path = tmp_path / "empty"
+    path.write_text(" \n")
+    for name in ("secret", "keys", "refresh_secret", "public_paths", "store"):
+        given = {"issuer": ISSUER, "audience": "api", "secret": SECRET, f"{name}_file": str(path)}
+        if name in ("secret", "keys"):
+            del given["secret"]
+        (fault,) = faults_of(**given)
+        assert fault.startswith(f"ASGI_JWT_{name.upper()}_FILE names a file that is empty: ")
+
+
+def test_faults_name_the_variable_that_was_set(tmp_path: Path) -> None:
+    """Where the value comes from a file, that is where it is to be mended; two sources of keys are named as given."""
+    path = tmp_path / "keys"
+    path.write_text("{")
+    assert faults_of(issuer=ISSUER, audience="api", keys_file=str(path)) == ("ASGI_JWT_KEYS_FILE is broken JSON",)
+    path.write_text(public_pem(rsa_key()))
+    assert faults_of(**WHOLE, keys_file=str(path)) == ("ASGI_JWT_SECRET and ASGI_JWT_KEYS_FILE are both set: keep one",)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +247,7 @@ def test_what_kubernetes_injects_is_ignored() -> None:
     assert Settings.from_env(injected | environ(ISSUER=ISSUER, AUDIENCE="api", SECRET=SECRET)).secret == SECRET
 
 
-ONE_OF_FOUR = "ASGI_JWT_SECRET or one of ASGI_JWT_KEYS, ASGI_JWT_JWKS_URL, ASGI_JWT_DISCOVERY, one alone of the four"
+BOTH = "- ASGI_JWT_SECRET and ASGI_JWT_KEYS are both set: keep one"
 MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "no issuer": ({"issuer": None}, "ASGI_JWT_ISSUER is missing"),
     "an empty issuer": ({"issuer": []}, "ASGI_JWT_ISSUER is missing"),
@@ -242,10 +256,18 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "no audience": ({"audience": None}, "ASGI_JWT_AUDIENCE is missing"),
     "an empty audience": ({"audience": ","}, "ASGI_JWT_AUDIENCE is missing"),
     "a star among audiences": ({"audience": "api,*"}, r"ASGI_JWT_AUDIENCE has \* next to others"),
-    "no keys": ({"secret": None}, ONE_OF_FOUR),
-    "secret and keys": ({"keys": jwks()}, ONE_OF_FOUR),
-    "a secret and broken keys": ({"keys": "hunter2"}, ONE_OF_FOUR),
+    "no keys": (
+        {"secret": None},
+        "ASGI_JWT_SECRET is missing, or one of .*, ASGI_JWT_DISCOVERY: the keys .* asgi-jwt keygen",
+    ),
+    "secret and keys": ({"keys": jwks()}, BOTH),
+    "a secret and broken keys": ({"keys": "hunter2"}, BOTH),
+    "three of them": (
+        {"keys": jwks(), "discovery": True},
+        "- ASGI_JWT_SECRET, ASGI_JWT_KEYS and ASGI_JWT_DISCOVERY are all set: keep one",
+    ),
     "a short secret": ({"secret": "x" * 31}, "ASGI_JWT_SECRET has 31 bytes, and HS256 needs 32"),
+    "a secret of one byte": ({"secret": "x"}, "ASGI_JWT_SECRET has 1 byte, and HS256 needs 32"),
     "a secret short for HS512": (
         {"secret": "x" * 63, "algorithms": "HS512"},
         "ASGI_JWT_ALGORITHMS names HS512, for which no key is made: HS512 needs a secret of 64 bytes",
@@ -293,7 +315,7 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "leeway past 300": ({"leeway": "6m"}, "ASGI_JWT_LEEWAY has to be 0 seconds at least and 300 at most"),
     "leeway no duration": ({"leeway": "soon"}, "ASGI_JWT_LEEWAY has to be a duration"),
     "an access token for a day": ({"access_ttl": "1d"}, "ASGI_JWT_ACCESS_TTL has to be .* 3600 at most"),
-    "no life at all": ({"access_ttl": 0}, "ASGI_JWT_ACCESS_TTL has to be 1 seconds at least"),
+    "no life at all": ({"access_ttl": 0}, "ASGI_JWT_ACCESS_TTL has to be 1 second at least"),
     "a type without a value": ({"type": "access"}, "ASGI_JWT_TYPE has to be name=value"),
     "a required claim without a name": ({"required_claims": "=x"}, "ASGI_JWT_REQUIRED_CLAIMS has to be the name"),
     "an empty claim name": ({"scope_claim": " "}, "ASGI_JWT_SCOPE_CLAIM has to be a text"),

@@ -169,7 +169,7 @@ def test_values_that_cant_be_read_are_refused(read: Callable[[Any], Any], value:
 
 
 @pytest.mark.parametrize(
-    ("most", "told"), [(None, "has to be 1 seconds at least"), (60, "has to be 1 seconds at least and 60 at most")]
+    ("most", "told"), [(None, "has to be 1 second at least"), (60, "has to be 1 second at least and 60 at most")]
 )
 def test_bounds_of_a_duration_are_told(most: float | None, told: str) -> None:
     """A duration out of bounds is refused with both of them."""

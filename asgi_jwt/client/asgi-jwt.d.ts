@@ -67,7 +67,8 @@ export interface Auth {
 
   /**
    * Ends the session, here, in the other tabs and at the server. Rejects when the server could not be told: then the
-   * session is still there, for the cookie would bring it back. With an `AbortError` when another user has logged in.
+   * session is still there, for the cookie would bring it back; and with an `AbortError` when another user has logged
+   * in before it was sent, who stays.
    */
   logout(): Promise<void>;
 
@@ -80,7 +81,8 @@ export interface Auth {
    * one the request is sent once more, unless its body was a stream, or another user has logged in meanwhile.
    *
    * Rejects as `fetch` does, also after half a minute in which an expired token could not be renewed because the
-   * server is out of reach; with an `AbortError` when another user has logged in before the request was sent.
+   * server is out of reach; with an `AbortError` when another user has logged in before the request was sent; and with
+   * an `AuthError` when `AuthApp` refuses to renew an expired one for what is no end of the session, as with 403.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
 

@@ -6,6 +6,7 @@
 const MARGIN = 30_000; // before its end a token is renewed
 const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for the other tabs
 const PATIENCE = 30_000; // with a server that is out of reach
+const LONGEST = 300_000; // that a server may ask for
 
 export class AuthError extends Error {
   constructor(status, body, retryAfter) {
@@ -15,9 +16,9 @@ export class AuthError extends Error {
 }
 
 export function createAuth(options) {
-  // Own members alone: a polluted Object.prototype must not name an origin.
+  // A polluted Object.prototype must not name an origin.
   const given = { __proto__: null, ...options };
-  // Now, so that `window.fetch = auth.fetch` does not end in itself.
+  // Now: `window.fetch = auth.fetch` must not end in itself.
   const send = globalThis.fetch;
   const origins = new Set([location.origin, ...(given.origins ?? []).map((one) => new URL(one).origin)]);
   const { protocol, origin, pathname } = new URL(given.base ?? "/auth", location.href);
@@ -146,10 +147,10 @@ export function createAuth(options) {
     } catch (error) {
       if (before !== changes) return true;
       if (isOver(error)) dropAndTell();
-      else if (error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
+      else if (!isUsable() && error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
       else {
         const wait = Math.max(250 * 2 ** Math.min(failures++, 4), (error.retryAfter ?? 0) * 1000);
-        const jittered = wait * (1 + Math.random() / 2);
+        const jittered = Math.min(wait, LONGEST) * (1 + Math.random() / 2);
         notBefore = performance.now() + jittered;
         channel?.postMessage({ wait: jittered });
         return false;
@@ -173,7 +174,7 @@ export function createAuth(options) {
 
   const renew = () => (pending ??= persist().finally(() => (pending = undefined)));
 
-  // The token and whose it is; of nobody neither.
+  // The token and whose it is.
   async function fresh() {
     if (isDue()) await renew();
     return session ? [token, session.subject] : [];
@@ -209,7 +210,7 @@ export function createAuth(options) {
     const again = init?.body instanceof ReadableStream ? null : request.clone();
     const [first, sender] = await unlessAborted(request.signal, fresh());
     check(subject, sender);
-    if (!first) return send(request);
+    if (!first || !session) return send(request);
     request.headers.set("Authorization", `Bearer ${first}`);
     const response = await send(request);
     if (!asksForAnother(response)) return response;
@@ -220,9 +221,9 @@ export function createAuth(options) {
     return send(again);
   }
 
-  async function leave(path) {
+  function leave(path) {
     const subject = session?.subject;
-    await alone(async () => {
+    return alone(async () => {
       check(subject, session?.subject);
       try {
         await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
@@ -234,7 +235,7 @@ export function createAuth(options) {
     });
   }
 
-  // A page out of the back/forward cache has missed what was said.
+  // Out of the back/forward cache: it has missed what was said.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
   globalThis.addEventListener("pageshow", onpageshow);
 
@@ -253,7 +254,9 @@ export function createAuth(options) {
         const fields = credentials instanceof FormData ? Object.fromEntries(credentials) : credentials;
         const headers = { "Content-Type": "application/json" };
         takeAndTell(await call("/login", { headers, body: JSON.stringify(fields) }));
-        return session;
+        const entered = session;
+        await new Promise((done) => setTimeout(done, 100)); // a logout that waits for the lock hears of it
+        return entered;
       }),
     logout: () => leave("/logout"),
     logoutEverywhere: () => leave("/logout-all"),

@@ -8,6 +8,7 @@ from asgi_jwt.commands.output import count, listed, printable
 from asgi_jwt.commands.times import duration
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.discovery import ANOTHER_ISSUER
 from asgi_jwt.tokens.jwks import RemoteKeySet
 
 AGREES = 5.0
@@ -20,7 +21,9 @@ async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]
     try:
         found = await keys.current()
     except KeysUnavailable as why:
-        mend = "see that ASGI_JWT_ISSUER, or ASGI_JWT_JWKS_URL, is right, and that this machine reaches it"
+        mend = "set ASGI_JWT_ISSUER to that, to the letter, if it is the one you trust"
+        if ANOTHER_ISSUER not in str(why):
+            mend = "see that ASGI_JWT_ISSUER, or ASGI_JWT_JWKS_URL, is right, and that this machine reaches it"
         fetched = [problem("issuer", f"the keys of {issuer} can't be had: {printable(str(why))}", mend)]
     else:
         verifying = [key for key in found.keys if key.verifies and key.algorithms]

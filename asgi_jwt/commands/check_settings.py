@@ -17,6 +17,7 @@ LONG_ACCESS = 1800
 """Seconds past which an access token is long-lived."""
 
 _ANOTHER = "asgi-jwt keys rotate gives their file a new one"
+_BEGIN = "see that this machine's clock is right, or take nbf out of one"
 _BETTER = "asgi-jwt keygen makes one of full entropy"
 # Words that no random text holds, and fewer different characters than any random text of 32 bytes has.
 _PHRASE = re.compile(r"secret|passw|change.?me|example|qwerty|12345678", re.IGNORECASE)
@@ -34,16 +35,16 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
 
 def check_keys(settings: Settings, keys: KeySet, now: float) -> Iterator[Finding]:
     """What one's own `keys` are, as of `now` (seconds since the epoch), and whether secrets are such."""
-    yield from _check_set("keys", keys)
+    yield from _check_set("keys", keys, now)
     if settings.refresh_secret:
-        yield from _check_set("refresh keys", settings.refresh_keys.at(now))
+        yield from _check_set("refresh keys", settings.refresh_keys.at(now), now)
     for name, value in (("secret", settings.secret), ("refresh_secret", settings.refresh_secret)):
         secrets = value if isinstance(value, tuple) else (value,)
         if any(isinstance(secret, str) and _is_guessable(secret) for secret in secrets):
             yield warning("keys", f"ASGI_JWT_{name.upper()} reads like a phrase, and who guesses it signs", _BETTER)
 
 
-def _check_set(about: str, keys: KeySet) -> Iterator[Finding]:
+def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
     verifying, signing = [key for key in keys.keys if key.verifies], keys.signing_key()
     if not verifying:
         yield problem(about, "all have ended, as their exp says", _ANOTHER)
@@ -52,6 +53,8 @@ def _check_set(about: str, keys: KeySet) -> Iterator[Finding]:
     yield ok(about, f"{len(verifying)} to verify with, {told}")
     if signing is not None and all(key.ends is not None for key in keys.keys if key.signs):
         yield warning(about, "every private one has an end", _ANOTHER)
+    if signing is not None and signing.begins is not None and now < signing.begins:
+        yield warning(about, "no private one has begun, as their nbf says, and the first signs all the same", _BEGIN)
 
 
 def name_key(key: Key) -> str:

@@ -19,6 +19,8 @@ from asgi_jwt.tokens.keys import Key
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
+# Refresh tokens have keys of their own, by which they are refused before anyone looks at what they are.
+_BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
@@ -56,6 +58,8 @@ class Refusal:
 
 def explain(refusal: Refusal) -> str:
     """One line, safe to print, whatever the token holds."""
+    if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
+        return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
     kinds = type(refusal.error).__mro__
     return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
 

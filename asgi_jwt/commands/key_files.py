@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,15 @@ def make_file(path: Path, jwks: Sequence[dict[str, Any]]) -> None:
         raise CommandError(f"{path} exists: asgi-jwt keys rotate {path} gives it a new key") from None
     except OSError as error:
         raise CommandError(f"{path} can't be made: {error.strerror}") from None
+
+
+def make_files(files: Iterable[tuple[Path, Sequence[dict[str, Any]]]]) -> None:
+    """The same for each, or for none."""
+    with ExitStack() as undoing:
+        for path, jwks in files:
+            make_file(path, jwks)
+            undoing.callback(path.unlink)
+        undoing.pop_all()
 
 
 @contextmanager

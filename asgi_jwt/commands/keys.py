@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asgi_jwt.commands.key_files import KeysRead, make_file, read_keys, replacing
-from asgi_jwt.commands.output import CommandError, say, say_json, shown
+from asgi_jwt.commands.key_files import KeysRead, make_files, read_keys, replacing
+from asgi_jwt.commands.output import CommandError, complain, say, say_json, shown
+from asgi_jwt.commands.times import duration
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.http.jwks import MAX_AGE
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
@@ -25,20 +27,25 @@ OVERLAP = 600
 _LEEWAY = 300  # the most that there is
 _CLOCKS = 60  # by which those of several servers may differ
 
+SAFE_OVERLAP = MAX_AGE + _CLOCKS
+"""Seconds of overlap after which every service that fetches the keys has fetched the new one."""
+
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # milliseconds taken for seconds are later
 
 KEEP = 3600 + _LEEWAY + _CLOCKS
 """Seconds after which no access token is left, whatever ACCESS_TTL and LEEWAY are."""
 
 
-def make_keys(*, algorithm: str, path: Path | None, as_json: bool) -> int:
+def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, as_json: bool) -> int:
     """Prints `ASGI_JWT_*` lines with a new key for access tokens and a new secret for refresh tokens.
 
-    With `path` the key goes into a new file of that name. Raises `CommandError`.
+    With `path` the key goes into a new file of that name, with `refresh_path` the secret. Raises `CommandError`, and
+    then there is no new file.
     """
     lines = {}
+    made = [(path, algorithm), (refresh_path, "HS256")]
+    make_files([(each, [generate_jwk(alg)]) for each, alg in made if each is not None])
     if path is not None:
-        make_file(path, [generate_jwk(algorithm)])
         lines["ASGI_JWT_KEYS_FILE"] = str(path.absolute())
     elif algorithm in SYMMETRIC:
         lines["ASGI_JWT_SECRET"] = secrets.token_urlsafe(64)
@@ -46,7 +53,10 @@ def make_keys(*, algorithm: str, path: Path | None, as_json: bool) -> int:
             lines["ASGI_JWT_ALGORITHMS"] = algorithm
     else:
         lines["ASGI_JWT_KEYS"] = json.dumps({"keys": [generate_jwk(algorithm)]}, separators=(",", ":"))
-    lines["ASGI_JWT_REFRESH_SECRET"] = secrets.token_urlsafe(48)
+    if refresh_path is not None:
+        lines["ASGI_JWT_REFRESH_SECRET_FILE"] = str(refresh_path.absolute())
+    else:
+        lines["ASGI_JWT_REFRESH_SECRET"] = secrets.token_urlsafe(48)
     if as_json:
         say_json(lines)
     else:
@@ -72,8 +82,10 @@ def rotate_keys(
         now = clock()
         waits = waiting_key(read.jwks, now)
         if waits is not None and overlap:
-            raise CommandError(f"a new key waits to sign from {_told(waits)} on: let it, or end it with --overlap 0")
-        signing = read.keys.at(now).signing_key()
+            mend = "let it, or give --overlap 0, which drops it and makes another that signs at once"
+            raise CommandError(f"a new key waits to sign from {_told(waits)} on: {mend}")
+        in_force = read.keys.at(now).signing_key()
+        signing = in_force or read.keys.signing_key()
         if signing is None:
             raise CommandError(f"{path} holds no private key: rotate the keys where the tokens are signed")
         allowed = _allowed(name or read.form, settings)
@@ -83,9 +95,18 @@ def rotate_keys(
         if allowed and algorithm not in allowed:
             raise CommandError(f"{algorithm} is not allowed there: --alg takes {', '.join(allowed)}", status=2)
         kept = _life_of_tokens(name, settings, signing) if keep is None else keep
+        if in_force is None:
+            overlap = 0  # nothing signs meanwhile
         rotated = rotate(read.jwks, generate_jwk(algorithm), now=int(now), overlap=int(overlap), keep=int(kept))
         replace(rotated)
-    _tell(read, rotated, as_json=as_json)
+    fetched = algorithm not in SYMMETRIC  # no other service has a secret
+    _tell(read, rotated, now, dropped=fetched and not kept, as_json=as_json)
+    if fetched and 0 < overlap < SAFE_OVERLAP:
+        complain(
+            f"the overlap of {duration(overlap)} is too short: services that fetch the keys (ASGI_JWT_JWKS_URL) keep "
+            f"theirs for {duration(MAX_AGE)}, and may answer 401 for up to 30 seconds when the new key signs: "
+            f"--overlap {SAFE_OVERLAP // 60}m is the least that is safe"
+        )
     return 0
 
 
@@ -122,7 +143,8 @@ def _life_of_tokens(name: str | None, settings: Settings | None, signing: Key) -
     )
 
 
-def _tell(read: KeysRead, rotated: list[dict[str, Any]], *, as_json: bool) -> None:
+def _tell(read: KeysRead, rotated: list[dict[str, Any]], now: float, *, dropped: bool, as_json: bool) -> None:
+    """`dropped`: other services may hold keys that are not kept here."""
     new, *old = rotated
     if as_json:
         told = [{name: jwk[name] for name in ("kid", "alg", "nbf", "exp") if name in jwk} for jwk in rotated]
@@ -132,11 +154,19 @@ def _tell(read: KeysRead, rotated: list[dict[str, Any]], *, as_json: bool) -> No
     say(f"The new {new['alg']} key {_name(new)} {since}.")
     for jwk in old:
         say(f"The key {_name(jwk)} verifies " + (f"until {_told(jwk['exp'])}." if "exp" in jwk else "as before."))
-    if len(old) < len(read.jwks):
-        say(f"Removed, for they have ended: {len(read.jwks) - len(old)}.")
+    waited = [jwk for jwk in read.jwks if jwk.get("nbf", now) > now]
+    for jwk in waited:
+        say(f"The key {_name(jwk)}, which waited to sign, is dropped: there is no token of it.")
+    if ended := len(read.jwks) - len(waited) - len(old):
+        say(f"Removed, for they have ended: {ended}.")
     if read.form != "JWK Set":
         say(f"The file held {read.form}, and is a JWK Set now.")
     say("Processes that use it read it again by themselves.")
+    if dropped:
+        say(
+            "Services that fetch the keys (ASGI_JWT_JWKS_URL) take old ones until they fetch them anew: "
+            f"{duration(MAX_AGE)} at most."
+        )
 
 
 def _name(jwk: Mapping[str, Any]) -> str:

@@ -26,14 +26,27 @@ class Presented:
 
 
 def take_apart(given: bytes) -> Presented:
-    """The token in `given`, which may have whitespace around it and its scheme before it, as in an HTTP header."""
+    """The token in `given`, which may have whitespace around it and its scheme before it, as in an HTTP header.
+
+    Of a whole answer (RFC 6749 section 5.1) it is the access token.
+    """
     token = given.strip()
+    if token.startswith(b"{"):
+        token = _in_answer(token)
     if scheme := _SCHEME.match(token):
         token = token[scheme.end() :]
     # What spoils it as a token need not spoil the look at it.
     repaired = unquote_to_bytes(b"".join(token.split()).strip(_QUOTES))
     header, payload, *_ = [*repaired.split(b"."), b"", b""]
     return Presented(token, _read(header), _read(payload))
+
+
+def _in_answer(answer: bytes) -> bytes:
+    with suppress(MalformedToken):
+        token = parse_object(answer).get("access_token")
+        if isinstance(token, str):
+            return token.encode("utf-8", "surrogatepass").strip()
+    return answer
 
 
 def _read(segment: bytes) -> dict[str, Any] | None:
@@ -46,6 +59,8 @@ def fault_of_form(presented: Presented) -> str | None:
     """Why it is no JWS in compact form (RFC 7515 section 7.1), and the mend; None where its form is good."""
     token = presented.token
     segments = token.split(b".")
+    if token.startswith(b"{"):
+        return "it is JSON in which no access_token stands: give the token alone"
     if token[:1] in _QUOTES or token[-1:] in _QUOTES:
         return "it stands in quotes: take them off"
     if b"%" in token:

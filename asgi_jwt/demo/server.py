@@ -1,15 +1,16 @@
 """Serves the demo, and tells what to try on it."""
 
 import secrets
+import signal
 import socket
 import time
 import webbrowser
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from errno import EADDRINUSE
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.app import build_app
@@ -49,7 +50,7 @@ def run_demo(
             feed.close()
             await super().shutdown(sockets)
 
-    with _listen(port) as listener, TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
+    with _listen(port) as listener, _ended_as_by_ctrl_c(), TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
         home = Path(directory)
         keys, refresh_secret = home / "keys.json", secrets.token_urlsafe(48)
         make_file(keys, [generate_jwk("EdDSA")])
@@ -73,6 +74,19 @@ def _listen(port: int) -> socket.socket:
     except OSError as fault:
         why = "is taken" if fault.errno == EADDRINUSE else f"can't be had ({fault.strerror})"
         raise DemoError(f"port {port} {why}: choose another with --port, 0 for any free one") from None
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """A `kill` and a closed terminal end the demo as Ctrl-C does, and no key of its stays behind."""
+    ends = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+    with ExitStack() as restored:
+        # Python lets the main thread alone have a say, and what `nohup` ignores stays ignored.
+        for end in ends if current_thread() is main_thread() else ():
+            if signal.getsignal(end) is signal.SIG_DFL:
+                restored.callback(signal.signal, end, signal.SIG_DFL)
+                signal.signal(end, lambda *_: signal.raise_signal(signal.SIGINT))
+        yield
 
 
 def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str], home: Path) -> str:

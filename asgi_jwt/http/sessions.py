@@ -34,15 +34,15 @@ class SessionEndpoints:
         holder = _session_of(claims) or await self._by_cookie(request)
         if holder is not None:
             await self._auth.sessions.end(*holder)
-        # A token without a session, or of one that the store doesn't know any more.
-        if claims is not None and not self._auth.revocations.is_revoked(claims):
-            await self._auth.revoke_token(claims)
+        await self._refuse(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
-        """Ends all sessions of the subject."""
+        """Ends all sessions of the subject, and refuses the access token that was shown."""
+        claims = None
         try:
-            subject = (await self._claims(request)).subject
+            claims = await self._claims(request)
+            subject = claims.subject
         except (MissingToken, InvalidToken):
             holder = await self._by_cookie(request)
             if holder is None:
@@ -52,6 +52,7 @@ class SessionEndpoints:
                 raise SessionOver from None
             subject = holder.subject
         await self._auth.sessions.end_all(subject)
+        await self._refuse(claims)
         return self._cleared(request)
 
     async def list(self, request: Request) -> Response:
@@ -92,6 +93,11 @@ class SessionEndpoints:
         """The claims of the access token that came along, if it is one to log out by."""
         _, token = bearer_token(request.scope["headers"])
         return None if token is None else await self._authentic(token)
+
+    async def _refuse(self, shown: Claims | None) -> None:
+        """Have a token refused that still is not: without a session, or of one that the store doesn't know any more."""
+        if shown is not None and not self._auth.revocations.is_revoked(shown):
+            await self._auth.revoke_token(shown)
 
     async def _by_cookie(self, request: Request) -> SessionKey | None:
         token = self._cookies.refresh_token(request)

@@ -8,7 +8,7 @@ from math import inf
 
 import anyio
 from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
@@ -43,6 +43,13 @@ _PATIENCE = 1.0
 _DRAIN = 0.2
 """How long (s) it waits for each such message: those that are there already, and a busy event loop hands over late."""
 
+_UNHEARD = 5.0
+"""How long (s) after a close an app may send what goes nowhere: longer than one that receives takes to be told."""
+
+
+class _Gone(OSError):
+    """An app sends long after the close: what ASGI has a server raise, so that no app goes on for ever unheard."""
+
 
 class Sockets:
     """The WebSockets that are open behind one `Auth`, watched by one task in each event loop that has any."""
@@ -56,6 +63,8 @@ class Sockets:
         socket = _Socket(self, claims, receive, send)
         try:
             await app(scope, socket.receive, socket.send)
+        except* _Gone:
+            pass  # it has ended it, as it was to: no fault for the server to log
         finally:
             self.leave(socket)
             # The server closes the connection in its own way as soon as the app has returned.
@@ -170,10 +179,10 @@ class _Socket:
         self._send = send
         self._receiving: set[CancelScope] = set()
         # Whether it was closed here, what its app is told then, and until when, of the event loop's clock, the app may
-        # take what came before.
+        # take what came before, and send in vain.
         self._closed = False
         self._farewell: Message = {"type": "websocket.disconnect", "code": 1006}
-        self._until = inf
+        self._until = self._unheard_until = inf
         self._handed_over = anyio.Event()
         self._closed_by_app = False
         self._parted = False
@@ -210,6 +219,10 @@ class _Socket:
 
     async def send(self, message: Message) -> None:
         if self._closed:
+            # An app that does nothing but send may rest here alone.
+            await checkpoint()
+            if current_time() >= self._unheard_until:
+                raise _Gone("the WebSocket was closed when its token ended")
             return
         if message["type"] == "websocket.close":
             await self._close_for_app(message)
@@ -233,7 +246,7 @@ class _Socket:
         self._sockets.leave(self)
         self._closed = True
         self._farewell = {"type": "websocket.disconnect", "code": code, "reason": error.description}
-        self._until = now + _PATIENCE
+        self._until, self._unheard_until = now + _PATIENCE, now + _UNHEARD
         for scope in self._receiving:
             scope.deadline = now + _DRAIN
         if self._closed_by_app:  # at this very moment

@@ -12,6 +12,9 @@ T = TypeVar("T")
 # `sid`, and those with one.
 _Marks = tuple[int, int, int]
 
+_SPARED = 60
+"""How long (s) before it a session's token may say that it was issued, by a clock that is behind, in a login after."""
+
 _PERIOD = 60_000
 _AT_A_TIME = 1000
 _LONG_AGO = float("-inf")
@@ -70,7 +73,7 @@ class Mirror:
             if kind == "sub":
                 # Those of the very second too, for no claim says more of when a token was issued.
                 before = time // 1000 + 1
-                _add_subject(revoked.sub, value, (until, before, 0 if spares_sessions else before))
+                _add_subject(revoked.sub, value, (until, before, before - _SPARED * spares_sessions))
             else:
                 _add(revoked.sid if kind == "sid" else revoked.jti, value, until)
         if added:

@@ -211,6 +211,9 @@ class RevocationList:
     async def _read(self) -> None:
         self.reads += 1
         now = self._clock()
+        if now < self._read_at:
+            # By a clock that was ahead, entries lapsed that have not: the log has them still.
+            self._cursor = None
         try:
             await self._read_pages(int(now * 1000))
         except Exception as error:

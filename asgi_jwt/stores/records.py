@@ -95,8 +95,9 @@ class Revocation(NamedTuple):
     """An entry of the log of revocations: access tokens that are refused although they verify.
 
     `kind` is `sid` (those of a session), `jti` (one token) or `sub` (those of a subject, issued up to `time`); `value`
-    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` is for tokens
-    without a `sid` alone: those of sessions have entries of their own, so that a login right after it is untouched.
+    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` leaves
+    the last minute before `time` to entries of the sessions' own, where tokens have a `sid`, so that a login right
+    after it is untouched, at a server whose clock is behind as well.
 
     The entry lapses at `until`, when every token it is about has expired.
     """

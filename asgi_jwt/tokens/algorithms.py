@@ -42,7 +42,9 @@ class Secret:
         hashes = {name: digest for name, digest in _HMAC_HASHES.items() if len(secret) >= digest.digest_size}
         self._prepared = {name: HMAC(secret, digest) for name, digest in hashes.items()}
         if not self._prepared:
-            raise ValueError(f"has {len(secret)} bytes, and HS256 needs 32 at least")
+            raise ValueError(
+                f"has {len(secret)} {'byte' if len(secret) == 1 else 'bytes'}, and HS256 needs 32 at least"
+            )
 
     @property
     def algorithms(self) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
+ANOTHER_ISSUER = "names another issuer"
+_SHOWN = 200
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
@@ -121,9 +123,11 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
     require_http_client()
     with deadline():
         metadata = await _metadata(issuer, certificates)
-    if metadata.get("issuer") != issuer:
+    named = metadata.get("issuer")
+    if named != issuer:
         # Else one issuer could speak for another (RFC 8414 section 3.3).
-        raise KeysUnavailable(f"the metadata of {issuer} names another issuer")
+        other = f"{ANOTHER_ISSUER}, {named[:_SHOWN]!r}" if isinstance(named, str) else "names no issuer"
+        raise KeysUnavailable(f"the metadata of {issuer} {other}")
     url = metadata.get("jwks_uri")
     try:
         if not isinstance(url, str) or (issuer.startswith("https:") and not url.startswith("https:")):

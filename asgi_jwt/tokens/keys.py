@@ -30,6 +30,7 @@ _JWK_READERS: dict[str, type[Algorithm]] = {
     "oct": HMACAlgorithm,
 }
 _LONGEST_MODULUS = MAX_RSA_BITS // 6 + 2  # in base64url
+_SHOWN = 64
 _SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
 
 
@@ -173,6 +174,12 @@ class Key:
         )
 
 
+def _named(jwk: object) -> str:
+    """Its `kid`, safe to print: anyone may have written it."""
+    kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
+    return f" ({kid[:_SHOWN]!r})" if isinstance(kid, str) else ""
+
+
 def _time(jwk: Mapping[str, Any], name: str) -> float | None:
     time = jwk.get(name)
     if time is None or (type(time) in (int, float) and 0 <= time < 2**53):
@@ -217,7 +224,7 @@ class KeySet:
                     raise ValueError("is no object")
                 keys.append(Key.from_jwk(jwk))
             except ValueError as fault:
-                faults.append(type(fault)(f"key {position} of the JWK Set can't be used: {fault}"))
+                faults.append(type(fault)(f"key {position} of the JWK Set{_named(jwk)} can't be used: {fault}"))
         return cls(keys), tuple(faults)
 
     @classmethod

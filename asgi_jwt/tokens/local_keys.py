@@ -80,6 +80,11 @@ class LocalKeys:
         self._listeners.append(tell)
 
     @property
+    def given(self) -> KeySet:
+        """The keys whatever the time, those that have ended among them."""
+        return self._given
+
+    @property
     def keys(self) -> KeySet:
         """The keys as of now, as far as is known without a look at the file."""
         now = self._clock()
@@ -192,16 +197,17 @@ class LocalKeys:
         except ConfigurationError as fault:
             failure, self._failure = self._failure, "; ".join(fault.faults)
             return KeysNotRead(file.variable, self._failure) if self._failure != failure else None
-        self._failure = None
+        mended, self._failure = self._failure is not None, None
         if read is None:
-            return None
+            return KeysRead(file.variable, len(self._given.keys)) if mended else None
         # Only what is taken counts as read: a read may fail for want of a descriptor, and a look end with its loop.
         stamp, keys = read
         self._settled, self._stamp = stamp == self._stamp, stamp
         given, self._given = self._given, keys
-        if self._given.keys == given.keys:
+        if self._given.keys != given.keys:
+            self._use(self._clock())
+        elif not mended:
             return None
-        self._use(self._clock())
         return KeysRead(file.variable, len(self._given.keys))
 
     def _read_again(self, file: KeyFile) -> tuple[_Stamp | None, KeySet] | None:

@@ -234,9 +234,16 @@ def test_another_user_before_it_is_sent_once_more(context: BrowserContext, site:
     assert ask(alices, "auth.fetch('/api/me')")["subject"] == "bob"
 
 
-@pytest.mark.parametrize("leave", ["logout", "logoutEverywhere"])
-def test_another_user_before_a_logout(context: BrowserContext, site: Site, leave: str) -> None:
-    """Alice's logout does not log Bob out, who has logged in in another tab before it."""
-    alices = bob_comes_first(context, site, f"void (window.left = auth.{leave}(){CAUGHT})")
-    assert alices.evaluate("left") == "AbortError"
-    assert alices.evaluate("auth.refresh()")["subject"] == "bob"
+@pytest.mark.parametrize("asked", ["logout()", "logoutEverywhere()", "endSession(auth.session.claims.sid)"])
+def test_another_user_before_a_logout(context: BrowserContext, site: Site, asked: str) -> None:
+    """Alice's logout, which waited behind a login of Bob's, logs nobody out: it was not Bob who asked."""
+    alices = bob_comes_first(context, site, f"void (window.asked = auth.{asked}{CAUGHT})")
+    assert alices.evaluate("asked") == "AbortError"
+    assert alices.evaluate("auth.refresh().then((session) => session?.subject)") == "bob"
+
+
+def test_closed_right_behind_a_call(page: Page, site: Site) -> None:
+    """A client that is closed right behind a call has let go of the token: the call goes out without it."""
+    page.evaluate(login())
+    assert page.evaluate("[me(), auth.close()][0]") == 401
+    assert "authorization" not in site.seen[-1].headers

@@ -167,6 +167,23 @@ def test_a_long_retry_after(context: BrowserContext, site: Site) -> None:
     assert [each.evaluate("me()") for each in (first, second)] == [200, 200]
 
 
+@pytest.mark.parametrize("asked", ["1000000000", "Fri, 31 Dec 2100 00:00:00 GMT", "Infinity"])
+def test_an_endless_retry_after(context: BrowserContext, site: Site, asked: str) -> None:
+    """Nobody waits for days, by a date that a device's clock is far behind, say: five minutes are the most."""
+    context.clock.install(time=NOW)
+    page = tab(context, site.url)
+    page.evaluate(login())
+    sleep(context, site)
+    before = site.asked()
+    site.answers += [JSONResponse({}, status_code=503, headers={"Retry-After": asked})]
+    assert page.evaluate(f"auth.fetch('/api/me'){NAME}") == "TypeError"
+    context.clock.fast_forward(250_000)
+    assert page.evaluate(f"auth.fetch('/api/me'){NAME}") == "TypeError"
+    assert site.asked() == before + 1
+    context.clock.fast_forward(210_000)
+    assert page.evaluate("me()") == 200
+
+
 def test_retry_after(context: BrowserContext, site: Site) -> None:
     """`AuthError` tells of `Retry-After` in seconds, whether it was those or a date; what is neither is ignored."""
     context.clock.install(time=NOW)
@@ -185,14 +202,15 @@ def test_retry_after(context: BrowserContext, site: Site) -> None:
     assert [page.evaluate("(value) => after(value)", value) for value in ("soon", "0", "")] == [None] * 3
 
 
-def test_a_token_that_still_holds_is_used_meanwhile(context: BrowserContext, site: Site) -> None:
-    """In its last half minute a token that can't be renewed is used on, without waiting."""
+@pytest.mark.parametrize("status", [503, 403], ids=str)
+def test_a_token_that_still_holds_is_used_meanwhile(context: BrowserContext, site: Site, status: int) -> None:
+    """In its last half minute a token that can't be renewed, why ever, is used on, without waiting."""
     context.clock.install(time=NOW)
     page = tab(context, site.url)
     page.evaluate(login())
     sleep(context, site, LIFE - 20)
     before = site.asked()
-    site.answers += [unavailable(10)] * 2
+    site.answers += [JSONResponse({}, status_code=status, headers={"Retry-After": "10"}) for _ in range(2)]
     assert page.evaluate("me()") == 200
     assert page.evaluate("me()") == 200
     assert site.asked() == before + 1
@@ -226,6 +244,15 @@ def test_only_invalid_grant_logs_out(page: Page, site: Site) -> None:
     site.answers.append(JSONResponse({"error": "invalid_grant"}, status_code=401))
     assert page.evaluate("auth.refresh()") is None
     assert page.evaluate("[auth.session, changes.at(-1)[0]]") == [None, None]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_answers_that_ask_for_another_attempt(page: Page, site: Site, status: int) -> None:
+    """What a server answers that is busy or broken for the moment is no answer: the client asks again."""
+    page.evaluate(login())
+    site.answers.append(Response(status_code=status))
+    assert page.evaluate("auth.refresh().then((session) => session.subject)") == "alice"
+    assert site.asked() == 3
 
 
 def test_a_server_that_is_down_when_the_page_loads(context: BrowserContext, site: Site) -> None:
@@ -349,6 +376,25 @@ def test_logout_while_a_refresh_is_in_flight_without_locks(context: BrowserConte
     assert second.evaluate("refreshed") is None
     assert [each.evaluate("auth.session") for each in (first, second)] == [None, None]
     assert first.evaluate("auth.refresh()") is None
+
+
+def test_a_late_refusal_without_locks(context: BrowserContext, site: Site) -> None:
+    """Without Web Locks a refusal that comes after a login in another tab is the old session's, and ends nothing."""
+    context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    first, second = tab(context, site.url), tab(context, f"{site.url}/?manual")
+    first.evaluate(login())
+    second.evaluate("""() => {
+        const real = fetch;
+        window.fetch = (url, init) => window.late && url.endsWith("/refresh") ? late : real(url, init);
+        return begin();
+    }""")
+    second.evaluate("""void (window.late = new Promise((answer) => {
+        window.refuse = () => answer(Response.json({ error: "invalid_grant" }, { status: 401 }));
+    }), window.refreshed = auth.refresh())""")
+    first.evaluate(login("bob"))
+    second.wait_for_function("auth.session.subject === 'bob'")
+    assert second.evaluate("(refuse(), refreshed.then((session) => session?.subject))") == "bob"
+    assert [each.evaluate("auth.session?.subject") for each in (first, second)] == ["bob", "bob"]
 
 
 def test_a_tab_that_hangs(context: BrowserContext, site: Site) -> None:

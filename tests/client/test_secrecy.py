@@ -284,6 +284,23 @@ def test_what_is_said_to_the_window(page: Page) -> None:
     assert page.evaluate("auth.session.subject") == "alice"
 
 
+def test_what_the_tabs_tell_each_other(context: BrowserContext, site: Site) -> None:
+    """Tabs share the access token and its life, and nothing else of an answer, such as a refresh token in the body."""
+    page, other = tab(context, site.url), tab(context, f"{site.url}/?manual")
+    other.evaluate("""() => {
+        window.heard = [];
+        new BroadcastChannel(`asgi-jwt ${location.origin}/auth`).onmessage = ({ data }) => heard.push(data);
+    }""")
+    page.evaluate(login().replace("{", '{"transport": "body", ', 1))
+    other.wait_for_function("heard.length")
+    page.evaluate("auth.logout()")
+    other.wait_for_function("heard.length === 2")
+    told, gone = other.evaluate("heard")
+    assert told.keys() == {"answer", "at"}
+    assert told["answer"].keys() == {"access_token", "expires_in", "scope"}
+    assert gone == {"over": True}
+
+
 def test_the_client_can_not_be_bent(page: Page) -> None:
     """What is handed out is frozen: no script swaps the session's subject or the client's `fetch` for its own."""
     page.evaluate(login())

@@ -1,9 +1,13 @@
 """Who is logged in, as the page sees it: login, logout, and the tabs beside it."""
 
+import json
+from base64 import urlsafe_b64encode
+
 import pytest
 from browsers import profile, tab
 from playwright.sync_api import Browser, BrowserContext, Page
 from sites import Site, line_to, login
+from starlette.responses import JSONResponse
 
 pytestmark = pytest.mark.outside
 
@@ -20,6 +24,17 @@ def test_login(page: Page, site: Site) -> None:
     assert session["claims"]["iss"] == "https://issuer.example"
     assert page.evaluate("auth.session.expiresAt - Date.now()") == pytest.approx(900_000, abs=5000)
     assert page.evaluate("me()") == 200
+
+
+def test_claims_that_are_not_ascii(page: Page, site: Site) -> None:
+    """Claims are read as the token has them, in whatever script and with every letter of base64url."""
+    page.evaluate(login())
+    claims = {"sub": "zoë", "name": "Ωμέγα 名前 😀", "letters": "~~~???"}
+    payload = urlsafe_b64encode(json.dumps(claims, ensure_ascii=False).encode()).decode().rstrip("=")
+    assert {"-", "_"} <= set(payload)
+    site.answers.append(JSONResponse({"access_token": f"e30.{payload}.eA", "expires_in": 60, "scope": ""}))
+    session = page.evaluate("auth.refresh()")
+    assert (session["subject"], session["claims"]) == ("zoë", claims)
 
 
 def test_login_from_a_form(page: Page) -> None:

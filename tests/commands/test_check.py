@@ -87,6 +87,7 @@ def test_faulty_settings(service: CommandLine) -> None:
         ({"SECRET": "", "KEYS": json.dumps(jwks())}, "ASGI_JWT_KEYS holds no private key: tokens can't be issued"),
         ({"AUDIENCE": "*"}, "tokens can only be issued for a named audience"),
         ({"STORE": "redis://:hush-hush@host:port/"}, "the Redis URL names no host, or a port that is no number"),
+        ({"STORE": "sqlite:////missing/s.db"}, "the store's directory /missing is not there, or closed: create it"),
         ({"STORE": "mongodb://:hush-hush@host"}, "a store of the scheme 'mongodb' does not exist: use one of"),
     ],
 )
@@ -98,6 +99,20 @@ def test_what_keeps_users_from_logging_in(service: CommandLine, variables: dict[
     assert found.out.count(told) == 1
     assert found.out.count("problem  ") == 1
     assert "hush" not in found.out
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_store_that_can_be_nowhere(service: CommandLine, tmp_path: Path, remote: bool) -> None:
+    """What can be told without it is told beside it."""
+    service.environ["STORE"] = f"sqlite:///{tmp_path}/missing/sessions.db"
+    if remote:
+        service.environ |= {"SECRET": "", "JWKS_URL": "https://issuer.example/jwks"}
+    assert service("check").out.splitlines() == [
+        'ok       settings: issuer "https://issuer.example", audience "https://api.example"',
+        *([] if remote else ["ok       keys: 1 to verify with, a secret (HS256) signs"]),
+        f"problem  settings: the store's directory {tmp_path}/missing is not there, or closed: create it",
+        "1 problem, 0 warnings",
+    ]
 
 
 def test_key_files(service: CommandLine, tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_an_issuer_that_can_not_be_reached(server: IssuerServer) -> None:
     assert "ASGI_JWT_ISSUER, or ASGI_JWT_JWKS_URL, is right" in finding.mend
 
 
+def test_an_issuer_that_names_itself_otherwise(server: IssuerServer) -> None:
+    """How it names itself is told, safely, and that the setting has to be the same."""
+    server.describe(issuer="https://other.example/\x1b")
+    keys = RemoteKeySet(issuer=server.issuer, clock=Clock(NOW))
+    policy = TokenPolicy(issuer=server.issuer, audience=None, algorithms=ASYMMETRIC)
+    (finding,) = anyio.run(check_issuer, policy, keys)
+    assert finding.found.endswith(r"names another issuer, 'https://other.example/\x1b'")
+    assert finding.mend == "set ASGI_JWT_ISSUER to that, to the letter, if it is the one you trust"
+
+
 @pytest.mark.parametrize(
     ("ahead", "leeway", "level", "told"),
     [

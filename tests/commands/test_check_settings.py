@@ -110,6 +110,16 @@ def test_keys_that_end() -> None:
     ]
 
 
+def test_keys_that_have_not_begun() -> None:
+    """Where all are to sign later one of them signs already: a clock is wrong, or the file is."""
+    doubt = "no private one has begun, as their nbf says, and the first signs all the same"
+    for begins, told in ((NOW, []), (NOW + 60, [doubt])):
+        given = settings(secret=None, keys={"keys": [private_jwk(nbf=begins)]})
+        found = [each for each in check_keys(given, given.key_set.at(NOW), NOW) if each.level != OK]
+        assert [each.found for each in found] == told
+        assert {each.level for each in found} <= {WARNING}
+
+
 @pytest.mark.parametrize(
     ("mode", "public", "level"),
     [

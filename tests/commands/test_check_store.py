@@ -102,12 +102,6 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not path.exists()
 
 
-def test_a_file_that_can_be_nowhere(tmp_path: Path) -> None:
-    """A directory that is missing is a fault of the settings, with its mend."""
-    level, found, _ = told(f"sqlite:///{tmp_path}/missing/sessions.db")
-    assert (level, found) == (PROBLEM, f"the store's directory {tmp_path}/missing is not there, or closed: create it")
-
-
 def test_files_that_can_not_be_used(file: Path) -> None:
     """What SQLite says of a file has its mend with it."""
     with closing(sqlite3.connect(file)) as connection:

@@ -75,6 +75,14 @@ def test_each_reason_is_among_the_forgeries() -> None:
 
 # A token, the settings that refuse it, and the whole explanation.
 EXPLAINED: dict[str, tuple[str, dict[str, str], str]] = {
+    "a refresh token where keys are of another kind": (
+        jws(b'{"alg":"HS256","typ":"rt+jwt"}', claims(type="refresh"), hs256(SECRET)),
+        {**KEYS, "SECRET": ""},
+        (
+            "it is a refresh token, as it says itself, and access tokens alone are taken: exchange it at the refresh "
+            "endpoint, and send the access token that comes"
+        ),
+    ),
     "for another service": (
         secret_token(aud="billing"),
         {"AUDIENCE": "orders"},

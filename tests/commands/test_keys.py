@@ -14,7 +14,7 @@ from jwt import get_unverified_header
 from pems import private_pem, public_pem
 
 from asgi_jwt import Auth, Identity, KeySet, Settings, cli
-from asgi_jwt.commands.keys import KEEP, OVERLAP
+from asgi_jwt.commands.keys import KEEP, OVERLAP, SAFE_OVERLAP
 from asgi_jwt.http.jwks import MAX_AGE
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
@@ -85,6 +85,22 @@ def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Pat
     assert (set(told.values()) - set(ALGORITHMS)).isdisjoint(environ.values())
 
 
+def test_keygen_makes_a_file_for_the_refresh_secret(command: Command, tmp_path: Path) -> None:
+    """It is as private as the keys, is rotated as they are, and no file is left where one of both can't be made."""
+    keys, secret = tmp_path / "keys.json", tmp_path / "refresh.json"
+    printed = command("keygen", "--alg", "ES256", "--out", keys, "--refresh-out", secret)
+    environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
+    assert environ == {"ASGI_JWT_KEYS_FILE": str(keys), "ASGI_JWT_REFRESH_SECRET_FILE": str(secret)}
+    assert mode(secret) == 0o600
+    assert Auth(Settings.from_env({**environ, "ASGI_JWT_ISSUER": "i", "ASGI_JWT_AUDIENCE": "a"})).sessions
+    command("keys", "rotate", secret, "--keep", "169h")
+    assert [key["alg"] for key in held(secret)] == ["HS256", "HS256"]
+    keys.unlink()
+    assert f"keys rotate {secret}" in command.fails("keygen", "--out", keys, "--refresh-out", secret)
+    assert f"keys rotate {keys}" in command.fails("keygen", "--out", keys, "--refresh-out", keys)
+    assert os.listdir(tmp_path) == [secret.name]
+
+
 def test_keygen_keeps_a_file_that_is_there(file: Path, command: Command) -> None:
     """No key is ever written over."""
     before = file.read_bytes()
@@ -114,7 +130,8 @@ def test_rotate_again(file: Path, command: Command) -> None:
     """While a key waits to sign no other comes; later the old keys that have ended are removed."""
     command("keys", "rotate", file)
     before = file.read_bytes()
-    assert "waits to sign from 2027-01-15 08:10:00 UTC" in command.fails("keys", "rotate", file)
+    refused = command.fails("keys", "rotate", file)
+    assert "waits to sign from 2027-01-15 08:10:00 UTC on: let it, or give --overlap 0, which drops it" in refused
     assert file.read_bytes() == before
     command.clock.turn(OVERLAP + KEEP)
     printed = command("keys", "rotate", file, "--alg", "EdDSA", "--json")
@@ -124,6 +141,16 @@ def test_rotate_again(file: Path, command: Command) -> None:
     assert all(key.keys() <= {"kid", "alg", "nbf", "exp"} for key in told["keys"])
     command.clock.turn(OVERLAP + KEEP)
     assert "Removed, for they have ended: 1." in command("keys", "rotate", file)
+
+
+def test_rotate_what_has_ended(file: Path, command: Command) -> None:
+    """Where no key is left the new one signs at once."""
+    (old,) = held(file)
+    file.write_text(json.dumps({"keys": [{**old, "exp": NOW - 1}]}))
+    printed = command("keys", "rotate", file)
+    (new,) = held(file)
+    assert (new["alg"], "nbf" in new) == ("ES256", False)
+    assert "signs from now on.\nRemoved, for they have ended: 1.\n" in printed
 
 
 def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
@@ -137,10 +164,37 @@ def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
 def test_rotate_after_a_theft(file: Path, command: Command) -> None:
     """Without overlap and with nothing kept, the new key is the only one, also where another waits."""
     command("keys", "rotate", file)
+    waiting, _ = held(file)
     printed = command("keys", "rotate", file, "--overlap", 0, "--keep", 0)
     (key,) = held(file)
     assert "nbf" not in key
-    assert f'The new ES256 key "{key["kid"]}" signs from now on.' in printed
+    assert printed.splitlines() == [
+        f'The new ES256 key "{key["kid"]}" signs from now on.',
+        f'The key "{waiting["kid"]}", which waited to sign, is dropped: there is no token of it.',
+        "Removed, for they have ended: 1.",
+        "Processes that use it read it again by themselves.",
+        "Services that fetch the keys (ASGI_JWT_JWKS_URL) take old ones until they fetch them anew: 5 minutes at most.",
+    ]
+
+
+def test_an_overlap_that_is_too_short(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who gives other services less time than they keep keys for is warned, and it is done all the same."""
+    for algorithm, overlap, warned in (("ES256", 359, True), ("ES256", 360, False), ("HS256", 10, False)):
+        path = tmp_path / f"{algorithm} {overlap}"
+        command("keygen", "--alg", algorithm, "--out", path)
+        words = ["keys", "rotate", str(path), "--overlap", str(overlap), "--keep", "1h", "--json"]
+        assert cli.main(words, clock=command.clock) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["new"] == held(path)[0]["kid"]
+        assert printed.err.count("\n") == warned
+        assert ("--overlap 6m is the least that is safe" in printed.err) is warned
+    assert SAFE_OVERLAP > MAX_AGE
+
+
+def test_nothing_kept_of_a_secret(command: Command, tmp_path: Path) -> None:
+    """No other service has it, and nothing is said of any."""
+    command("keygen", "--out", tmp_path / "keys")
+    assert "Services" not in command("keys", "rotate", tmp_path / "keys", "--overlap", 0, "--keep", 0)
 
 
 @pytest.mark.parametrize(

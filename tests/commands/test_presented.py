@@ -15,6 +15,7 @@ AROUND = {
     "its scheme in lower case": "bearer\t{}",
     "its header": "Authorization: Bearer {}",
     "its header in any case": "authorization:BEARER  {}",
+    "the answer it came with": ' {{"token_type": "Bearer", "access_token": "{}"}}\n',
 }
 SPOILED = {
     "double quotes": (f'"{TOKEN}"', "it stands in quotes: take them off"),
@@ -31,6 +32,9 @@ SPOILED = {
     "two signatures": (f"{TOKEN}.{SIGNATURE}", "it has 4 parts where a signed JWT has three: copy the whole token"),
 }
 NO_JWT = {
+    "an answer without one": ('{"error": "invalid_grant"}', "it is JSON in which no access_token stands: give the"),
+    "an answer of another form": ('{"access_token": {"a": 1}}', "it is JSON in which no access_token stands: give the"),
+    "broken JSON": ('{"access_token": "a.b', "it is JSON in which no access_token stands: give the"),
     "opaque": (
         "0123456789abcdef",
         "it is opaque, one part where a signed JWT has three: ask the issuer for JWT access",

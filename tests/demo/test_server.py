@@ -136,6 +136,53 @@ def test_ends_beside_a_stalled_request() -> None:
             assert demo.returncode == 0
 
 
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
+def end(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that ends programs, also where these tests themselves are run by `nohup`."""
+    number: signal.Signals = request.param
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
+def test_leaves_nothing_behind(end: signal.Signals) -> None:
+    """A `kill` and a terminal that is closed end the demo as Ctrl-C does: no key of its stays behind."""
+    with demo_process() as (demo, told):
+        (home,) = re.findall(r"kept in (.*)/ while", told)
+        assert CURLS[-1](commands(told)[0][1]).startswith("HTTP/1.1 401 ")
+        demo.send_signal(end)
+        assert demo.communicate(timeout=20) == ("", "")
+        assert demo.returncode == 0
+    assert not Path(home).exists()
+
+
+def test_ends_before_it_serves(end: signal.Signals) -> None:
+    """So they do before anything is served; the process's own ways are back when the demo has ended."""
+
+    def killed(told: str) -> None:
+        signal.raise_signal(end)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(0, killed)
+    assert signal.getsignal(end) is signal.SIG_DFL
+
+
+def test_nohup() -> None:
+    """A signal that the process ignores is ignored by the demo too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def look(told: str) -> None:
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(0, look)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_port_taken() -> None:
     """A port that another program has is an error that names the option to choose another."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -121,6 +121,19 @@ async def test_token_without_a_session_logs_out(service: Service) -> None:
     assert service.store.calls["append_revocations"] == 2
 
 
+async def test_token_of_a_lost_session_logs_out_everywhere_once(service: Service) -> None:
+    """A token whose session the store has lost is refused once it was shown to log out everywhere, and adds nothing
+    more to the log."""
+    one = await device(service)
+    session = await service.session(one.refresh)
+    assert session is not None
+    await service.store.inner.update(session.key, lambda _: (None, None))
+    answers = [await service.post("/logout-all", None, bearer(one.access)) for _ in range(3)]
+    assert [answer.status for answer in answers] == [204, 401, 401]
+    assert await let_in(service, one.access) == [False]
+    assert service.store.calls["append_revocations"] == 2
+
+
 async def test_revoked_tokens_do_nothing_else(service: Service) -> None:
     """A revoked token neither lists nor ends sessions, and none of it reaches another user."""
     one, other = await device(service), await device(service)

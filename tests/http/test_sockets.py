@@ -129,16 +129,31 @@ async def test_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert (stalled.closes, other.closes, app.ends) == ([], [EXPIRED], [3000, 3000])
 
 
-async def test_an_app_that_only_sends() -> None:
-    """An app that never asks for messages is closed all the same, and goes on unheard until it ends."""
-    done = anyio.Event()
+@pytest.mark.parametrize("way", ["at rest", "restless", "in a task"])
+async def test_an_app_that_only_sends(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that never asks for messages is closed all the same, goes on unheard for a moment, and then ends as with
+    a server whose client has left; not even one that sends without a rest holds anybody up meanwhile."""
+    monkeypatch.setattr(sockets, "_UNHEARD", 0.1)
+    raised: list[OSError] = []
+
+    async def tick(send: Send) -> None:
+        try:
+            while True:
+                await send({"type": "websocket.send", "text": "tick"})
+                if way != "restless":
+                    await anyio.sleep(0.001)
+        except OSError as error:
+            raised.append(error)
+            raise
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
-        while not done.is_set():
-            await send({"type": "websocket.send", "text": "tick"})
-            await anyio.sleep(0.001)
+        if way == "in a task":
+            async with anyio.create_task_group() as group:
+                group.start_soon(tick, send)
+        else:
+            await tick(send)
 
     open_ = Sockets(app)
     server = Server()
@@ -146,10 +161,10 @@ async def test_an_app_that_only_sends() -> None:
         await until(lambda: len(server.texts) > 3)
         open_.turn(LIFE + LEEWAY)
         await until(lambda: server.closes)
-        await looked()
-        assert server.sent[-1]["type"] == "websocket.close"
         assert not returned.is_set()
-        done.set()
+        await returned.wait()
+        assert server.sent[-1]["type"] == "websocket.close"
+    assert len(raised) == 1
 
 
 async def test_an_app_that_does_neither() -> None:

@@ -21,7 +21,7 @@ from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, TokensRevoke
 from asgi_jwt.sessions import endings
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.records import Revocation, SessionKey
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +127,24 @@ async def test_log_out_everywhere_spares_a_login_right_after(skew: float) -> Non
         with pytest.raises(RevokedToken):
             await service.auth.verify(bare)
     assert [await refreshed(other, pair) is None for pair in before + after] == [True, True, False, False]
+
+
+async def test_revoked_subjects_lost_sessions() -> None:
+    """A session that the store has lost, or that is of a host's own, gets no entry: its tokens are refused with the
+    subject's all the same, and those of a login right after are not."""
+    workers = Workers()
+    one, other = workers.one, workers.other
+    lost = await one.auth.sessions.open(ALICE)
+    await workers.store.inner.update(SessionKey("alice", sid_of(lost)), lambda _: (None, None))
+    own = one.auth.issuer.access_token(ALICE, session_id="the host's own")
+    workers.turn(63)
+    await one.auth.revoke_subject("alice")
+    after = await other.auth.sessions.open(ALICE)
+    workers.turn(1)
+    for service in (one, other):
+        assert [await passes(service, pair) for pair in (lost, after)] == [False, True]
+        with pytest.raises(RevokedToken):
+            await service.auth.verify(own)
 
 
 async def test_another_subjects_session_is_not_revoked() -> None:

@@ -148,6 +148,29 @@ async def test_clock_that_was_set_back() -> None:
     assert reader.log.reads == 2
 
 
+@pytest.mark.parametrize("when", ["before the first read", "after it"])
+async def test_clock_that_was_ahead(when: str) -> None:
+    """A clock that is hours ahead, as at start-up before NTP sets it right, loses no revocation: when it is set back,
+    what lapsed by it is read again, also where that takes a second try."""
+    reader = Reader()
+    await reader.log.append_revocations([a_session(f"t{n}") for n in range(LOG_PAGE)], 0)
+    await reader.revoke()
+    if when == "after it":
+        await reader.list.current()
+        assert reader.list.is_revoked(CLAIMS)
+    reader.clock.turn(3 * HOUR)
+    await reader.list.current()
+    assert not reader.list.is_revoked(CLAIMS)
+    reader.clock.turn(-3 * HOUR)
+    reader.log.fault = StoreUnavailable("no answer")
+    await reader.list.poll()
+    reader.log.fault = None
+    reader.clock.turn(1)
+    with pytest.raises(RevokedToken):
+        await reader.list.check(CLAIMS)
+    assert len(reader.list) == LOG_PAGE + 1
+
+
 async def test_all_wait_for_one_read() -> None:
     """However many ask at once, the log is read once, and a cancelled one takes the read from nobody."""
     reader = Reader()

@@ -434,6 +434,15 @@ def test_key_sets_that_cant_be_used(text: str, faults: list[str]) -> None:
     assert list(refused.value.faults) == faults
 
 
+def test_a_broken_key_is_named() -> None:
+    """By its place and its `kid`, which is cut short and breaks no line."""
+    for kid, told in (("a\n", r"'a\n'"), ("x" * 1000, repr("x" * 64))):
+        with pytest.raises(ConfigurationError) as refused:
+            KeySet.parse(json.dumps({"keys": [jwks()["keys"][1], {"kty": "RSA", "kid": kid}]}))
+        (fault,) = refused.value.faults
+        assert fault == f"key 2 of the JWK Set ({told}) can't be used: its members are missing or broken"
+
+
 def test_a_set_with_a_broken_key_is_refused_whole() -> None:
     """One's own key set is refused when any key in it is broken: a key that is silently missing refuses users."""
     with pytest.raises(ConfigurationError, match="key 2"):

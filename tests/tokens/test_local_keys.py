@@ -177,6 +177,30 @@ async def test_a_broken_file_keeps_the_old_keys(breaking: Callable[[Path], objec
     assert len(local.heard) == 3
 
 
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_file_that_is_as_it_was_again(moved: bool, tmp_path: Path) -> None:
+    """Who was told that it can't be used is told when it can, though its keys are those that are in force."""
+    local = Local(tmp_path, jwk("a"))
+    for _ in range(3):
+        await local.looked()
+    stamp = local_keys._stamp
+    with pytest.MonkeyPatch.context() as patched:
+        if moved:  # as where its directory is mounted again
+            patched.setattr(local_keys, "_stamp", lambda _: None)
+            local.failing = True
+        else:
+            local.path.write_text("")
+        await local.looked()
+    assert local_keys._stamp is stamp
+    local.failing = False
+    if not moved:
+        local.write(jwk("a"))
+    for _ in range(3):
+        await local.looked()
+    assert [type(event) for event in local.heard] == [KeysNotRead, KeysRead]
+    assert local.heard[1] == KeysRead(VARIABLE, 1)
+
+
 async def test_a_read_that_failed_is_done_again(tmp_path: Path) -> None:
     """A file that could not be read for want of a descriptor, say, is read when it can be, though it stays as it is."""
     local = Local(tmp_path, jwk("a"))
