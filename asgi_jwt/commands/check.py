@@ -40,13 +40,9 @@ def check(*, as_json: bool, clock: Clock) -> int:
 def _find(clock: Clock) -> list[Finding]:
     try:
         settings = Settings.from_env()
+        auth = Auth(settings, clock=clock)
     except ConfigurationError as error:
         return _faults(error)
-    try:
-        auth = Auth(settings, clock=clock)
-    except ConfigurationError as error:  # as of a store that can be nowhere
-        keys = [] if settings.is_remote else check_keys(settings, settings.key_set.at(clock()), clock())
-        return [*check_settings(settings), *keys, *_faults(error)]
     return [*check_settings(settings), *_check_own_keys(auth, clock()), *run(partial(_look_around, auth, clock))]
 
 
