@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -68,7 +69,9 @@ class Told:
             assert not [word for word in self.unspeakable if word in line], line
 
 
-async def test_nothing_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Every kind of event is driven here, and neither it, nor a log record, nor a metric, nor a label has a token, a
     cookie, a secret, a subject, a `jti`, a `sid`, a path, a header or a query."""
     monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
@@ -145,8 +148,23 @@ async def test_nothing_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: py
         await remote.verify(token_by(ec_key(), "a", sub=MARK, jti=MARK))
         await wait_all_tasks_blocked()
 
+        await change_key_file(anyio.Path(tmp_path) / f"{MARK}.txt", told)
+
         assert {type(event) for event in told.events} == EVERY_EVENT
         told.check(scrape.text())
+
+
+async def change_key_file(path: anyio.Path, told: Told) -> None:
+    """A file with a secret, then another one, then one that is too short."""
+    await path.write_text(f"{MARK} signs refresh tokens and is long enough")
+    settings = Settings(issuer="i", audience="a", secret="s" * 32, refresh_secret_file=str(path))
+    auth = Auth(settings, store=MemoryStore(), on_event=told.events.append, clock=(clock := Clock(NOW)))
+    await auth.published_keys()
+    for secret in (f"{MARK} signs them from now on and is long enough", MARK):
+        await path.write_text(secret)
+        clock.turn(60)
+        await auth.published_keys()
+        await wait_all_tasks_blocked()
 
 
 def remote_auth(issuer: IssuerServer, told: Told) -> Auth:
