@@ -87,7 +87,7 @@ async def _write_and_read(store: SessionStore, now: int) -> bool:
 def _not_made_yet(path: Path, name: str) -> Finding:
     # It is not made here: it would be of whoever checks, and not of the server's user.
     if os.access(path.parent, os.W_OK | os.X_OK):
-        return ok("store", f"{name} is not there yet: the first login makes it")
+        return ok("store", f"{name} is not there yet: the service's start makes it")
     return problem("store", f"{name} is not there, and can't be made", "let this user write its directory")
 
 

@@ -35,7 +35,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A store's file, as its first login leaves it."""
+    """A store's file, as a service's start leaves it."""
     path = tmp_path / "sessions.db"
 
     async def make() -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monkey
     """It is not made: it would be of whoever checks, and the server could not write it."""
     path = tmp_path / "sessions.db"
     name = f'the SQLite file "{path}"'
-    assert told(f"sqlite:///{path}") == (OK, f"{name} is not there yet: the first login makes it", "")
+    assert told(f"sqlite:///{path}") == (OK, f"{name} is not there yet: the service's start makes it", "")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who is not root
     assert told(f"sqlite:///{path}") == (
         PROBLEM,
