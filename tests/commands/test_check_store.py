@@ -102,6 +102,19 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not path.exists()
 
 
+def test_a_file_that_is_gone(file: Path) -> None:
+    """What it left beside it is warned of, for a new one would not fit it; nothing is made and nothing removed."""
+    file.unlink()
+    name = f'the SQLite file "{file}"'
+    for left, told in {"-shm": "-shm", "-wal": "-wal and -shm"}.items():
+        Path(f"{file}{left}").touch()
+        warned, not_made = look(f"sqlite:///{file}")
+        mend = f"put it back, or stop all processes that use it, and remove its {told} before they start anew"
+        assert warned == Finding(WARNING, "store", f"{name} is gone, and its {told} still there", mend)
+        assert not_made.level == OK
+    assert sorted(path.name for path in file.parent.iterdir()) == ["sessions.db-shm", "sessions.db-wal"]
+
+
 def test_files_that_can_not_be_used(file: Path) -> None:
     """What SQLite says of a file has its mend with it."""
     with closing(sqlite3.connect(file)) as connection:
