@@ -70,7 +70,9 @@ class SessionStore(Protocol):
         ...
 
     async def sweep(self, now: int) -> int:
-        """Forget records that have been past their end for a while, a bounded number a call; how many went.
+        """Forget records whose `Session.kept_until` has passed by more than `SWEEP_AFTER`, a bounded number a call.
+
+        Gives how many went.
 
         A store whose records go by themselves does nothing here. Safe to call at any time, by several processes.
         Revocations are none of these: `append_revocations` forgets those that lapsed.
