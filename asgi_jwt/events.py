@@ -154,7 +154,7 @@ class StoreFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokensRevoked(Event):
-    """The host had tokens revoked; `kind` is `jti` for one token, `sub` for those of a subject."""
+    """The host had tokens revoked, or a client one; `kind` is `jti` for one token, `sub` for those of a subject."""
 
     name: ClassVar[str] = "tokens_revoked"
 

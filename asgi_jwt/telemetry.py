@@ -175,7 +175,7 @@ COUNTED = (
     Counted(
         "asgi_jwt.token.revocations",
         "{revocation}",
-        "Tokens that the host had revoked, one by one or all of a subject",
+        "Tokens that the app or a client had revoked, one by one or all of a subject",
         {TokensRevoked: lambda event: {"asgi_jwt.revocation.kind": event.kind}},
     ),
     Counted(

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from math import inf
@@ -48,9 +48,9 @@ USERS_TESTS = [(section, name) for section in SECTIONS.values() for name in sect
 
 
 @contextmanager
-def uvicorn_serving(folder: Path) -> Iterator[str]:
-    """Serves `main:app` as the README says, on a free port; gives the port."""
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0"]
+def uvicorn_serving(folder: Path, app: str = "main:app") -> Iterator[str]:
+    """Serves `app` as the README says, on a free port; gives the port."""
+    command = [sys.executable, "-m", "uvicorn", app, "--port", "0"]
     with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         log = []
@@ -106,18 +106,22 @@ def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("section", "name"), USERS_TESTS, ids=[name for _, name in USERS_TESTS])
 def test_users_test(section: Section, name: str, tmp_path: Path) -> None:
-    """The tests that the README gives to users pass, those of an app against the one that they are about."""
-    (tmp_path / name).write_text(section.files[name])
+    """The tests that the README gives to users pass, those of an app against the one that they are about.
+
+    They need no settings but what the README has them set."""
+    for each in {name, "conftest.py"} & section.files.keys():
+        (tmp_path / each).write_text(section.files[each])
     (tmp_path / "main.py").write_text((SECTIONS["Log users in"] if name == "test_logins.py" else SERVED[0]).main)
-    told = run_python(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", name)
+    bare = {name: value for name, value in environment().items() if not name.startswith("ASGI_JWT_")}
+    told = run_python(tmp_path, "-m", "pytest", "-p", "no:cacheprovider", name, variables=bare)
     assert re.search(r"^=+ [1-9]\d* passed in .*s =+$", told, re.MULTILINE), told
 
 
-def run_python(folder: Path, *arguments: str) -> str:
+def run_python(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
     ended = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() if variables is None else variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -146,11 +150,13 @@ def test_page(tmp_path: Path) -> None:
     """The page, served beside the app that it is for, logs in, asks, is reloaded and logs out, in Chromium."""
     (page,) = PAGES
     section = SECTIONS["In the browser"]
-    (tmp_path / "main.py").write_text(section.main)
-    with uvicorn_serving(tmp_path) as port, chromium() as browser, profile(browser) as context:
+    (public,) = re.findall(r"`(public=[^`]+)`. Not", TEXT)
+    (tmp_path / "main.py").write_text(section.main.replace('public=["/auth/*"]', public))
+    (tmp_path / "page.py").write_text(section.files["page.py"])
+    (tmp_path / "page.html").write_text(page)
+    with uvicorn_serving(tmp_path, "page:app") as port, chromium() as browser, profile(browser) as context:
         shown = context.new_page()
-        shown.route("**/page", lambda route: route.fulfill(body=page, content_type="text/html"))
-        shown.goto(f"http://localhost:{port}/page")
+        shown.goto(f"http://localhost:{port}/")
         output = expect(shown.locator("output"))
         output.to_have_text("Who are you?")
         for password, told in {"guess": "The credentials are wrong", "wonderland": "You are alice"}.items():
@@ -170,7 +176,8 @@ def test_nothing_is_left_out() -> None:
     """Every fenced block is run by a test, but for the two commands that set everything up, and those that measure."""
     commands = [block for block in SECTIONS["Install"].shell if block.startswith("python3 -m venv ")] + MEASURING
     exports = [block for section in SECTIONS.values() for block in section.shell if block.startswith("export ")]
-    run = [*exports, *USERS_TESTS, *(name for section in SERVED for name in section.files)]
+    beside = [name for section in SECTIONS.values() for name in section.files if name in ("conftest.py", "page.py")]
+    run = [*exports, *USERS_TESTS, *beside, *(name for section in SERVED for name in section.files)]
     consoles = re.findall(r"^```console$", TEXT, re.MULTILINE)
     doctests = [block for section in SECTIONS.values() for block in section.doctests]
     assert len(consoles) == len([*SERVED, COMMAND_LINE])

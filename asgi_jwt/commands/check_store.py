@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -10,7 +10,7 @@ import anyio
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.check_settings import check_mode
-from asgi_jwt.commands.findings import Finding, ok, problem
+from asgi_jwt.commands.findings import Finding, ok, problem, warning
 from asgi_jwt.commands.output import printable, shown
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -47,7 +47,7 @@ async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
         return [await _try(store, _name(auth.settings.store), _REACH, clock)]
     name = f"the SQLite file {shown(str(store.path))}"
     if not store.path.exists():
-        return [_not_made_yet(store.path, name)]
+        return [*_left_behind(store.path, name), _not_made_yet(store.path, name)]
     return [*check_mode(store.path, "store", name), await _try(store, name, "", clock)]
 
 
@@ -84,10 +84,21 @@ async def _write_and_read(store: SessionStore, now: int) -> bool:
     return found is not None and [each.sid for each in listed] == [sid]
 
 
+def _left_behind(path: Path, name: str) -> Iterator[Finding]:
+    """Whether the file was there once: a new one beside these can't be used, or has what is in them."""
+    left = " and ".join(suffix for suffix in ("-wal", "-shm") if os.path.lexists(f"{path}{suffix}"))
+    if left:
+        yield warning(
+            "store",
+            f"{name} is gone, and its {left} still there",
+            f"put it back, or stop all processes that use it, and remove its {left} before they start anew",
+        )
+
+
 def _not_made_yet(path: Path, name: str) -> Finding:
     # It is not made here: it would be of whoever checks, and not of the server's user.
     if os.access(path.parent, os.W_OK | os.X_OK):
-        return ok("store", f"{name} is not there yet: the first login makes it")
+        return ok("store", f"{name} is not there yet: the service's start makes it")
     return problem("store", f"{name} is not there, and can't be made", "let this user write its directory")
 
 

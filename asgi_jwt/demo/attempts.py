@@ -50,5 +50,5 @@ def make_attempts(keys: Path, *, clock: Callable[[], float] = time.time) -> list
         Attempt("A good token", "good", good, 200),
         Attempt("An expired token", "expired", yesterday.access_token(alice), 401),
         Attempt("A tampered token, its subject changed", "tampered", tampered, 401),
-        Attempt("A token for another audience", "another's", elsewhere.access_token(alice), 401),
+        Attempt("A token for another audience", "another service's", elsewhere.access_token(alice), 401),
     ]

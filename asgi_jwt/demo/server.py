@@ -1,8 +1,10 @@
 """Serves the demo, and tells what to try on it."""
 
 import secrets
+import shlex
 import signal
 import socket
+import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +99,9 @@ def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str
     for attempt in attempts[:2]:
         lines += ["", f"# {attempt.title}: {attempt.status}", attempt.command(url)]
     lines += ["", f"Keys, sessions and curl's cookies are kept in {home}/ while the demo runs."]
-    lines += [f"`asgi-jwt keys rotate {home}/keys.json` gives it a new key, and no request fails."]
+    lines += ["This gives it a new key, and no request fails:", ""]
+    # With no environment activated there is no `asgi-jwt`, nor the right `python`.
+    lines += [shlex.join([sys.executable, "-m", "asgi_jwt", "keys", "rotate", f"{home}/keys.json"])]
     for line in flow_commands(url, passwords[USERS[0]], home):
         lines += ["", line] if line.startswith("#") else [line]
     return "\n".join(lines) + "\n"

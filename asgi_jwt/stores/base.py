@@ -1,5 +1,6 @@
 """What a store has to promise, and how one is named."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -69,7 +70,9 @@ class SessionStore(Protocol):
         ...
 
     async def sweep(self, now: int) -> int:
-        """Forget records that have been past their end for a while, a bounded number a call; how many went.
+        """Forget records whose `Session.kept_until` has passed by more than `SWEEP_AFTER`, a bounded number a call.
+
+        Gives how many went.
 
         A store whose records go by themselves does nothing here. Safe to call at any time, by several processes.
         Revocations are none of these: `append_revocations` forgets those that lapsed.
@@ -114,6 +117,7 @@ def next_version(key: SessionKey, stored: Session | None, changed: Session) -> S
     return changed.changed(version=(0 if stored is None else stored.version) + 1)
 
 
+_FILE = re.compile(r"[\w./-]+\.(?:db|sqlite3?)")
 REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -122,8 +126,8 @@ def open_store(url: str) -> SessionStore:
 
     `memory://` · `sqlite:///relative/path` · `sqlite:////absolute/path`, taken as it is written · `redis://`,
     `rediss://` and their `+sentinel` and `+cluster` forms, as `RedisStore.from_url` reads them. Raises
-    ConfigurationError when there is no such store; it shows no more of the URL than its scheme, for the rest may hold
-    a password.
+    ConfigurationError when there is no such store; it shows no more of a URL than its scheme, for the rest may hold a
+    password.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower() if separator else ""
@@ -139,7 +143,13 @@ def open_store(url: str) -> SessionStore:
         from asgi_jwt.stores.redis import RedisStore
 
         return RedisStore.from_url(url)
-    raise ConfigurationError(_no_such_store(scheme))
+    raise ConfigurationError(_no_such_store(scheme) if scheme else _no_scheme(url))
+
+
+def _no_scheme(url: str) -> str:
+    """A file's name is shown, as it has no password before an `@` nor behind a `:`."""
+    mend = f"did you mean sqlite:///{url}?" if _FILE.fullmatch(url) else "as sqlite:///asgi-jwt.db or redis://host"
+    return f"the store is named by a URL, with its scheme: {mend}"
 
 
 def _no_such_store(scheme: str) -> str:

@@ -52,6 +52,9 @@ _FAULTS = {
     sqlite3.SQLITE_NOTADB: "is no SQLite database: restore it from a backup, or name another file",
     sqlite3.SQLITE_CANTOPEN: "can't be opened: give this process the right to write it and its directory",
     sqlite3.SQLITE_IOERR: "can't be read or written: look at its disk",
+    # Pages that its size or its -shm promises are not there: no disk's fault, but another file's -wal and -shm.
+    sqlite3.SQLITE_IOERR_SHORT_READ: "is not the file that the -wal and -shm beside it are of, or was cut short: put "
+    "the right one back, or stop all processes that use it, remove its -wal and -shm, and restart them",
 }
 
 
@@ -279,8 +282,9 @@ class _Connection:
     def _explain(self, error: sqlite3.Error | OSError) -> str:
         if isinstance(error, FileNotFoundError):
             return f"{self._database.path} is gone: put it back, or restart to begin with an empty one"
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF  # the primary one
-        return f"{self._database.path} {_FAULTS.get(code, 'failed')} ({error})"
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN)
+        fault = _FAULTS.get(code) or _FAULTS.get(code & 0xFF, "failed")  # the primary one
+        return f"{self._database.path} {fault} ({error})"
 
 
 class _Reader(_Connection):

@@ -21,7 +21,7 @@ from asgi_jwt.sessions.rotation import (
     end_session,
     open_session,
 )
-from asgi_jwt.stores.base import Change, SessionStore
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.testing.log_conformance import LogConformance
 
@@ -30,6 +30,7 @@ T = TypeVar("T")
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
 NOW = 1_700_000_000_000
+SWEPT_TOO_EARLY = f"sweep takes a record {SWEEP_AFTER} ms (SWEEP_AFTER) past its Session.kept_until, and no sooner"
 POLICY = RotationPolicy(grace=30_000, recovery=DAY, refresh_ttl=7 * DAY)
 
 SUBJECTS = {
@@ -413,6 +414,7 @@ class StoreConformance(LogConformance):
             await store.update(session.key, change_of(lambda session: end_session(session, NOW + 1)))
             await store.sweep(session.expires_at + DAY)
 
+            assert await store.get(session.key) is not None, SWEPT_TOO_EARLY
             kept = await stored(store, session.key)
             decision = await refresh(store, session.key, Presented(9, "b9"), "b10", NOW + 2)
 
@@ -442,11 +444,11 @@ class StoreConformance(LogConformance):
             assert max(sizes.values()) - min(sizes.values()) <= 4
 
     async def test_sweep_spares_what_lives(self) -> None:
-        """A sweep takes no record before its end, nor the moment it has passed."""
+        """A sweep takes no record before its end, nor for `SWEEP_AFTER` past it."""
         async with self.open_store() as store:
             session = await created(store)
-            await store.sweep(session.expires_at)
-            assert await store.get(session.key) == session
+            await store.sweep(session.kept_until + SWEEP_AFTER)
+            assert await store.get(session.key) == session, SWEPT_TOO_EARLY
 
     async def test_sweeping_is_safe_at_any_time(self) -> None:
         """Sweeps beside each other and beside updates disturb nothing, and say how many records went."""

@@ -35,7 +35,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A store's file, as its first login leaves it."""
+    """A store's file, as a service's start leaves it."""
     path = tmp_path / "sessions.db"
 
     async def make() -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monkey
     """It is not made: it would be of whoever checks, and the server could not write it."""
     path = tmp_path / "sessions.db"
     name = f'the SQLite file "{path}"'
-    assert told(f"sqlite:///{path}") == (OK, f"{name} is not there yet: the first login makes it", "")
+    assert told(f"sqlite:///{path}") == (OK, f"{name} is not there yet: the service's start makes it", "")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a user who is not root
     assert told(f"sqlite:///{path}") == (
         PROBLEM,
@@ -100,6 +100,19 @@ def test_a_file_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Monkey
         "let this user write its directory",
     )
     assert not path.exists()
+
+
+def test_a_file_that_is_gone(file: Path) -> None:
+    """What it left beside it is warned of, for a new one would not fit it; nothing is made and nothing removed."""
+    file.unlink()
+    name = f'the SQLite file "{file}"'
+    for left, told in {"-shm": "-shm", "-wal": "-wal and -shm"}.items():
+        Path(f"{file}{left}").touch()
+        warned, not_made = look(f"sqlite:///{file}")
+        mend = f"put it back, or stop all processes that use it, and remove its {told} before they start anew"
+        assert warned == Finding(WARNING, "store", f"{name} is gone, and its {told} still there", mend)
+        assert not_made.level == OK
+    assert sorted(path.name for path in file.parent.iterdir()) == ["sessions.db-shm", "sessions.db-wal"]
 
 
 def test_files_that_can_not_be_used(file: Path) -> None:

@@ -65,7 +65,7 @@ def test_about(demo: Demo) -> None:
 def test_refused(demo: Demo) -> None:
     """Every token that the page is given to try is refused."""
     refused = demo.client.get("/demo/about").json()["refused"]
-    assert [attempt["adjective"] for attempt in refused] == ["missing", "expired", "tampered", "another's"]
+    assert [attempt["adjective"] for attempt in refused] == ["missing", "expired", "tampered", "another service's"]
     for attempt in refused:
         headers = {"Authorization": f"Bearer {attempt['token']}"} if attempt["token"] else {}
         assert demo.client.get("/api/me", headers=headers).status_code == 401, attempt["title"]

@@ -142,7 +142,7 @@ def test_the_whole_story(demos: Demos) -> None:
 
     demos.press("good")
     demos.sees("200")
-    for adjective in ("missing", "expired", "tampered", "another's"):
+    for adjective in ("missing", "expired", "tampered", "another service's"):
         demos.press(adjective)
         demos.sees("401")
 
@@ -180,6 +180,14 @@ def test_wrong_password(screen: Screen) -> None:
     expect(screen.page.get_by_label("Password")).to_be_focused()
     screen.sees("Refused")
     assert "guessed" not in screen.page.url
+
+
+def test_nobody_yet(screen: Screen) -> None:
+    """A page that finds no session to bring back notes it in the list of events, and tells it as no fault."""
+    event = screen.page.get_by_role("list", name="Events").get_by_role("listitem")
+    expect(event).to_contain_text("token_refused reason=grant_invalid")
+    expect(event).to_contain_text("(no session to bring back)")
+    expect(event).to_have_class("calm")
 
 
 def test_the_token(screen: Screen) -> None:

@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 import webbrowser
@@ -100,6 +101,8 @@ def test_as_a_process() -> None:
         assert re.match(r"Open http://127\.0\.0\.1:\d+/ ", told)
         for status, command in commands(told)[:PAUSED_BEFORE]:
             assert CURLS[-1](command).startswith(f"HTTP/1.1 {status} "), command
+        (rotate,) = re.findall(r"^.* -m asgi_jwt keys rotate .*$", told, re.MULTILINE)
+        subprocess.run(["/bin/sh", "-c", rotate], env={"PATH": ""}, check=True, capture_output=True, timeout=30)
         demo.send_signal(signal.SIGINT)
         assert demo.communicate(timeout=20) == ("", "")
         assert demo.returncode == 0

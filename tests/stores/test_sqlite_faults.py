@@ -1,6 +1,7 @@
 """What the SQLite store does with files it can't use, and once it can use them again."""
 
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -189,6 +190,19 @@ async def test_replaced_file(faulty: SQLiteStore, path: Path, tmp_path: Path) ->
     assert [session.sid for session in await faulty.list("alice", 0)] == ["s2"]
     await write(faulty, a_session("s3"))
     assert [session.sid for session in await faulty.list("alice", 0)] == ["s2", "s3"]
+
+
+async def test_file_made_anew_beside_anothers_wal(faulty: SQLiteStore, path: Path) -> None:
+    """A process that starts when the file is gone, and another has its -wal and -shm open, says what to remove."""
+    await anyio.Path(path).unlink()
+    script = (
+        "import asyncio, sys; from asgi_jwt import SQLiteStore;"
+        "asyncio.run(SQLiteStore(sys.argv[1], timeout=0.05).list('alice', 0))"
+    )
+    told = await anyio.run_process([sys.executable, "-c", script, str(path)], check=False)
+    said = told.stderr.decode()
+    assert f"{path} is not the file that the -wal and -shm beside it are of" in said
+    assert "stop all processes that use it, remove its -wal and -shm, and restart them (disk I/O error)" in said
 
 
 async def test_file_that_is_no_database(faulty: SQLiteStore, path: Path, tmp_path: Path) -> None:

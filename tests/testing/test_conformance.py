@@ -161,6 +161,18 @@ async def test_finds_a_broken_store(store: type[MemoryStore], check: Check) -> N
         await check(suite(store))
 
 
+async def test_names_when_a_record_may_go() -> None:
+    """A store that sweeps too early is told by which names it may look that up."""
+
+    class Suite(StoreConformance):
+        @asynccontextmanager
+        async def open_store(self) -> AsyncIterator[SessionStore]:
+            yield Impatient()
+
+    with pytest.raises(AssertionError, match=r"60000 ms \(SWEEP_AFTER\) past its Session\.kept_until"):
+        await Suite().test_sweep_spares_what_lives()
+
+
 async def test_tells_what_to_override() -> None:
     """A suite without a store says which method it lacks."""
     with pytest.raises(NotImplementedError, match="open_store"):
