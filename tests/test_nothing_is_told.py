@@ -1,7 +1,9 @@
 """What happens is told to logs, metrics and the host, and with it no token, no cookie, no secret and no user."""
 
+import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -9,7 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import NOW, Service, WatchedStore, bearer, cookie, form_body, json_body, payload
 from driver import websocket_scope
-from forgeries import ec_key
+from forgeries import AUDIENCE, ISSUER, ec_key, jwks
 from issuer_server import JWKS, IssuerServer, jwk_of, token_by
 from metering import scraped
 from websocket_servers import Echo, Server, until
@@ -68,7 +70,9 @@ class Told:
             assert not [word for word in self.unspeakable if word in line], line
 
 
-async def test_nothing_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every kind of event is driven here, and neither it, nor a log record, nor a metric, nor a label has a token, a
     cookie, a secret, a subject, a `jti`, a `sid`, a path, a header or a query."""
     monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
@@ -143,6 +147,7 @@ async def test_nothing_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: py
         clock: Any = remote.clock
         clock.turn(600)
         await remote.verify(token_by(ec_key(), "a", sub=MARK, jti=MARK))
+        await read_key_file_again(tmp_path / MARK, told)
         await wait_all_tasks_blocked()
 
         assert {type(event) for event in told.events} == EVERY_EVENT
@@ -157,6 +162,23 @@ def remote_auth(issuer: IssuerServer, told: Told) -> Auth:
         issuer="https://issuer.example", audience="https://api.example", jwks_url=f"{issuer.jwks_url}?code={MARK}"
     )
     return Auth(settings, on_event=told.events.append, clock=Clock(NOW))
+
+
+async def read_key_file_again(file: Path, told: Told) -> None:
+    """A key file with a secret in its path changes, and then can't be used."""
+    path = anyio.Path(file)
+    await path.write_text(json.dumps(jwks()))
+    clock = Clock(NOW)
+    auth = Auth(
+        Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(file)), on_event=told.events.append, clock=clock
+    )
+    for content in (json.dumps({"keys": jwks()["keys"][:1]}), f"{MARK} is no key"):
+        await path.write_text(content)
+        clock.turn(60)
+        for keys in auth._local_keys:
+            await keys._flight.wait()  # one that had begun before
+        await auth.published_keys()
+        await wait_all_tasks_blocked()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
