@@ -1,5 +1,7 @@
 """POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: sessions shown and ended."""
 
+from contextlib import suppress
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -7,6 +9,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
     InvalidGrant,
     InvalidToken,
+    MissingClaim,
     MissingToken,
     SessionNotFound,
     SessionOver,
@@ -97,7 +100,8 @@ class SessionEndpoints:
     async def _refuse(self, shown: Claims | None) -> None:
         """Have a token refused that still is not: without a session, or of one that the store doesn't know any more."""
         if shown is not None and not self._auth.revocations.is_revoked(shown):
-            await self._auth.revoke_token(shown)
+            with suppress(MissingClaim):  # another signer's token without a `jti`: it has no name to be refused by
+                await self._auth.revoke_token(shown)
 
     async def _by_cookie(self, request: Request) -> SessionKey | None:
         token = self._cookies.refresh_token(request)
