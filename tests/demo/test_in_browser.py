@@ -251,6 +251,7 @@ def test_keyboard(browser: Browser, size: tuple[int, int]) -> None:
         walk_to(screen, "Password")
         screen.page.keyboard.press("Enter")
         screen.sees("Login")
+        screen.waits()
         for name, mark in (("good", "200"), ("missing", "401"), ("Rotate", "ROTATED"), ("Rotate", "SAME")):
             walk_to(screen, name)
             screen.page.keyboard.press("Enter")
@@ -262,6 +263,7 @@ def test_keyboard(browser: Browser, size: tuple[int, int]) -> None:
         walk_to(screen, "Log in on another device")
         screen.page.keyboard.press("Space")
         screen.sees("Login")
+        screen.waits()
         walk_to(screen, "End Phone")
         screen.page.keyboard.press("Space")
         screen.sees("Ended")
