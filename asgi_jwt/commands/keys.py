@@ -14,7 +14,7 @@ from asgi_jwt.commands.output import CommandError, complain, say, say_json, show
 from asgi_jwt.commands.times import duration
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.jwks import MAX_AGE
-from asgi_jwt.settings import Settings
+from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
 from asgi_jwt.tokens.keys import Key
@@ -24,7 +24,6 @@ Clock = Callable[[], float]
 OVERLAP = 600
 """Seconds for which a new key is only published: longer than any verifier that follows the JWK Set keeps an old one."""
 
-_LEEWAY = 300  # the most that there is
 _CLOCKS = 60  # by which those of several servers may differ
 
 SAFE_OVERLAP = MAX_AGE + _CLOCKS
@@ -32,7 +31,7 @@ SAFE_OVERLAP = MAX_AGE + _CLOCKS
 
 _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # milliseconds taken for seconds are later
 
-KEEP = 3600 + _LEEWAY + _CLOCKS
+KEEP = 3600 + MAX_LEEWAY + _CLOCKS
 """Seconds after which no access token is left, whatever ACCESS_TTL and LEEWAY are."""
 
 
@@ -133,7 +132,7 @@ def _allowed(use: str, settings: Settings | None) -> tuple[str, ...]:
 def _life_of_tokens(name: str | None, settings: Settings | None, signing: Key) -> float:
     """How long (seconds) a token that was signed just now may still be shown."""
     if settings is not None:
-        return (settings.refresh_ttl if name == "refresh_secret" else settings.access_ttl) + _LEEWAY + _CLOCKS
+        return (settings.refresh_ttl if name == "refresh_secret" else settings.access_ttl) + MAX_LEEWAY + _CLOCKS
     if signing.default not in SYMMETRIC:
         return KEEP
     raise CommandError(

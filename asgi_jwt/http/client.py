@@ -1,10 +1,11 @@
 """GET /asgi-jwt.js: the browser client."""
 
-from hashlib import sha256
 from importlib.resources import files
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+from asgi_jwt.http.conditional import entity_tag, has_it
 
 
 class BrowserClient:
@@ -12,7 +13,7 @@ class BrowserClient:
 
     def __init__(self) -> None:
         self._module = files("asgi_jwt").joinpath("client", "asgi-jwt.js").read_bytes()
-        self._tag = f'"{sha256(self._module).hexdigest()[:32]}"'
+        self._tag = entity_tag(self._module)
         self._headers = {
             # Asked for again soon: its mends have to arrive, and no name changes with them.
             "Cache-Control": "public, max-age=600",
@@ -24,14 +25,9 @@ class BrowserClient:
         }
 
     async def get(self, request: Request) -> Response:
-        """The module, or 304 for who has it: RFC 9110 section 13.1.2."""
-        if self._is_known(request.headers.getlist("if-none-match")):
+        """The module, or 304 for who has it."""
+        if has_it(request, self._tag):
             return Response(status_code=304, headers=self._headers)
         if request.method == "HEAD":
             return Response(headers={**self._headers, "Content-Length": str(len(self._module))})
         return Response(self._module, headers=self._headers)
-
-    def _is_known(self, tags: list[str]) -> bool:
-        # What compresses on the way makes a tag weak, and the comparison is.
-        given = {tag.strip().removeprefix("W/") for line in tags for tag in line.split(",")}
-        return bool(given & {self._tag, "*"})

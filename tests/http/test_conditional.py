@@ -1,0 +1,30 @@
+"""Which answers need not be sent again."""
+
+import pytest
+from starlette.requests import Request
+
+from asgi_jwt.http.conditional import entity_tag, has_it
+
+TAG = entity_tag(b"body")
+
+
+def asking(*lines: str) -> Request:
+    return Request({"type": "http", "headers": [(b"if-none-match", line.encode()) for line in lines]})
+
+
+def test_tags() -> None:
+    """A tag is quoted, the same for the same body, and another for another."""
+    assert TAG == entity_tag(b"body") != entity_tag(b"")
+    assert TAG[0] == TAG[-1] == '"'
+
+
+@pytest.mark.parametrize("lines", [(TAG,), (f"W/{TAG}",), (f'"a" , {TAG}',), ('"a"', TAG), ("*",)])
+def test_who_has_it(lines: tuple[str, ...]) -> None:
+    """The tag is known, weak or strong, in a list, in a second header; whoever has any answer says `*`."""
+    assert has_it(asking(*lines), TAG)
+
+
+@pytest.mark.parametrize("lines", [(), ("",), ('"a"',), (TAG.strip('"'),), (f"W/W/{TAG}",), ("," * 10_000,)])
+def test_who_does_not(lines: tuple[str, ...]) -> None:
+    """Another tag, one that is not quoted, and nothing at all don't spare the answer."""
+    assert not has_it(asking(*lines), TAG)
