@@ -101,7 +101,7 @@ class Auth:
         file = None
         if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
             read = partial(self._read_again, settings, name)
-            file = KeyFile(f"ASGI_JWT_{name.upper()}_FILE", settings.files[name], read)
+            file = KeyFile(settings.variable(name), settings.files[name], read)
         elif keys.holds_until(-inf) == inf:
             return keys
         algorithms = settings.algorithms if name == "keys" else ("HS256",)

@@ -101,7 +101,7 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_file(settings: Settings, name: str) -> Iterator[Finding]:
-    path, variable = settings.files[name], f"ASGI_JWT_{name.upper()}_FILE"
+    path, variable = settings.files[name], settings.variable(name)
     (setting,) = [each for each in fields(settings) if each.name == name]
     public = not setting.metadata["secret"] or (name == "keys" and settings.key_set.signing_key() is None)
     yield from check_mode(path, "keys", f"the file of {variable}", public=public)

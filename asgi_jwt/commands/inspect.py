@@ -97,7 +97,7 @@ def _source_of(settings: Settings, trust: Trust) -> str:
     if settings.jwks_url:
         return printable(without_query(settings.jwks_url))
     name = "keys" if settings.keys else "secret"
-    return f"ASGI_JWT_{name.upper()}{'_FILE' if name in settings.files else ''}"
+    return settings.variable(name)
 
 
 def _tell_programs(presented: Presented, refusal: Refusal | None, signed: bool) -> None:
