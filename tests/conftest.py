@@ -11,8 +11,13 @@ from support.choosing import is_outside
 from support.waiting import bounded
 
 # A busy machine makes no test fail, and the same examples run everywhere.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
-hypothesis.settings.load_profile("repeatable")
+hypothesis.settings.register_profile("everyday", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("outside", deadline=None, derandomize=True, max_examples=300)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests `outside` try more examples than those of every day."""
+    hypothesis.settings.load_profile("outside" if config.option.markexpr == "outside" else "everyday")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread, wait_all_tasks_blocked
+from support.waiting import PATIENCE
 
 from asgi_jwt.tasks import SingleFlight, in_another_loop, in_thread, start
 
@@ -191,7 +192,7 @@ async def test_another_loop_holds_up_nobody() -> None:
     gate, ended = threading.Event(), []
 
     async def work() -> int:
-        assert gate.wait(20)
+        assert gate.wait(PATIENCE)
         await anyio.lowlevel.checkpoint()
         return threading.get_ident()
 
@@ -217,7 +218,7 @@ async def test_work_in_another_loop_is_cancelled_with_its_caller() -> None:
 
     async def work() -> None:
         begun.set()
-        assert held.wait(20)
+        assert held.wait(PATIENCE)
         try:
             await anyio.sleep_forever()
         finally:
@@ -239,7 +240,7 @@ async def test_a_caller_who_leaves_as_the_work_ends(monkeypatch: pytest.MonkeyPa
     def run_and_hold(work: Any) -> Any:
         answer = run(work)
         closed.set()
-        assert held.wait(20)
+        assert held.wait(PATIENCE)
         return answer
 
     monkeypatch.setattr(asyncio, "run", run_and_hold)

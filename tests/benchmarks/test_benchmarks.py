@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE
 
 from benchmarks.commands import Effort, run_verify
 from benchmarks.fixture import Fixture
@@ -41,7 +42,7 @@ def quick(command: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     report: dict[str, Any] = json.loads(run.stdout)
     return report

@@ -13,6 +13,7 @@ import pytest
 from command_line import CommandLine
 from forgeries import AUDIENCE, ec_key, jwks, thief_key
 from issuer_server import IssuerServer, jwk_of
+from support.waiting import PATIENCE
 
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery
@@ -197,5 +198,5 @@ def test_interrupted(server: IssuerServer) -> None:
         )
         anyio.run(server.request)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
     assert process.returncode == 130

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from auth_service import AUDIENCE, NOW, Service, WatchedStore, payload
+from support.waiting import PATIENCE
 
 from asgi_jwt import Claims, Identity, TokenPair
 from asgi_jwt.errors import (
@@ -281,7 +282,7 @@ async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pyt
     service.store.down_at = {("update", updates + number) for number in range(1 if way == "end_all" else 2, 6)}
     with pytest.raises(StoreUnavailable):
         await end(service, way, pair)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await service.auth._endings._finishing.wait()
     assert service.events.count(SessionEnded("ended")) == 1
     assert service.store.calls["update"] == updates + 6
@@ -316,7 +317,7 @@ async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch
     await anyio.sleep(0.05)
     assert service.auth._endings._finishing.under_way
     service.clock.turn(1 if taken else 61)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await service.auth._endings._finishing.wait()
     session = await service.session(pair.refresh_token)
     assert session is not None
@@ -340,7 +341,7 @@ async def test_caller_who_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
         await service.auth.sessions.end("alice", sid_of(pair))
     assert service.store.writes == 1
     service.clock.turn(1)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await service.auth._endings._finishing.wait()
     session = await service.session(pair.refresh_token)
     assert session is not None
@@ -380,7 +381,7 @@ async def test_tombstones_are_not_tried_for_ever(end_of_it: str, monkeypatch: py
     else:
         service.store.down = set()
         assert await service.auth.sessions.end("alice", sid_of(pair))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await ending._finishing.wait()
     assert ending._unfinished == {}
 

@@ -318,7 +318,16 @@ def driven_by(name: str, home: Path) -> Iterator[Driver]:
         yield Store(portal, store)
 
 
-@pytest.mark.parametrize(("name", "examples"), [("rules", 250), ("memory", 40), ("sqlite", 25), ("redis", 15)])
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [
+        ("rules", 50),
+        ("memory", 40),
+        ("sqlite", 25),
+        ("redis", 15),
+        pytest.param("rules", 250, marks=pytest.mark.outside),
+    ],
+)
 def test_rotation(name: str, examples: int, tmp_path: Path) -> None:
     """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
     serials = count()

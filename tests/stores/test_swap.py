@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import redis
 import trio
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import end_session, open_session
@@ -267,11 +268,11 @@ class Racer:
         self.process.stdin.flush()
 
     def results(self) -> list[int]:
-        return [int(result) for result in self.process.communicate(timeout=60)[0].split()]
+        return [int(result) for result in self.process.communicate(timeout=PATIENCE)[0].split()]
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 async def test_processes_lose_no_change(kept: Kept) -> None:

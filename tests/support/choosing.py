@@ -9,8 +9,8 @@ from asgi_jwt.testing import StoreConformance
 
 TESTS = Path(__file__).parents[1]
 
-# Long runs of benchmarks, of faults, and of servers in processes of their own.
-_OUTSIDE = ("benchmarks", "faults", "servers/test_sockets.py")
+# Long runs of benchmarks, of faults, and of programs in processes of their own.
+_OUTSIDE = ("benchmarks", "demo/test_server.py", "faults", "servers/test_sockets.py", "test_readme_commands.py")
 
 # Fixtures that start several servers for one test.
 _SEVERAL_SERVERS = {"cluster", "own_cluster", "watched"}

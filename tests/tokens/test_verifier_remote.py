@@ -129,6 +129,7 @@ async def test_a_thousand_tokens_at_once_cause_one_fetch(server: IssuerServer) -
     assert (verified, server.count(), remote.verifier.signature_checks) == (999, 1, 1)
 
 
+@pytest.mark.outside
 async def test_ten_thousand_tokens_with_made_up_kids(server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """They cause one fetch: a thousand wait for it, the others are refused at once, and so is each that comes after.
 
