@@ -47,6 +47,7 @@ def test_key_sets_are_read(value: object) -> None:
         (key_values.secret, 1),
         (key_values.refresh_secrets, [A] * (MAX_CANDIDATES + 1)),
         (key_values.refresh_secrets, 1),
+        (key_values.refresh_secrets, jwks()),
         (key_values.keys, 1),
         (key_values.keys, KeySet(())),
         (key_values.jwks_url, "http://issuer.example/jwks"),
