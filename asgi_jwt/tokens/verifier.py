@@ -300,8 +300,8 @@ def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, s
     if "typ" not in header:
         if policy.require_typ:
             raise WrongHeaderType
-    elif type(typ) is not str or typ.lower() not in policy.typ:
+    elif type(typ) is not str or not policy.accepts_typ(typ):
         raise WrongHeaderType
-    if kid is not None and type(kid) is not str:
+    if "kid" in header and type(kid) is not str:
         raise MalformedToken("kid is no string")
     return algorithm, kid
