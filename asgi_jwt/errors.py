@@ -159,7 +159,7 @@ class WrongHeaderType(InvalidToken):
 
 
 class UnknownKey(InvalidToken):
-    """No key has the header's `kid`."""
+    """No key has the header's `kid`, or more keys fit than a token is tried with."""
 
     reason = "key_unknown"
     description = "The access token was signed with an unknown key"

@@ -13,8 +13,8 @@ from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 
 def keys(value: object) -> KeySet:
     if isinstance(value, KeySet):
-        if not any(key.verifies for key in value.keys):
-            raise ValueError("holds no key that may verify signatures")
+        if fault := value.fault():
+            raise ValueError(fault)
         return value
     if isinstance(value, Mapping):
         value = json.dumps(value)

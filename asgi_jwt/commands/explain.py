@@ -112,6 +112,8 @@ def _header_type(refusal: Refusal) -> str:
 
 
 def _unknown_key(refusal: Refusal) -> str:
+    if refusal.error.detail is not None:
+        return f"{_found(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
     kids = _any_of(key.kid for key in refusal.keys if key.declared)
     told = f"{_found(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
     if refusal.remote:

@@ -14,6 +14,7 @@ from asgi_jwt.errors import (
     MalformedToken,
     MissingClaim,
     TokenTooLarge,
+    UnknownKey,
     UnsupportedHeader,
     WrongHeaderType,
     WrongIssuer,
@@ -21,7 +22,7 @@ from asgi_jwt.errors import (
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.jwks import RemoteKeySet
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 from asgi_jwt.tokens.local_keys import LocalKeys
 
 Candidates = tuple[str, tuple[Key, ...]]
@@ -272,10 +273,12 @@ class TokenVerifier:
 
     def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
         algorithm, keys = candidates
-        for key in keys:
+        for key in keys[:MAX_CANDIDATES]:
             self.signature_checks += 1
             if key.verify(algorithm, message, signature):
                 return key
+        if len(keys) > MAX_CANDIDATES:
+            raise UnknownKey(f"{len(keys)} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
 
 

@@ -28,6 +28,7 @@ from issuer_server import IssuerServer, jwk_of, token_by
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable, RevokedToken
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 KEYS = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS": json.dumps(jwks())}
 
@@ -122,6 +123,11 @@ EXPLAINED: dict[str, tuple[str, dict[str, str], str]] = {
         secret_token(cnf={"jkt": "x"}),
         {},
         'cnf is {"jkt": "x"}, and proofs of a key are not checked here: ask for a token without cnf',
+    ),
+    "a token without kid where many keys fit": (
+        jws({"alg": "ES256"}, claims(), genuine),
+        {**KEYS, "KEYS": json.dumps({"keys": [generate_jwk("ES256") for _ in range(5)]}), "SECRET": ""},
+        "kid is missing, 5 keys fit, and 4 at most are tried: have the issuer name the key by its own kid",
     ),
     "a session that is no string": (
         secret_token(sid=["s1"]),

@@ -4,6 +4,7 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, split
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 
 MESSAGE = b"what is signed"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
@@ -493,10 +494,35 @@ def test_unknown_and_unsuitable_keys_are_told_apart() -> None:
             keys.candidates(kid, algorithm)
 
 
-def test_at_most_four_keys_are_tried() -> None:
-    """However many keys fit, a token is checked against four at most."""
-    keys = KeySet([key(None) for _ in range(10)])
-    assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
+def many(count: int, algorithms: Iterable[str] = ("HS256",), **changes: Any) -> list[dict[str, Any]]:
+    """As many keys for each of the algorithms, without `kid` but for `changes`."""
+    jwks = [generate_jwk(algorithm) for algorithm in algorithms for _ in range(count)]
+    return [{name: value for name, value in jwk.items() if name != "kid"} | changes for jwk in jwks]
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("kid", [{}, {"kid": "a"}], ids=["no kid", "one kid"])
+def test_more_keys_that_are_alike_than_a_token_is_tried_with(algorithm: str, kid: dict[str, str]) -> None:
+    """A fifth key of one algorithm and one `kid`, or none, would be skipped in silence: it is refused."""
+    assert len(KeySet.parse(json.dumps({"keys": many(4, [algorithm], **kid)})).keys) == 4
+    for count in (5, 6):
+        with pytest.raises(ConfigurationError, match="more than 4 keys of one algorithm"):
+            KeySet.parse(json.dumps({"keys": many(count, [algorithm], **kid)}))
+
+
+def test_more_pems_than_a_token_is_tried_with() -> None:
+    """PEM has no `kid`: four blocks of each family are taken, and a fifth of one is refused."""
+    pems = [private_pem(ec.generate_private_key(curve)) for curve in (ec.SECP256R1(), ec.SECP384R1()) for _ in range(4)]
+    assert len(KeySet.parse(b"".join(pems)).keys) == 8
+    with pytest.raises(ConfigurationError, match="more than 4 keys of one algorithm"):
+        KeySet.parse(b"".join([*pems, public_pem(ec.generate_private_key(ec.SECP256R1()))]))
+
+
+def test_keys_that_are_told_apart_may_be_many() -> None:
+    """Keys of other algorithms, each with a `kid` of its own, or barred from verifying cost a token no check."""
+    told_apart = [generate_jwk("ES256") for _ in range(9)] + many(9, ["ES256"], use="enc")
+    keys = KeySet.parse(json.dumps({"keys": [*many(4, ["ES256", "ES384", "EdDSA"]), *told_apart]}))
+    assert (len(keys.keys), keys.surplus()) == (30, ())
 
 
 def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:

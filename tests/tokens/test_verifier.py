@@ -35,6 +35,7 @@ from forgeries import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import (
@@ -54,6 +55,7 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -269,9 +271,22 @@ async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
     pem = thief_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     verifier = verifier_for(KeySet([Key.from_pem(pem) for _ in range(9)]))
     for number in range(5):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(UnknownKey, match="9 keys fit, and 4 at most are tried"):
             await verifier.verify(jws(head(kid=f"made up {number}"), claims(), genuine).encode())
         assert verifier.signature_checks == 4 * (number + 1)
+
+
+@pytest.mark.parametrize("count", [4, 5, 6])
+async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
+    """Where more keys fit, a token without `kid` that none of four signed is of an unknown key, not a forgery."""
+    own = {**ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True), "kid": "own"}
+    keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), own]})
+    verifier = verifier_for(keys)
+    with pytest.raises(UnknownKey, match=f"{count + 1} keys fit"):
+        await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
+    assert verifier.signature_checks == 4
+    assert await verifier.verify(jws(head(kid="own"), claims(), genuine).encode())
+    assert verifier.signature_checks == 5
 
 
 async def test_the_fourth_of_the_keys_that_fit_may_verify() -> None:
