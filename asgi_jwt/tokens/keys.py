@@ -20,7 +20,7 @@ from asgi_jwt.tokens.algorithms import (
     same_algorithms,
 )
 from asgi_jwt.tokens.compact import parse_object
-from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
+from asgi_jwt.tokens.pem import BROKEN_KEY, is_no_secret, load_pem, pem_blocks, utf8
 
 MAX_CANDIDATES = 4
 """How many keys a token is tried with at most: anyone may send a token, and a signature check takes up to 1 ms."""
@@ -94,16 +94,7 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = utf8(secret)
-        try:
-            for form in (content, unarmoured(content)):
-                HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(form)
-        except InvalidKeyError:
-            # A public key taken for a secret lets everyone sign (RFC 8725 section 2.1).
-            raise ValueError(
-                "is a key's PEM, DER or JWK, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
-            ) from None
-        return cls._made_of(Secret(content), signs=True)
+        return cls._made_of(_secret(utf8(secret)), signs=True)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
@@ -136,7 +127,9 @@ class Key:
         verifies = use in (None, "sig") and (operations is None or "verify" in operations)
         may_sign = verifies and (operations is None or "sign" in operations)
         return cls._made_of(
-            Secret(key) if isinstance(key, bytes) else KeyPair(key.public_key() if private else key, private),
+            _secret(key, utf8(jwk["k"]))
+            if isinstance(key, bytes)
+            else KeyPair(key.public_key() if private else key, private),
             signs=may_sign and (isinstance(key, bytes) or private is not None),
             verifies=verifies,
             kid=kid,
@@ -175,6 +168,15 @@ class Key:
             _material=material,
             **times,
         )
+
+
+def _secret(content: bytes, *spelled: bytes) -> Secret:
+    # base64url is read leniently: the text of a PEM as a JWK's `k` gives bytes that nobody recognises.
+    if any(map(is_no_secret, (content, *spelled))):
+        raise ValueError(
+            "is a key's PEM, DER, JWK or ssh form, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
+        )
+    return Secret(content)
 
 
 def _named(jwk: object) -> str:

@@ -403,6 +403,18 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
         assert sum(told in why for why in heard.left_out) == 1, told
 
 
+async def test_a_key_of_small_order_is_left_out(server: IssuerServer) -> None:
+    """Anyone can sign for such an Ed25519 key: it is reported, and the issuer's other keys are used."""
+    weak = {"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+    server.publish(weak, jwk_of(ec_key(), "a"))
+    remote = Remote(server.jwks_url)
+    keys = await remote.keys.current()
+    assert [key.kid for key in keys.keys] == ["a"]
+    assert remote.keys.left_out == (
+        "key 1 of the JWK Set can't be used: is an Ed25519 key of small order: anyone can sign for it",
+    )
+
+
 async def test_keys_without_a_name_that_are_too_many(server: IssuerServer) -> None:
     """Of six keys without `kid` four are used, and the other two are reported; keys that have a `kid` stay."""
     nameless = [jwk_of(ec.generate_private_key(ec.SECP256R1())) for _ in range(6)]
