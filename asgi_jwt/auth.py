@@ -16,8 +16,9 @@ from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
-from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.telling import TellingStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer

@@ -17,7 +17,7 @@ from asgi_jwt.events import (
     RevocationsStale,
 )
 from asgi_jwt.sessions.mirror import Mirror
-from asgi_jwt.stores.base import LOG_PAGE, SessionStore
+from asgi_jwt.stores.base import LOG_PAGE, RevocationLog
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims, set_cleared_by
@@ -55,7 +55,7 @@ class RevocationList:
 
     def __init__(
         self,
-        store: Callable[[], SessionStore],
+        store: Callable[[], RevocationLog],
         policy: RevocationPolicy,
         *,
         clock: Callable[[], float],
