@@ -15,7 +15,8 @@ from sqlite_files import a_session, advance, connect, locked, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores import sqlite
-from asgi_jwt.stores.sqlite import MIGRATIONS, SQLiteStore
+from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.stores.sqlite.connection import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores import sqlite
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT
 from asgi_jwt.stores.records import Revocation
-from asgi_jwt.stores.sqlite import LAST, MIGRATIONS, SQLiteStore
+from asgi_jwt.stores.sqlite.connection import MIGRATIONS
+from asgi_jwt.stores.sqlite.store import LAST, SQLiteStore
 
 pytestmark = pytest.mark.anyio
 
