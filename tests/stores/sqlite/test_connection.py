@@ -248,7 +248,7 @@ def every_connection(monkeypatch: pytest.MonkeyPatch, pragma: str) -> Iterator[N
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr("asgi_jwt.stores.sqlite.sqlite3.connect", limited)
+        patch.setattr("sqlite3.connect", limited)
         yield
 
 
