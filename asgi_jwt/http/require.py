@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
+from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
@@ -115,7 +116,8 @@ class RequireMiddleware:
         self._require = Require(scopes, roles)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
+        check_scope_type(scope)
+        if scope["type"] != "lifespan":
             try:
                 self._require.check(scope)
             except AuthError as error:

@@ -213,7 +213,7 @@ async def test_middleware_and_nobody() -> None:
 
 
 async def test_middleware_and_lifespan() -> None:
-    """Lifespan and unknown scope types pass."""
+    """The lifespan passes."""
     app = Recorder()
     scope: Scope = {"type": "lifespan"}
     await exchange(RequireMiddleware(app, scopes="a"), scope)
