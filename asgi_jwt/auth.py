@@ -10,12 +10,12 @@ from typing import Any, Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
-from asgi_jwt.keywords import SettingsKeywords
 from asgi_jwt.sessions.endings import Endings
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
+from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore, open_store
 from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.tokens.algorithms import same_algorithms

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asgi_jwt import values
 from asgi_jwt.commands.output import CommandError
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings import values
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
 from asgi_jwt.tokens.keys import Key, KeySet

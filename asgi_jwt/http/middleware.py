@@ -26,8 +26,8 @@ from asgi_jwt.http.bearer import (
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.http.sockets import Sockets
+from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
-from asgi_jwt.values import public_paths
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]

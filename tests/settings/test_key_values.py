@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from forgeries import jwks, public_pem
 
-from asgi_jwt import key_values
+from asgi_jwt.settings import key_values
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 
 A, B = "a" * 32, "b" * 32

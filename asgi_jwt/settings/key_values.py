@@ -5,7 +5,7 @@
 import json
 from collections.abc import Iterable, Mapping
 
-from asgi_jwt import values
+from asgi_jwt.settings import values
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.discovery import check_url
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet

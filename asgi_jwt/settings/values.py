@@ -8,10 +8,11 @@ from datetime import timedelta
 from math import inf
 from urllib.parse import urlsplit
 
+from asgi_jwt.tokens.discovery import LOOPBACK
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def text(value: object) -> str:
