@@ -16,7 +16,7 @@ from support.waiting import PATIENCE
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 pytestmark = [pytest.mark.anyio, pytest.mark.outside]
 
