@@ -29,7 +29,8 @@ from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
 if TYPE_CHECKING:
-    from valkey_servers import Cluster, Front, Valkey, Watched
+    from support.waiting import PATIENCE
+from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ def anyio_backend() -> str:
 class TestOneServer(StoreConformance):
     @pytest.fixture(autouse=True)
     def _server(self, valkey: Valkey) -> None:
-        self.url = f"{valkey.url}?prefix={uuid4().hex}:"
+        self.url = f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
 
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[RedisStore]:
@@ -60,7 +61,7 @@ class TestOneServer(StoreConformance):
 class TestCluster(TestOneServer):
     @pytest.fixture(autouse=True)
     def _server(self, cluster: Cluster) -> None:
-        self.url = f"{cluster.url}?prefix={uuid4().hex}:"
+        self.url = f"{cluster.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
 
 
 def a_session(key: SessionKey) -> Session:
@@ -153,7 +154,7 @@ async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> N
 async def test_callers_at_once_share_connections(front: type[Front], valkey: Valkey) -> None:
     """Hundreds of callers at once get along with a handful of connections."""
     async with front(valkey) as address:
-        store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:")
+        store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
         await asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(500)))
         await store.aclose()
         assert address.accepted <= 8
@@ -186,7 +187,7 @@ async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_p
     """rediss:// goes over TLS to a server whose certificate the given authority signed, and to no other."""
     trusted, context = certificate(tmp_path)
     async with front(valkey, context) as address:
-        url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:"
+        url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
         store = RedisStore.from_url(f"{url}&ssl_ca_certs={trusted}")
         await works(store)
         await store.aclose()
@@ -234,14 +235,14 @@ async def test_tls_of_sentinels_and_clusters(
 
 async def test_cancelled_callers_leave_no_answer_behind(valkey: Valkey) -> None:
     """However many callers go away while their commands are under way, each of the others has the answer to his own."""
-    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:")
+    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
     await cancel_and_look(store)
     await store.aclose()
 
 
 async def test_cancelled_callers_leave_no_answer_behind_in_a_cluster(cluster: Cluster) -> None:
     """The same goes for a cluster."""
-    store = RedisStore.from_url(f"{cluster.url}?prefix={uuid4().hex}:")
+    store = RedisStore.from_url(f"{cluster.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
     await cancel_and_look(store)
     await store.aclose()
 
