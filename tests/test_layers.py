@@ -12,7 +12,9 @@ HOUSE = Path(asgi_jwt.__file__).parent
 GROUND = frozenset({"errors", "events", "hooks", "tasks"})
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW = {
-    "http": {"auth", "settings", "sessions", "stores", "tokens"},
+    # `Require` asks for its signature there, once FastAPI is loaded.
+    "http": {"auth", "fastapi", "settings", "sessions", "stores", "tokens"},
+    "fastapi": {"http", "auth", "tokens"},
     "auth": {"settings", "sessions", "stores", "tokens"},
     "settings": {"tokens"},
     "sessions": {"stores", "tokens"},
@@ -25,6 +27,7 @@ ALONE = {
     "sqlite3": "stores/sqlite.py",
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
+    "fastapi": "fastapi.py",
     "starlette": "http/",
     "opentelemetry": "telemetry.py",
 }
