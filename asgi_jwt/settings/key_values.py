@@ -19,8 +19,8 @@ _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)
 
 def keys(value: object) -> KeySet:
     if isinstance(value, KeySet):
-        if not any(key.verifies for key in value.keys):
-            raise ValueError("holds no key that may verify signatures")
+        if fault := value.fault():
+            raise ValueError(fault)
         return value
     if isinstance(value, Mapping):
         value = json.dumps(value)

@@ -50,6 +50,7 @@ def test_key_sets_are_read(value: object) -> None:
         (key_values.refresh_secrets, jwks()),
         (key_values.keys, 1),
         (key_values.keys, KeySet(())),
+        (key_values.keys, KeySet(KeySet.parse(public_pem()).keys * 5)),
         (key_values.jwks_url, "http://issuer.example/jwks"),
         (key_values.jwks_url, ""),
         (key_values.algorithms, "none"),
