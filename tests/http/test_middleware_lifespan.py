@@ -15,7 +15,8 @@ from starlette.routing import Mount
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
-from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
