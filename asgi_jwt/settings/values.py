@@ -1,0 +1,237 @@
+"""How the value of a variable or keyword is read. Each function takes text or the value itself, and raises
+`ValueError` with what the value has to be.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from math import inf
+from urllib.parse import urlsplit
+
+from asgi_jwt.settings.text import has_loose_quote, unquote
+from asgi_jwt.tokens.discovery import LOOPBACK
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Quotation marks stand around whole names alone, and brackets begin the JSON of an object or a list.
+_QUOTED_OR_PLAIN = r"""(?:"[^"]+"|'[^']+'|[^"'`\[{.\s][^"'`.]*)"""
+_CLAIM_NAME = re.compile(rf"{_QUOTED_OR_PLAIN}(?:\.{_QUOTED_OR_PLAIN})*")
+_CLAIM = re.compile(r"""(?P<name>(?:"[^"]*"|'[^']*'|[^="'])*)(?P<equals>=?)(?P<value>.*)""", re.DOTALL)
+
+
+def text(value: object) -> str:
+    """Text without blanks around it. A quotation mark at one end is the rest of an env file's."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("has to be a text")
+    read = value.strip()
+    if has_loose_quote(read):
+        raise ValueError("has a quotation mark at one end: write it without")
+    return read
+
+
+def quotable(value: object) -> str:
+    """Text that may stand in a quoted-string of a challenge as it is (RFC 6750 section 3)."""
+    if isinstance(value, str) and not re.fullmatch(r"[ !#-\[\]-~]*", value.strip()):
+        raise ValueError("may hold printable ASCII alone, without quotes and backslashes")
+    return text(value)
+
+
+def members(value: object) -> tuple[str, ...]:
+    """The members of a list, each once: text with commas or line breaks, a list of JSON or YAML, an iterable."""
+    if isinstance(value, str):
+        listed: list[object] = _split(unquote(value))
+    elif isinstance(value, Iterable):
+        listed = list(value)
+    else:
+        raise ValueError("has to be a list")
+    read = [member for member in listed if isinstance(member, str)]
+    if len(read) < len(listed):
+        raise ValueError("has to be a list of texts")
+    return tuple(dict.fromkeys(member for member in read if member.strip()))
+
+
+def _split(text: str) -> list[object]:
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return list(json.loads(text))
+        except ValueError:
+            text = text[1:-1]  # of YAML or Python
+    return [unquote(member.strip().removeprefix("- ")) for member in re.split(r"[,\n]", text)]
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts, as `members` reads it."""
+    return tuple(text(member) for member in members(value))
+
+
+def audience(value: object) -> tuple[str, ...] | None:
+    """A list; None for `*`, which checks none."""
+    named = texts(value)
+    return None if named == ("*",) else named
+
+
+def issuers(value: object) -> tuple[str, ...]:
+    named = texts(value)
+    if any(len(name.split()) > 1 for name in named):
+        raise ValueError("holds a blank: separate several issuers by commas")
+    return named
+
+
+def flag(value: object) -> bool:
+    read = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
+    if read is None:
+        raise ValueError("has to be true or false")
+    return read
+
+
+def duration(*, least: float = 0, most: float | None = None) -> Callable[[object], float]:
+    """Seconds: a number, a `timedelta`, or text such as `30`, `15m`, `7d`."""
+
+    def read(value: object) -> float:
+        seconds = _seconds(value)
+        if seconds is None or not -inf < seconds < inf:
+            raise ValueError("has to be a duration: seconds, or a number with s, m, h, d or w behind it, as 15m")
+        if seconds < least or (most is not None and seconds > most):
+            unit = "second" if least == 1 else "seconds"
+            raise ValueError(f"has to be {least:g} {unit} at least" + (f" and {most:g} at most" if most else ""))
+        return seconds
+
+    return read
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    matched = re.fullmatch(r"(-?\d{1,12}(?:\.\d{1,6})?)\s*([smhdw]?)", value.strip(), re.ASCII)
+    return float(matched[1]) * _UNITS[matched[2] or "s"] if matched else None
+
+
+def count(*, least: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        digits = value.strip() if isinstance(value, str) else value
+        if isinstance(digits, str) and re.fullmatch(r"\d{1,12}", digits, re.ASCII):
+            digits = int(digits)
+        if not isinstance(digits, int) or isinstance(digits, bool) or digits < least:
+            raise ValueError(f"has to be a whole number, {least} at least")
+        return digits
+
+    return read
+
+
+def outage(value: object) -> str:
+    """What follows when revocations are out of reach."""
+    if value not in ("closed", "open"):
+        raise ValueError("has to be closed, where tokens are then refused, or open, where they are let in")
+    return str(value)
+
+
+def cookie_name(value: object) -> str:
+    """A cookie's name (RFC 6265 section 4.1.1)."""
+    name = text(value)
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("has to be the name of a cookie, as __Secure-refresh_token")
+    return name
+
+
+def cookie_path(value: object) -> str:
+    """A path as a cookie's attribute may have it: percent-encoded, without `;` and control characters."""
+    path = text(value)
+    if not path.startswith("/") or not all("!" <= character <= "~" and character != ";" for character in path):
+        raise ValueError("has to be a percent-encoded path that begins with /")
+    return path
+
+
+def claim_name(value: object) -> str:
+    """The name of a claim, or the path to one: dots lead into objects, and a name with dots is quoted."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("has to be a text")
+    name = value.strip()
+    if not _CLAIM_NAME.fullmatch(name):
+        raise ValueError('has to be the name of a claim, with dots into objects, as realm_access.roles or a."b.c".d')
+    return name
+
+
+def claim(value: object) -> tuple[str, str | None]:
+    """`name` or `name=value`; the name as `claim_name` reads it."""
+    parts = _CLAIM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if parts is None or not parts["name"].strip() or (parts["equals"] and not parts["value"].strip()):
+        raise ValueError("has to be the name of a claim, or name=value")
+    return claim_name(parts["name"]), text(unquote(parts["value"])) if parts["equals"] else None
+
+
+def claims(value: object) -> tuple[tuple[str, str | None], ...]:
+    return tuple(claim(member) for member in members(value))
+
+
+def type_claim(value: object) -> tuple[str, str] | None:
+    """`name=value`; None for `*`, which asks for no type claim."""
+    if value == "*":
+        return None
+    name, expected = claim(value)
+    if expected is None:
+        raise ValueError("has to be name=value, as type=access, or * for none")
+    return name, expected
+
+
+def token_sources(value: object) -> tuple[str, ...]:
+    """`header`, `subprotocol` and `cookie:<name>`."""
+    sources = texts(value)
+    for source in sources:
+        kind, colon, name = source.partition(":")
+        known = source in ("header", "subprotocol") or (kind == "cookie" and colon and _TOKEN.fullmatch(name))
+        if not known:
+            raise ValueError(f"may hold header, subprotocol and cookie:<name>, and {source!r} is none of them")
+    if not sources:
+        raise ValueError("has to name one source at least")
+    return sources
+
+
+def public_path(value: object) -> str:
+    """An exact path, or whole segments below one: `/health`, `/auth/*`."""
+    path = text(value)
+    plain = path.removesuffix("/*")
+    if not path.startswith("/") or re.search(r"[*?]|\s/", plain) or "//" in path:
+        raise ValueError(f"may hold paths as /health, and as /auth/* for all below /auth, and not {path!r}")
+    return path
+
+
+def public_paths(value: object) -> tuple[str, ...]:
+    return tuple(public_path(path) for path in texts(value))
+
+
+def resource(value: object) -> str:
+    """An `https` URL without a fragment, `http` for loopback alone: RFC 9728 section 1.2."""
+    url = quotable(value)
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and not parts.query and "#" not in url and "@" not in parts.netloc
+        local = parts.scheme == "http" and parts.hostname in LOOPBACK
+        if whole and parts.port != 0 and " " not in url and (parts.scheme == "https" or local):
+            return url
+    except ValueError:
+        pass  # a broken port or IPv6 address
+    raise ValueError("has to be an https URL without query and fragment, as https://host/mcp")
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """Origins as browsers send them: scheme, host and a port that is not the default one (RFC 6454 section 6.1)."""
+    return tuple(origin(member) for member in texts(value))
+
+
+def origin(value: str) -> str:
+    try:
+        parts = urlsplit(value.strip())
+        port = parts.port
+    except ValueError:
+        port, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
+        raise ValueError(f"has to hold origins, as https://app.example, and {value!r} is none")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")

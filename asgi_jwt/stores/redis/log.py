@@ -1,0 +1,118 @@
+"""The log of revocations as a stream of Redis or Valkey, as far as it takes no connection: scripts and answers."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage
+from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
+from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.redis.pipeline import Answer, Command
+
+
+class Script(NamedTuple):
+    """A script, and the digest by which a server that has it knows it."""
+
+    text: bytes
+    sha: str
+
+    @classmethod
+    def of(cls, text: bytes) -> "Script":
+        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+
+
+class Cursor(NamedTuple):
+    """The last entry that was read. While it is there, the log goes on from it: a stream's ids only grow."""
+
+    entry: bytes
+    record: bytes
+
+
+# KEYS[1]  the log
+# ARGV[1]  how long to keep it from now on, in ms, unless it is kept for longer already
+# ARGV[2]  entries that ended before this, in ms since the epoch, may go
+# ARGV[3]  where to look for them, besides the beginning: thousandths of the time that the log spans
+# ARGV[4]  and on: an entry's end and its record, for each
+# answers  nil
+#
+# Ends don't come in order, for tokens of other issuers may live for days. So that one of them at the beginning keeps
+# nothing that ended behind it for long, a page somewhere else is looked at too: the log then holds few that ended.
+APPEND = Script.of(b"""\
+local log, last = KEYS[1], nil
+for i = 4, #ARGV, 2 do
+  last = redis.call('XADD', log, '*', 'u', ARGV[i], 'r', ARGV[i + 1])
+end
+local function forget(start)
+  local page, ended = redis.call('XRANGE', log, start, '+', 'COUNT', 100), {}
+  for _, entry in ipairs(page) do
+    if tonumber(entry[2][2]) < tonumber(ARGV[2]) then
+      ended[#ended + 1] = entry[1]
+    end
+  end
+  if #ended > 0 then
+    redis.call('XDEL', log, unpack(ended))
+  end
+  return #ended == 100
+end
+for _ = 1, 10 do
+  if not forget('-') then
+    break
+  end
+end
+local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+if first then
+  local from, to = string.match(first[1], '%d+'), string.match(last, '%d+')
+  forget(string.format('%.0f', from + (to - from) * ARGV[3] / 1000))
+end
+if redis.call('PTTL', log) < tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', log, ARGV[1])
+end
+""")
+
+# KEYS[1]  the log
+# ARGV[1]  the last entry that was read, empty for none
+# ARGV[2]  its record
+# ARGV[3]  how many entries to answer at the most
+# answers  lines: 1 when the log goes on from there, else 0 and what follows is its beginning; then each entry's id and
+#          its record. In one string, for a client takes a hundred times as long to read nested lists
+READ = Script.of(b"""\
+local limit, page, lines, from = tonumber(ARGV[3]), {}, {'0'}, 1
+if ARGV[1] ~= '' then
+  page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', limit + 1)
+end
+if page[1] and page[1][1] == ARGV[1] and page[1][2][4] == ARGV[2] then
+  lines[1], from = '1', 2
+else
+  page = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)
+end
+for i = from, #page do
+  lines[#lines + 1] = page[i][1]
+  lines[#lines + 1] = page[i][2][4]
+end
+return table.concat(lines, '\\n')
+""")
+
+
+def append_arguments(revocations: Sequence[Revocation], now: int) -> Command:
+    """ARGV of `APPEND`."""
+    lives = max(0, *(revocation.until - now for revocation in revocations))
+    arguments: list[bytes | str | int] = [lives + SWEEP_AFTER, now - SWEEP_AFTER, secrets.randbelow(1000)]
+    for revocation in revocations:
+        arguments += (revocation.until, pack_revocation(revocation))
+    return arguments
+
+
+def read_arguments(cursor: Cursor | None) -> Command:
+    """ARGV of `READ`."""
+    entry, record = cursor or (b"", b"")
+    return entry, record, LOG_PAGE + 1
+
+
+def page_of(answer: Answer, cursor: Cursor | None) -> LogPage:
+    """What `READ` answered to a cursor."""
+    told, *lines = answer.split(b"\n")
+    continues = told == b"1"
+    entries, records = lines[: 2 * LOG_PAGE : 2], lines[1 : 2 * LOG_PAGE : 2]
+    last = Cursor(entries[-1], records[-1]) if entries else cursor if continues else None
+    return LogPage(unpack_revocations(records), last, continues, len(lines) > 2 * LOG_PAGE)
