@@ -21,9 +21,9 @@ from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 

@@ -21,9 +21,9 @@ from asgi_jwt.errors import (
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 from asgi_jwt.tokens.local_keys import LocalKeys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Candidates = tuple[str, tuple[Key, ...]]
 
