@@ -40,9 +40,8 @@ class Claims(Mapping[str, Any]):
     It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
-    __slots__ = ("_cleared_by", "_members", "_roles_claim", "credentials")
+    __slots__ = ("_members", "_roles_claim", "credentials")
 
-    _cleared_by: object
     _members: Mapping[str, Any]
     _roles_claim: str
     credentials: AuthCredentials
@@ -54,7 +53,6 @@ class Claims(Mapping[str, Any]):
     @classmethod
     def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
         claims = object.__new__(cls)
-        set_cleared_by(claims, None)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
         _set_credentials(claims, _credentials(members.get(scope_claim)))
@@ -139,11 +137,8 @@ class Claims(Mapping[str, Any]):
         return next((name for name in given if type(name) is str and name), self.subject)
 
 
-# The slots' own: `__setattr__` refuses. `_cleared_by` is no claim: whoever is asked about them at every request notes
-# there that, in its present state, it has nothing against them.
-set_cleared_by, _set_members, _set_roles_claim, _set_credentials = [
-    vars(Claims)[name].__set__ for name in Claims.__slots__
-]
+# The slots' own setters: `__setattr__` refuses.
+_set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
 def _credentials(scopes: object) -> AuthCredentials:

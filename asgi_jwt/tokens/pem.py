@@ -12,6 +12,15 @@ from jwt.exceptions import InvalidKeyError
 
 from asgi_jwt.tokens.algorithms import BROKEN_KEY
 
+_MENDS = {
+    b"CERTIFICATE REQUEST-----": "a certificate request: openssl req -in FILE -noout -pubkey writes its public key",
+    b"CERTIFICATE-----": "a certificate: openssl x509 -in FILE -noout -pubkey writes its public key",
+    b"OPENSSH PRIVATE KEY-----": "one in OpenSSH's own form: ssh-keygen -p -m PKCS8 -f FILE makes it PKCS#8",
+    b"ENCRYPTED": "an encrypted one: openssl pkey -in FILE -out NEW writes it without a passphrase",
+    b"PGP ": "one of OpenPGP: asgi-jwt keygen makes keys for tokens",
+}
+"""What PEM may hold instead of a key that can be used, by a part of the block, and its mend."""
+
 
 def is_no_secret(content: bytes) -> bool:
     """Whether `content`, in whatever encoding, is nothing, a URL, or a key or certificate as PEM, DER, JWK or ssh.
@@ -78,6 +87,8 @@ def pem_blocks(content: bytes) -> list[bytes]:
     if not all(end in block for block in begun):
         raise ValueError("holds a PEM block without its last line: the file is cut off")
     blocks = [block for block in begun if b" PARAMETERS-----" not in block]
+    if not blocks and content.lstrip().startswith((b"ssh-", b"ecdsa-sha2-")):
+        raise ValueError("holds an OpenSSH public key: ssh-keygen -e -m PKCS8 -f FILE writes it as PEM")
     if not blocks:
         raise ValueError("holds neither a JWK, a JWK Set nor PEM; a path to one goes into ASGI_JWT_KEYS_FILE")
     return blocks
@@ -92,4 +103,13 @@ def load_pem(block: bytes) -> tuple[Any, Any]:
         private: Any = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
         return private.public_key(), private
     except BROKEN_KEY:
-        raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None
+        raise ValueError(
+            f"holds PEM that is neither an unencrypted private key nor a public one{_mend(block)}"
+        ) from None
+
+
+def _mend(block: bytes) -> str:
+    for mark, mend in _MENDS.items():
+        if mark in block:
+            return f", but {mend}"
+    return ""
