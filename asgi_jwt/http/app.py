@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidGrant
+from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import Challenge, error_body
@@ -91,12 +91,12 @@ class AuthApp:
         return cleared
 
     def _as_oauth(self, endpoint: Endpoint) -> Endpoint:
-        """A refresh token in the body that is no good is a 400: RFC 6749 section 5.2."""
+        """A request for tokens that is refused is a 400 without a challenge: RFC 6749 section 5.2."""
 
         async def answered(request: Request) -> Response:
             try:
                 return await endpoint(request)
-            except InvalidGrant as error:
+            except (InvalidGrant, InvalidRequest) as error:
                 await self._tell(request, error, status=400)
                 return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
 

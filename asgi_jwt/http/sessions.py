@@ -1,18 +1,18 @@
 """POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: sessions shown and ended."""
 
-from contextlib import suppress
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
+    AmbiguousCredentials,
     InvalidGrant,
     InvalidToken,
     MissingClaim,
     MissingToken,
     SessionNotFound,
     SessionOver,
+    UnsupportedTokenType,
     WrongIssuer,
 )
 from asgi_jwt.http.bearer import bearer_token
@@ -30,18 +30,20 @@ class SessionEndpoints:
     def __init__(self, auth: Auth, cookies: TokenCookies) -> None:
         self._auth = auth
         self._cookies = cookies
+        self._issuer = auth.settings.issuer[0]
 
     async def logout(self, request: Request) -> Response:
-        """Ends this session, and refuses the access token that was shown: 204 also when there is none to end."""
+        """Ends the session of the Bearer token and that of the cookie, and refuses the token: 204 also for neither.
+
+        Raises `UnsupportedTokenType`, once both sessions have ended, for a token that can't be refused.
+        """
         claims = await self._shown(request)
-        holder = _session_of(claims) or await self._by_cookie(request)
-        if holder is not None:
-            await self._auth.sessions.end(*holder)
+        await self._end(self._session_of(claims), await self._by_cookie(request, beside=claims))
         await self._refuse(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
-        """Ends all sessions of the subject, and refuses the access token that was shown."""
+        """Ends all sessions of the subject, and the cookie's whoever's it is, and refuses the access token."""
         claims = None
         try:
             claims = await self._claims(request)
@@ -55,7 +57,9 @@ class SessionEndpoints:
                 raise SessionOver from None
             subject = holder.subject
         await self._auth.sessions.end_all(subject)
-        await self._refuse(claims)
+        if claims is not None:
+            await self._end(await self._by_cookie(request, beside=claims))
+            await self._refuse(claims)
         return self._cleared(request)
 
     async def list(self, request: Request) -> Response:
@@ -71,17 +75,24 @@ class SessionEndpoints:
         sid = request.path_params["sid"]
         if not await self._auth.sessions.end(claims.subject, sid):
             raise SessionNotFound
-        return self._cleared(request) if sid == claims.session_id else Response(status_code=204, headers=NO_STORE)
+        if sid != claims.session_id:
+            return Response(status_code=204, headers=NO_STORE)
+        await self._end(await self._by_cookie(request, beside=claims))
+        return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
-        """RFC 7009: ends a refresh token's session, or an access token alone; 200 also for one that nobody knows."""
+        """RFC 7009: ends a refresh token's session, or refuses an access token; 200 also for one that nobody knows.
+
+        An access token without a `jti` is refused with its session. Raises `UnsupportedTokenType` for one with neither.
+        """
         token = (await read_fields(request))["token"]
         try:
             refresh_claims = await self._auth.sessions.read(token)
         except InvalidGrant:
             claims = await self._authentic(token)
-            if claims is not None:
-                await self._auth.revoke_token(claims)
+            if claims is not None and "jti" not in claims:
+                await self._end(self._session_of(claims))
+            await self._refuse(claims)
         else:
             await self._auth.sessions.end(refresh_claims.subject, refresh_claims["sid"])
         return Response(status_code=200, headers=NO_STORE)
@@ -98,35 +109,57 @@ class SessionEndpoints:
         return None if token is None else await self._authentic(token)
 
     async def _refuse(self, shown: Claims | None) -> None:
-        """Have a token refused that still is not: without a session, or of one that the store doesn't know any more."""
+        """Have a token refused that its session's end does not refuse: one without a session, or of a session that the
+        store has lost.
+        """
         if shown is not None and not self._auth.revocations.is_revoked(shown):
-            with suppress(MissingClaim):  # another signer's token without a `jti`: it has no name to be refused by
+            try:
                 await self._auth.revoke_token(shown)
+            except MissingClaim:
+                raise UnsupportedTokenType from None
 
-    async def _by_cookie(self, request: Request) -> SessionKey | None:
-        token = self._cookies.refresh_token(request)
-        if token is None:
-            return None
+    async def _end(self, *holders: SessionKey | None) -> None:
+        for holder in dict.fromkeys(holders):
+            if holder is not None:
+                await self._auth.sessions.end(*holder)
+
+    async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> SessionKey | None:
+        """The session of the refresh cookie.
+
+        Two cookies are none `beside` an access token's claims: a sibling subdomain can toss one, and nobody is to be
+        kept from logging out. Raises `AmbiguousCredentials` without claims.
+        """
         try:
-            claims = await self._auth.sessions.read(token)
+            token = self._cookies.refresh_token(request)
+            claims = None if token is None else await self._auth.sessions.read(token)
         except InvalidGrant:
             return None
-        return SessionKey(claims.subject, claims["sid"])
+        except AmbiguousCredentials:
+            if beside is None:
+                raise
+            return None
+        return None if claims is None else SessionKey(claims.subject, claims["sid"])
+
+    def _session_of(self, claims: Claims | None) -> SessionKey | None:
+        """The session of an access token that was issued here: another issuer's `sid` may have the name of ours."""
+        if claims is None or claims.issuer != self._issuer or not isinstance(claims.session_id, str):
+            return None
+        return SessionKey(claims.subject, claims.session_id)
 
     async def _authentic(self, token: str | bytes) -> Claims | None:
-        """The claims of an access token issued here; None for one that doesn't hold, as after a night asleep.
+        """The claims of an access token of any trusted issuer; None for one that doesn't hold, as after a night asleep.
 
-        Revoked or not: whoever logs out once more, because of a 503, has a token that is refused, and a session that
+        Revoked or not: a user who logs out once more, because of a 503, has a token that is refused, and a session that
         may have no tombstone yet.
         """
         try:
-            return self._own(await self._auth.authentic(token))
+            return await self._auth.authentic(token)
         except InvalidToken:
             return None
 
     def _own(self, claims: Claims) -> Claims:
         """`claims`, if issued here: another issuer's subject may have the name of one of our users."""
-        if claims.issuer != self._auth.settings.issuer[0]:
+        if claims.issuer != self._issuer:
             raise WrongIssuer
         return claims
 
@@ -134,12 +167,6 @@ class SessionEndpoints:
         response = Response(status_code=204, headers=NO_STORE)
         self._cookies.clear(response, request)
         return response
-
-
-def _session_of(claims: Claims | None) -> SessionKey | None:
-    if claims is None or not isinstance(claims.session_id, str):
-        return None
-    return SessionKey(claims.subject, claims.session_id)
 
 
 def _device(session: Session, *, current: bool) -> dict[str, object]:

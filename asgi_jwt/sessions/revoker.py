@@ -108,13 +108,22 @@ class Revoker:
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
-        """Revoke the one access token with these claims, which were verified. Raises `MissingClaim` without a `jti`."""
+        """Revoke the one access token with these claims, which were verified; without a `jti`, all tokens of its `sid`.
+
+        Raises `MissingClaim` for a token with neither.
+        """
         jti: Any = claims.get("jti")
-        if type(jti) is not str:
-            raise MissingClaim("jti: the token has no name by which it could be refused")
+        sid: Any = claims.get("sid")
         until = min(floor(claims.expires_at * 1000) + self._leeway, _LATEST)
-        if await self._revocations.add([Revocation("jti", claims.issuer, log_value(jti), until)]):
-            await self._events.emit(TokensRevoked("jti"))
+        if type(jti) is str:
+            entry = Revocation("jti", claims.issuer, log_value(jti), until)
+        elif type(sid) is str:
+            # Other tokens of the session may live longer than this one.
+            entry = Revocation("sid", claims.issuer, log_value(sid), max(until, self._now() + self._life))
+        else:
+            raise MissingClaim("jti and sid: the token has no name by which it could be refused")
+        if await self._revocations.add([entry]):
+            await self._events.emit(TokensRevoked(entry.kind))
 
     async def revoke_session(self, sid: str) -> None:
         """Revoke the session's access tokens: to be followed by its tombstone."""
