@@ -35,7 +35,7 @@ from asgi_jwt import (
 )
 from asgi_jwt.http import bodies
 from asgi_jwt.sessions.rotation import Verdict
-from asgi_jwt.stores.base import REDIS_SCHEMES
+from asgi_jwt.stores.urls import REDIS_SCHEMES
 from benchmarks import simulation
 from benchmarks.commands import COMMANDS
 from benchmarks.rotations import WAYS
@@ -191,7 +191,7 @@ def test_commands() -> None:
     demo, tests = (re.split(r" && (?:\.venv/bin/)?", block.strip()) for block in SECTIONS["Install"].shell)
     assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo --open"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
-    (pattern,) = re.findall(r"grep -m 1 -F '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    (pattern,) = re.findall(r"grep -m 1 -F -- '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert pattern in tests[2]
     assert next(line for line in TEXT.splitlines() if pattern in line) == SECTIONS["Install"].shell[1].strip()
 

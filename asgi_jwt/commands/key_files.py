@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from asgi_jwt.commands.output import CommandError
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings.key_values import split_secrets
+from asgi_jwt.settings.text import trim
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.pem import pem_blocks
-from asgi_jwt.values import texts
 
 _MOST_READ = 2**20
 _PEM = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
@@ -49,13 +50,14 @@ def read_keys(path: Path, content: bytes) -> KeysRead:
             if _PEM.sub(b"", content).strip():
                 raise CommandError(f"{path} holds more than PEM, which would be lost: take the rest out of it")
             return read
-        text = content.decode().strip()
-        if not text.isprintable() or _NO_SECRET.match(text):
+        text = trim(content.decode())
+        is_list = text.startswith("[") and text.endswith("]")
+        if not is_list and (not text.isprintable() or _NO_SECRET.match(text)):
             raise CommandError(
                 f"{path} holds text that may be anything: secrets stand in one line, which does not begin with #, or "
                 f"with a name before : or =; asgi-jwt keygen --refresh-out makes a file that is rotated for sure"
             )
-        secrets = texts(text)
+        secrets = split_secrets(text)
         keys = KeySet(Key.from_secret(secret) for secret in secrets)
         return KeysRead([secret_jwk(secret.encode()) for secret in secrets], keys, "secrets")
     except ConfigurationError as error:

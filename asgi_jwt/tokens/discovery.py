@@ -19,11 +19,11 @@ import anyio
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
 from asgi_jwt.tasks import in_thread
 from asgi_jwt.tokens.compact import parse_document
-from asgi_jwt.values import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx2
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
 ANOTHER_ISSUER = "names another issuer"

@@ -24,7 +24,7 @@ from asgi_jwt.tokens.discovery import (
     system_certificates,
     without_query,
 )
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, Key, KeySet
 
 MAX_WAITING = 1000
 MAX_KEYS = 100
@@ -265,10 +265,12 @@ def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[Key
             left_out.append(f"{key!r} is not for verifying signatures")
         elif not public[-1].algorithms:
             left_out.append(f"{key!r} is for none of the allowed algorithms")
+    surplus = KeySet(public).surplus()
+    left_out += [f"{key!r} is behind {TOO_MANY_ALIKE}" for key in surplus]
     left_out = [_short(told, _TOLD) for told in left_out]
     if not any(key.verifies and key.algorithms for key in public):
         raise KeysUnavailable("; ".join(["the JWK Set holds no key to verify signatures with", *left_out]))
-    return KeySet(public), tuple(left_out)
+    return KeySet(key for key in public if key not in surplus), tuple(left_out)
 
 
 def _public_key(jwk: object) -> Key:

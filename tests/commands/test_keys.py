@@ -203,6 +203,7 @@ def test_nothing_kept_of_a_secret(command: Command, tmp_path: Path) -> None:
         (private_pem(ec_key()) + public_pem(rsa_key()), "PEM", "ES256"),
         (",".join(SECRETS).encode(), "secrets", "HS256"),
         (SECRETS[0].encode() + b"\n", "secrets", "HS256"),
+        (json.dumps(SECRETS, indent=2).encode(), "secrets", "HS256"),
     ],
 )
 def test_rotate_other_forms(content: bytes, form: str, algorithm: str, command: Command, tmp_path: Path) -> None:
@@ -533,6 +534,7 @@ NO_SECRETS = {
     "an environment": b"DATABASE_PASSWORD=hunter2hunter2hunter2hunter2\n",
     "YAML": b"database_password: hunter2hunter2hunter2hunter2\n",
     "settings of ssh": b"PermitRootLogin no\nPasswordAuthentication no\nUsePAM yes\n",
+    "an INI file": b"[mysqld]\nuser = mysql\npassword = hunter2hunter2hunter2\n",
     "a script": b"#!/bin/sh -e hunter2hunter2hunter2hunter2\n",
     "a URL": b"postgresql://app:hunter2hunter2@db.example/app\n",
     "control characters": b"hunter2hunter2hunter2hunter2hunter2\x00\x1b[2J",

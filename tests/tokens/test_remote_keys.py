@@ -9,6 +9,7 @@ import anyio
 import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
+from cryptography.hazmat.primitives.asymmetric import ec
 from forgeries import NOW, ec_key, p384_key, rsa_key, thief_key
 from issuer_server import JWKS, IssuerServer, jwk_of
 from jwt.algorithms import RSAAlgorithm
@@ -18,6 +19,7 @@ from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey, Uns
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery, remote_keys
+from asgi_jwt.tokens.algorithms import thumbprint
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.remote_keys import MAX_KEYS, RemoteKeySet
 
@@ -396,6 +398,34 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
     assert "c2VjcmV0" not in str(heard)
     for told in ("key 2 ", "key 4 ", "key 5 ", "key 6 ", "key 7 ", "key 9 ", "'enc'", "'p384'"):
         assert sum(told in why for why in heard.left_out) == 1, told
+
+
+async def test_a_key_of_small_order_is_left_out(server: IssuerServer) -> None:
+    """Anyone can sign for such an Ed25519 key: it is reported, and the issuer's other keys are used."""
+    weak = {"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+    server.publish(weak, jwk_of(ec_key(), "a"))
+    remote = Remote(server.jwks_url)
+    keys = await remote.keys.current()
+    assert [key.kid for key in keys.keys] == ["a"]
+    assert remote.keys.left_out == (
+        "key 1 of the JWK Set can't be used: is an Ed25519 key of small order: anyone can sign for it",
+    )
+
+
+async def test_keys_without_a_name_that_are_too_many(server: IssuerServer) -> None:
+    """Of six keys without `kid` four are used, and the other two are reported; keys that have a `kid` stay."""
+    nameless = [jwk_of(ec.generate_private_key(ec.SECP256R1())) for _ in range(6)]
+    server.publish(*nameless, jwk_of(ec_key(), "a"), jwk_of(p384_key(), "p384"))
+    remote = Remote(server.jwks_url)
+    keys = await remote.keys.current()
+    assert [key.kid for key in keys.keys] == [*map(thumbprint, nameless[:4]), "a", "p384"]
+    await wait_all_tasks_blocked()
+    (heard,) = remote.heard
+    assert isinstance(heard, KeysFetched)
+    assert heard.left_out == remote.keys.left_out
+    for jwk, why in zip(nameless[4:], heard.left_out, strict=True):
+        assert thumbprint(jwk) in why
+        assert "more than 4 keys of one algorithm" in why
 
 
 async def test_what_is_told_of_keys_is_short(server: IssuerServer) -> None:
