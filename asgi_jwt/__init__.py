@@ -11,14 +11,14 @@ from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.require import RequireMiddleware, require
 from asgi_jwt.sessions.sessions import Sessions, TokenPair
 from asgi_jwt.settings import Settings
-from asgi_jwt.stores.base import open_store
 from asgi_jwt.stores.records import Client
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims, TokenPolicy
 from asgi_jwt.tokens.discovery import discover
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 if TYPE_CHECKING:

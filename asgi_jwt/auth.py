@@ -10,20 +10,21 @@ from typing import Any, Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
-from asgi_jwt.sessions.endings import Endings
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
+from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
-from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.telling import TellingStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 
@@ -150,13 +151,11 @@ class Auth:
             clock=self.clock,
             events=self.events,
         )
-        # Tokens may be issued for as long as a copy of the log may be old, by clocks that differ.
-        life = settings.revocation_ttl + MAX_LEEWAY + settings.revocation_max_staleness + _CLOCKS_DIFFER
-        self._endings = Endings(
+        self._revoker = Revoker(
             self._telling_store,
             self._revocations,
             issuer=self._policy.issuer,
-            life=_milliseconds(life),
+            ttl=_milliseconds(settings.revocation_ttl),
             leeway=_milliseconds(MAX_LEEWAY),
             owns_sessions=bool(settings.refresh_secret),
             clock=self.clock,
@@ -279,7 +278,7 @@ class Auth:
                     recovery=_milliseconds(settings.recovery),
                     refresh_ttl=_milliseconds(settings.refresh_ttl),
                 ),
-                self._endings,
+                self._revoker,
                 session_ttl=_milliseconds(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
@@ -293,6 +292,12 @@ class Auth:
         if self._revocations is None:
             raise ConfigurationError(_NO_STORE)
         return self._revocations
+
+    @property
+    def revoker(self) -> Revoker:
+        """Ends sessions and revokes tokens. Raises `ConfigurationError` when there is no store."""
+        self.revocations  # noqa: B018 - says what is missing
+        return self._revoker
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
@@ -322,8 +327,7 @@ class Auth:
         why the token does not hold anyway, `MissingClaim` for one without a `jti`, `StoreUnavailable`, after which it
         is to be called again, and `ConfigurationError` without a store.
         """
-        self.revocations  # noqa: B018 - says what is missing
-        await self._endings.revoke_token(token if isinstance(token, Claims) else await self.authentic(token))
+        await self.revoker.revoke_token(token if isinstance(token, Claims) else await self.authentic(token))
 
     async def revoke_subject(self, subject: str, *, issuer: str | None = None) -> None:
         """Have every token refused that was issued for the subject up to now, and end the subject's sessions.
@@ -333,17 +337,17 @@ class Auth:
         are. Raises `ValueError` for an issuer that is not trusted, `StoreUnavailable`, after which it is to be called
         again, and `ConfigurationError` without a store.
         """
-        self.revocations  # noqa: B018 - says what is missing
+        revoker = self.revoker
         if issuer is not None and issuer not in self.verifier.issuers:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
-        await self._endings.revoke_subject(subject, issuer or self._policy.issuer)
+        await revoker.revoke_subject(subject, issuer or self._policy.issuer)
 
     async def aclose(self) -> None:
         """Close the store, if this opened it. A second call does nothing."""
         opened, self._opened = self._opened, None
         if opened is not None:
             self._store = self._sessions = None
-            self._endings.close()
+            self._revoker.close()
             self._keep_revocations()
             await opened.aclose()
 
@@ -358,7 +362,6 @@ class Auth:
 
 _NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 _ENDED = "have all ended, as their exp says: asgi-jwt keys rotate gives it a new one"
-_CLOCKS_DIFFER = 60
 
 
 def _now(keys: KeySet | LocalKeys | RemoteKeySet) -> KeySet:

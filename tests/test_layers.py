@@ -23,8 +23,8 @@ BELOW = {
     "telemetry": set(),
 }
 ALONE = {
-    "redis": "stores/redis.py",
-    "sqlite3": "stores/sqlite.py",
+    "redis": "stores/redis/",
+    "sqlite3": "stores/sqlite/",
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
     "fastapi": "fastapi.py",

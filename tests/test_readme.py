@@ -35,7 +35,7 @@ from asgi_jwt import (
 )
 from asgi_jwt.http import bodies
 from asgi_jwt.sessions.rotation import Verdict
-from asgi_jwt.stores.base import REDIS_SCHEMES
+from asgi_jwt.stores.urls import REDIS_SCHEMES
 from benchmarks import simulation
 from benchmarks.commands import COMMANDS
 from benchmarks.rotations import WAYS

@@ -16,7 +16,7 @@ from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Revocation, log_value
-from asgi_jwt.stores.redis_url import parse_redis_url
+from asgi_jwt.stores.redis.url import parse_redis_url
 from asgi_jwt.stores.sqlite import SQLiteStore
 
 PATIENCE = 10.0

@@ -4,16 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from asgi_jwt.stores.records import LONGEST_VALUE, Revocation, log_value
+from asgi_jwt.stores.records import CLOCK_SKEW, LONGEST_VALUE, Revocation, log_value
 
 T = TypeVar("T")
 
 # Until when a subject is kept, and the seconds before which its tokens were issued that are refused: those without a
 # `sid`, and those with one.
 _Marks = tuple[int, int, int]
-
-_SPARED = 60
-"""How long (s) before it a session's token may say that it was issued, by a clock that is behind, in a login after."""
 
 _PERIOD = 60_000
 _AT_A_TIME = 1000
@@ -51,8 +48,8 @@ class Mirror:
     """
 
     def __init__(self) -> None:
-        self.state = object()
-        """Another one whenever something was added: what no entry covered in this state, none covers now."""
+        self.cleared: dict[int, object] = {}
+        """By `id`: claims that no entry covers, for `RevocationList` to note. An addition begins it anew."""
         self._issuers: dict[str, _Issuer] = {}
 
     def __len__(self) -> int:
@@ -73,11 +70,11 @@ class Mirror:
             if kind == "sub":
                 # Those of the very second too, for no claim says more of when a token was issued.
                 before = time // 1000 + 1
-                _add_subject(revoked.sub, value, (until, before, before - _SPARED * spares_sessions))
+                _add_subject(revoked.sub, value, (until, before, before - CLOCK_SKEW // 1000 * spares_sessions))
             else:
                 _add(revoked.sid if kind == "sid" else revoked.jti, value, until)
         if added:
-            self.state = object()
+            self.cleared = {}
 
     def covers(self, claims: Mapping[str, Any]) -> bool:
         """Whether the token with these claims, which were verified, is revoked."""

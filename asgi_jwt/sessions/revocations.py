@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 import anyio
@@ -17,23 +18,39 @@ from asgi_jwt.events import (
     RevocationsStale,
 )
 from asgi_jwt.sessions.mirror import Mirror
-from asgi_jwt.stores.base import LOG_PAGE, SessionStore
+from asgi_jwt.stores.base import LOG_PAGE, RevocationLog
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
-from asgi_jwt.tokens.claims import Claims, set_cleared_by
+from asgi_jwt.tokens.claims import Claims
 
 _PATIENCE = 0.25
 _BETWEEN_ATTEMPTS = 0.25
 _NEVER = float("-inf")
 _PAGES = 100_000
+_CLEARED = 4096
+
+
+class Freshness(StrEnum):
+    """How the mirror stands to the log."""
+
+    FRESH = "fresh"
+    """Read within the interval: nothing is to be done."""
+    READING = "reading"
+    """A read is under way."""
+    FAILING = "failing"
+    """A read failed a moment ago: the next attempt comes a little later."""
+    DUE = "due"
+    """Older than the interval: a read begins."""
+    STALE = "stale"
+    """Due, and too old to go by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationPolicy:
-    """How old a copy of the log may be, in seconds, and what follows when it is older.
+    """How old the mirror may be, in seconds, and what follows when it is older.
 
     `interval`: past it, a request reads what is new before it is answered. `max_staleness`: past it, when nothing could
-    be read, requests are refused (`outage` is `closed`) or let in by the copy there is (`open`).
+    be read, requests are refused (`outage` is `closed`) or let in by the mirror as it is (`open`).
     """
 
     interval: float = 1
@@ -42,216 +59,224 @@ class RevocationPolicy:
 
 
 class RevocationList:
-    """Which access tokens are revoked, by a copy of the store's log that the process keeps.
+    """Which access tokens are revoked, by the process's mirror of the store's log.
 
-    Asking costs no I/O while the copy is fresh. When it is older than the interval, whoever asks next has what is new
-    read first, once for all who ask meanwhile, in a task of its own. Nothing leaves the copy before it lapses.
+    Asking costs no I/O while the mirror is fresh. When it is due, the next request has the new entries read first, once
+    for all requests meanwhile, in a task of its own. Nothing leaves the mirror before it lapses.
 
-    `store` gives the store when it is first needed; `clock` gives seconds since the epoch.
+    `log` gives the log when it is first needed; `clock` gives seconds since the epoch.
 
-    A task that looks after many connections for longer calls `poll()` once an interval, and then asks `is_revoked` for
-    each of their `Claims`, and `out_of_reach` once for all.
+    A task that looks after many connections calls `poll()` once an interval, and then asks `is_revoked` for each of
+    their `Claims`, and `out_of_reach` once for all.
     """
 
     def __init__(
         self,
-        store: Callable[[], SessionStore],
+        log: Callable[[], RevocationLog],
         policy: RevocationPolicy,
         *,
         clock: Callable[[], float],
         events: EventSink,
     ) -> None:
-        self._store = store
-        self._policy = policy
+        self.policy = policy
+        self._log = log
         self._clock = clock
         self._events = events
         self._mirror = Mirror()
         self._covers = self._mirror.covers
-        self._interval = policy.interval
         self._cursor: object = None
         self._lapses = 0
-        # As of when the copy is; when a read began last, by the event loop's clock; when one failed last, by either.
-        self._read_at = self._due_at = _NEVER
-        self._began = 0.0
-        self._failed_at: tuple[float, float] | None = None
+        self._read_at = self._due_at = _NEVER  # by `clock`: as of when the mirror is, and when it is due
+        self._began = 0.0  # by the event loop's clock: when the last read began
+        self._failed_at: tuple[float, float] | None = None  # by both: when the last read failed, if it did
         self._failure: str | None = None
-        self._told_stale = False
+        self._stale_emitted = False
         self._flight = SingleFlight(self._read)
         self.reads = 0
 
     def __len__(self) -> int:
-        """How many revocations it holds."""
+        """How many revocations the mirror holds."""
         return len(self._mirror)
 
     @property
     def interval(self) -> float:
-        """How many seconds old the copy may be before it is read on."""
-        return self._interval
+        """How many seconds old the mirror may be before it is due."""
+        return self.policy.interval
 
     @property
     def age(self) -> float | None:
-        """How many seconds old the copy is; None before the first read."""
+        """How many seconds old the mirror is; None before the first read."""
         return None if self._read_at == _NEVER else self._clock() - self._read_at
 
     @property
-    def out_of_reach(self) -> bool:
-        """Whether the copy is too old to go by, and tokens are to be refused for it: never with the outage `open`.
+    def freshness(self) -> Freshness:
+        """How the mirror stands to the log now."""
+        now = self._clock()
+        if self._read_at <= now < self._due_at:  # a mirror from the future is due: the clock was set back
+            return Freshness.FRESH
+        if self._flight.under_way:
+            return Freshness.READING
+        if self._failed_at is not None and self._just(self._failed_at):
+            return Freshness.FAILING
+        return Freshness.DUE if self._is_usable else Freshness.STALE
 
-        Says so too where nobody has asked for a while: `poll` first.
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether tokens are to be refused because the mirror is too old to go by: never with the outage `open`.
+
+        `poll` first: a mirror that no request has asked for a while is old, too.
         """
-        return self._policy.outage == "closed" and not self._is_usable(self._clock())
+        return self.policy.outage == "closed" and not self._is_usable
 
     def clears(self, claims: Claims) -> bool:
-        """Whether the token with these verified claims may pass at sight: the copy is fresh, and it is not revoked."""
-        # Every request asks: no call that can be spared.
+        """Whether the token with these verified claims passes at once: the mirror is fresh and does not cover it."""
+        # Every request calls this: it makes no call that can be spared.
         if not self._read_at <= self._clock() < self._due_at:
             return False
-        if claims._cleared_by is self._mirror.state:
+        cleared = self._mirror.cleared
+        if id(claims) in cleared:
             return True
-        state = self._mirror.state
         if self._covers(claims._members):
             return False
-        set_cleared_by(claims, state)
+        if len(cleared) >= _CLEARED:
+            cleared.clear()
+        cleared[id(claims)] = claims
         return True
 
     def is_revoked(self, claims: Claims) -> bool:
-        """Whether the token with these verified claims is revoked, by the copy there is, however old."""
+        """Whether the token with these verified claims is revoked, by the mirror as it is, however old."""
         return self._covers(claims._members)
 
     async def check(self, claims: Claims) -> None:
         """Raises `RevokedToken`, or `RevocationsUnavailable` where the log is out of reach; reads it if that is due."""
         if self._covers(claims._members):
             raise RevokedToken
-        if not self._is_fresh(self._clock()):
+        if self.freshness is not Freshness.FRESH:
             await self.current()
             if self._covers(claims._members):
                 raise RevokedToken
 
     async def current(self) -> None:
-        """Have what is new read, if that is due. Raises `RevocationsUnavailable` where the log is out of reach."""
+        """Have new entries read, if that is due. Raises `RevocationsUnavailable` where the log is out of reach."""
         await self.poll()
-        if self._is_usable(self._clock()):
+        if self._is_usable:
             return
-        if not self._told_stale:
-            self._told_stale = True
-            await self._events.emit(RevocationsStale(self._policy.outage))
+        if not self._stale_emitted:
+            self._stale_emitted = True
+            await self._events.emit(RevocationsStale(self.policy.outage))
         if self.out_of_reach:
             raise RevocationsUnavailable(self._failure)
 
     async def poll(self) -> None:
-        """Have what is new read, if that is due, whether it succeeds or not.
+        """Have new entries read, if that is due, whether the read succeeds or not.
 
-        It doesn't wait for long where the copy can be gone by meanwhile: a store that stalls holds up nobody.
+        A store that stalls holds up no caller for longer than the mirror needs to be usable.
         """
-        await self._read_on()
-        if not (self._is_usable(self._clock()) or self._flight.under_way or self._failed_at is not None):
-            # That read had begun long ago, before the process was put to sleep.
-            await self._read_on()
+        await self._read_if_due()
+        if self.freshness is Freshness.STALE and self._failed_at is None:
+            await self._read_if_due()  # the read had begun long ago, before the process was put to sleep
 
     def warm_up(self) -> None:
         """Begin the first read, and don't wait for it. Needs a running event loop."""
         if self._read_at == _NEVER:
-            self._attempt()
+            self._begin_if_due()
 
     async def add(self, revocations: Sequence[Revocation]) -> int:
-        """Put revocations into the log: every process refuses what they are about once it has read them, this one now.
+        """Put revocations into the log: every process refuses their tokens once it has read them, this process now.
 
-        Those known already are not put there again; how many were new. Raises `StoreUnavailable`: they may be in the
-        log or not.
+        Entries that the mirror holds are not put there again; gives how many were new. Raises `StoreUnavailable`: they
+        may be in the log or not.
         """
-        store, now = self._store(), int(self._clock() * 1000)
+        log, now = self._log(), int(self._clock() * 1000)
         new = [revocation for revocation in revocations if not self._mirror.holds(revocation)]
         for first in range(0, len(new), LOG_PAGE):
             page = new[first : first + LOG_PAGE]
-            await store.append_revocations(page, now)
+            await log.append_revocations(page, now)
             self._mirror.add(page, now)
         return len(new)
 
     def has_session(self, issuer: str, sid: str) -> bool:
-        """Whether this session's tokens are revoked, by the copy there is."""
+        """Whether this session's tokens are revoked, by the mirror as it is."""
         return self._mirror.has_session(issuer, sid)
 
-    def _is_fresh(self, now: float) -> bool:
-        # Not where the clock was set back either.
-        return self._read_at <= now < self._due_at
+    @property
+    def _is_usable(self) -> bool:
+        return abs(self._clock() - self._read_at) <= self.policy.max_staleness
 
-    def _is_usable(self, now: float) -> bool:
-        return abs(now - self._read_at) <= self._policy.max_staleness
+    def _just(self, moment: tuple[float, float]) -> bool:
+        # By either clock: `clock` may stand still, in a test, or have been set.
+        now = anyio.current_time(), self._clock()
+        return all(0 <= after - before < _BETWEEN_ATTEMPTS for before, after in zip(moment, now, strict=True))
 
-    def _patience(self, now: float) -> float:
-        """How many seconds from the beginning of a read someone waits for it."""
-        failing = self._failed_at is not None
-        if self._is_usable(now):
-            return 0 if failing else _PATIENCE
-        return _PATIENCE if failing else self._policy.max_staleness
+    def _begin_if_due(self) -> None:
+        if self.freshness in (Freshness.DUE, Freshness.STALE):
+            self._began = anyio.current_time()
+            self._flight.start()
 
-    async def _read_on(self) -> None:
-        now = self._clock()
-        if self._is_fresh(now):
-            return
-        self._attempt()
-        if self._flight.under_way:
-            patience = self._began + self._patience(now) - anyio.current_time()
+    async def _read_if_due(self) -> None:
+        self._begin_if_due()
+        if self.freshness is Freshness.READING:
+            patience = self._began + self._patience - anyio.current_time()
             if patience > 0:
                 with anyio.move_on_after(patience):
                     await self._flight.wait()
 
-    def _attempt(self) -> None:
-        """Begin a read, unless one is under way or has just failed."""
-        if self._flight.under_way:
-            return
-        now = anyio.current_time(), self._clock()
-        # Whichever of the two goes on: the clock may stand still, in a test, or have been turned.
-        if self._failed_at is None or not all(
-            0 <= after - before < _BETWEEN_ATTEMPTS for before, after in zip(self._failed_at, now, strict=True)
-        ):
-            self._began = now[0]
-            self._flight.start()
+    @property
+    def _patience(self) -> float:
+        """How many seconds from the beginning of a read a request waits for it."""
+        if self._failed_at is None:
+            return _PATIENCE if self._is_usable else self.policy.max_staleness
+        return 0 if self._is_usable else _PATIENCE
 
     async def _read(self) -> None:
         self.reads += 1
         now = self._clock()
         if now < self._read_at:
-            # By a clock that was ahead, entries lapsed that have not: the log has them still.
+            # By a clock that was ahead, entries lapsed too early: the log has them still.
             self._cursor = None
         try:
             await self._read_pages(int(now * 1000))
         except Exception as error:
-            why = str(error) if isinstance(error, StoreUnavailable) else type(error).__name__
-            if self._failed_at is None:
-                self._tell(RevocationsNotRead(why))
-            self._failed_at, self._failure = (anyio.current_time(), self._clock()), why
+            self._failed(str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
             if not isinstance(error, StoreUnavailable):
                 raise
-            return
-        if self._failed_at is not None:
-            self._tell(RevocationsReadAgain())
-        self._read_at, self._due_at = now, now + self._interval
-        self._failed_at, self._told_stale = None, False
-        if self._mirror.lapse(int(now * 1000)):
-            start(self._forget_the_rest)
+        else:
+            self._succeeded(now)
 
-    async def _forget_the_rest(self) -> None:
-        """By and by, and in nobody's way: so many lapse at once where so many were revoked at once."""
+    def _failed(self, why: str) -> None:
+        if self._failed_at is None:
+            self._emit(RevocationsNotRead(why))
+        self._failed_at, self._failure = (anyio.current_time(), self._clock()), why
+
+    def _succeeded(self, now: float) -> None:
+        if self._failed_at is not None:
+            self._emit(RevocationsReadAgain())
+        self._read_at, self._due_at = now, now + self.policy.interval
+        self._failed_at, self._stale_emitted = None, False
+        if self._mirror.lapse(int(now * 1000)):
+            start(self._lapse_the_rest)
+
+    async def _lapse_the_rest(self) -> None:
+        """In slices: as many entries lapse at once as were revoked at once."""
         while self._mirror.lapse(int(self._clock() * 1000)):
             await checkpoint()
 
     async def _read_pages(self, now: int) -> None:
-        store = self._store()
+        log = self._log()
         for _ in range(_PAGES):
-            page = await store.read_revocations(self._cursor)
+            page = await log.read_revocations(self._cursor)
             self._mirror.add(page.revocations, now)
-            # What has lapsed is forgotten, the entry where the copy ended like any other.
+            # A log forgets entries that lapsed, the entry of the cursor like any other.
             if self._cursor is not None and not page.continues and now <= self._lapses:
-                self._tell(RevocationsRebuilt())
+                self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
                 self._lapses = page.revocations[-1].until
             if not page.more:
                 return
-            await checkpoint()  # a long log holds nobody up, also where the store itself never waits
+            await checkpoint()  # a store may answer without waiting: a long log still leaves the loop to others
         raise StoreUnavailable("the log of revocations has no end")
 
-    def _tell(self, event: Event) -> None:
-        # Not within the read: the host's listener may take its time, and all would wait for it.
+    def _emit(self, event: Event) -> None:
+        # In a task of its own: the host's listener may take its time, and all requests wait for the read.
         start(lambda: self._events.emit(event))

@@ -11,7 +11,7 @@ from anyio import to_thread
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.hooks import ask
-from asgi_jwt.sessions.endings import Endings
+from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (
     Decision,
     Presented,
@@ -69,7 +69,7 @@ class Sessions:
         issuer: TokenIssuer,
         refresh_verifier: TokenVerifier,
         policy: RotationPolicy,
-        endings: Endings,
+        revoker: Revoker,
         *,
         session_ttl: int,
         clock: Callable[[], float],
@@ -80,7 +80,7 @@ class Sessions:
         self._issuer = issuer
         self._refresh_verifier = refresh_verifier
         self._policy = policy
-        self._endings = endings
+        self._revoker = revoker
         self._session_ttl = session_ttl
         self._clock = clock
         self._events = events
@@ -130,7 +130,7 @@ class Sessions:
             session = await self._store.get(key)
             if session is not None and client_id is not None and session.client_id not in (None, client_id):
                 raise InvalidGrant("another client's session")
-            if await self._endings.refuse_revoked(key):
+            if await self._revoker.refuse_revoked(key):
                 raise await self._refusal(Verdict.INVALID)
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
@@ -139,8 +139,8 @@ class Sessions:
             now = self._now()
             commit = partial(self._commit, key, presented, branch=branch, now=now, prepared=verdict)
             if verdict is Verdict.REUSED:
-                with self._endings.begun(key):
-                    await self._endings.revoke_session(key.sid)
+                with self._revoker.begun(key):
+                    await self._revoker.revoke_session(key.sid)
                     decision = await commit()
             else:
                 decision = await commit()
@@ -176,14 +176,14 @@ class Sessions:
 
     async def end(self, subject: str, sid: str) -> bool:
         """End one session of the subject's, for good, and its access tokens; whether there was a live one."""
-        return await self._endings.end(subject, sid)
+        return await self._revoker.end(subject, sid)
 
     async def end_all(self, subject: str) -> int:
         """End every session that the subject has now, and its access tokens; how many.
 
         A login right after is untouched.
         """
-        return await self._endings.end_all(subject)
+        return await self._revoker.end_all(subject)
 
     async def list(self, subject: str) -> Sequence[Session]:
         """The subject's live sessions, oldest first."""

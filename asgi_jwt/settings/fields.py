@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from asgi_jwt.settings import key_values, values
+from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
 from asgi_jwt.tokens.keys import Key, KeySet
 
@@ -14,18 +15,27 @@ _YEAR = 366 * 86400
 
 
 def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"read": read, "secret": secret})
+    return field(default=default, metadata={"read": lambda value: read(_cleaned(value)), "secret": secret})
+
+
+def _keys(read: Callable[[Any], Any], default: Any) -> Any:
+    """A setting of secrets or keys, whose text is not changed before it is read."""
+    return field(default=default, metadata={"read": read, "secret": True})
+
+
+def _cleaned(value: object) -> object:
+    return clean(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SettingsFields:
     """The value of every setting, in the order of the README's table. Durations in seconds."""
 
-    issuer: tuple[str, ...] = _setting(values.texts, ())
+    issuer: tuple[str, ...] = _setting(values.issuers, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
-    secret: str | bytes | None = _setting(key_values.secret, None, secret=True)
-    keys: KeySet | None = _setting(key_values.keys, None, secret=True)
+    secret: str | bytes | None = _keys(key_values.secret, None)
+    keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
     discovery: bool = _setting(values.flag, False)
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
@@ -34,9 +44,9 @@ class SettingsFields:
     typ: frozenset[str] = _setting(key_values.typ, DEFAULT_TYP)
     require_typ: bool = _setting(values.flag, False)
     required_claims: tuple[tuple[str, str | None], ...] = _setting(values.claims, ())
-    audience_claim: str = _setting(values.text, "aud")
-    scope_claim: str = _setting(values.text, "scope")
-    roles_claim: str = _setting(values.text, "roles")
+    audience_claim: str = _setting(values.claim_name, "aud")
+    scope_claim: str = _setting(values.claim_name, "scope")
+    roles_claim: str = _setting(values.claim_name, "roles")
     max_token_size: int = _setting(values.count(least=256), 8192)
     cache_size: int = _setting(values.count(least=0), 4096)
     realm: str = _setting(values.quotable, "api")
@@ -47,7 +57,7 @@ class SettingsFields:
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
     store: str | None = _setting(values.text, None, secret=True)
-    refresh_secret: tuple[str | bytes, ...] | KeySet = _setting(key_values.refresh_secrets, (), secret=True)
+    refresh_secret: tuple[str | bytes, ...] | KeySet = _keys(key_values.refresh_secrets, ())
     refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
     session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
     grace: float = _setting(values.duration(most=300), 30.0)

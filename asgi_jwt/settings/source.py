@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings.text import unquote
 
 PREFIX = "ASGI_JWT_"
 
 # Kubernetes injects these for a Service called asgi-jwt.
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
+# A byte order mark and `export` stay in the names of variables where a reader of env files takes a line as it is.
+_NAME = re.compile(rf"\ufeff?\s*(?:export\s+)?{PREFIX}(.+?)\s*")
+_SAME_WORD = 0.66
 
 Fault = tuple[str | tuple[str, ...], str]
 """One setting or several, and a sentence about them that lacks its subject, such as `("issuer", "is missing")`."""
@@ -61,9 +65,9 @@ def read_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """The text of each variable of ours, by its setting's name. A variable that is empty counts as absent."""
     read: dict[str, str] = {}
     for variable, value in environ.items():
-        name = variable.removeprefix(PREFIX)
-        if name != variable and value and not _INJECTED.fullmatch(name):
-            read[name.lower()] = value
+        named = _NAME.fullmatch(variable)
+        if named and unquote(value) and not _INJECTED.fullmatch(named[1]):
+            read[named[1].lower()] = value
     return read
 
 
@@ -102,18 +106,38 @@ def _read_file(path: str) -> tuple[Path, str]:
     Raises `ValueError`.
     """
     try:
-        file = Path(path).absolute()
-        content = file.read_text(encoding="utf-8").rstrip("\r\n")
+        file = Path(unquote(path) if isinstance(path, str) else path).absolute()
+        content = file.read_bytes()
     except (OSError, ValueError, TypeError) as fault:
         # The path isn't shown: one who puts the secret itself into NAME_FILE would find it in the log.
-        why = getattr(fault, "strerror", None) or "it is no UTF-8 text, or no path"
-        raise ValueError(f"can't be read: {why}") from None
-    if not content.strip():
+        raise ValueError(f"can't be read: {getattr(fault, 'strerror', None) or 'it is no path'}") from None
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("can't be read: it is no UTF-8 text, as keys in DER and PKCS#12: write those as PEM") from None
+    if not text.strip():
         # As when a secret failed to be mounted: it is not taken for an absent setting.
         raise ValueError("is empty: write the value into it, or leave the variable out")
-    return file, content
+    return file, text
 
 
 def _describe_unknown(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, [*known, *(f"{each}_file" for each in known)], n=1)
-    return f"is unknown: did you mean {PREFIX}{near[0].upper()}?" if near else "is unknown: remove it"
+    near = suggest(name, known)
+    return f"is unknown: did you mean {PREFIX}{near.upper()}?" if near else "is unknown: remove it"
+
+
+def suggest(name: str, known: Collection[str]) -> str | None:
+    """The name in `known` that may be meant: the nearest, of which every word is in `name` or the other way round."""
+    suffix = "_file" if "_file" in name else ""
+    words = _words(name)
+    likely = [each for each in known if _are_among(_words(each), words) or _are_among(words, _words(each))]
+    near = get_close_matches(name.partition("_file")[0], likely, n=1)
+    return near[0] + suffix if near else None
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in name.split("_") if word not in ("", "file", "files")]
+
+
+def _are_among(words: list[str], others: list[str]) -> bool:
+    return all(get_close_matches(word, others, n=1, cutoff=_SAME_WORD) for word in words)

@@ -1,10 +1,8 @@
-"""What a store has to promise, and how one is named."""
+"""The protocols of a store: what `SessionStore` and `RevocationLog` promise."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 T = TypeVar("T")
@@ -33,8 +31,39 @@ class LogPage(NamedTuple):
     more: bool
 
 
-class SessionStore(Protocol):
-    """Keeps sessions for any number of processes, and the log of revocations, which each of them mirrors.
+class RevocationLog(Protocol):
+    """Keeps the log of revocations for any number of processes, each of which mirrors it.
+
+    The log has no clock: `now` (ms since the epoch) is handed in. Every method raises `StoreUnavailable` when the log
+    can't be reached or doesn't answer in time, and no driver's own exception.
+    """
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        """Put revocations, `LOG_PAGE` at the most, at the end of the log, all or none of them.
+
+        When this returns they are as durable as the store can make them, and every later `read_revocations`, of any
+        process, comes upon them. When it raises `StoreUnavailable` they may be there or not, and may be appended
+        again: an entry that is there twice says no more than once, and so nothing is done to find it.
+
+        Entries whose `until` has passed by more than `SWEEP_AFTER` are forgotten: a bounded number a call, and more
+        than it appends, so that the log shrinks again. An entry is never forgotten, nor evicted, before that.
+        """
+        ...
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        """The next page of the log: what was appended after `cursor`, a page's; None: from the beginning.
+
+        Where the log does not go on from there, for it was flushed or put back to an earlier state, is another
+        server's, or has forgotten the very entry that the cursor is of, the page is the first of all that is there
+        now, and `continues` is false; so it is where the cursor is None. No entry is passed over in either case: who
+        keeps what was read until it lapses, and adds what each page brings, misses none that the log ever had when it
+        was read. A cursor holds for one process, and for one store whatever server it leads to.
+        """
+        ...
+
+
+class SessionStore(RevocationLog, Protocol):
+    """Keeps sessions for any number of processes. Every store of sessions is a `RevocationLog` too.
 
     It has no clock: `now` (ms since the epoch) is handed in. It knows nothing of tokens, and what it keeps can't be
     used as one. Every method raises `StoreUnavailable` when the store can't be reached or doesn't answer in time,
@@ -79,29 +108,6 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        """Put revocations, `LOG_PAGE` at the most, at the end of the log, all or none of them.
-
-        When this returns they are as durable as the store can make them, and every later `read_revocations`, of any
-        process, comes upon them. When it raises `StoreUnavailable` they may be there or not, and may be appended
-        again: an entry that is there twice says no more than once, and so nothing is done to find it.
-
-        Entries whose `until` has passed by more than `SWEEP_AFTER` are forgotten: a bounded number a call, and more
-        than it appends, so that the log shrinks again. An entry is never forgotten, nor evicted, before that.
-        """
-        ...
-
-    async def read_revocations(self, cursor: Any = None) -> LogPage:
-        """The next page of the log: what was appended after `cursor`, a page's; None: from the beginning.
-
-        Where the log does not go on from there, for it was flushed or put back to an earlier state, is another
-        server's, or has forgotten the very entry that the cursor is of, the page is the first of all that is there
-        now, and `continues` is false; so it is where the cursor is None. No entry is passed over in either case: who
-        keeps what was read until it lapses, and adds what each page brings, misses none that the log ever had when it
-        was read. A cursor holds for one process, and for one store whatever server it leads to.
-        """
-        ...
-
     async def aclose(self) -> None:
         """Give back connections, threads and files. A second call does nothing; other methods then raise."""
         ...
@@ -115,47 +121,3 @@ def next_version(key: SessionKey, stored: Session | None, changed: Session) -> S
     if changed.key != key:
         raise ValueError("a change must keep the subject and sid of its session")
     return changed.changed(version=(0 if stored is None else stored.version) + 1)
-
-
-_FILE = re.compile(r"[\w./-]+\.(?:db|sqlite3?)")
-REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-
-
-def open_store(url: str) -> SessionStore:
-    """The store that `url` names. Nothing is opened before its first use.
-
-    `memory://` · `sqlite:///relative/path` · `sqlite:////absolute/path`, taken as it is written · `redis://`,
-    `rediss://` and their `+sentinel` and `+cluster` forms, as `RedisStore.from_url` reads them. Raises
-    ConfigurationError when there is no such store; it shows no more of a URL than its scheme, for the rest may hold a
-    password.
-    """
-    scheme, separator, rest = url.partition("://")
-    scheme = scheme.lower() if separator else ""
-    if scheme == "memory" and not rest:
-        from asgi_jwt.stores.memory import MemoryStore
-
-        return MemoryStore()
-    if scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
-        from asgi_jwt.stores.sqlite import SQLiteStore
-
-        return SQLiteStore(rest[1:])
-    if scheme in REDIS_SCHEMES:
-        from asgi_jwt.stores.redis import RedisStore
-
-        return RedisStore.from_url(url)
-    raise ConfigurationError(_no_such_store(scheme) if scheme else _no_scheme(url))
-
-
-def _no_scheme(url: str) -> str:
-    """A file's name is shown, as it has no password before an `@` nor behind a `:`."""
-    mend = f"did you mean sqlite:///{url}?" if _FILE.fullmatch(url) else "as sqlite:///asgi-jwt.db or redis://host"
-    return f"the store is named by a URL, with its scheme: {mend}"
-
-
-def _no_such_store(scheme: str) -> str:
-    if scheme == "memory":
-        return "the store memory:// takes nothing behind it"
-    if scheme == "sqlite":
-        return "the store sqlite:// needs a file: sqlite:///relative/path or sqlite:////absolute/path (else memory://)"
-    schemes = ", ".join(f"{name}://" for name in ("memory", "sqlite", *REDIS_SCHEMES))
-    return f"a store of the scheme {scheme!r} does not exist: use one of {schemes}"

@@ -6,6 +6,9 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
+CLOCK_SKEW = 60_000
+"""How far (ms) the clocks of several servers are taken to differ."""
+
 
 class SessionKey(NamedTuple):
     """Where a session is found: by its subject and its `sid`, never by the `sid` alone."""

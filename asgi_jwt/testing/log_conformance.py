@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage, SessionStore
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage, RevocationLog, SessionStore
 from asgi_jwt.stores.records import Revocation
 
 NOW = 1_700_000_000_000
@@ -30,12 +30,12 @@ def revocations(issuer: str, count: int, *, until: int = NOW + HOUR, first: int 
     return [Revocation("sid", issuer, f"s{n}", until) for n in range(first, first + count)]
 
 
-async def append(store: SessionStore, entries: Sequence[Revocation], now: int = NOW) -> None:
+async def append(store: RevocationLog, entries: Sequence[Revocation], now: int = NOW) -> None:
     for first in range(0, len(entries), LOG_PAGE):
         await store.append_revocations(entries[first : first + LOG_PAGE], now)
 
 
-async def pages(store: SessionStore, cursor: Any = None) -> list[LogPage]:
+async def pages(store: RevocationLog, cursor: Any = None) -> list[LogPage]:
     """The pages from `cursor` up to the end."""
     found: list[LogPage] = []
     for _ in range(_PAGES):
@@ -46,14 +46,14 @@ async def pages(store: SessionStore, cursor: Any = None) -> list[LogPage]:
     raise AssertionError("the log has no end")
 
 
-async def read(store: SessionStore, issuer: str, cursor: Any = None) -> list[Revocation]:
+async def read(store: RevocationLog, issuer: str, cursor: Any = None) -> list[Revocation]:
     """What the log has of this issuer from `cursor` on."""
     entries = chain.from_iterable(page.revocations for page in await pages(store, cursor))
     return [entry for entry in entries if entry.issuer == issuer]
 
 
 class LogConformance:
-    """Every promise of `SessionStore` that is about revocations: part of `StoreConformance`."""
+    """Every promise of `RevocationLog`: part of `StoreConformance`."""
 
     pytestmark = pytest.mark.anyio
 

@@ -20,6 +20,8 @@ from asgi_jwt.errors import (
 from asgi_jwt.tokens.compact import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+"""The member of `events` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
 
 _LATEST = 2**63
 _EARLIEST = -_LATEST
@@ -38,9 +40,8 @@ class Claims(Mapping[str, Any]):
     It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
-    __slots__ = ("_cleared_by", "_members", "_roles_claim", "credentials")
+    __slots__ = ("_members", "_roles_claim", "credentials")
 
-    _cleared_by: object
     _members: Mapping[str, Any]
     _roles_claim: str
     credentials: AuthCredentials
@@ -52,7 +53,6 @@ class Claims(Mapping[str, Any]):
     @classmethod
     def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
         claims = object.__new__(cls)
-        set_cleared_by(claims, None)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
         _set_credentials(claims, _credentials(members.get(scope_claim)))
@@ -137,11 +137,8 @@ class Claims(Mapping[str, Any]):
         return next((name for name in given if type(name) is str and name), self.subject)
 
 
-# The slots' own: `__setattr__` refuses. `_cleared_by` is no claim: whoever is asked about them at every request notes
-# there that, in its present state, it has nothing against them.
-set_cleared_by, _set_members, _set_roles_claim, _set_credentials = [
-    vars(Claims)[name].__set__ for name in Claims.__slots__
-]
+# The slots' own setters: `__setattr__` refuses.
+_set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
 def _credentials(scopes: object) -> AuthCredentials:
@@ -173,7 +170,7 @@ def _path(members: Mapping[str, Any], name: str) -> Any:
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `typ` in lower case.
+    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for.
     """
 
     issuer: str
@@ -189,12 +186,23 @@ class TokenPolicy:
     roles_claim: str = "roles"
     max_token_size: int = 8192
 
+    def accepts_typ(self, typ: str) -> bool:
+        """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
+        return _media_type(typ) in map(_media_type, self.typ)
+
+
+def _media_type(typ: str) -> str:
+    return typ.lower() if "/" in typ else f"application/{typ.lower()}"
+
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
 
     Raises the child of `InvalidToken` that says what is wrong with them at `now`.
     """
+    # The log of revocations names a token by its `jti` and its session by its `sid`.
+    if type(claims.get("jti", "")) is not str or type(claims.get("sid", "")) is not str:
+        raise MalformedClaims("jti or sid is no string")
     starts, ends = _check_times(claims, policy.leeway, now)
     if claims.get("iss") != policy.issuer:
         raise WrongIssuer if "iss" in claims else MissingClaim("iss")
@@ -205,6 +213,11 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
         raise MalformedClaims("sub is no string or empty") if "sub" in claims else MissingClaim("sub")
     if policy.type is not None and claims.get(policy.type[0]) != policy.type[1]:
         raise WrongType
+    if "events" in claims and isinstance(claims["events"], Mapping) and LOGOUT_EVENT in claims["events"]:
+        raise WrongType("a logout token")
+    if "cnf" in claims:
+        # Only the holder of a key may use the token (RFC 7800 section 3.1), and no proof of it is checked here.
+        raise WrongClaim("cnf")
     for name, expected in policy.required_claims:
         if name not in claims:
             raise MissingClaim(name)

@@ -18,8 +18,9 @@ from logins import an_app, an_auth
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import Change, LogPage, SessionStore, open_store
+from asgi_jwt.stores.base import Change, LogPage, SessionStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.urls import open_store
 
 T = TypeVar("T")
 

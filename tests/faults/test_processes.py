@@ -23,7 +23,7 @@ from valkey_servers import Valkey
 import asgi_jwt
 from asgi_jwt import Auth
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import open_store
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio

@@ -148,7 +148,7 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr("asgi_jwt.stores.sqlite.sqlite3.connect", connect)
+        patch.setattr("sqlite3.connect", connect)
         yield
 
 

@@ -22,8 +22,8 @@ from logins import (
 from valkey_servers import Cluster, Front, Valkey, Watched, poll
 
 from asgi_jwt import Auth
-from asgi_jwt.stores.base import open_store
 from asgi_jwt.stores.redis import RedisStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio

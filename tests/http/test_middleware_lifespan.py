@@ -10,7 +10,8 @@ from issuer_server import IssuerServer, jwk_of, token_by
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt import Auth, JWTMiddleware, Settings
-from asgi_jwt.stores.base import SessionStore, open_store
+from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio

@@ -62,7 +62,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Thread]]:
             executed.append((sql.split()[0], current_thread()))
             return super().execute(sql, parameters)
 
-    monkeypatch.setattr("asgi_jwt.stores.sqlite.sqlite3.connect", partial(sqlite3.connect, factory=Connection))
+    monkeypatch.setattr("sqlite3.connect", partial(sqlite3.connect, factory=Connection))
     return executed
 
 

@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from valkey_servers import Valkey
 
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, open_session
-from asgi_jwt.stores.base import Change, SessionStore, open_store
+from asgi_jwt.stores.base import Change, SessionStore
 from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.urls import open_store
 
 T = TypeVar("T")
 

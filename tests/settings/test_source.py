@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from asgi_jwt.errors import ConfigurationError
-from asgi_jwt.settings.source import Faults, Source, override, read_source, read_variables
+from asgi_jwt.settings.fields import FIELDS
+from asgi_jwt.settings.source import Faults, Source, override, read_source, read_variables, suggest
 
 
 def test_variables_are_ours_by_their_prefix() -> None:
@@ -31,6 +32,33 @@ def test_files_stand_for_their_content(tmp_path: Path) -> None:
     )
     assert (source.variable("realm"), source.variable("leeway")) == ("ASGI_JWT_REALM_FILE", "ASGI_JWT_LEEWAY")
     assert source.naming_file("realm") == {"realm": None, "realm_file": tmp_path / "realm", "leeway": 3}
+
+
+def test_a_file_that_is_none_counts_as_absent() -> None:
+    """`secret_file=None` names no file."""
+    assert read_source({"secret_file": None}, ["secret"]) == (Source({}, {}), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("cookie_samesite", None),
+        ("cookie_domain", None),
+        ("log_level", None),
+        ("database_url", None),
+        ("isuer", "issuer"),
+        ("jwks_uri", "jwks_url"),
+        ("secret_key", "secret"),
+        ("access_token_ttl", "access_ttl"),
+        ("allowed_origin", None),
+        ("origins", "trusted_origins"),
+        ("secret_files", "secret_file"),
+        ("file", None),
+    ],
+)
+def test_suggestions(name: str, near: str | None) -> None:
+    """A name is suggested only where its words are those of the unknown one, but for their spelling or one more."""
+    assert suggest(name, FIELDS) == near
 
 
 def test_faults_have_their_variables_as_subject() -> None:

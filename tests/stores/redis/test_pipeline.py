@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.pipelining import Answer, Command, Pipeline
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Pipeline
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,9 @@ import pytest
 from sqlite_files import a_session, advance, connect, locked, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores import sqlite
-from asgi_jwt.stores.sqlite import MIGRATIONS, SQLiteStore
+from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.stores.sqlite import connection as sqlite_connection
+from asgi_jwt.stores.sqlite.connection import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +52,7 @@ async def test_older_schema_is_migrated_step_by_step(path: Path, monkeypatch: py
         ("CREATE TABLE first (n INTEGER)", "INSERT INTO first VALUES (1)"),
         ("CREATE TABLE second AS SELECT n + 1 AS n FROM first",),
     )
-    monkeypatch.setattr(sqlite, "MIGRATIONS", steps)
+    monkeypatch.setattr(sqlite_connection, "MIGRATIONS", steps)
 
     for _ in range(2):
         async with opened(path) as store:
@@ -67,7 +68,7 @@ async def test_failing_migration_leaves_the_older_schema(path: Path, monkeypatch
     async with opened(path) as store:
         await write(store, a_session())
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE half (n INTEGER)", "nonsense")))
+        patch.setattr(sqlite_connection, "MIGRATIONS", (*MIGRATIONS, ("CREATE TABLE half (n INTEGER)", "nonsense")))
         async with opened(path) as store:
             with pytest.raises(StoreUnavailable, match="nonsense"):
                 await store.get(a_session().key)
@@ -247,7 +248,7 @@ def every_connection(monkeypatch: pytest.MonkeyPatch, pragma: str) -> Iterator[N
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr("asgi_jwt.stores.sqlite.sqlite3.connect", limited)
+        patch.setattr("sqlite3.connect", limited)
         yield
 
 

@@ -18,22 +18,20 @@ from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
 from asgi_jwt.stores.base import SessionStore
-from asgi_jwt.stores.records import Revocation, Session, SessionKey, log_value
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey, log_value
 from asgi_jwt.tasks import SingleFlight
 from asgi_jwt.tokens.claims import Claims
 
 _AT_ONCE = 50
 _BETWEEN_ATTEMPTS = 2.0
-_LATE = 60_000
 _LATEST = 2**53
 
 
-class Endings:
+class Revoker:
     """Ends the sessions of `issuer` in the store, and revokes tokens of any issuer.
 
-    `life`: how long (ms) a session's or a subject's entry is kept, longer than any access token issued before it.
-    `leeway`: how long (ms) past its end someone may take a token. `owns_sessions`: whether every token of `issuer` that
-    has a `sid` is of a session in this store.
+    `ttl`: the longest life (ms) of an access token. `leeway`: how long (ms) past its end a service may take a token.
+    `owns_sessions`: whether every token of `issuer` that has a `sid` is of a session in this store.
 
     Every method raises `StoreUnavailable` when the store does not answer; what it was asked is then done in part, and
     can be asked again.
@@ -45,7 +43,7 @@ class Endings:
         revocations: RevocationList,
         *,
         issuer: str,
-        life: int,
+        ttl: int,
         leeway: int,
         owns_sessions: bool,
         clock: Callable[[], float],
@@ -54,7 +52,8 @@ class Endings:
         self._store = store
         self._revocations = revocations
         self._issuer = issuer
-        self._life = life
+        # A token may be issued for as long as a mirror may be old, by a clock that differs.
+        self._life = ttl + leeway + round(revocations.policy.max_staleness * 1000) + CLOCK_SKEW
         self._leeway = leeway
         self._owns_sessions = owns_sessions
         self._clock = clock
@@ -172,7 +171,7 @@ class Endings:
             for key, began in list(self._unfinished.items()):
                 # An entry that the store took without saying so turns up in the log, if a little late.
                 revoked = self._revocations.has_session(self._issuer, key.sid)
-                if self._now() - began >= (self._life if revoked else _LATE):
+                if self._now() - began >= (self._life if revoked else CLOCK_SKEW):
                     self._unfinished.pop(key, None)
                 elif revoked:
                     with suppress(StoreUnavailable):

@@ -9,10 +9,11 @@ import pytest
 from sqlite_files import a_session, connect, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores import sqlite
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT
 from asgi_jwt.stores.records import Revocation
-from asgi_jwt.stores.sqlite import LAST, MIGRATIONS, SQLiteStore
+from asgi_jwt.stores.sqlite import connection as sqlite_connection
+from asgi_jwt.stores.sqlite.connection import MIGRATIONS
+from asgi_jwt.stores.sqlite.store import LAST, SQLiteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ async def test_processes_share_the_log(store: SQLiteStore, path: Path) -> None:
 async def test_file_of_before_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of a release without a log gets one, and keeps its sessions."""
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "MIGRATIONS", MIGRATIONS[:1])
+        patch.setattr(sqlite_connection, "MIGRATIONS", MIGRATIONS[:1])
         async with opened(path) as store:
             await write(store, a_session())
     async with opened(path) as store:

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.batches import BATCH_LIMIT, BatchThread, Call, Wakings, _outcome, _wake
+from asgi_jwt.stores.sqlite.thread import BATCH_LIMIT, BatchThread, Call, Wakings, _outcome, _wake
 
 NAME = "the batch thread under test"
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
-from asgi_jwt.stores.pipelining import Answer, Command
 from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.redis.pipeline import Answer, Command
 
 
 class Script(NamedTuple):

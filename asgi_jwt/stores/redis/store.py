@@ -20,9 +20,9 @@ from weakref import WeakValueDictionary
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, LogPage, next_version
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
-from asgi_jwt.stores.stream import APPEND, READ, Script, append_arguments, page_of, read_arguments
+from asgi_jwt.stores.redis.log import APPEND, READ, Script, append_arguments, page_of, read_arguments
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Disconnected, Pipeline, UnknownScript, Wire
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER
 from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis import RedisStore
-from asgi_jwt.stores.stream import APPEND, READ, Cursor, append_arguments, page_of
+from asgi_jwt.stores.redis.log import APPEND, READ, Cursor, append_arguments, page_of
 
 if TYPE_CHECKING:
     from valkey_servers import Cluster, Front

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asgi_jwt.errors import ConfigurationError
-from asgi_jwt.stores.redis_url import RedisURL, parse_redis_url
+from asgi_jwt.stores.redis.url import RedisURL, parse_redis_url
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, TokensRevoked
-from asgi_jwt.sessions import endings
+from asgi_jwt.sessions import revoker
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, SessionKey
@@ -33,7 +33,7 @@ HOUR = 3600
 @pytest.fixture(autouse=True)
 def _no_tombstones_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again after a while, which no test here outlasts unless it wants to."""
-    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", HOUR)
+    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", HOUR)
 
 
 @dataclass
@@ -274,7 +274,7 @@ async def test_no_order_of_failures(skew: float, way: str, failing: tuple[str, i
 @pytest.mark.parametrize("way", ["end", "end_all"])
 async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that gave up after a 503, and a session that nobody refreshes: the process itself ends it for good."""
-    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
     service = Service()
     pair = await service.auth.sessions.open(ALICE)
     updates = service.store.calls["update"]
@@ -282,7 +282,7 @@ async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pyt
     with pytest.raises(StoreUnavailable):
         await end(service, way, pair)
     with anyio.fail_after(10):
-        await service.auth._endings._finishing.wait()
+        await service.auth.revoker._finishing.wait()
     assert service.events.count(SessionEnded("ended")) == 1
     assert service.store.calls["update"] == updates + 6
     service.clock.turn(2 * HOUR)
@@ -295,7 +295,7 @@ async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pyt
 async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry that the store took without saying so refuses tokens: the session does not come back when it lapses.
     Where it did not take it, the session goes on as before."""
-    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
     service = Service()
     pair = await service.auth.sessions.open(ALICE)
     current = await service.auth.sessions.refresh(pair.refresh_token)
@@ -314,10 +314,10 @@ async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch
             await end(service, way, pair)
     assert not service.auth.revocations.has_session("https://issuer.example", sid_of(pair))
     await anyio.sleep(0.05)
-    assert service.auth._endings._finishing.under_way
+    assert service.auth.revoker._finishing.under_way
     service.clock.turn(1 if taken else 61)
     with anyio.fail_after(10):
-        await service.auth._endings._finishing.wait()
+        await service.auth.revoker._finishing.wait()
     session = await service.session(pair.refresh_token)
     assert session is not None
     assert (session.ended_at is not None) is taken
@@ -326,7 +326,7 @@ async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch
 
 async def test_caller_who_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that is cancelled between the entry and the tombstone leaves neither without the other."""
-    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
     service = Service()
     pair = await service.auth.sessions.open(ALICE)
     append = service.store.append_revocations
@@ -341,7 +341,7 @@ async def test_caller_who_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.store.writes == 1
     service.clock.turn(1)
     with anyio.fail_after(10):
-        await service.auth._endings._finishing.wait()
+        await service.auth.revoker._finishing.wait()
     session = await service.session(pair.refresh_token)
     assert session is not None
     assert session.ended_at is not None
@@ -360,19 +360,19 @@ async def test_event_loop_that_goes_away() -> None:
     call: Any = service.auth.sessions.end("alice", sid_of(pair))
     call.send(None)
     call.close()
-    assert not service.auth._endings._finishing.under_way
+    assert not service.auth.revoker._finishing.under_way
 
 
 @pytest.mark.parametrize("end_of_it", ["lapse", "close", "retry"])
 async def test_tombstones_are_not_tried_for_ever(end_of_it: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the entry has lapsed, the Auth is closed or somebody else has ended it, it is given up."""
-    monkeypatch.setattr(endings, "_BETWEEN_ATTEMPTS", 0.01)
+    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
     service = Service()
     pair = await service.auth.sessions.open(ALICE)
     service.store.down = {"update"}
     with pytest.raises(StoreUnavailable):
         await service.auth.sessions.end_all("alice")
-    ending = service.auth._endings
+    ending = service.auth.revoker
     if end_of_it == "lapse":
         service.clock.turn(2 * HOUR)
     elif end_of_it == "close":

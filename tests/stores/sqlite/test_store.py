@@ -17,10 +17,10 @@ import pytest
 from sqlite_files import LIFE, a_session, advance, connect, locked, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores import sqlite
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Session
 from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.stores.sqlite import connection as sqlite_connection
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
@@ -324,7 +324,7 @@ async def test_first_writer_of_all_waits_for_another(path: Path, monkeypatch: py
             pauses.append(seconds)
             other.execute("ROLLBACK")
 
-        monkeypatch.setattr(sqlite, "sleep", pause)
+        monkeypatch.setattr(sqlite_connection, "sleep", pause)
         async with opened(path) as store:
             await write(store, a_session())
     assert len(pauses) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.files import StoreFile
+from asgi_jwt.stores.sqlite.file import StoreFile
 
 
 @pytest.fixture

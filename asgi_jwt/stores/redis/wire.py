@@ -19,9 +19,9 @@ from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, Redi
 from redis.maint_notifications import MaintNotificationsConfig
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.pipelining import Answer, Command, Disconnected, UnknownScript, Wire
-from asgi_jwt.stores.redis_url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
-from asgi_jwt.stores.swap import SwapStore
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Disconnected, UnknownScript, Wire
+from asgi_jwt.stores.redis.store import SwapStore
+from asgi_jwt.stores.redis.url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 
 _Sentinel: Any = Sentinel  # which has no types
 _PIPELINES = 8

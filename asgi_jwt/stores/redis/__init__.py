@@ -1,0 +1,5 @@
+"""Sessions and revocations in Redis or Valkey."""
+
+from asgi_jwt.stores.redis.wire import RedisStore
+
+__all__ = ["RedisStore"]

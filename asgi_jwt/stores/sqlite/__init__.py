@@ -1,0 +1,5 @@
+"""Sessions and revocations in one SQLite file."""
+
+from asgi_jwt.stores.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]
