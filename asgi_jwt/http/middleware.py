@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
-from starlette._utils import get_route_path
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,7 +25,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -94,8 +93,9 @@ class JWTMiddleware:
         settings = auth.settings
         if settings.store is not None:
             self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
+        self._root_path = RootPath(settings.root_path)
         try:
-            self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
+            self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
         except ValueError as fault:
             raise ConfigurationError(f"public: {fault}") from None
         self._reads_header = "header" in settings.token_sources
@@ -128,7 +128,9 @@ class JWTMiddleware:
             return
         claims = None
         scope[GUARD] = self._guard
-        if not self._public.match(scope):
+        if self._public.match(scope):
+            self._root_path.settle(scope)
+        else:
             try:
                 seen = plain_bearer(scope["headers"]) if self._reads_header else None
                 claims = self._auth.verify_cached(seen) if seen is not None else None
@@ -204,7 +206,7 @@ class JWTMiddleware:
         await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and get_route_path(scope) == self._metadata_path
+        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
 
     def _metadata(self, scope: Scope) -> Response:
         """RFC 9728 section 3.2."""
