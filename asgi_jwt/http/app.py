@@ -21,6 +21,7 @@ from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
+from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.sessions import SessionEndpoints
 from asgi_jwt.http.token import NO_STORE, Refresh
 from asgi_jwt.sessions.sessions import LoadIdentity
@@ -42,6 +43,7 @@ class AuthApp:
         auth.sessions  # noqa: B018 - its faults show here, not at the first login
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
+        self._root_path = RootPath(auth.settings.root_path)
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
         login = Login(auth, authenticate, self._cookies)
@@ -64,6 +66,9 @@ class AuthApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_scope_type(scope)
+        if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
+            # The path is not below the root path: a client may have named it, and the cookie's path is made of it.
+            self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         await self._app(scope, receive, send)
