@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import pytest
 from driver import bearer, make_auth
 from fastapi import APIRouter, Depends, FastAPI, Security
+from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Scope
 from starlette.websockets import WebSocket
@@ -239,6 +241,52 @@ def test_security_runs_in_no_thread() -> None:
         assert client.get("/orders", headers=bearer(auth, scopes=WRITE)).status_code == 200
     assert len(threads) == 2
     assert len(set(threads)) == 1
+
+
+class Answer(BaseModel):
+    user: Claims
+    more: Any
+
+
+ANSWERS: dict[str, tuple[Any, Callable[[Claims], object], Callable[[Any], Any]]] = {
+    "claims": (None, lambda user: user, lambda body: body),
+    "claims as the return type": (Claims, lambda user: user, lambda body: body),
+    "a dict": (None, dict, lambda body: body),
+    "a dict as the return type": (dict[str, Any], dict, lambda body: body),
+    "claims within": (None, lambda user: {"users": [user]}, lambda body: body["users"][0]),
+    "claims within a dict": (dict[str, Any], lambda user: {"users": [user]}, lambda body: body["users"][0]),
+    "a model": (Answer, lambda user: Answer(user=user, more=None), lambda body: body["user"]),
+    "a model's any": (Answer, lambda user: Answer(user=user, more=user), lambda body: body["more"]),
+    "a response": (None, lambda user: JSONResponse(dict(user)), lambda body: body),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_claims_are_returned_as_json(kind: str) -> None:
+    """A route may return the claims, or `dict(user)`, however deep their members are, with or without a type."""
+    auth, app = make_auth(), FastAPI()
+    model, answer, found = ANSWERS[kind]
+
+    @app.get("/me", response_model=model)
+    async def me(user: Annotated[Claims, Depends(require())]) -> Any:
+        return answer(user)
+
+    headers = bearer(auth, claims={"tenant": {"plans": [{"name": "gold"}]}})
+    client = TestClient(JWTMiddleware(app, auth))
+    told = found(client.get("/me", headers=headers).json())
+    assert (told["sub"], told["tenant"]) == ("alice", {"plans": [{"name": "gold"}]})
+    app.openapi()
+
+
+def test_no_body_becomes_claims() -> None:
+    """Claims that a route takes without `require` come from nowhere: what a client sends is never taken for them."""
+    app = FastAPI()
+
+    @app.post("/me")
+    async def me(user: Claims) -> None:
+        raise AssertionError
+
+    assert TestClient(app).post("/me", json={"sub": "admin", "scope": "all"}).status_code == 422
 
 
 def test_fastapi_is_not_imported_by_require() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from asgi_jwt.tokens.compact import freeze, thaw
+from asgi_jwt.tokens.frozen import freeze, thaw
 
 RESERVED = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br", "cnf"}
