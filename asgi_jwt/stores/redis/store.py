@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.base import SWEEP_AFTER, Change, LogPage, next_version
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.log import APPEND, READ, Script, append_arguments, page_of, read_arguments
@@ -87,7 +87,7 @@ class SwapStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
-        record_key, index_key = self._record_key(key), self._index_key(key.subject)
+        record_key = self._record_key(key)
         # One at a time within the process: those who raced here would lose to each other alone.
         async with _Deadline(self._timeout), link.locks.setdefault(key, asyncio.Lock()):
             record = await _read(link, "GET", record_key)
@@ -96,14 +96,29 @@ class SwapStore:
                     await asyncio.sleep(secrets.randbelow(10) / 1000)
                     record = await _read(link, "GET", record_key)
                 session = _unpacked(key, record)
-                changed, result = change(session)
+                changed, result, entries = outcome(change(session))
                 if changed is session:
                     return result
-                arguments = _digest(record), *_replacement(key, session, changed)
-                record = await _run(link, SWAP, 2, record_key, index_key, *arguments)
+                if entries and session is not None and changed is not None and changed.ended_at is not None:
+                    # One script can't write both, for in a cluster the log is in another slot than the session.
+                    mark = session.marked(changed.ended_at)
+                    if mark is not session:
+                        record = await self._swap(link, key, record, session, mark)
+                        if record != 1:
+                            continue
+                        session = next_version(key, session, mark)
+                        record = pack(session)
+                    await _run_again(link, APPEND, 1, self._log_key, *append_arguments(entries, changed.ended_at))
+                record = await self._swap(link, key, record, session, changed)
                 if record == 1:
                     return result
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
+
+    async def _swap(
+        self, link: "_Link", key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None
+    ) -> Answer:
+        arguments = _digest(record), *_replacement(key, stored, changed)
+        return await _run(link, SWAP, 2, self._record_key(key), self._index_key(key.subject), *arguments)
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         """See SessionStore."""
