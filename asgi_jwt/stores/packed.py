@@ -93,7 +93,8 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             others=MappingProxyType(others),
         )
     except (AttributeError, TypeError, ValueError) as error:
-        raise StoreUnavailable(f"a session's record can't be read ({type(error).__name__})") from None
+        why = f"a session's record can't be read: it is damaged, or of another format ({type(error).__name__})"
+        raise StoreUnavailable(why) from None
 
 
 def pack_revocation(revocation: Revocation) -> bytes:

@@ -92,7 +92,8 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
             SET kept_until = excluded.kept_until, ended = excluded.ended, record = excluded.record""",
             (*row_key, min(changed.kept_until, LAST), changed.ended_at is not None, record),
         )
-    connection.executemany(_APPEND, rows)
+    if rows:
+        connection.executemany(_APPEND, rows)
     return result
 
 
