@@ -88,6 +88,8 @@ class KeyPair:
         if isinstance(public, ec.EllipticCurvePublicKey) and public.curve.name in _CURVES:
             return (_CURVES[public.curve.name],)
         if isinstance(public, ed25519.Ed25519PublicKey):
+            if _is_of_small_order(public):
+                raise ValueError("is an Ed25519 key of small order: anyone can sign for it")
             return _EDWARDS
         raise UnsupportedKey("is none of RSA, EC P-256, P-384, P-521 and Ed25519")
 
@@ -115,6 +117,17 @@ class KeyPair:
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         return _SIGNERS[algorithm].verify(message, self.public, signature)
+
+
+_P = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
+"""The y of the eight points whose order divides 8 (RFC 8032 section 5.1)."""
+
+
+def _is_of_small_order(public: ed25519.Ed25519PublicKey) -> bool:
+    # The highest bit is the sign of x; a y past the field's size is another spelling of its remainder.
+    return (int.from_bytes(public.public_bytes_raw(), "little") & (1 << 255) - 1) % _P in _SMALL_ORDER
 
 
 _DEFAULTS = get_default_algorithms()
