@@ -17,8 +17,8 @@ from asgi_jwt.tokens.claims import Claims, TokenPolicy
 from asgi_jwt.tokens.discovery import discover
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 if TYPE_CHECKING:

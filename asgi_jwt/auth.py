@@ -10,21 +10,21 @@ from typing import Any, Self, Unpack
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import EventSink, OnEvent
-from asgi_jwt.keywords import SettingsKeywords
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
+from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.telling import TellingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
 from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 

@@ -6,7 +6,6 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asgi_jwt import values
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
@@ -15,6 +14,7 @@ from asgi_jwt.commands.sessions import list_sessions, revoke_sessions
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
+from asgi_jwt.settings import values
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 
 Clock = Callable[[], float]

@@ -159,7 +159,7 @@ class WrongHeaderType(InvalidToken):
 
 
 class UnknownKey(InvalidToken):
-    """No key has the header's `kid`."""
+    """No key has the header's `kid`, or more keys fit than a token is tried with."""
 
     reason = "key_unknown"
     description = "The access token was signed with an unknown key"
@@ -194,7 +194,7 @@ class MissingClaim(InvalidToken):
 
 
 class WrongClaim(InvalidToken):
-    """A required claim has another value."""
+    """A required claim has another value, or `cnf` asks for a proof that is not checked (RFC 7800 section 3.1)."""
 
     reason = "claim_invalid"
     description = "A claim of the access token has an unexpected value"
@@ -236,7 +236,7 @@ class WrongAudience(InvalidToken):
 
 
 class WrongType(InvalidToken):
-    """The type claim is not an access token's."""
+    """The type claim is not an access token's, or `events` is a logout token's."""
 
     reason = "type_invalid"
     description = "The token's type claim is not an access token's"

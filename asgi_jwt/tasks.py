@@ -3,11 +3,10 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
+from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from asgi_jwt.events import logger
@@ -46,29 +45,6 @@ async def _logged(work: Work) -> None:
 async def in_thread(work: Callable[[], T]) -> T:
     """What `work` returns, done in a worker thread of its own, however busy those of the host are."""
     return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
-
-
-async def in_another_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What `work` returns, done by an event loop of asyncio's in a thread of its own, and cancelled with the caller.
-
-    This event loop goes on meanwhile, however long a step of the work takes.
-    """
-    begun: list[asyncio.Task[Any]] = []
-
-    async def cancellable() -> T:
-        task = asyncio.current_task()
-        begun.extend([task] if task else ())
-        return await work()
-
-    try:
-        return await to_thread.run_sync(
-            lambda: asyncio.run(cancellable()), abandon_on_cancel=True, limiter=CapacityLimiter(1)
-        )
-    except get_cancelled_exc_class():
-        for task in begun:
-            with suppress(RuntimeError):  # its loop is closed: the work has just ended
-                task.get_loop().call_soon_threadsafe(task.cancel)
-        raise
 
 
 class SingleFlight:

@@ -21,7 +21,7 @@ EFFORTS = {
     "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
 }
-QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64)
+QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False)
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def _requests(app: Any, scopes: Sequence[dict[str, Any]]) -> Pass:
     async def run() -> None:
         for scope in scopes:
             # Middleware and routers write into the scope: each request has its own.
-            await app({**scope, "state": {}}, _receive, _send)
+            await app({**scope, "state": {}}, receive, send)
 
     return run
 
@@ -114,13 +114,13 @@ async def status(app: Any, scope: dict[str, Any]) -> int:
         if message["type"] == "http.response.start":
             answers.append(message["status"])
 
-    await app({**scope, "state": {}}, _receive, send)
+    await app({**scope, "state": {}}, receive, send)
     return answers[0]
 
 
-async def _receive() -> dict[str, Any]:
+async def receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _send(message: Any) -> None:
+async def send(message: Any) -> None:
     pass

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import middleware, verify
+from benchmarks import instructions, middleware, verify
 from benchmarks.fixture import Fixture
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
@@ -16,17 +16,22 @@ from benchmarks.rounds import Result, Worker, compare, worker
 from benchmarks.worker import installed
 
 OURS = "asgi_jwt"
+STARLETTE = "Starlette AuthenticationMiddleware + PyJWT"
 CONNECTIONS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is."""
+    """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is.
+
+    `counts`: whether instructions are counted too, which takes two minutes.
+    """
 
     rounds: int
     seconds: float
     tokens: int = 64
     cache_size: int = 4096
+    counts: bool = True
 
 
 def run_verify(effort: Effort) -> Report:
@@ -73,13 +78,33 @@ def run_middleware(effort: Effort) -> Report:
             | ({"added, new token": result.added("new")} if "new" in result.times else {})
             for name, result in results.items()
         }
-        bounds = {"Starlette AuthenticationMiddleware + PyJWT": to_starlette, "authx": 100.0, "fastapi-users": 100.0}
+        bounds = {STARLETTE: to_starlette, "authx": 100.0, "fastapi-users": 100.0}
         report.promises += [
             Promise(f"{algorithm}: what {name} adds, in ours", added[name] / ours, bound, least=True)
             for name, bound in bounds.items()
             if name in added
         ]
+    if effort.counts:
+        _add_instructions(report)
     return report
+
+
+def _add_instructions(report: Report) -> None:
+    """The same in instructions, which swing with no other work of the machine, where valgrind is installed."""
+    if instructions.VALGRIND is None:
+        report.left_out["instructions"] = "valgrind"
+        return
+    counts = instructions.count()
+    ours, with_store = counts[OURS], counts["asgi_jwt with a store"]
+    least, least_with_store = (counts[name] for name in ("the same checks, by hand", "with revocation, by hand"))
+    report.tables["HS256, a token seen before, instructions added to a request"] = {
+        name: {"added": added, "added, times ours": added / ours} for name, added in counts.items()
+    }
+    report.promises += [
+        Promise("instructions: ours, in the same checks fused by hand", ours / least, 1.05),
+        Promise("instructions: ours with a store, in the same", with_store / least_with_store, 1.05),
+        Promise("instructions: Starlette + PyJWT, in ours", counts[STARLETTE] / ours, 15.0, least=True),
+    ]
 
 
 def run_server(effort: Effort) -> Report:

@@ -75,7 +75,8 @@ def ours_on_litestar(fixture: Fixture) -> Contender:
     return protected(fixture, litestar(), protection, ("asgi_jwt", "litestar"))
 
 
-def starlette_authentication(fixture: Fixture) -> Contender:
+def starlette_protection(fixture: Fixture, app: Any) -> AuthenticationMiddleware:
+    """`app` behind Starlette's own middleware, with a backend as its documentation shows it."""
     check = pyjwt_check(fixture)
 
     class Backend(AuthenticationBackend):
@@ -89,7 +90,11 @@ def starlette_authentication(fixture: Fixture) -> Contender:
                 raise AuthenticationError("refused") from None
             return AuthCredentials(claims["scope"].split()), SimpleUser(claims["sub"])
 
-    protection = AuthenticationMiddleware(starlette(), backend=Backend())
+    return AuthenticationMiddleware(app, backend=Backend())
+
+
+def starlette_authentication(fixture: Fixture) -> Contender:
+    protection = starlette_protection(fixture, starlette())
     return protected(fixture, starlette(), protection, ("starlette", "PyJWT", "cryptography"))
 
 

@@ -1,9 +1,14 @@
 """What all tests share."""
 
 import os
+import signal
+from collections.abc import Iterator
+from inspect import iscoroutinefunction
 
 import hypothesis
 import pytest
+from support.choosing import is_outside
+from support.waiting import bounded
 
 # A busy machine makes no test fail, and the same examples run everywhere.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
@@ -16,6 +21,19 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as `outside` whatever takes too long for every day."""
+    if is_outside(item):
+        item.add_marker(pytest.mark.outside)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Bound each await of each asynchronous test."""
+    if iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = bounded(pyfuncitem.obj)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Both of the event loops that users run."""
@@ -23,8 +41,25 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return backend
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _programs_end_by_signals() -> Iterator[None]:
+    """A signal that ends programs ends those that tests start, also where it is ignored here.
+
+    A shell ignores SIGINT for programs in the background, `nohup` ignores SIGHUP, and an ignored signal stays ignored
+    in child processes. A handler that does nothing ignores the signal in this process alone.
+    """
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ignored = [end for end in ends if signal.getsignal(end) is signal.SIG_IGN]
+    for end in ignored:
+        signal.signal(end, lambda *_: None)
+    yield
+    for end in ignored:
+        signal.signal(end, signal.SIG_IGN)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `ASGI_JWT_*` of the machine's leaks into a test."""
+    """No `ASGI_JWT_*` of the machine's leaks into a test, nor options of pytest's into a pytest that a test starts."""
     for variable in [name for name in os.environ if name.startswith("ASGI_JWT_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

@@ -27,6 +27,7 @@ from asgi_jwt.testing import Clock
 NOW = 1_800_000_000
 ISSUER = "https://issuer.example"
 AUDIENCE = "https://api.example"
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 SECRET = "a secret of sixty-four bytes, long enough for every hash there is"
 
 Sign = Callable[[bytes], bytes]
@@ -216,13 +217,16 @@ def _thief(message: bytes) -> bytes:
     return es256(thief_key())(message)
 
 
+_ABSENT = object()
+
+
 def _embedded(reason: str, **changes: Any) -> Forgery:
     """A token that only the key in its own header would verify."""
 
     def token() -> str:
         jwk = ECAlgorithm.to_jwk(thief_key().public_key(), as_dict=True)
-        named = {name: jwk if value == "jwk" else value for name, value in changes.items()}
-        return jws(head(**named), claims(), _thief)
+        named = head(**{name: jwk if value == "jwk" else value for name, value in changes.items()})
+        return jws({name: value for name, value in named.items() if value is not _ABSENT}, claims(), _thief)
 
     return Forgery(reason, token)
 
@@ -283,6 +287,11 @@ FORGERIES: dict[str, Forgery] = {
     "b64 false without crit": _header("header_unsupported", b64=False),
     "typ of a refresh token": _header("header_type_invalid", typ="rt+jwt"),
     "typ of another kind": _header("header_type_invalid", typ="logout+jwt"),
+    "typ of a logout token, its media type in full": _header("header_type_invalid", typ="application/logout+jwt"),
+    "typ of a refresh token, its media type in full": _header("header_type_invalid", typ="application/RT+JWT"),
+    "typ of another tree of media types": _header("header_type_invalid", typ="text/at+jwt"),
+    "typ with application/ twice": _header("header_type_invalid", typ="application/application/at+jwt"),
+    "typ of application/ alone": _header("header_type_invalid", typ="application/"),
     "typ null": _header("header_type_invalid", typ=None),
     "typ a list": _header("header_type_invalid", typ=["at+jwt"]),
     "kid unknown": _header("key_unknown", kid="other"),
@@ -290,8 +299,14 @@ FORGERIES: dict[str, Forgery] = {
     "kid a path": _header("key_unknown", kid="../../../../dev/null"),
     "kid a number": _header("token_malformed", kid=1),
     "kid a list": _header("token_malformed", kid=["p256"]),
+    "kid an object": _header("token_malformed", kid={}),
+    "kid true": _header("token_malformed", kid=True),
+    "kid null": _header("token_malformed", kid=None),
+    "kid null against a secret": Forgery(
+        "token_malformed", lambda: jws({"alg": "HS256", "kid": None}, claims(), hs256(SECRET)), secret_auth
+    ),
     "embedded jwk": _embedded("signature_invalid", jwk="jwk"),
-    "embedded jwk and no kid": _embedded("signature_invalid", jwk="jwk", kid=None),
+    "embedded jwk and no kid": _embedded("signature_invalid", jwk="jwk", kid=_ABSENT),
     "embedded jwk under a kid of its own": _embedded("key_unknown", jwk="jwk", kid="thief"),
     "embedded x5c": _embedded("signature_invalid", x5c=["MIIB"]),
     "jku": _embedded("signature_invalid", jku="https://thief.example/jwks.json"),
@@ -424,9 +439,32 @@ FORGERIES: dict[str, Forgery] = {
     "sub empty": _claims("claims_malformed", sub=""),
     "sub a number": _claims("claims_malformed", sub=1),
     "sub null": _claims("claims_malformed", sub=None),
+    "jti a number": _claims("claims_malformed", jti=1),
+    "jti a list": _claims("claims_malformed", jti=["1"]),
+    "jti an object": _claims("claims_malformed", jti={"1": "1"}),
+    "jti true": _claims("claims_malformed", jti=True),
+    "jti null": _claims("claims_malformed", jti=None),
+    "sid a number": _claims("claims_malformed", sid=1.5),
+    "sid a list": _claims("claims_malformed", sid=["s1"]),
+    "sid an object": _claims("claims_malformed", sid={}),
+    "sid false": _claims("claims_malformed", sid=False),
+    "sid null": _claims("claims_malformed", sid=None),
     "type absent": _lacking("type", "type_invalid"),
     "type of a refresh token": _claims("type_invalid", type="refresh"),
     "type a list": _claims("type_invalid", type=["access"]),
+    # Tokens of another kind: OpenID Connect Back-Channel Logout 1.0 section 2.4, RFC 7800 section 3.1.
+    "logout token": _claims("type_invalid", events={LOGOUT_EVENT: {}}, sid="s1"),
+    "logout token with another event": _claims("type_invalid", events={"https://event.example": {}, LOGOUT_EVENT: {}}),
+    "logout token whose event is null": _claims("type_invalid", events={LOGOUT_EVENT: None}),
+    "logout token against a secret": Forgery(
+        "type_invalid", lambda: secret_token(events={LOGOUT_EVENT: {}}), secret_auth
+    ),
+    "bound to a key": _claims("claim_invalid", cnf={"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+    "bound to a certificate": _claims("claim_invalid", cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+    "bound to nothing": _claims("claim_invalid", cnf={}),
+    "cnf null": _claims("claim_invalid", cnf=None),
+    "cnf a string": _claims("claim_invalid", cnf="jkt"),
+    "bound to a key, against a secret": Forgery("claim_invalid", lambda: secret_token(cnf={"jkt": "x"}), secret_auth),
     "refresh token": Forgery(
         "header_type_invalid",
         lambda: jws(head(typ="rt+jwt"), claims(type="refresh", sid="1", gen=1, br="1"), genuine),

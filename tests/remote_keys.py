@@ -9,7 +9,7 @@ from issuer_server import IssuerServer
 from asgi_jwt.errors import UnknownKey
 from asgi_jwt.events import Event, EventSink
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 FRESH = 600
 HOUR = 3600

@@ -191,7 +191,7 @@ def test_commands() -> None:
     demo, tests = (re.split(r" && (?:\.venv/bin/)?", block.strip()) for block in SECTIONS["Install"].shell)
     assert demo == ["python3 -m venv .venv", "pip install -q -e '.[demo]'", "python -m asgi_jwt demo --open"]
     assert tests[:2] == ["python3 -m venv .venv", "pip install -q -e '.[test]'"]
-    (pattern,) = re.findall(r"grep -m 1 -F '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    (pattern,) = re.findall(r"grep -m 1 -F -- '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert pattern in tests[2]
     assert next(line for line in TEXT.splitlines() if pattern in line) == SECTIONS["Install"].shell[1].strip()
 

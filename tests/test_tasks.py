@@ -1,16 +1,14 @@
 """Work that outlives the request which began it."""
 
-import asyncio
 import contextvars
 import logging
 import threading
-from typing import Any
 
 import anyio
 import pytest
 from anyio import to_thread, wait_all_tasks_blocked
 
-from asgi_jwt.tasks import SingleFlight, in_another_loop, in_thread, start
+from asgi_jwt.tasks import SingleFlight, in_thread, start
 
 pytestmark = pytest.mark.anyio
 
@@ -184,67 +182,3 @@ async def test_a_thread_of_its_own() -> None:
                 await in_thread(lambda: 1 / 0)
         finally:
             busy.set()
-
-
-async def test_another_loop_holds_up_nobody() -> None:
-    """Work whose step never ends by itself leaves this loop its turns, and gives back what was returned or raised."""
-    gate, ended = threading.Event(), []
-
-    async def work() -> int:
-        assert gate.wait(20)
-        await anyio.lowlevel.checkpoint()
-        return threading.get_ident()
-
-    async def fail() -> None:
-        raise ZeroDivisionError
-
-    async def wait() -> None:
-        ended.append(await in_another_loop(work))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
-        await wait_all_tasks_blocked()
-        assert ended == []
-        gate.set()
-    assert threading.get_ident() not in ended
-    with pytest.raises(ZeroDivisionError):
-        await in_another_loop(fail)
-
-
-async def test_work_in_another_loop_is_cancelled_with_its_caller() -> None:
-    """A caller who goes away waits for nothing, and the work ends at its next turn."""
-    begun, held, ended = threading.Event(), threading.Event(), threading.Event()
-
-    async def work() -> None:
-        begun.set()
-        assert held.wait(20)
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(in_another_loop, work)
-        assert await to_thread.run_sync(begun.wait, 20)
-        group.cancel_scope.cancel()
-    assert not ended.is_set()
-    held.set()
-    assert await to_thread.run_sync(ended.wait, 20)
-
-
-async def test_a_caller_who_leaves_as_the_work_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the other loop is closed already, there is nothing left to cancel."""
-    closed, held, run = threading.Event(), threading.Event(), asyncio.run
-
-    def run_and_hold(work: Any) -> Any:
-        answer = run(work)
-        closed.set()
-        assert held.wait(20)
-        return answer
-
-    monkeypatch.setattr(asyncio, "run", run_and_hold)
-    async with anyio.create_task_group() as group:
-        group.start_soon(in_another_loop, anyio.lowlevel.checkpoint)
-        assert await to_thread.run_sync(closed.wait, 20)
-        group.cancel_scope.cancel()
-    held.set()

@@ -14,14 +14,14 @@ from asgi_jwt.commands.output import count, printable, say, say_json
 from asgi_jwt.commands.running import run
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
-from asgi_jwt.tokens.jwks import RemoteKeySet
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Clock = Callable[[], float]
 
 
 def check(*, as_json: bool, clock: Clock) -> int:
-    """Prints a finding a line: of the settings, and if they can be used, of keys, store, issuers and their clocks."""
+    """Prints a finding a line: of the settings, and if they can be used, of keys, store and issuers."""
     findings = _find(clock)
     problems, warnings = (sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING))
     if as_json:

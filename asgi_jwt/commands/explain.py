@@ -21,6 +21,7 @@ _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 # Refresh tokens have keys of their own, by which they are refused before anyone looks at what they are.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
+_REFRESH_TYP = ("rt+jwt", "application/rt+jwt")
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
@@ -50,7 +51,7 @@ class Refusal:
 
     @property
     def is_refresh_token(self) -> bool:
-        return self.header.get("typ") == "rt+jwt" or self.claims.get("type") == "refresh"
+        return self.header.get("typ") in _REFRESH_TYP or self.claims.get("type") == "refresh"
 
     def found(self, name: str) -> str:
         return _found(self.claims, name)
@@ -111,6 +112,8 @@ def _header_type(refusal: Refusal) -> str:
 
 
 def _unknown_key(refusal: Refusal) -> str:
+    if refusal.error.detail is not None:
+        return f"{_found(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
     kids = _any_of(key.kid for key in refusal.keys if key.declared)
     told = f"{_found(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
     if refusal.remote:
@@ -154,6 +157,9 @@ def _malformed_claims(refusal: Refusal) -> str:
             return f"{refusal.found(name)}, and has to be a number, seconds since 1970: have the issuer send one"
     if "sub" in claims and not (isinstance(claims["sub"], str) and claims["sub"]):
         return f"{refusal.found('sub')}, and has to be a string that is not empty: have the issuer name the user"
+    for name in ("jti", "sid"):
+        if not isinstance(claims.get(name, ""), str):
+            return f"{refusal.found(name)}, and has to be a string: have the issuer send one, or leave it out"
     return f"{refusal.found(audience)}, and has to be a string or a list of them: have the issuer name this service"
 
 
@@ -175,6 +181,8 @@ def _missing(refusal: Refusal) -> str:
 
 def _wrong_claim(refusal: Refusal) -> str:
     name = refusal.error.detail or ""
+    if name == "cnf":
+        return f"{refusal.found(name)}, and proofs of a key are not checked here: ask for a token without cnf"
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
 
@@ -214,6 +222,8 @@ def _audience(refusal: Refusal) -> str:
 
 
 def _type(refusal: Refusal) -> str:
+    if refusal.error.detail is not None:
+        return f"it is {_detail(refusal)}, as its events say: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
     told = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asgi_jwt import values
 from asgi_jwt.commands.output import CommandError
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings.key_values import split_secrets
+from asgi_jwt.settings.text import trim
 from asgi_jwt.tokens.compact import parse_object
 from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
 from asgi_jwt.tokens.keys import Key, KeySet
@@ -42,7 +43,7 @@ def read_keys(path: Path) -> KeysRead:
             return KeysRead(jwks, keys, "JWK Set")
         if b"-----BEGIN " in content:
             return KeysRead([pem_jwk(block) for block in pem_blocks(content)], KeySet.parse(content), "PEM")
-        secrets = values.texts(content.decode().strip())
+        secrets = split_secrets(trim(content.decode()))
         keys = KeySet(Key.from_secret(secret) for secret in secrets)
         return KeysRead([secret_jwk(secret.encode()) for secret in secrets], keys, "secrets")
     except ConfigurationError as error:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant
 from asgi_jwt.events import LoginRefused, TokenRefused
+from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import Challenge, error_body
 from asgi_jwt.http.client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
@@ -62,6 +63,7 @@ class AuthApp:
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        check_scope_type(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         await self._app(scope, receive, send)

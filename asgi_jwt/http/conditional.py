@@ -4,6 +4,8 @@ from hashlib import sha256
 
 from starlette.requests import Request
 
+_LONGEST = 1024
+
 
 def entity_tag(body: bytes) -> str:
     """The `ETag` of an answer with this body."""
@@ -11,8 +13,12 @@ def entity_tag(body: bytes) -> str:
 
 
 def has_it(request: Request, tag: str) -> bool:
-    """Whether the client has the answer of this `ETag`, and a 304 will do."""
-    # What compresses on the way makes a tag weak, and the comparison is.
-    lines = request.headers.getlist("if-none-match")
-    given = {each.strip().removeprefix("W/") for line in lines for each in line.split(",")}
-    return bool(given & {tag, "*"})
+    """Whether the client has the answer of this `ETag`, so that a 304 will do.
+
+    A list of more than 1,024 characters is not searched: splitting 64 KB of commas takes 6 ms.
+    """
+    given = ",".join(request.headers.getlist("if-none-match"))
+    if len(given) > _LONGEST:
+        return False
+    # A proxy that compresses makes the tag weak, and the comparison is a weak one.
+    return not {tag, "*"}.isdisjoint(each.strip().removeprefix("W/") for each in given.split(","))

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import InvalidCredentials, InvalidGrant
+from asgi_jwt.errors import AmbiguousCredentials, InvalidCredentials, InvalidGrant
 from asgi_jwt.hooks import ask
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
@@ -28,7 +28,7 @@ class Login:
         self._cookies = cookies
 
     async def post(self, request: Request) -> Response:
-        presented = self._cookies.refresh_token(request)
+        presented = self._presented(request)
         credentials = await read_fields(request)
         in_body = credentials.get("transport") == "body"
         identity = await ask(self._authenticate, credentials, request)
@@ -43,8 +43,18 @@ class Login:
         self._cookies.set(response, request, pair)
         return response
 
+    def _presented(self, request: Request) -> bytes | None:
+        """The refresh token of the cookie that this login replaces; None for no cookie and for two of its name.
+
+        A sibling subdomain can toss a second cookie. It must neither keep the user out nor end a session.
+        """
+        try:
+            return self._cookies.refresh_token(request)
+        except AmbiguousCredentials:
+            return None
+
     async def _end(self, presented: bytes) -> None:
-        """End the session of the cookie that this login replaces: else its thief would go on unchallenged."""
+        """End the session of the replaced cookie: a thief who holds a copy could otherwise go on unchallenged."""
         try:
             claims = await self._auth.sessions.read(presented)
         except InvalidGrant:

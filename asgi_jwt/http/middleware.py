@@ -13,6 +13,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.hooks import settle
+from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import (
     Challenge,
     bearer_token,
@@ -25,8 +26,8 @@ from asgi_jwt.http.bearer import (
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths
 from asgi_jwt.http.sockets import Sockets
+from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
-from asgi_jwt.values import public_paths
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
@@ -57,7 +58,8 @@ class JWTMiddleware:
     `validate(claims, scope)`: the host's own check of a token that verified, sync or async; False or an `AuthError`
     refuses it. `on_error(error, scope)`: another answer than the standard one, or None for that.
 
-    Raises `ConfigurationError` for settings that can't be used.
+    Raises `ConfigurationError` for settings that can't be used, and when called `RuntimeError` for a scope type other
+    than `http`, `websocket` and `lifespan`: no connection reaches the app unverified.
     """
 
     def __init__(
@@ -100,11 +102,10 @@ class JWTMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" and scope["type"] != "websocket":
-            if scope["type"] == "lifespan":
-                # Set off, not waited for; a server that sends none has the first token wait for the keys.
-                self._auth.warm_up()
-                send = self._closing(send)
-            await self.app(scope, receive, send)
+            check_scope_type(scope)
+            # Set off, not waited for; a server that sends no lifespan has the first token wait for the keys.
+            self._auth.warm_up()
+            await self.app(scope, receive, self._closing(send))
             return
         if self._metadata_path is not None and self._asks_metadata(scope):
             await self._metadata(scope)(scope, receive, send)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from starlette._utils import get_route_path
 from starlette.types import Scope
 
-from asgi_jwt.values import public_path
+from asgi_jwt.settings.values import public_path
 
 
 class PublicPaths:

@@ -1,8 +1,10 @@
 """Scopes and roles: RFC 6750 section 3.1, `insufficient_scope`."""
 
-import asyncio
-import inspect
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
+from functools import update_wrapper
+from inspect import Signature
+from typing import Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -10,51 +12,73 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
+from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import names
 
 
+class SecurityScopes(Protocol):
+    """FastAPI's `SecurityScopes`: the scopes of each `Security(..., scopes=[...])` on the way to a dependency."""
+
+    @property
+    def scopes(self) -> Sequence[str]: ...
+
+
 class Require:
     """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
 
     Else raises Starlette's `HTTPException` with the challenge: 401 for nobody, 403 for too little. Raises
-    `RuntimeError` where no `JWTMiddleware` is around the app.
+    `RuntimeError` where no `JWTMiddleware` is around the app. The check happens in the call; its result may be awaited.
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
         self._scopes = _wanted(scopes if isinstance(scopes, str) else " ".join(scopes), given=scopes != ())
         self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, given=roles != ()))
 
-    def __call__(self, connection: HTTPConnection) -> Claims:
+    @property
+    def __signature__(self) -> Signature:
+        """The parameters that FastAPI reads. Not there before FastAPI is loaded: `__call__` has its own."""
+        if "fastapi" not in sys.modules:
+            raise AttributeError("__signature__")
+        from asgi_jwt.fastapi import REQUIRE_SIGNATURE
+
+        return REQUIRE_SIGNATURE
+
+    def __call__(self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None) -> Claims:
         try:
-            return self.check(connection.scope)
+            return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
             headers = guard_of(connection.scope).challenge.headers(error)
             raise HTTPException(error.status, error.description, headers) from error
 
-    def check(self, scope: Scope) -> Claims:
-        """The same with the ASGI scope; raises `MissingToken`, `InsufficientScope` or `InsufficientRole`."""
+    def check(self, scope: Scope, *more: str) -> Claims:
+        """The same with the ASGI scope, and with `more` scopes that are asked for beside those of the construction.
+
+        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`; `ValueError` where `more` have no name.
+        """
         guard_of(scope)
         claims: Claims | None = scope["claims"]
         if claims is None:
             raise MissingToken
+        wanted = self._scopes
+        if more:
+            wanted = names((*wanted, *_wanted(" ".join(more), given=True)))
         granted = claims.credentials.scopes
-        if not all(scope in granted for scope in self._scopes):
-            raise InsufficientScope(scope=" ".join(self._scopes))
+        if not all(name in granted for name in wanted):
+            raise InsufficientScope(scope=" ".join(wanted))
         if self._roles and self._roles.isdisjoint(claims.roles):
             raise InsufficientRole
         return claims
 
 
-# FastAPI hands a plain function to a thread, which costs more than all else here and waits for a free one. It awaits
-# what is marked as a coroutine function, and the claims may be awaited. Python 3.11 has the mark in asyncio alone.
-getattr(
-    inspect,
-    "markcoroutinefunction",
-    lambda function: function.__dict__.update(_is_coroutine=vars(asyncio.coroutines)["_is_coroutine"]),
-)(Require.__call__)
+async def _awaited(require: Require, connection: HTTPConnection) -> None: ...
+
+
+# FastAPI runs a plain function in a thread, which costs more than the check and waits for a free one. A function that
+# wraps a coroutine function is called in the event loop, and its result, the claims, is awaited.
+update_wrapper(Require.__call__, _awaited, assigned=())
 
 
 def _wanted(listed: str | Iterable[str], *, given: bool) -> tuple[str, ...]:
@@ -75,7 +99,8 @@ def guard_of(scope: Scope) -> Guard:
 def require(*scopes: str, roles: str | Iterable[str] = ()) -> Require:
     """What a route asks of a user: all of `scopes`, any of `roles`. Raises `ValueError` where all are empty.
 
-    In FastAPI `Annotated[Claims, Depends(require("orders:write"))]`; elsewhere `require("orders:write")(request)`.
+    In FastAPI `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`;
+    elsewhere `require("orders:write")(request)`.
     """
     return Require(scopes, roles)
 
@@ -91,7 +116,8 @@ class RequireMiddleware:
         self._require = Require(scopes, roles)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
+        check_scope_type(scope)
+        if scope["type"] != "lifespan":
             try:
                 self._require.check(scope)
             except AuthError as error:

@@ -34,27 +34,32 @@ class SessionEndpoints:
     async def logout(self, request: Request) -> Response:
         """Ends this session, and refuses the access token that was shown: 204 also when there is none to end."""
         claims = await self._shown(request)
-        holder = _session_of(claims) or await self._by_cookie(request)
+        holder = _session_of(claims) or _session_of(await self._by_cookie(request))
         if holder is not None:
-            await self._auth.sessions.end(*holder)
+            await self._auth.revoker.end(*holder)
         await self._refuse(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
-        """Ends all sessions of the subject, and refuses the access token that was shown."""
+        """Ends all sessions of the subject, and refuses the access token that was shown.
+
+        204 also where an earlier try, although it was answered with 503, had come to its last step: that step refuses
+        the tokens that were shown.
+        """
         claims = None
         try:
             claims = await self._claims(request)
-            subject = claims.subject
-        except (MissingToken, InvalidToken):
-            holder = await self._by_cookie(request)
-            if holder is None:
-                raise
-            # A token of a session that is over speaks for nobody.
-            if not await self._auth.sessions.is_live(*holder):
-                raise SessionOver from None
-            subject = holder.subject
-        await self._auth.sessions.end_all(subject)
+            subject, sid = claims.subject, claims.session_id
+        except (MissingToken, InvalidToken) as refused:
+            by_cookie = await self._by_cookie(request)
+            holder = _session_of(by_cookie)
+            if holder is None or not await self._auth.sessions.is_live(*holder):
+                if await self._logged_out(await self._shown(request)) or await self._logged_out(by_cookie):
+                    return self._cleared(request)
+                # A token of a session that is over speaks for nobody.
+                raise refused if holder is None else SessionOver from None
+            subject, sid = holder
+        await self._auth.revoker.end_all(subject, last=sid)
         await self._refuse(claims)
         return self._cleared(request)
 
@@ -66,12 +71,17 @@ class SessionEndpoints:
         return JSONResponse({"sessions": shown}, headers=NO_STORE)
 
     async def end(self, request: Request) -> Response:
-        """Ends one session of the subject's: another subject's is not found."""
-        claims = await self._claims(request)
+        """Ends one session of the subject's: another subject's is not found.
+
+        The token's own session ends by a token that is refused already, too: after a 503 the request is made again.
+        """
         sid = request.path_params["sid"]
-        if not await self._auth.sessions.end(claims.subject, sid):
+        shown = await self._shown(request)
+        own = shown is not None and shown.session_id == sid
+        claims = shown if shown is not None and own else await self._claims(request)
+        if not await self._auth.revoker.end(claims.subject, sid) and not own:
             raise SessionNotFound
-        return self._cleared(request) if sid == claims.session_id else Response(status_code=204, headers=NO_STORE)
+        return self._cleared(request) if own else Response(status_code=204, headers=NO_STORE)
 
     async def revoke(self, request: Request) -> Response:
         """RFC 7009: ends a refresh token's session, or an access token alone; 200 also for one that nobody knows."""
@@ -83,7 +93,7 @@ class SessionEndpoints:
             if claims is not None:
                 await self._auth.revoke_token(claims)
         else:
-            await self._auth.sessions.end(refresh_claims.subject, refresh_claims["sid"])
+            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
         return Response(status_code=200, headers=NO_STORE)
 
     async def _claims(self, request: Request) -> Claims:
@@ -103,15 +113,23 @@ class SessionEndpoints:
             with suppress(MissingClaim):  # another signer's token without a `jti`: it has no name to be refused by
                 await self._auth.revoke_token(shown)
 
-    async def _by_cookie(self, request: Request) -> SessionKey | None:
+    async def _by_cookie(self, request: Request) -> Claims | None:
         token = self._cookies.refresh_token(request)
         if token is None:
             return None
-        try:
-            claims = await self._auth.sessions.read(token)
-        except InvalidGrant:
-            return None
-        return SessionKey(claims.subject, claims["sid"])
+        with suppress(InvalidGrant):
+            return await self._auth.sessions.read(token)
+        return None
+
+    async def _logged_out(self, shown: Claims | None) -> bool:
+        """Whether the subject was logged out everywhere since this token was issued, its own session included."""
+        if shown is None:
+            return False
+        await self._auth.revocations.current()
+        if not self._auth.revocations.has_subject(shown):
+            return False
+        holder = _session_of(shown)
+        return holder is None or await self._auth.sessions.has_ended(*holder)
 
     async def _authentic(self, token: str | bytes) -> Claims | None:
         """The claims of an access token issued here; None for one that doesn't hold, as after a night asleep.

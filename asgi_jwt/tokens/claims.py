@@ -20,6 +20,8 @@ from asgi_jwt.errors import (
 from asgi_jwt.tokens.compact import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+"""The member of `events` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
 
 _LATEST = 2**63
 _EARLIEST = -_LATEST
@@ -168,7 +170,7 @@ def _path(members: Mapping[str, Any], name: str) -> Any:
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `typ` in lower case.
+    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for.
     """
 
     issuer: str
@@ -184,12 +186,23 @@ class TokenPolicy:
     roles_claim: str = "roles"
     max_token_size: int = 8192
 
+    def accepts_typ(self, typ: str) -> bool:
+        """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
+        return _media_type(typ) in map(_media_type, self.typ)
+
+
+def _media_type(typ: str) -> str:
+    return typ.lower() if "/" in typ else f"application/{typ.lower()}"
+
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
 
     Raises the child of `InvalidToken` that says what is wrong with them at `now`.
     """
+    # The log of revocations names a token by its `jti` and its session by its `sid`.
+    if type(claims.get("jti", "")) is not str or type(claims.get("sid", "")) is not str:
+        raise MalformedClaims("jti or sid is no string")
     starts, ends = _check_times(claims, policy.leeway, now)
     if claims.get("iss") != policy.issuer:
         raise WrongIssuer if "iss" in claims else MissingClaim("iss")
@@ -200,6 +213,11 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
         raise MalformedClaims("sub is no string or empty") if "sub" in claims else MissingClaim("sub")
     if policy.type is not None and claims.get(policy.type[0]) != policy.type[1]:
         raise WrongType
+    if "events" in claims and isinstance(claims["events"], Mapping) and LOGOUT_EVENT in claims["events"]:
+        raise WrongType("a logout token")
+    if "cnf" in claims:
+        # Only the holder of a key may use the token (RFC 7800 section 3.1), and no proof of it is checked here.
+        raise WrongClaim("cnf")
     for name, expected in policy.required_claims:
         if name not in claims:
             raise MissingClaim(name)

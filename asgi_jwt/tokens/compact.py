@@ -14,6 +14,8 @@ MAX_DEPTH = 64
 """How deep JSON may nest: a token that parses in one call stack has to be usable in any other."""
 MAX_PARTS = 4096
 """How many objects, lists and members an issuer's document may have: of more, parsing would take long."""
+_MAX_DIGITS = 100
+"""How many digits a whole number may have: converting one takes the square of its length."""
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 # Everything outside the alphabet, `+`, `/` and `=` too, becomes a byte that the strict decoder refuses.
@@ -61,7 +63,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     """The JSON object in `content`, which anyone may have written.
 
     Raises `MalformedToken` unless it is UTF-8 without a byte order mark, an object without repeated names, and
-    without `NaN`, `Infinity` and nesting past `MAX_DEPTH`.
+    without `NaN`, `Infinity`, whole numbers of more than 100 digits and nesting past `MAX_DEPTH`.
     """
     parsed: dict[str, Any] = _parse(content, _PLAIN, dict)
     return parsed
@@ -124,11 +126,17 @@ def _is_shallow(container: Any, levels: int) -> bool:
     return levels > 0 and all(type(member) in _ATOMS or _is_shallow(member, levels - 1) for member in members)
 
 
+def _short_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a whole number of more than {_MAX_DIGITS} digits")
+    return int(digits)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_PLAIN = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant)
+_PLAIN = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant, parse_int=_short_int)
 _DOCUMENT = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant, parse_int=float)
 _FROZEN = json.JSONDecoder(object_pairs_hook=_frozen_object, parse_constant=_refuse_constant)
 _ATOMS = frozenset({str, int, float, bool, type(None)})

@@ -10,21 +10,20 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
-from asgi_jwt.tasks import in_another_loop
+from asgi_jwt.tasks import in_thread
 from asgi_jwt.tokens.compact import parse_document
-from asgi_jwt.values import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx2
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
 ANOTHER_ISSUER = "names another issuer"
@@ -32,7 +31,6 @@ _SHOWN = 200
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
-_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
 
@@ -42,14 +40,10 @@ Certificates = Callable[[], ssl.SSLContext]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds).
-
-    `dated`: between which times (seconds since the epoch) the issuer's clock stood when it answered, if it told.
-    """
+    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
 
     content: dict[str, Any]
     fresh_for: float
-    dated: tuple[float, float] | None = None
 
 
 def require_http_client() -> None:
@@ -157,9 +151,7 @@ async def fetch(url: str, certificates: Certificates = system_certificates) -> D
     shown = without_query(url)
     try:
         with deadline():
-            # TLS and parsing take milliseconds when all is well, and tenths of a second when the issuer means harm:
-            # headers by the thousand, a chunk for each byte.
-            return await in_another_loop(lambda: _fetch(url, certificates))
+            return await _fetch(url, certificates)
     except KeysUnavailable as why:
         raise KeysUnavailable(f"{shown}: {why}") from None
     except MalformedToken as why:
@@ -170,17 +162,22 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
     import httpx2
 
     try:
-        # What is http never leaves this machine, and so needs no certificates and no proxy of the environment's.
-        remote = url.startswith("https:")
-        verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client = httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
-        # Nobody may be left who would cancel it.
-        with anyio.fail_after(2 * TIMEOUT):
-            async with client, client.stream("GET", url, headers=_HEADERS) as response:
-                content = parse_document(await _read(response))
-                return Document(content, _fresh_for(response), _dated(response))
+        client = await in_thread(partial(_client, url, certificates))
+        async with client, client.stream("GET", url, headers=_HEADERS) as response:
+            content = await _read(response)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        raise KeysUnavailable(str(error) or type(error).__name__) from None
+        raise KeysUnavailable(_reason(error)) from None
+    return Document(await in_thread(partial(parse_document, content)), _fresh_for(response))
+
+
+def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
+    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread."""
+    import httpx2
+
+    # A request over http never leaves this machine: it needs neither certificates nor a proxy of the environment.
+    remote = url.startswith("https:")
+    verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -189,28 +186,24 @@ async def _read(response: httpx2.Response) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > MAX_DOCUMENT:
-            raise KeysUnavailable(f"the answer is past {MAX_DOCUMENT // 1024} KiB")
+    # The read is cancelled rather than left: trio warns of each generator below that does not come to its end.
+    with anyio.CancelScope() as scope:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_DOCUMENT:
+                scope.cancel()
+    if len(body) > MAX_DOCUMENT:
+        raise KeysUnavailable(f"the answer is past {MAX_DOCUMENT // 1024} KiB")
     return bytes(body)
+
+
+def _reason(error: BaseException) -> str:
+    """The text of `error`, or of the nearest error below it that has one: under trio a TLS failure has none itself."""
+    below = error.__context__
+    return str(error) or (_reason(below) if below else type(error).__name__)
 
 
 def _fresh_for(response: httpx2.Response) -> float:
     """What RFC 9111 section 5.2.2.1 says, held within bounds."""
     max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
     return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
-
-
-def _dated(response: httpx2.Response) -> tuple[float, float] | None:
-    """From `Date`, which has whole seconds (RFC 9110 section 6.6.1), to as much later as a cache has kept the answer.
-
-    Some caches date it anew all the same, so that nothing is sure between the two (RFC 9111 section 5.1).
-    """
-    try:
-        read = parsedate_to_datetime(response.headers.get("date", ""))
-        date = read.replace(tzinfo=read.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    age = response.headers.get("age", "")
-    return date, date + 1 + (float(age) if _SECONDS.fullmatch(age) else 0)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from asgi_jwt.tokens.compact import freeze, thaw
 
 RESERVED = frozenset(
-    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br"}
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br", "cnf"}
 )
-"""The claims that the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2)."""
+"""The claims that the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 7800 section 3.1)."""
 
 
 def names(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class TokenIssuer:
     ) -> None:
         if policy.audience is None:
             raise ConfigurationError("AUDIENCE is `*`: tokens can only be issued for a named audience")
-        if "at+jwt" not in policy.typ:
+        if not policy.accepts_typ("at+jwt"):
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
         self.sign_with(key, algorithm, refresh_key)

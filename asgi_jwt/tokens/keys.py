@@ -1,37 +1,21 @@
 """Keys: secrets, PEM and JWK in, prepared once; signatures and public JWKs out."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
-from jwt.exceptions import InvalidKeyError
-
 from asgi_jwt.errors import ConfigurationError, MalformedToken, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import (
-    MAX_RSA_BITS,
-    MIN_RSA_BITS,
-    KeyPair,
-    Secret,
-    UnsupportedKey,
-    rsa_of,
-    same_algorithms,
-)
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, key_of, same_algorithms
 from asgi_jwt.tokens.compact import parse_object
-from asgi_jwt.tokens.pem import BROKEN_KEY, load_pem, pem_blocks, unarmoured, utf8
+from asgi_jwt.tokens.pem import is_no_secret, load_pem, pem_blocks, utf8
 
 MAX_CANDIDATES = 4
+"""How many keys a token is tried with at most: anyone may send a token, and a signature check takes up to 1 ms."""
 
-_JWK_READERS: dict[str, type[Algorithm]] = {
-    "RSA": RSAAlgorithm,
-    "EC": ECAlgorithm,
-    "OKP": OKPAlgorithm,
-    "oct": HMACAlgorithm,
-}
-_LONGEST_MODULUS = MAX_RSA_BITS // 6 + 2  # in base64url
 _SHOWN = 64
-_SUPPORTED_CURVES = {"EC": ("P-256", "P-384", "P-521"), "OKP": ("Ed25519",)}
+TOO_MANY_ALIKE = f"more than {MAX_CANDIDATES} keys of one algorithm with the same kid, or without one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -91,16 +75,7 @@ class Key:
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
         """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
-        content = utf8(secret)
-        try:
-            for form in (content, unarmoured(content)):
-                HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(form)
-        except InvalidKeyError:
-            # A public key taken for a secret lets everyone sign (RFC 8725 section 2.1).
-            raise ValueError(
-                "is a key's PEM, DER or JWK, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
-            ) from None
-        return cls._made_of(Secret(content), signs=True)
+        return cls._made_of(_secret(utf8(secret)), signs=True)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
@@ -117,23 +92,14 @@ class Key:
         if not isinstance(operations, list | tuple | None):
             raise ValueError("its key_ops is no array")
         times = {"begins": _time(jwk, "nbf"), "ends": _time(jwk, "exp")}
-        reader = _JWK_READERS.get(kty or "")
-        if reader is None:
-            raise UnsupportedKey("its kty is none of RSA, EC, OKP and oct")
-        if kty in _SUPPORTED_CURVES and jwk.get("crv") not in _SUPPORTED_CURVES[kty]:
-            raise UnsupportedKey("its curve is none of P-256, P-384, P-521 and Ed25519")
-        if kty == "RSA" and len(str(jwk.get("n"))) > _LONGEST_MODULUS:
-            # Before it is read: with a private exponent and no primes, these would be looked for, for minutes.
-            raise ValueError(f"has an RSA key of more than {MAX_RSA_BITS} bits")
-        try:
-            key = rsa_of(jwk) if kty == "RSA" and {"d", "p"} <= jwk.keys() else reader.from_jwk(dict(jwk))
-        except (InvalidKeyError, *BROKEN_KEY):
-            raise ValueError("its members are missing or broken") from None
+        key = key_of(jwk)
         private = key if hasattr(key, "private_bytes") else None
         verifies = use in (None, "sig") and (operations is None or "verify" in operations)
         may_sign = verifies and (operations is None or "sign" in operations)
         return cls._made_of(
-            Secret(key) if isinstance(key, bytes) else KeyPair(key.public_key() if private else key, private),
+            _secret(key, utf8(jwk["k"]))
+            if isinstance(key, bytes)
+            else KeyPair(key.public_key() if private else key, private),
             signs=may_sign and (isinstance(key, bytes) or private is not None),
             verifies=verifies,
             kid=kid,
@@ -172,6 +138,15 @@ class Key:
             _material=material,
             **times,
         )
+
+
+def _secret(content: bytes, *spelled: bytes) -> Secret:
+    # base64url is read leniently: the text of a PEM as a JWK's `k` gives bytes that nobody recognises.
+    if any(map(is_no_secret, (content, *spelled))):
+        raise ValueError(
+            "is a key's PEM, DER, JWK or ssh form, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
+        )
+    return Secret(content)
 
 
 def _named(jwk: object) -> str:
@@ -248,16 +223,40 @@ class KeySet:
         except ValueError as fault:
             raise ConfigurationError(str(fault)) from None
         broken = [str(fault) for fault in faults if not isinstance(fault, UnsupportedKey)]
-        if not broken and not any(key.verifies for key in keys.keys):
-            broken = [*map(str, faults), "holds no key that may verify signatures"]
+        if not broken and (whole := keys.fault()):
+            broken = [*map(str, faults), whole]
         if broken:
             raise ConfigurationError(broken)
         return keys
 
+    def fault(self) -> str | None:
+        """Why these keys as a whole can't verify every token that they should; None when they can."""
+        if not any(key.verifies for key in self.keys):
+            return "holds no key that may verify signatures"
+        if self.surplus():
+            return f"holds {TOO_MANY_ALIKE}: give each a kid of its own, in a JWK Set, or remove the oldest"
+        return None
+
+    def surplus(self) -> tuple[Key, ...]:
+        """The keys behind the first `MAX_CANDIDATES` with the same `kid`, or without one, for the same algorithm.
+
+        A token is not tried with so many, and nothing in it tells them apart.
+        """
+        alike = Counter[tuple[str, str | None]]()
+        surplus = []
+        for key in filter(lambda key: key.verifies, self.keys):
+            uses = [(algorithm, key.kid if key.declared else None) for algorithm in key.algorithms]
+            if any(alike[use] == MAX_CANDIDATES for use in uses):
+                surplus.append(key)
+            else:
+                alike.update(uses)
+        return tuple(surplus)
+
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
         """The keys that may have signed a token with this header, first those that would have given it its `kid`.
 
-        Raises `UnknownKey` when no key has that `kid`, `UnsuitableKey` when none that has it fits `algorithm`.
+        A token is tried with `MAX_CANDIDATES` of them at most. Raises `UnknownKey` when no key has that `kid`,
+        `UnsuitableKey` when none that has it fits `algorithm`.
         """
         # A secret without a name names none: it would come too late behind those that were made after it.
         named = [key for key in self.keys if kid is None or key.kid == kid or not key.declared]
@@ -267,7 +266,7 @@ class KeySet:
         fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)
         if not fitting:
             raise UnsuitableKey
-        return fitting[:MAX_CANDIDATES]
+        return fitting
 
     def keeping(self, old: "KeySet") -> "KeySet":
         """These keys, each as the very object that `old` has for it, if it does."""

@@ -2,27 +2,73 @@
 
 import re
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
 
-BROKEN_KEY = (ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
-"""What cryptography raises for keys that are none."""
+from asgi_jwt.tokens.algorithms import BROKEN_KEY
+
+_MENDS = {
+    b"CERTIFICATE REQUEST-----": "a certificate request: openssl req -in FILE -noout -pubkey writes its public key",
+    b"CERTIFICATE-----": "a certificate: openssl x509 -in FILE -noout -pubkey writes its public key",
+    b"OPENSSH PRIVATE KEY-----": "one in OpenSSH's own form: ssh-keygen -p -m PKCS8 -f FILE makes it PKCS#8",
+    b"ENCRYPTED": "an encrypted one: openssl pkey -in FILE -out NEW writes it without a passphrase",
+    b"PGP ": "one of OpenPGP: asgi-jwt keygen makes keys for tokens",
+}
+"""What PEM may hold instead of a key that can be used, by a part of the block, and its mend."""
 
 
-def unarmoured(content: bytes) -> bytes:
-    """What the text is in base64, with or without PEM's first and last line; the text itself if it is none.
+def is_no_secret(content: bytes) -> bool:
+    """Whether `content`, in whatever encoding, is nothing, a URL, or a key or certificate as PEM, DER, JWK or ssh.
 
-    Issuers show their public keys in this form: taken for a secret, everyone could sign with it.
+    Issuers publish their public keys in these forms: taken for a secret, everyone could sign with it (RFC 8725
+    section 2.1).
     """
-    bare = re.sub(rb"-----[^-]*-----|\s", b"", content)
-    if bare.startswith((b"https://", b"http://")):
-        return b""
+    readings = {content}
+    for _ in range(_LAYERS):
+        readings |= {inner for reading in readings for inner in _decoded(reading)}
+    return not content.strip() or any(_MARKS.search(reading) or _is_key(reading) for reading in filter(None, readings))
+
+
+_LAYERS = 5
+_BLANKS = b" \t\r\n\v\f\0\xef\xbb\xbf"
+_MARKS = re.compile(
+    rb"""-----BEGIN\ | ----\ BEGIN\ | ["']kty\\*["'] | \A\s*https?://
+    | (?:ssh-|ecdsa-sha2-|sk-)\S+\s+AAAA | \A\0\0\0.(?:ssh-|ecdsa-sha2-|sk-)
+    | \x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01
+    | \x06\x07\x2a\x86\x48\xce\x3d\x02\x01
+    | \x06\x03\x2b\x65[\x70\x71]""",
+    re.VERBOSE | re.DOTALL,
+)
+"""PEM, JWK, a URL, ssh as text and as bytes, and DER by its object identifiers of RSA, EC and Edwards keys."""
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+def _decoded(content: bytes) -> Iterator[bytes]:
+    """`content` without its blanks and quotes, and the bytes that it stands for in hex, base64 or base64url."""
+    bare = content.strip(_BLANKS)
+    yield bare
+    if bare[:1] == bare[-1:] and bare[:1] in (b"'", b'"', b"`"):
+        yield bare[1:-1]
+    # PEM's first and last line, line breaks that are written as in JSON, and what marks hex.
+    bare = re.sub(rb"-----[^-]*-----|\\[nrt]|\s|\A0x", b"", bare)
+    with suppress(ValueError):
+        yield bytes.fromhex(bare.replace(b":", b"").decode())
+    unpadded = bare.rstrip(b"=").translate(_TO_STANDARD)
+    with suppress(ValueError):
+        yield b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
+
+
+def _is_key(content: bytes) -> bool:
     try:
-        return b64decode(bare, validate=True) or content
-    except ValueError:
-        return content
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(content)
+    except InvalidKeyError:
+        return True
+    return False
 
 
 def utf8(text: str | bytes) -> bytes:
@@ -41,6 +87,8 @@ def pem_blocks(content: bytes) -> list[bytes]:
     if not all(end in block for block in begun):
         raise ValueError("holds a PEM block without its last line: the file is cut off")
     blocks = [block for block in begun if b" PARAMETERS-----" not in block]
+    if not blocks and content.lstrip().startswith((b"ssh-", b"ecdsa-sha2-")):
+        raise ValueError("holds an OpenSSH public key: ssh-keygen -e -m PKCS8 -f FILE writes it as PEM")
     if not blocks:
         raise ValueError("holds neither a JWK, a JWK Set nor PEM; a path to one goes into ASGI_JWT_KEYS_FILE")
     return blocks
@@ -51,8 +99,17 @@ def load_pem(block: bytes) -> tuple[Any, Any]:
     try:
         if b" PRIVATE KEY-----" not in block:
             return load_pem_public_key(block), None
-        # As `rsa_of` does.
+        # OpenSSL's check of an RSA key takes up to a second: see `KeyPair.check_halves`.
         private: Any = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
         return private.public_key(), private
     except BROKEN_KEY:
-        raise ValueError("holds PEM that is neither an unencrypted private key nor a public one") from None
+        raise ValueError(
+            f"holds PEM that is neither an unencrypted private key nor a public one{_mend(block)}"
+        ) from None
+
+
+def _mend(block: bytes) -> str:
+    for mark, mend in _MENDS.items():
+        if mark in block:
+            return f", but {mend}"
+    return ""

@@ -14,15 +14,16 @@ from asgi_jwt.errors import (
     MalformedToken,
     MissingClaim,
     TokenTooLarge,
+    UnknownKey,
     UnsupportedHeader,
     WrongHeaderType,
     WrongIssuer,
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
-from asgi_jwt.tokens.jwks import RemoteKeySet
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
 from asgi_jwt.tokens.local_keys import LocalKeys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Candidates = tuple[str, tuple[Key, ...]]
 
@@ -272,10 +273,12 @@ class TokenVerifier:
 
     def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
         algorithm, keys = candidates
-        for key in keys:
+        for key in keys[:MAX_CANDIDATES]:
             self.signature_checks += 1
             if key.verify(algorithm, message, signature):
                 return key
+        if len(keys) > MAX_CANDIDATES:
+            raise UnknownKey(f"{len(keys)} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
 
 
@@ -300,8 +303,8 @@ def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, s
     if "typ" not in header:
         if policy.require_typ:
             raise WrongHeaderType
-    elif type(typ) is not str or typ.lower() not in policy.typ:
+    elif type(typ) is not str or not policy.accepts_typ(typ):
         raise WrongHeaderType
-    if kid is not None and type(kid) is not str:
+    if "kid" in header and type(kid) is not str:
         raise MalformedToken("kid is no string")
     return algorithm, kid

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outside import program
 
+from benchmarks import instructions
 from benchmarks.commands import Effort, run_verify
 from benchmarks.fixture import Fixture
 from benchmarks.middleware import CONTENDERS as MIDDLEWARE
@@ -150,6 +152,16 @@ async def test_new_tokens_are_new(fixture: Fixture) -> None:
     contender = build("verify", "asgi_jwt", only)
     with pytest.raises(AssertionError, match="new"):
         await contender.take_times(0.01)
+
+
+@pytest.mark.outside
+def test_instructions_are_counted() -> None:
+    """A protection's instructions are counted beside a floor made by hand, and the same run counts the same twice."""
+    program("valgrind")
+    counts = instructions.count(["bare app", "SHA-256 of the token alone", "asgi_jwt"])
+    assert 0 < counts["SHA-256 of the token alone"] < counts["asgi_jwt"]
+    again = instructions.count(["bare app", "asgi_jwt"])
+    assert again["asgi_jwt"] == pytest.approx(counts["asgi_jwt"], rel=0.05)
 
 
 def test_every_promise_is_measured() -> None:

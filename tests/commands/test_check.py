@@ -143,36 +143,14 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
         }
         told = service("check")
         assert (told.status, told.err) == (0, "")
-        assert [line.split()[1] for line in told.out.splitlines()] == [
-            "settings:", "issuer:", "clock:", "issuer:", "clock:", "store:", "problems,",
-        ]  # fmt: skip
+        found = [line.split()[1] for line in told.out.splitlines()]
+        assert found == ["settings:", "issuer:", "issuer:", "store:", "problems,"]
         assert told.out.index(server.issuer + " has 1 key") < told.out.index(other.issuer + " has 1 key")
         server.fail()
         told = service("check")
         assert (told.status, told.err) == (1, "")
         assert f"problem  issuer: the keys of {server.issuer} can't be had" in told.out
         assert f"ok       issuer: {other.issuer} has 1 key to verify with" in told.out
-
-
-@pytest.mark.parametrize(
-    ("off", "level", "told"),
-    [
-        (0, "ok", "agrees with that of"),
-        (-20, "warning", "seconds behind that of"),
-        (20, "warning", "seconds ahead of that of"),
-        (-3600, "problem", "minutes behind that of"),
-        (3600, "problem", "minutes ahead of that of"),
-    ],
-)
-def test_the_clock(service: CommandLine, server: IssuerServer, off: float, level: str, told: str) -> None:
-    """A clock that is off against the `Date` of a real issuer is found, and in which direction."""
-    service.environ = {"ISSUER": "https://issuer.example", "AUDIENCE": AUDIENCE, "JWKS_URL": server.jwks_url}
-    service.clock.turn(off)
-    found = service("check", "--json").json
-    (clock,) = [each for each in found["findings"] if each["about"] == "clock"]
-    assert clock["level"] == level
-    assert told in clock["found"]
-    assert found["ok"] is (level != "problem")
 
 
 def test_an_issuer_that_hangs(service: CommandLine, server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:

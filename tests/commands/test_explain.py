@@ -10,6 +10,7 @@ from forgeries import (
     AUDIENCE,
     FORGERIES,
     ISSUER,
+    LOGOUT_EVENT,
     NOW,
     SECRET,
     Forgery,
@@ -27,6 +28,7 @@ from issuer_server import IssuerServer, jwk_of, token_by
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable, RevokedToken
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 KEYS = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS": json.dumps(jwks())}
 
@@ -69,7 +71,7 @@ def test_each_forgery_is_explained(asgi_jwt: CommandLine, forgery: Forgery) -> N
 def test_each_reason_is_among_the_forgeries() -> None:
     """What the table of forgeries lacks of the tree of errors is tested below, each by its name."""
     tree = {error.reason for error in InvalidToken.__subclasses__()}
-    below = {"claim_invalid", "token_revoked", "token_refused"}
+    below = {"token_revoked", "token_refused"}
     assert tree - {forgery.reason for forgery in FORGERIES.values()} == below
 
 
@@ -111,6 +113,26 @@ EXPLAINED: dict[str, tuple[str, dict[str, str], str]] = {
             'aud is "app", ASGI_JWT_AUDIENCE is "https://api.example": it looks like an ID token, for it has nonce: '
             "send the access token"
         ),
+    ),
+    "a logout token": (
+        secret_token(events={LOGOUT_EVENT: {}}),
+        {},
+        "it is a logout token, as its events say: send an access token",
+    ),
+    "a token bound to a key": (
+        secret_token(cnf={"jkt": "x"}),
+        {},
+        'cnf is {"jkt": "x"}, and proofs of a key are not checked here: ask for a token without cnf',
+    ),
+    "a token without kid where many keys fit": (
+        jws({"alg": "ES256"}, claims(), genuine),
+        {**KEYS, "KEYS": json.dumps({"keys": [generate_jwk("ES256") for _ in range(5)]}), "SECRET": ""},
+        "kid is missing, 5 keys fit, and 4 at most are tried: have the issuer name the key by its own kid",
+    ),
+    "a session that is no string": (
+        secret_token(sid=["s1"]),
+        {},
+        'sid is ["s1"], and has to be a string: have the issuer send one, or leave it out',
     ),
     "an audience in another claim": (
         secret_token(client_id="app"),

@@ -1,8 +1,13 @@
 """A body's fields, and what they may not be."""
 
+import json
+import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -97,6 +102,10 @@ BROKEN_JSON = {
     "a number of 10000 digits": b'{"a": ' + b"9" * 10000 + b"}",
     "deep arrays": b'{"a": ' + b"[" * 30000 + b"]" * 30000 + b"}",
     "deep objects": b'{"a":' * 10000 + b"1" + b"}" * 10000,
+    "501 members": b"{" + b",".join(b'"%d":1' % number for number in range(501)) + b"}",
+    "501 items": b'{"a": [' + b"1," * 500 + b"1]}",
+    "64 KiB of empty lists": b'{"a": [' + b"[]," * 21000 + b"[]]}",
+    "a number of 101 digits": b'{"a": ' + b"9" * 101 + b"}",
     "a form": b"a=b",
 }
 BROKEN_FORMS = {
@@ -104,7 +113,17 @@ BROKEN_FORMS = {
     "a repeated field, escaped": b"a=b&%61=c",
     "no UTF-8": b"a=%ff",
     "not ASCII": "a=é".encode(),
-    "1001 fields": b"&".join(b"a%d=b" % number for number in range(1001)),
+    "501 fields": b"&".join(b"a%d=b" % number for number in range(501)),
+    "64 KiB of ampersands": b"&" * MAX_BODY,
+    "a percent sign alone": b"a=100%",
+    "a percent sign and one digit": b"a=%4",
+    "a percent sign and one digit more": b"a=%4z",
+    "a percent sign and no digits": b"a=%zz&b=c",
+    "a percent sign and a line end": b"a=%\nb",
+    "a percent sign that is half escaped": b"a=%%41",
+    "a broken escape in a name": b"%=a",
+    "64 KiB of percent signs": b"%" * MAX_BODY,
+    "the byte 0xFE": b"a=%FE",
     "a surrogate": b"a=%ed%a0%80",
 }
 
@@ -121,6 +140,39 @@ async def test_malformed(content_type: str, body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refused:
         await read(body, content_type=content_type)
     assert (refused.value.reason, refused.value.challenges) == ("body_malformed", False)
+
+
+async def test_as_many_parts_as_a_body_may_have() -> None:
+    """A body of 500 fields, or 499 members beside the object, is read."""
+    names = [f"a{number}" for number in range(500)]
+    assert list(await read("&".join(f"{name}=b" for name in names).encode(), content_type=FORM)) == names
+    assert list(await read(json.dumps(dict.fromkeys(names, "b")).encode())) == names
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
+    )
+)
+async def test_any_form(fields: dict[str, str]) -> None:
+    """Whatever text a client encodes as a form comes out as it was."""
+    encoded = urlencode(fields)
+    for body in (encoded, encoded.replace("+", "%20"), re.sub("%..", lambda escape: escape[0].lower(), encoded)):
+        assert dict(await read(body.encode(), content_type=FORM)) == fields
+
+
+async def test_form_as_it_may_be_written() -> None:
+    """Only the first `=` ends a name, empty fields are none, and an escape may be written in either case."""
+    fields = await read(b"&&a=b=c&=d&e%3D%26=%2b%2B&f=_ ?;\\\n=&", content_type=FORM)
+    assert dict(fields) == {"a": "b=c", "": "d", "e=&": "++", "f": "_ ?;\\\n="}
+
+
+async def test_a_body_in_too_many_messages() -> None:
+    """A body of which the server hands over single bytes is a 413 from the 1,000th on: each message costs time."""
+    text = [b" "] * 992 + [b"%c" % byte for byte in b'{"a":1}']
+    assert list(await read(*text)) == ["a"]
+    with pytest.raises(BodyTooLarge):
+        await read(b" ", *text)
 
 
 async def test_client_hangs_up() -> None:

@@ -175,3 +175,29 @@ async def test_no_access_cookie_on_the_body_transport(with_access_cookie: Servic
     login = await with_access_cookie.login(transport="body")
     token = await with_access_cookie.token(login.json()["refresh_token"])
     assert login.set_cookies == token.set_cookies == []
+
+
+@pytest.mark.parametrize("name", [COOKIE, "__Host-refresh_token"])
+async def test_names_that_look_alike(name: str) -> None:
+    """A cookie whose name resembles the refresh cookie's is another cookie: a sibling subdomain may set it."""
+    service = Service(settings={"cookie_name": name, "cookie_path": "/"})
+    token = (await service.login()).cookie(name)
+    tossed = [
+        f"={name}=x",
+        f"x {name}=x",
+        f"{name} x=x",
+        f'"{name}"=x',
+        f"\xa0{name}=x",
+        f"\xe2\x80\x80{name}=x",
+        f"\x0b{name}=x",
+        f"{name.upper()}=x",
+        f"{name.lower()}2=x",
+        f'a="b, {name}=x"',
+        f"a={name}=x",
+        f"{name}",
+    ]
+    for line in tossed:
+        assert (await service.post("/refresh", None, ("cookie", line))).status == 401
+        for own in (f"{line}; {name}={token}", f'{name}="{token}" ;{line}', f"{name}\t=\t{token};\t{line};"):
+            assert (await service.post("/refresh", None, ("cookie", own))).status == 200
+        assert (await service.post("/refresh", None, ("cookie", line), cookie(token, name))).status == 200

@@ -202,6 +202,32 @@ async def test_login_with_another_cookie(service: Service, kind: str) -> None:
     assert (await service.refresh(first.cookie())).status == 200
 
 
+@pytest.mark.parametrize("transport", ["cookie", "body"])
+async def test_login_with_two_cookies(service: Service, transport: str) -> None:
+    """Two refresh cookies, one of them tossed by a sibling subdomain, keep nobody out, and neither session ends."""
+    own, tossed = (await service.login()).cookie(), (await service.login("bob")).cookie()
+    for headers in (
+        [cookie(own), cookie(tossed)],
+        [("cookie", f"a=b; {COOKIE}={tossed}; {COOKIE}={own}")],
+        [("cookie", f"{COOKIE}={own}; {COOKIE}=")],
+    ):
+        service.store.calls.clear()
+        answer = await service.login("alice", *headers, transport=transport)
+        assert answer.status == 200
+        assert service.store.calls == {"update": 1}
+        assert bool(answer.set_cookies) == (transport == "cookie")
+    assert [(await service.refresh(each)).status for each in (own, tossed)] == [200, 200]
+
+
+async def test_login_that_is_refused_with_two_cookies(service: Service) -> None:
+    """A login that fails is a 401, whatever cookies came along."""
+    own = (await service.login()).cookie()
+    answer = await service.post(
+        "/login", json_body({"username": "alice", "password": ""}), cookie(own), cookie("tossed")
+    )
+    assert (answer.status, answer.json()["error"], answer.set_cookies) == (401, "invalid_grant", [])
+
+
 async def test_login_that_is_refused_ends_nothing(service: Service) -> None:
     """A login that fails leaves the session of its cookie alone."""
     old = (await service.login()).cookie()

@@ -213,7 +213,7 @@ async def test_middleware_and_nobody() -> None:
 
 
 async def test_middleware_and_lifespan() -> None:
-    """Lifespan and unknown scope types pass."""
+    """The lifespan passes."""
     app = Recorder()
     scope: Scope = {"type": "lifespan"}
     await exchange(RequireMiddleware(app, scopes="a"), scope)
@@ -284,9 +284,9 @@ def test_fastapi_runs_it_in_no_thread() -> None:
     threads: list[int] = []
 
     class Watching(Require):
-        def check(self, scope: Scope) -> Claims:
+        def check(self, scope: Scope, *more: str) -> Claims:
             threads.append(threading.get_ident())
-            return super().check(scope)
+            return super().check(scope, *more)
 
     app = FastAPI()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from forgeries import AUDIENCE, ISSUER, NOW, claims, without
+from forgeries import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims, without
 
 from asgi_jwt.errors import (
     ExpiredToken,
@@ -254,6 +254,37 @@ def test_required_claims_have_to_be_there(name: str) -> None:
     with pytest.raises(MissingClaim) as refused:
         check_claims(without(name), POLICY, NOW)
     assert refused.value.detail == name
+
+
+@pytest.mark.parametrize("name", ["jti", "sid"])
+def test_a_token_and_its_session_are_named_by_strings(name: str) -> None:
+    """`jti` and `sid` are absent or strings: any other could not be revoked (RFC 7519 section 4.1.7)."""
+    check_claims(without(name), POLICY, NOW)
+    for named in ("1", ""):
+        check_claims(claims(**{name: named}), POLICY, NOW)
+    others: tuple[object, ...] = (1, 1.5, True, None, ["1"], ("1",), {})
+    for other in others:
+        with pytest.raises(MalformedClaims):
+            check_claims(claims(**{name: other}), POLICY, NOW)
+
+
+@pytest.mark.parametrize("type_claim", [("type", "access"), None])
+def test_a_logout_token_is_no_access_token(type_claim: tuple[str, str] | None) -> None:
+    """The logout event in `events` refuses a token, whatever the policy asks (Back-Channel Logout 1.0 section 2.4)."""
+    policy = replace(POLICY, type=type_claim)
+    with pytest.raises(WrongType):
+        check_claims(claims(events={LOGOUT_EVENT: {}}), policy, NOW)
+    others: tuple[object, ...] = ({}, {"https://event.example": {}}, None, LOGOUT_EVENT, 1)
+    for events in others:
+        check_claims(claims(events=events), policy, NOW)
+
+
+@pytest.mark.parametrize("confirmation", [{"jkt": "x"}, {"x5t#S256": "x"}, {"jwk": {}}, {}, None, "jkt"])
+def test_a_token_bound_to_a_key_is_refused(confirmation: object) -> None:
+    """A token with `cnf` needs a proof that is not checked here (RFC 7800 section 3.1), whoever issued it."""
+    for policy in (POLICY, replace(POLICY, type=None)):
+        with pytest.raises(WrongClaim):
+            check_claims(claims(cnf=confirmation), policy, NOW)
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, "other", [AUDIENCE], ["third", "other"], (AUDIENCE,)])

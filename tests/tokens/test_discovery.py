@@ -3,13 +3,10 @@
 import gzip
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
-from forgeries import NOW
 from issuer_server import JWKS, OAUTH, OPENID, IssuerServer
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable
@@ -105,43 +102,6 @@ async def test_freshness(server: IssuerServer, cache_control: str, fresh_for: fl
     """`max-age` says how long a document is fresh, between a minute and a day; without one it is 10 minutes."""
     server.answer(JWKS, {}, cache_control=cache_control.encode().decode("latin-1"))
     assert (await fetch(server.jwks_url)).fresh_for == fresh_for
-
-
-DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("headers", "dated"),
-    [
-        ({"date": DATE}, (NOW, NOW + 1)),
-        ({"date": DATE, "age": "600"}, (NOW, NOW + 601)),
-        ({"date": DATE, "age": "-600"}, (NOW, NOW + 1)),
-        ({"date": DATE, "age": "1, 2"}, (NOW, NOW + 1)),
-        ({"date": f"{DATE}, {DATE}"}, (NOW, NOW + 1)),
-        ({"date": "Fri, 15 Jan 2027 09:00:00 +0100"}, (NOW, NOW + 1)),
-        ({}, None),
-        ({"age": "600"}, None),
-        ({"date": ""}, None),
-        ({"date": "yesterday"}, None),
-        ({"date": "Fri, 99 Jan 2027 08:00:00 GMT"}, None),
-        ({"date": f"Fri, 15 Jan {'9' * 400} 08:00:00 GMT"}, None),
-    ],
-    ids=str,
-)
-def test_the_time_of_the_issuers_clock(headers: dict[str, str], dated: tuple[float, float] | None) -> None:
-    """`Date` tells it to a second, and nothing is sure of the time that a cache has kept the answer."""
-    assert discovery._dated(httpx2.Response(200, headers=headers)) == dated
-
-
-async def test_documents_are_dated(server: IssuerServer) -> None:
-    """A real answer tells the time of its server."""
-    server.answer(JWKS, {}, age="60")
-    before = time.time()
-    dated = (await fetch(server.jwks_url)).dated
-    assert dated is not None
-    earliest, latest = dated
-    assert before - 1 < earliest <= time.time()
-    assert latest == earliest + 61
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 404, 500, 503])

@@ -1,9 +1,11 @@
 """Secrets, PEM and JWK in; signatures and public JWKs out."""
 
+import base64
 import hmac
 import json
 import secrets
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -12,18 +14,21 @@ from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from pems import private_pem, public_pem
+from pems import private_pem, public_pem, self_signed
 from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
 from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, split
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
+from asgi_jwt.tokens.keys import Key, KeySet
 
 MESSAGE = b"what is signed"
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
@@ -141,18 +146,120 @@ def test_short_secrets_are_refused(secret: str | bytes) -> None:
     assert str(secret) not in str(fault.value)
 
 
-def test_no_public_key_is_taken_for_a_secret() -> None:
-    """A PEM, a JWK or nothing as HMAC secret is refused: everyone could sign with a public key."""
-    for secret in (
-        public_pem(rsa_key()),
-        public_pem(ec_key()).decode(),
-        private_pem(ec_key()),
-        json.dumps(jwks()["keys"][0]),
-        "",
-        b"",
-    ):
+def der(key: Any, form: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> bytes:
+    return bytes(key.public_key().public_bytes(Encoding.DER, form))
+
+
+def ssh(key: Any) -> bytes:
+    return bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+
+
+PUBLISHED: dict[str, bytes] = {
+    "PEM of RSA": public_pem(rsa_key()),
+    "PEM of P-256": public_pem(ec_key()),
+    "PEM of Ed25519": public_pem(ed25519_key()),
+    "PEM, PKCS#1": rsa_key().public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1),
+    "PEM, private": private_pem(ec_key()),
+    "PEM, a certificate": self_signed(ec_key()).public_bytes(Encoding.PEM),
+    "PEM, its last line lost": public_pem(ec_key()).rpartition(b"-----END")[0],
+    "PEM without its lines": b"".join(public_pem(rsa_key()).splitlines()[1:-1]),
+    "PEM, its line breaks escaped": public_pem(ec_key()).replace(b"\n", b"\\n"),
+    "PEM under another label": public_pem(ec_key()).replace(b"PUBLIC KEY", b"KEY"),
+    "DER of RSA": der(rsa_key()),
+    "DER of P-521": der(p521_key()),
+    "DER of Ed25519": der(ed25519_key()),
+    "DER, PKCS#1": der(rsa_key(), PublicFormat.PKCS1),
+    "DER, a certificate": self_signed(ec_key()).public_bytes(Encoding.DER),
+    "JWK": json.dumps(jwks()["keys"][0]).encode(),
+    "JWK, pretty": json.dumps(jwks()["keys"][1], indent=2).encode(),
+    "JWK, as Python shows it": str(jwks()["keys"][1]).encode(),
+    "JWK, in a text": json.dumps(json.dumps(jwks()["keys"][1])).encode(),
+    "JWK Set": json.dumps(jwks()).encode(),
+    "ssh of RSA": ssh(rsa_key()),
+    "ssh of P-256": ssh(ec_key()),
+    "ssh of Ed25519, with its comment": ssh(ed25519_key()) + b" alice@host",
+    "ssh, a line of known_hosts": b"git.example " + ssh(ed25519_key()),
+    "ssh, the blob alone": ssh(ed25519_key()).split()[1],
+    "a URL": b"https://issuer.example/.well-known/jwks.json",
+}
+SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda content: content,
+    "hex": lambda content: content.hex().encode(),
+    "HEX": lambda content: content.hex().upper().encode(),
+    "hex with colons": lambda content: content.hex(":").encode(),
+    "0x": lambda content: b"0x" + content.hex().encode(),
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64url": base64.urlsafe_b64encode,
+    "base64url without padding": encode_base64url,
+    "base64 twice": lambda content: base64.b64encode(base64.b64encode(content)),
+    "hex of base64": lambda content: base64.b64encode(content).hex().encode(),
+    "double quotes": lambda content: b'"' + content + b'"',
+    "single quotes around base64": lambda content: b"'" + base64.b64encode(content) + b"'",
+    "behind a line break": lambda content: b"\n" + content,
+    "behind blanks": lambda content: b" \t\r\n " + content + b" \n",
+    "behind a byte order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "blanks, quotes, base64": lambda content: b' \n"' + encode_base64url(b"\n" + content) + b'"\n',
+}
+
+
+@pytest.mark.parametrize("published", PUBLISHED.values(), ids=PUBLISHED)
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+def test_no_public_key_is_taken_for_a_secret(published: bytes, spell: Callable[[bytes], bytes]) -> None:
+    """Public key material in any encoding is no HMAC secret, within an oct JWK neither: everyone could sign with it."""
+    secret = spell(published)
+    refused: list[Callable[[], object]] = [
+        lambda: Key.from_secret(secret),
+        lambda: Key.from_jwk({"kty": "oct", "k": encode_base64url(secret).decode()}),
+    ]
+    for read in refused:
         with pytest.raises(ValueError, match="no HMAC secret"):
-            Key.from_secret(secret)
+            read()
+
+
+def test_no_public_key_is_the_k_of_a_jwk() -> None:
+    """The text of a PEM in `k`, which a lenient decoder reads as some bytes, is no secret either."""
+    with pytest.raises(ValueError, match="no HMAC secret"):
+        Key.from_jwk({"kty": "oct", "k": public_pem(ec_key()).decode()})
+
+
+@pytest.mark.parametrize("secret", ["", b"", " " * 64, b"\n" * 64])
+def test_nothing_is_no_secret(secret: str | bytes) -> None:
+    """A secret that is empty or blank is refused."""
+    with pytest.raises(ValueError, match="no HMAC secret"):
+        Key.from_secret(secret)
+
+
+@given(st.binary(min_size=32, max_size=80))
+def test_a_random_secret_is_a_secret(content: bytes) -> None:
+    """What is generated as a secret is taken, as it is and in hex, base64 and base64url."""
+    for secret in (content, content.hex(), base64.b64encode(content), base64.urlsafe_b64encode(content)):
+        if content.strip():
+            assert Key.from_secret(secret).algorithms
+
+
+ORDER_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
+SMALL_ORDER = [
+    *("00" * 32, "00" * 31 + "80"),
+    *("01" + "00" * 31, "01" + "00" * 30 + "80"),
+    *("ec" + "ff" * 30 + "7f", "ec" + "ff" * 31),
+    *("ed" + "ff" * 30 + "7f", "ed" + "ff" * 31),
+    *("ee" + "ff" * 30 + "7f", "ee" + "ff" * 31),
+    *(ORDER_8, ORDER_8[:-2] + "85"),
+    *("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",),
+    *("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",),
+]
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_ed25519_keys_of_small_order_are_refused(point: str) -> None:
+    """Anyone can sign for a public point whose order divides 8, in whatever spelling."""
+    key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(point))
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(bytes.fromhex(point)).decode()}
+    for text in (pem, json.dumps(jwk), json.dumps({"keys": [jwk, *jwks()["keys"]]})):
+        with pytest.raises(ConfigurationError, match="small order"):
+            KeySet.parse(text)
 
 
 def test_pem_in_the_older_forms() -> None:
@@ -493,10 +600,35 @@ def test_unknown_and_unsuitable_keys_are_told_apart() -> None:
             keys.candidates(kid, algorithm)
 
 
-def test_at_most_four_keys_are_tried() -> None:
-    """However many keys fit, a token is checked against four at most."""
-    keys = KeySet([key(None) for _ in range(10)])
-    assert len(keys.candidates("unknown", "RS256")) == len(keys.candidates(None, "RS256")) == MAX_CANDIDATES == 4
+def many(count: int, algorithms: Iterable[str] = ("HS256",), **changes: Any) -> list[dict[str, Any]]:
+    """As many keys for each of the algorithms, without `kid` but for `changes`."""
+    jwks = [generate_jwk(algorithm) for algorithm in algorithms for _ in range(count)]
+    return [{name: value for name, value in jwk.items() if name != "kid"} | changes for jwk in jwks]
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("kid", [{}, {"kid": "a"}], ids=["no kid", "one kid"])
+def test_more_keys_that_are_alike_than_a_token_is_tried_with(algorithm: str, kid: dict[str, str]) -> None:
+    """A fifth key of one algorithm and one `kid`, or none, would be skipped in silence: it is refused."""
+    assert len(KeySet.parse(json.dumps({"keys": many(4, [algorithm], **kid)})).keys) == 4
+    for count in (5, 6):
+        with pytest.raises(ConfigurationError, match="more than 4 keys of one algorithm"):
+            KeySet.parse(json.dumps({"keys": many(count, [algorithm], **kid)}))
+
+
+def test_more_pems_than_a_token_is_tried_with() -> None:
+    """PEM has no `kid`: four blocks of each family are taken, and a fifth of one is refused."""
+    pems = [private_pem(ec.generate_private_key(curve)) for curve in (ec.SECP256R1(), ec.SECP384R1()) for _ in range(4)]
+    assert len(KeySet.parse(b"".join(pems)).keys) == 8
+    with pytest.raises(ConfigurationError, match="more than 4 keys of one algorithm"):
+        KeySet.parse(b"".join([*pems, public_pem(ec.generate_private_key(ec.SECP256R1()))]))
+
+
+def test_keys_that_are_told_apart_may_be_many() -> None:
+    """Keys of other algorithms, each with a `kid` of its own, or barred from verifying cost a token no check."""
+    told_apart = [generate_jwk("ES256") for _ in range(9)] + many(9, ["ES256"], use="enc")
+    keys = KeySet.parse(json.dumps({"keys": [*many(4, ["ES256", "ES384", "EdDSA"]), *told_apart]}))
+    assert (len(keys.keys), keys.surplus()) == (30, ())
 
 
 def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:

@@ -15,7 +15,7 @@ from outside import NPM, npm_package, program
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 pytestmark = [pytest.mark.anyio, pytest.mark.outside]
 

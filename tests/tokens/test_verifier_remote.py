@@ -42,8 +42,8 @@ from asgi_jwt.errors import (
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.jwks import MAX_WAITING, RemoteKeySet
 from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.remote_keys import MAX_WAITING, RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 pytestmark = pytest.mark.anyio

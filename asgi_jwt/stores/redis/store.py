@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis, RedisCluster
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.base import Change, LogPage
-from asgi_jwt.stores.packed import unpack
+from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
+from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Deadline, Link, Links, running_loop
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
@@ -95,10 +95,21 @@ class RedisStore:
                     await asyncio.sleep(secrets.randbelow(10) / 1000)
                     record = await read(link.sessions, "GET", record_key)
                 session = _unpacked(key, record)
-                changed, result = change(session)
+                changed, result, entries = outcome(change(session))
                 if changed is session:
                     return result
                 arguments = swap_arguments(key, record, session, changed)
+                if entries and session is not None and changed is not None and changed.ended_at is not None:
+                    # One script can't write all, for in a cluster the log is in another slot than the session.
+                    marked = session.marked(changed.ended_at)
+                    if marked is not session:
+                        mark = swap_arguments(key, record, session, marked)
+                        record = await run(link.sessions, SWAP, 2, record_key, index_key, *mark)
+                        if record != 1:
+                            continue
+                        session = next_version(key, session, marked)
+                        arguments = swap_arguments(key, pack(session), session, changed)
+                    await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, changed.ended_at))
                 record = await run(link.sessions, SWAP, 2, record_key, index_key, *arguments)
                 if record == 1:
                     return result

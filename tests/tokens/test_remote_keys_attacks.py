@@ -16,8 +16,8 @@ from remote_keys import FRESH, HOUR, Remote, settled
 
 from asgi_jwt.errors import KeysUnavailable, UnknownKey
 from asgi_jwt.events import KeysFetched, KeysNotFetched
-from asgi_jwt.tokens import discovery, jwks
-from asgi_jwt.tokens.jwks import RemoteKeySet
+from asgi_jwt.tokens import discovery, remote_keys
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 pytestmark = pytest.mark.anyio
 
@@ -160,10 +160,10 @@ async def test_those_who_leave_make_room_for_others(server: IssuerServer) -> Non
     async with anyio.create_task_group() as staying:
         with server.holding():
             async with anyio.create_task_group() as leaving:
-                for number in range(jwks.MAX_WAITING):
+                for number in range(remote_keys.MAX_WAITING):
                     leaving.start_soon(remote.knows, f"made up {number}")
                 await wait_all_tasks_blocked()
-                assert remote.keys._flight.waiting == jwks.MAX_WAITING
+                assert remote.keys._flight.waiting == remote_keys.MAX_WAITING
                 assert not await remote.knows("new")
                 leaving.cancel_scope.cancel()
             staying.start_soon(one)
@@ -249,7 +249,7 @@ async def test_certificates_are_read_once(secure: Secure, monkeypatch: pytest.Mo
         read.append(True)
         return discovery.system_certificates()
 
-    monkeypatch.setattr(jwks, "system_certificates", watched)
+    monkeypatch.setattr(remote_keys, "system_certificates", watched)
     with IssuerServer(secure.tls) as server:
         server.publish(jwk_of(ec_key(), "a"))
         server.describe()

@@ -2,8 +2,6 @@
 
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
-from anyio.lowlevel import checkpoint
+from cryptography.hazmat.primitives.asymmetric import ec
 from forgeries import NOW, ec_key, p384_key, rsa_key, thief_key
 from issuer_server import JWKS, OPENID, IssuerServer, jwk_of
 from jwt.algorithms import RSAAlgorithm
@@ -20,9 +18,10 @@ from remote_keys import FRESH, HOUR, Remote, settled
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey, UnsuitableKey
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens import discovery, jwks
-from asgi_jwt.tokens.jwks import MAX_KEYS, RemoteKeySet
+from asgi_jwt.tokens import discovery, remote_keys
+from asgi_jwt.tokens.algorithms import thumbprint
 from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.remote_keys import MAX_KEYS, RemoteKeySet
 
 pytestmark = pytest.mark.anyio
 
@@ -214,7 +213,7 @@ async def test_ten_thousand_made_up_kids(server: IssuerServer) -> None:
             for number in range(10_000):
                 group.start_soon(one, number)
             await wait_all_tasks_blocked()
-            assert (remote.keys._flight.waiting, refused) == (jwks.MAX_WAITING, 9_000)
+            assert (remote.keys._flight.waiting, refused) == (remote_keys.MAX_WAITING, 9_000)
             assert await remote.knows("a")
     assert (refused, server.count()) == (10_000, 2)
     for number in range(100):
@@ -401,6 +400,34 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
         assert sum(told in why for why in heard.left_out) == 1, told
 
 
+async def test_a_key_of_small_order_is_left_out(server: IssuerServer) -> None:
+    """Anyone can sign for such an Ed25519 key: it is reported, and the issuer's other keys are used."""
+    weak = {"kty": "OKP", "crv": "Ed25519", "kid": "weak", "x": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+    server.publish(weak, jwk_of(ec_key(), "a"))
+    remote = Remote(server.jwks_url)
+    keys = await remote.keys.current()
+    assert [key.kid for key in keys.keys] == ["a"]
+    assert remote.keys.left_out == (
+        "key 1 of the JWK Set can't be used: is an Ed25519 key of small order: anyone can sign for it",
+    )
+
+
+async def test_keys_without_a_name_that_are_too_many(server: IssuerServer) -> None:
+    """Of six keys without `kid` four are used, and the other two are reported; keys that have a `kid` stay."""
+    nameless = [jwk_of(ec.generate_private_key(ec.SECP256R1())) for _ in range(6)]
+    server.publish(*nameless, jwk_of(ec_key(), "a"), jwk_of(p384_key(), "p384"))
+    remote = Remote(server.jwks_url)
+    keys = await remote.keys.current()
+    assert [key.kid for key in keys.keys] == [*map(thumbprint, nameless[:4]), "a", "p384"]
+    await wait_all_tasks_blocked()
+    (heard,) = remote.heard
+    assert isinstance(heard, KeysFetched)
+    assert heard.left_out == remote.keys.left_out
+    for jwk, why in zip(nameless[4:], heard.left_out, strict=True):
+        assert thumbprint(jwk) in why
+        assert "more than 4 keys of one algorithm" in why
+
+
 async def test_what_is_told_of_keys_is_short(server: IssuerServer) -> None:
     """As many keys as are taken, each with a `kid` of kilobytes: what operators read of them stays short."""
     long = (jwk_of(thief_key(), f"{n} {'x' * 2000}", use="enc") for n in range(MAX_KEYS - 1))
@@ -536,7 +563,7 @@ async def test_no_secret_of_the_url_is_told(server: IssuerServer) -> None:
 
 
 async def test_what_takes_long_leaves_the_event_loop(server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is received and parsed in another thread: requests go on meanwhile."""
+    """The client is made and the answer parsed in other threads: requests go on meanwhile."""
     threads: dict[str, int] = {}
 
     def watch(where: object, name: str) -> None:
@@ -550,36 +577,11 @@ async def test_what_takes_long_leaves_the_event_loop(server: IssuerServer, monke
 
     remote = Remote(server.jwks_url)
     watch(httpx2, "AsyncClient")
-    watch(discovery, "_read")
     watch(discovery, "parse_document")
+    watch(remote_keys, "_public_key")
     await remote.keys.current()
-    assert threads.keys() == {"AsyncClient", "_read", "parse_document"}
+    assert threads.keys() == {"AsyncClient", "parse_document", "_public_key"}
     assert threading.get_ident() not in threads.values()
-
-
-async def test_others_have_their_turn_between_two_keys(server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many keys there are, the event loop is held up by one at a time, or two as trio's dice have it."""
-    server.publish(*(jwk_of(ec_key(), f"{n}") for n in range(MAX_KEYS)))
-    remote = Remote(server.jwks_url)
-    turns, read, original = 0, [], jwks._public_key
-
-    def watched(jwk: object) -> Key:
-        read.append(turns)
-        return original(jwk)
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await checkpoint()
-            turns += 1
-
-    monkeypatch.setattr(jwks, "_public_key", watched)
-    async with anyio.create_task_group() as group:
-        group.start_soon(count)
-        await remote.keys.current()
-        group.cancel_scope.cancel()
-    assert len(read) == MAX_KEYS
-    assert max(Counter(read).values()) <= 2
 
 
 async def test_without_a_listener(server: IssuerServer) -> None:
@@ -608,33 +610,3 @@ def test_without_httpx2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'asgi_jwt\[jwks\]'"):
         RemoteKeySet("https://issuer.example/jwks")
-
-
-@pytest.mark.parametrize(
-    ("dated", "ahead"),
-    [
-        (None, None),
-        ((NOW, NOW + 1), 0),
-        ((NOW - 1, NOW), 0),
-        ((NOW - 600, NOW + 1), 0),
-        ((NOW + 3, NOW + 4), 3),
-        ((NOW - 4, NOW - 3), -3),
-    ],
-)
-def test_how_far_the_issuers_clock_is_ahead(dated: tuple[float, float] | None, ahead: float | None) -> None:
-    """What is sure is told: nothing, as long as its clock and this one may have shown the same."""
-    assert jwks._ahead(dated, NOW, NOW) == ahead
-
-
-async def test_the_answers_time_on_the_way_is_no_difference(server: IssuerServer) -> None:
-    """A slow answer makes no clock wrong, and one that is off is told by the last fetch that went well."""
-    assert jwks._ahead((NOW + 2, NOW + 3), NOW, NOW + 5) == 0
-    remote = Remote(server.jwks_url)
-    assert remote.keys.clock_ahead is None
-    remote.clock.now = time.time() - 3600
-    await remote.keys.current()
-    assert remote.keys.clock_ahead == pytest.approx(3600, abs=5)
-    remote.clock.turn(FRESH)
-    server.fail()
-    await remote.keys.current()
-    assert remote.keys.clock_ahead == pytest.approx(3600, abs=5)

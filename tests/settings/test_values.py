@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asgi_jwt import values
+from asgi_jwt.settings import values
 
 READ: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (values.text, " a b ", "a b"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from forgeries import jwks, public_pem
 
-from asgi_jwt import key_values
+from asgi_jwt.settings import key_values
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 
 A, B = "a" * 32, "b" * 32
@@ -47,8 +47,10 @@ def test_key_sets_are_read(value: object) -> None:
         (key_values.secret, 1),
         (key_values.refresh_secrets, [A] * (MAX_CANDIDATES + 1)),
         (key_values.refresh_secrets, 1),
+        (key_values.refresh_secrets, jwks()),
         (key_values.keys, 1),
         (key_values.keys, KeySet(())),
+        (key_values.keys, KeySet(KeySet.parse(public_pem()).keys * 5)),
         (key_values.jwks_url, "http://issuer.example/jwks"),
         (key_values.jwks_url, ""),
         (key_values.algorithms, "none"),

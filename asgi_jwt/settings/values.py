@@ -2,48 +2,81 @@
 `ValueError` with what the value has to be.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from math import inf
 from urllib.parse import urlsplit
 
+from asgi_jwt.settings.text import has_loose_quote, unquote
+from asgi_jwt.tokens.discovery import LOOPBACK
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# Quotation marks stand around whole names alone, and brackets begin the JSON of an object or a list.
+_QUOTED_OR_PLAIN = r"""(?:"[^"]+"|'[^']+'|[^"'`\[{.\s][^"'`.]*)"""
+_CLAIM_NAME = re.compile(rf"{_QUOTED_OR_PLAIN}(?:\.{_QUOTED_OR_PLAIN})*")
+_CLAIM = re.compile(r"""(?P<name>(?:"[^"]*"|'[^']*'|[^="'])*)(?P<equals>=?)(?P<value>.*)""", re.DOTALL)
 
 
 def text(value: object) -> str:
+    """Text without blanks around it. A quotation mark at one end is the rest of an env file's."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("has to be a text")
-    return value.strip()
+    read = value.strip()
+    if has_loose_quote(read):
+        raise ValueError("has a quotation mark at one end: write it without")
+    return read
 
 
 def quotable(value: object) -> str:
     """Text that may stand in a quoted-string of a challenge as it is (RFC 6750 section 3)."""
-    read = text(value)
-    if not all(" " <= character <= "~" and character not in '"\\' for character in read):
+    if isinstance(value, str) and not re.fullmatch(r"[ !#-\[\]-~]*", value.strip()):
         raise ValueError("may hold printable ASCII alone, without quotes and backslashes")
-    return read
+    return text(value)
+
+
+def members(value: object) -> tuple[str, ...]:
+    """The members of a list, each once: text with commas or line breaks, a list of JSON or YAML, an iterable."""
+    if isinstance(value, str):
+        listed: list[object] = _split(unquote(value))
+    elif isinstance(value, Iterable):
+        listed = list(value)
+    else:
+        raise ValueError("has to be a list")
+    read = [member for member in listed if isinstance(member, str)]
+    if len(read) < len(listed):
+        raise ValueError("has to be a list of texts")
+    return tuple(dict.fromkeys(member for member in read if member.strip()))
+
+
+def _split(text: str) -> list[object]:
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return list(json.loads(text))
+        except ValueError:
+            text = text[1:-1]  # of YAML or Python
+    return [unquote(member.strip().removeprefix("- ")) for member in re.split(r"[,\n]", text)]
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """A list: commas in text, or an iterable of strings. Each member once."""
-    if isinstance(value, str):
-        members = [member.strip() for member in value.split(",")]
-    elif isinstance(value, Iterable):
-        members = list(value)
-    else:
-        raise ValueError("has to be a list")
-    if not all(isinstance(member, str) for member in members):
-        raise ValueError("has to be a list of texts")
-    return tuple(dict.fromkeys(member for member in members if member.strip()))
+    """A list of texts, as `members` reads it."""
+    return tuple(text(member) for member in members(value))
 
 
 def audience(value: object) -> tuple[str, ...] | None:
     """A list; None for `*`, which checks none."""
-    return None if value in ("*", ["*"], ("*",)) else texts(value)
+    named = texts(value)
+    return None if named == ("*",) else named
+
+
+def issuers(value: object) -> tuple[str, ...]:
+    named = texts(value)
+    if any(len(name.split()) > 1 for name in named):
+        raise ValueError("holds a blank: separate several issuers by commas")
+    return named
 
 
 def flag(value: object) -> bool:
@@ -114,16 +147,26 @@ def cookie_path(value: object) -> str:
     return path
 
 
+def claim_name(value: object) -> str:
+    """The name of a claim, or the path to one: dots lead into objects, and a name with dots is quoted."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("has to be a text")
+    name = value.strip()
+    if not _CLAIM_NAME.fullmatch(name):
+        raise ValueError('has to be the name of a claim, with dots into objects, as realm_access.roles or a."b.c".d')
+    return name
+
+
 def claim(value: object) -> tuple[str, str | None]:
-    """`name` or `name=value`."""
-    name, equals, expected = text(value).partition("=")
-    if not name or (equals and not expected):
+    """`name` or `name=value`; the name as `claim_name` reads it."""
+    parts = _CLAIM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if parts is None or not parts["name"].strip() or (parts["equals"] and not parts["value"].strip()):
         raise ValueError("has to be the name of a claim, or name=value")
-    return name, expected if equals else None
+    return claim_name(parts["name"]), text(unquote(parts["value"])) if parts["equals"] else None
 
 
 def claims(value: object) -> tuple[tuple[str, str | None], ...]:
-    return tuple(claim(member) for member in texts(value))
+    return tuple(claim(member) for member in members(value))
 
 
 def type_claim(value: object) -> tuple[str, str] | None:
@@ -153,7 +196,7 @@ def public_path(value: object) -> str:
     """An exact path, or whole segments below one: `/health`, `/auth/*`."""
     path = text(value)
     plain = path.removesuffix("/*")
-    if not path.startswith("/") or "*" in plain or "?" in plain or "//" in path:
+    if not path.startswith("/") or re.search(r"[*?]|\s/", plain) or "//" in path:
         raise ValueError(f"may hold paths as /health, and as /auth/* for all below /auth, and not {path!r}")
     return path
 

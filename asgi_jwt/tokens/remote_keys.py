@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from anyio import get_cancelled_exc_class
-from anyio.lowlevel import checkpoint
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
-from asgi_jwt.tasks import SingleFlight, start
+from asgi_jwt.tasks import SingleFlight, in_thread, start
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.discovery import (
     check_issuer,
@@ -23,7 +22,7 @@ from asgi_jwt.tokens.discovery import (
     system_certificates,
     without_query,
 )
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, Key, KeySet
 
 MAX_WAITING = 1000
 MAX_KEYS = 100
@@ -51,8 +50,7 @@ class RemoteKeySet:
 
     `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). `algorithms` are those
     allowed; none: what each key is made for. `clock` gives seconds since the epoch, `events` hears of each fetch.
-    `clock_ahead` is by how many seconds at least the issuer's clock was ahead of it at the last fetch, below zero when
-    it was behind; None when it did not tell. `left_out` says of each key that can't be used why not.
+    `left_out` says of each key that can't be used why not.
     Raises `ConfigurationError` for a URL that is not https, and without httpx2.
     """
 
@@ -82,7 +80,6 @@ class RemoteKeySet:
         self._certificates = system_certificates
         self._awaited = False
         self._failure: str | None = None
-        self.clock_ahead: float | None = None
         self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
@@ -178,8 +175,8 @@ class RemoteKeySet:
             with deadline():
                 url = self._url = self._url or await discover(self._issuer or "", self._certificates)
                 document = await fetch(url, self._certificates)
-            self.clock_ahead = _ahead(document.dated, began, self._clock())
-            keys, self.left_out = await _usable_keys(document.content, self._algorithms)
+            # A key takes a tenth of a millisecond to read, and a set holds up to a hundred.
+            keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
         except get_cancelled_exc_class():
             # Its event loop has ended. To the next one it is no attempt.
             self._attempted_at = _NEVER
@@ -206,19 +203,11 @@ class RemoteKeySet:
         start(lambda: self._events.emit(event))
 
 
-def _ahead(dated: tuple[float, float] | None, began: float, ended: float) -> float | None:
-    """By how much at least what the issuer's clock showed lies past or before all that ours did meanwhile."""
-    if dated is None:
-        return None
-    earliest, latest = dated
-    return max(0.0, earliest - ended) or min(0.0, latest - began)
-
-
-async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
+def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
     """The public keys of the set, each for what is allowed or what it is made for, and why others can't be used.
 
-    Other tasks have their turn between any two. Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none
-    may verify: an empty set never takes the place of a full one.
+    Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none may verify: an empty set never takes the place
+    of a full one.
     """
     listed = jwks.get("keys")
     if not isinstance(listed, list):
@@ -228,7 +217,6 @@ async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tup
     public: list[Key] = []
     left_out: list[str] = []
     for position, jwk in enumerate(listed, 1):
-        await checkpoint()
         try:
             key = _public_key(jwk)
         except ValueError as fault:
@@ -239,10 +227,12 @@ async def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tup
             left_out.append(f"{key!r} is not for verifying signatures")
         elif not public[-1].algorithms:
             left_out.append(f"{key!r} is for none of the allowed algorithms")
+    surplus = KeySet(public).surplus()
+    left_out += [f"{key!r} is behind {TOO_MANY_ALIKE}" for key in surplus]
     left_out = [_short(told, _TOLD) for told in left_out]
     if not any(key.verifies and key.algorithms for key in public):
         raise KeysUnavailable("; ".join(["the JWK Set holds no key to verify signatures with", *left_out]))
-    return KeySet(public), tuple(left_out)
+    return KeySet(key for key in public if key not in surplus), tuple(left_out)
 
 
 def _public_key(jwk: object) -> Key:

@@ -1,0 +1,6 @@
+"""Settings: where values come from, how each is read, and the rules between them."""
+
+from asgi_jwt.settings.fields import MAX_LEEWAY
+from asgi_jwt.settings.settings import Settings
+
+__all__ = ["MAX_LEEWAY", "Settings"]

@@ -1,0 +1,93 @@
+"""Every setting: its type, how its value is read, and its default."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from asgi_jwt.settings import key_values, values
+from asgi_jwt.settings.text import clean
+from asgi_jwt.tokens.claims import DEFAULT_TYP
+from asgi_jwt.tokens.keys import Key, KeySet
+
+MAX_LEEWAY = 300
+"""Seconds: no service takes a token for longer past its end."""
+_YEAR = 366 * 86400
+
+
+def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"read": lambda value: read(_cleaned(value)), "secret": secret})
+
+
+def _keys(read: Callable[[Any], Any], default: Any) -> Any:
+    """A setting of secrets or keys, whose text is not changed before it is read."""
+    return field(default=default, metadata={"read": read, "secret": True})
+
+
+def _cleaned(value: object) -> object:
+    return clean(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SettingsFields:
+    """The value of every setting, in the order of the README's table. Durations in seconds."""
+
+    issuer: tuple[str, ...] = _setting(values.issuers, ())
+    audience: tuple[str, ...] | None = _setting(values.audience, ())
+    """None: not checked (`*`)."""
+    secret: str | bytes | None = _keys(key_values.secret, None)
+    keys: KeySet | None = _keys(key_values.keys, None)
+    jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
+    discovery: bool = _setting(values.flag, False)
+    algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
+    leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
+    type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
+    typ: frozenset[str] = _setting(key_values.typ, DEFAULT_TYP)
+    require_typ: bool = _setting(values.flag, False)
+    required_claims: tuple[tuple[str, str | None], ...] = _setting(values.claims, ())
+    audience_claim: str = _setting(values.claim_name, "aud")
+    scope_claim: str = _setting(values.claim_name, "scope")
+    roles_claim: str = _setting(values.claim_name, "roles")
+    max_token_size: int = _setting(values.count(least=256), 8192)
+    cache_size: int = _setting(values.count(least=0), 4096)
+    realm: str = _setting(values.quotable, "api")
+    resource: str | None = _setting(values.resource, None)
+    public_paths: tuple[str, ...] = _setting(values.public_paths, ())
+    token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))
+    trusted_origins: tuple[str, ...] = _setting(values.origins, ())
+    access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
+    store: str | None = _setting(values.text, None, secret=True)
+    refresh_secret: tuple[str | bytes, ...] | KeySet = _keys(key_values.refresh_secrets, ())
+    refresh_ttl: float = _setting(values.duration(least=1, most=_YEAR), 7 * 86400.0)
+    session_ttl: float = _setting(values.duration(least=1, most=_YEAR), 30 * 86400.0)
+    grace: float = _setting(values.duration(most=300), 30.0)
+    recovery: float = _setting(values.duration(most=30 * 86400), 86400.0)
+    cookie_name: str = _setting(values.cookie_name, "__Secure-refresh_token")
+    cookie_path: str | None = _setting(values.cookie_path, None)
+    cookie_secure: bool = _setting(values.flag, True)
+    access_cookie: str | None = _setting(values.cookie_name, None)
+    revocation_interval: float = _setting(values.duration(most=60), 1.0)
+    revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
+    revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
+    revocation_ttl: float = _setting(values.duration(least=1, most=_YEAR), 3600.0)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the keys are those of remote issuers: with `jwks_url` or `discovery`."""
+        return self.discovery or self.jwks_url is not None
+
+    @property
+    def key_set(self) -> KeySet:
+        """The keys to verify and to sign with, from `keys` or `secret`; none where they are a remote issuer's."""
+        if self.is_remote:
+            return KeySet(())
+        return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
+
+    @property
+    def refresh_keys(self) -> KeySet:
+        """The keys of refresh tokens: the first signs, all verify."""
+        if isinstance(self.refresh_secret, KeySet):
+            return self.refresh_secret
+        return KeySet([Key.from_secret(secret) for secret in self.refresh_secret])
+
+
+FIELDS = {each.name: each for each in fields(SettingsFields)}

@@ -1,0 +1,127 @@
+"""How the values that speak of keys are read. Like `values`, each function takes text or the value itself, and raises
+`ValueError` with what the value has to be.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings import values
+from asgi_jwt.settings.key_text import plain_keys
+from asgi_jwt.settings.text import check_secret, check_utf8
+from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.discovery import check_url
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
+
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)?")
+
+
+def keys(value: object) -> KeySet:
+    if isinstance(value, KeySet):
+        if fault := value.fault():
+            raise ValueError(fault)
+        return value
+    if isinstance(value, Mapping):
+        value = json.dumps(value)
+    if not isinstance(value, (str, bytes)):
+        raise ValueError("has to be a JWK Set, a JWK or PEM")
+    return KeySet.parse(plain_keys(value) if isinstance(value, str) else value)
+
+
+def jwks_url(value: object) -> str:
+    return check_url(values.text(value))
+
+
+def secret(value: object) -> str | bytes:
+    """A secret: exactly the bytes that it was given as, or refused."""
+    if isinstance(value, str):
+        check_utf8(value)
+        _check_length(value)
+        if value.startswith("[") and _json_list(value) is not None:
+            raise ValueError("is a list of JSON: write the one secret alone")
+        return check_secret(value)
+    return _check_length(value)
+
+
+def _check_length(value: object) -> str | bytes:
+    if not isinstance(value, (str, bytes)):
+        raise ValueError("has to be a text")
+    Key.from_secret(value)
+    return value
+
+
+def refresh_secrets(value: object) -> tuple[str | bytes, ...] | KeySet:
+    """Secrets, the first of which signs: in text one, several separated by commas, or a list of JSON; or a JWK Set.
+
+    Text with a comma is a list only where each part is long enough; it is refused otherwise. Secrets in an iterable
+    are taken as they are.
+    """
+    if isinstance(value, (KeySet, Mapping)) or (isinstance(value, str) and value.lstrip().startswith("{")):
+        return _refresh_keys(value)
+    if isinstance(value, bytes):
+        listed: tuple[object, ...] = (value,)
+    elif isinstance(value, Iterable):
+        listed = split_secrets(value) if isinstance(value, str) else tuple(value)
+    else:
+        raise ValueError("has to be a text or a list")
+    if len(listed) > MAX_CANDIDATES:
+        raise ValueError(f"may hold {MAX_CANDIDATES} secrets: remove the oldest")
+    return tuple(_check_length(each) for each in listed)
+
+
+def _refresh_keys(value: object) -> KeySet:
+    try:
+        read = keys(value)
+    except ConfigurationError as fault:
+        begins = "text that begins with { is a JWK Set, and a secret begins with another character"
+        raise ValueError(f"{'; '.join(fault.faults)}: {begins}") from None
+    if not all("HS256" in key.algorithms for key in read.keys):
+        raise ValueError("holds a key that is none for HS256: refresh tokens are signed with secrets")
+    return read
+
+
+def split_secrets(text: str) -> tuple[str, ...]:
+    """The secrets of `text`. Raises `ValueError`, which shows none of them."""
+    if text.startswith("[") and text.endswith("]"):
+        listed = _json_list(text)
+        if listed is None:
+            raise ValueError("stands in brackets and is no list of JSON: separate several secrets by commas")
+        return listed
+    parts = [part.strip() for part in check_secret(text).split(",")]
+    if len(parts) > 1:
+        for part in parts:
+            _check_part(part)
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _check_part(part: str) -> None:
+    try:
+        secret(part)
+    except ValueError as fault:
+        told = str(fault) if part else "has a comma with nothing on one side"
+        raise ValueError(f"{told}: commas separate secrets here, and one secret may hold none") from None
+
+
+def _json_list(text: str) -> tuple[str, ...] | None:
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        return None
+    return tuple(listed) if isinstance(listed, list) and all(isinstance(each, str) for each in listed) else None
+
+
+def algorithms(value: object) -> tuple[str, ...]:
+    named = values.texts(value)
+    for name in named:
+        if name not in ALGORITHMS:
+            raise ValueError(f"may hold {', '.join(ALGORITHMS)}, and {name!r} is none of them")
+    return named
+
+
+def typ(value: object) -> frozenset[str]:
+    """Media types, with or without `application/`, in lower case."""
+    named = frozenset(name.lower() for name in values.texts(value))
+    if not all(_MEDIA_TYPE.fullmatch(name) for name in named):
+        raise ValueError("may hold media types, as at+jwt, application/at+jwt and JWT")
+    return named

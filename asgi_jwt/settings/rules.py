@@ -1,0 +1,150 @@
+"""The rules between settings, as pure functions: the values that follow from others, and those that exclude others."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+
+from asgi_jwt.settings.fields import SettingsFields
+from asgi_jwt.settings.source import PREFIX, Fault
+from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
+from asgi_jwt.tokens.discovery import check_issuer
+
+_KEYS = ("secret", "keys", "jwks_url", "discovery")
+_DEFAULT_STORE = "sqlite:///asgi-jwt.db"
+# Browsers compare it without regard to case (RFC 6265bis, the storage model).
+_COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
+
+Rule = Callable[[SettingsFields, Collection[str]], Iterator[Fault]]
+
+
+def settle(values: SettingsFields, given: Collection[str]) -> SettingsFields:
+    """`values`, where the defaults that depend on other settings are filled in. `given` are the names that were set."""
+    if not values.audience and values.audience is not None and values.resource:
+        values = replace(values, audience=(values.resource,))
+    if values.is_remote and "type" not in given:
+        # Hardly any other issuer's tokens have such a claim.
+        values = replace(values, type=None)
+    if values.refresh_secret and values.store is None:
+        values = replace(values, store=_DEFAULT_STORE)
+    return values if values.cookie_secure else _with_bare_cookies(values)
+
+
+def _with_bare_cookies(values: SettingsFields) -> SettingsFields:
+    """Without the prefixes of cookies' names, which browsers accept for secure cookies only (RFC 6265bis, 4.1.3)."""
+    sources = (re.sub(f"^cookie:{_COOKIE_PREFIX.pattern}", "cookie:", source) for source in values.token_sources)
+    return replace(
+        values,
+        cookie_name=_COOKIE_PREFIX.sub("", values.cookie_name, count=1),
+        access_cookie=values.access_cookie and _COOKIE_PREFIX.sub("", values.access_cookie, count=1),
+        token_sources=tuple(sources),
+    )
+
+
+def find_faults(values: SettingsFields, given: Collection[str], broken: Collection[str]) -> Iterator[Fault]:
+    """The faults of settled `values`, but for those of settings that are `broken` and have their defaults instead."""
+    for rule, about in _RULES:
+        if not any(name in broken for name in about):
+            yield from rule(values, given)
+
+
+def _check_issuer(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if not values.issuer:
+        yield "issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example"
+    elif len(values.issuer) > 1 and not values.discovery:
+        yield "issuer", f"names several issuers, which takes {PREFIX}DISCOVERY=true: each has its own keys"
+
+
+def _check_audience(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.audience is not None and not values.audience:
+        yield "audience", "is missing: the name of this service in `aud`, or * to check none"
+    elif values.audience is not None and "*" in values.audience:
+        yield "audience", "has * next to others: it stands alone, and then no audience is checked"
+
+
+def _check_discovery(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    for issuer in values.issuer if values.discovery else ():
+        try:
+            check_issuer(issuer)
+        except ValueError as fault:
+            yield "issuer", f"{fault}, for {PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
+
+
+def _sources_of_keys(values: SettingsFields, given: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in _KEYS if name in given and (name != "discovery" or values.discovery))
+
+
+def _check_one_source_of_keys(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    sources = _sources_of_keys(values, given)
+    if len(sources) > 1:
+        yield sources, f"are {'both' if len(sources) == 2 else 'all'} set: keep one"
+
+
+def _check_some_source_of_keys(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    if not _sources_of_keys(values, given):
+        first, *others = _KEYS
+        listed = ", ".join(f"{PREFIX}{name.upper()}" for name in others)
+        yield first, f"is missing, or one of {listed}: the keys to verify with, as asgi-jwt keygen makes them"
+
+
+def _check_algorithms(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    if len(_sources_of_keys(values, given)) == 1:
+        yield from _check_remote_algorithms(values) if values.is_remote else _check_own_keys(values)
+
+
+def _check_remote_algorithms(values: SettingsFields) -> Iterator[Fault]:
+    for name in filter(SYMMETRIC.__contains__, values.algorithms):
+        yield "algorithms", f"names {name}, for which no remote issuer has a key: it would be no secret"
+
+
+def _check_own_keys(values: SettingsFields) -> Iterator[Fault]:
+    keys = values.key_set.keys
+    if len({name in SYMMETRIC for key in keys for name in key.algorithms}) > 1:
+        # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
+        yield "keys", "holds a symmetric key next to asymmetric ones: keep them apart"
+    for name in same_algorithms(values.algorithms):
+        if not any(name in key.algorithms for key in keys if key.verifies):
+            wanted = f": {name} needs a secret of {int(name[2:]) // 8} bytes at least" if name in SYMMETRIC else ""
+            yield "algorithms", f"names {name}, for which no key is made{wanted if values.secret else ''}"
+
+
+def _check_kinds_apart(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.secret or values.keys:
+        refreshing = {key.sign("HS256", b"") for key in values.refresh_keys.keys}
+        if any("HS256" in key.algorithms and key.sign("HS256", b"") in refreshing for key in values.key_set.keys):
+            yield "refresh_secret", "is a key of access tokens too: one kind could pass for the other"
+
+
+def _check_cookies(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    for name, cookie, path in (
+        ("cookie_name", values.cookie_name, values.cookie_path),
+        ("access_cookie", values.access_cookie or "", "/"),
+    ):
+        if cookie.lower().startswith("__host-") and path != "/":
+            yield name, f"begins with __Host-, which asks for {PREFIX}COOKIE_PATH=/: use __Secure-"
+    if values.access_cookie == values.cookie_name:
+        yield "access_cookie", "is the name of the refresh token's cookie too: give it its own"
+
+
+def _check_revocation_ttl(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.revocation_ttl < values.access_ttl:
+        yield "revocation_ttl", f"has to be {PREFIX}ACCESS_TTL at least: access tokens outlive no revocation"
+
+
+def _check_staleness(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.revocation_max_staleness < values.revocation_interval:
+        yield "revocation_max_staleness", f"has to be {PREFIX}REVOCATION_INTERVAL at least"
+
+
+_RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
+    (_check_issuer, ("issuer",)),
+    (_check_audience, ("audience", "resource")),
+    (_check_discovery, ("issuer",)),
+    (_check_one_source_of_keys, ()),
+    (_check_some_source_of_keys, _KEYS),
+    (_check_algorithms, _KEYS),
+    (_check_kinds_apart, ("secret", "keys", "refresh_secret")),
+    (_check_cookies, ("cookie_name", "cookie_path", "access_cookie")),
+    (_check_revocation_ttl, ("access_ttl", "revocation_ttl")),
+    (_check_staleness, ("revocation_interval", "revocation_max_staleness")),
+)
+"""Each rule, and the settings that it is about."""

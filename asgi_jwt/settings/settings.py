@@ -1,0 +1,124 @@
+"""Every `ASGI_JWT_*` variable, read once; all faults are reported together."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings.fields import FIELDS, SettingsFields
+from asgi_jwt.settings.keywords import SettingsKeywords
+from asgi_jwt.settings.rules import find_faults, settle
+from asgi_jwt.settings.source import Fault, Faults, override, read_source, read_variables
+from asgi_jwt.tokens.algorithms import ASYMMETRIC, same_algorithms
+from asgi_jwt.tokens.claims import TokenPolicy
+
+
+class Settings(SettingsFields):
+    """How tokens are verified and issued. The README's table describes each setting.
+
+    `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword by its lower-case name, as the
+    text it would have in the environment or as the value itself; durations in seconds. `Settings.from_env()` reads
+    `ASGI_JWT_*`. Raises `ConfigurationError`, which lists every fault; no secret shows in it or in the repr.
+    """
+
+    def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
+        self._source, found = read_source({**settings, "store": store}, FIELDS)
+        given = {name: value for name, value in self._source.given.items() if value is not None}
+        read, broken = _read(given)
+        faults = Faults(self._source, [*found, *broken])
+        values = settle(SettingsFields(**read), given)
+        faults.add(find_faults(values, given, faults.broken))
+        faults.raise_any()
+        super().__init__(**vars(values))
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        store: str | None = None,
+        **settings: Unpack[SettingsKeywords],
+    ) -> "Settings":
+        """The settings of `environ` (None: the process's), overridden by the keywords.
+
+        A variable that is empty counts as absent. Raises `ConfigurationError`.
+        """
+        given = {**settings, "store": store} if store is not None else settings
+        return cls(**override(read_variables(os.environ if environ is None else environ), given))
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Which of the settings were read from a file, and from which one."""
+        return self._source.files
+
+    def variable(self, name: str) -> str:
+        """The variable that gave the setting `name`, or would."""
+        return self._source.variable(name)
+
+    def read_again(self, name: str) -> "Settings":
+        """These settings with what the file of `name` holds now. Raises `ConfigurationError`, as at the start."""
+        return Settings(**self._source.naming_file(name))
+
+    @property
+    def policy(self) -> TokenPolicy:
+        """What a token of the first issuer has to meet."""
+        # A remote key is good for what it is made for, which shows when it is there.
+        made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
+        return TokenPolicy(
+            issuer=self.issuer[0],
+            audience=self.audience,
+            algorithms=frozenset(same_algorithms(self.algorithms) or made_for),
+            leeway=self.leeway,
+            type=self.type,
+            typ=self.typ,
+            require_typ=self.require_typ,
+            required_claims=self.required_claims,
+            audience_claim=self.audience_claim,
+            scope_claim=self.scope_claim,
+            roles_claim=self.roles_claim,
+            max_token_size=self.max_token_size,
+        )
+
+    @property
+    def policies(self) -> tuple[TokenPolicy, ...]:
+        """The same for each issuer."""
+        policy = self.policy
+        return tuple(replace(policy, issuer=issuer) for issuer in self.issuer)
+
+    @property
+    def refresh_policy(self) -> TokenPolicy:
+        """What a refresh token has to meet: nothing that an access token meets."""
+        return TokenPolicy(
+            issuer=self.issuer[0],
+            # Another service of the same issuer and store has sessions of its own.
+            audience=self.audience,
+            algorithms=frozenset({"HS256"}),
+            # The session's record decides when it is over; clocks that differ log no one out.
+            leeway=300,
+            type=("type", "refresh"),
+            typ=frozenset({"rt+jwt"}),
+            require_typ=True,
+            required_claims=(("sid", None), ("gen", None), ("br", None)),
+            max_token_size=self.max_token_size,
+        )
+
+    def __repr__(self) -> str:
+        shown = (f"{each.name}={getattr(self, each.name)!r}" for each in FIELDS.values() if not each.metadata["secret"])
+        return f"Settings({', '.join(shown)})"
+
+
+def _read(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The values of the settings in `given` that can be read, and what is wrong with the others."""
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name, field in FIELDS.items():
+        if name in given:
+            try:
+                values[name] = field.metadata["read"](given[name])
+            except ConfigurationError as fault:
+                faults += [(name, sentence) for sentence in fault.faults]
+            except ValueError as fault:
+                faults.append((name, str(fault)))
+    return values, faults
