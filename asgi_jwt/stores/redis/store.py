@@ -12,6 +12,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -84,7 +85,8 @@ class RedisStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
-        record_key, index_key = self._record_key(key), self._index_key(key.subject)
+        index_key = self._index_key(key.subject)
+        record_key = _record_key(index_key, key.sid)
         # One at a time within the process: those who raced here would lose to each other alone.
         async with Deadline(self._timeout), link.locks.setdefault(key, asyncio.Lock()):
             record = await read(link.sessions, "GET", record_key)
@@ -149,11 +151,10 @@ class RedisStore:
         await self._links.close(running_loop())
 
     def _index_key(self, subject: str) -> bytes:
-        digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:16]
-        return self._prefix + b"{" + base64.urlsafe_b64encode(digest)[:22] + b"}"
+        return self._prefix + _hash_tag(subject)
 
     def _record_key(self, key: SessionKey) -> bytes:
-        return self._index_key(key.subject) + b":" + key.sid.encode("utf-8", "surrogatepass")
+        return _record_key(self._index_key(key.subject), key.sid)
 
     def _pipeline(self, timeout: float, *, for_log: bool = False) -> Pipeline:
         return Pipeline(connect(self._client, timeout, for_log=for_log))
@@ -168,6 +169,16 @@ class RedisStore:
     def _require_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+
+
+@lru_cache(maxsize=1024)  # a refresh needs it twice
+def _hash_tag(subject: str) -> bytes:
+    digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:16]
+    return b"{" + base64.urlsafe_b64encode(digest)[:22] + b"}"
+
+
+def _record_key(index_key: bytes, sid: str) -> bytes:
+    return index_key + b":" + sid.encode("utf-8", "surrogatepass")
 
 
 def _unpacked(key: SessionKey, record: bytes | None) -> Session | None:
