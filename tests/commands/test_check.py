@@ -67,6 +67,25 @@ def test_a_warning_is_no_failure(service: CommandLine) -> None:
     assert service("check", "--json").json["findings"][1]["mend"] == "name this one"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET", f'"{SECRET}"'),
+        ("SECRET", f"{SECRET}\n"),
+        ("REFRESH_SECRET", f"{SECRET[:-1]},{SECRET[:8]}"),
+        ("AUDIENCE", "orders # this service"),
+        ("ISSUER", "https://${HOST}"),
+    ],
+)
+def test_additions_of_env_files(service: CommandLine, name: str, value: str) -> None:
+    """A value that holds more than was meant is a problem, and no part of a secret is shown."""
+    service.environ[name] = value
+    told = service("check")
+    assert told.status == 1
+    assert told.out.startswith(f"problem  settings: ASGI_JWT_{name} ")
+    assert SECRET[:8] not in told.out
+
+
 def test_faulty_settings(service: CommandLine) -> None:
     """All faults are found at once, each a problem with the mend that it comes with."""
     service.environ = {"SECRET": "short", "ISSUR": "x", "LEEWAY": "-1", "KEYS_FILE": "/no/such/file"}
