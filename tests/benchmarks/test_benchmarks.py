@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from outside import program
+from support.waiting import PATIENCE
 
 from benchmarks import instructions
 from benchmarks.commands import Effort, run_verify
@@ -45,7 +46,7 @@ def quick(command: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     report: dict[str, Any] = json.loads(run.stdout)
     return report

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from faults.guarded_process import GRACE
 from logins import COOKIE
+from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
 import asgi_jwt
@@ -53,7 +54,7 @@ def serving(url: str) -> Iterator[str]:
             yield "http://127.0.0.1:{1}".format(*listener.getsockname())
         finally:
             process.kill()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 @asynccontextmanager
@@ -61,7 +62,7 @@ async def two_processes(url: str) -> AsyncIterator[tuple[httpx2.AsyncClient, htt
     async with AsyncExitStack() as stack:
         addresses = [stack.enter_context(serving(url)) for _ in range(2)]
         one, other = [
-            await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=30, trust_env=False))
+            await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False))
             for address in addresses
         ]
         yield one, other

@@ -19,6 +19,7 @@ from logins import (
     logged_in,
     session_of,
 )
+from support.waiting import PATIENCE
 from valkey_servers import Cluster, Front, Valkey, Watched, poll
 
 from asgi_jwt import Auth
@@ -27,8 +28,6 @@ from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE = 20.0
 
 
 @pytest.fixture

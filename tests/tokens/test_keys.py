@@ -338,7 +338,7 @@ def test_the_primes_of_a_huge_key_are_not_looked_for() -> None:
         Key.from_jwk(rsa_jwk(2**17, d="A" * 2**14))
 
 
-@pytest.mark.parametrize("bits", [2048, 4096])
+@pytest.mark.parametrize("bits", [2048, pytest.param(4096, marks=pytest.mark.outside)])
 def test_reading_an_rsa_key_stops_no_thread(bits: int) -> None:
     """Key files are read again while requests are served: the check of a private RSA key that OpenSSL has stops all."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=bits)

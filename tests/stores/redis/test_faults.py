@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -28,7 +29,6 @@ T = TypeVar("T")
 NOW = 1_700_000_000_000
 DAY = 86_400_000
 KEY = SessionKey("alice", "s1")
-PATIENCE = 20
 
 
 @pytest.fixture
