@@ -38,28 +38,34 @@ class SessionEndpoints:
         Raises `UnsupportedTokenType`, once both sessions have ended, for a token that can't be refused.
         """
         claims = await self._shown(request)
-        await self._end(self._session_of(claims), await self._by_cookie(request, beside=claims))
+        by_cookie = await self._by_cookie(request, beside=claims)
+        await self._end(self._session_of(claims), self._session_of(by_cookie))
         await self._refuse(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
-        """Ends all sessions of the subject, and the cookie's whoever's it is, and refuses the access token."""
+        """Ends all sessions of the subject, and the cookie's whoever's it is, and refuses the access token.
+
+        204 also where an earlier try, although it was answered with 503, had come to its last step: that step refuses
+        the tokens that were shown.
+        """
         claims = None
         try:
             claims = await self._claims(request)
-            subject = claims.subject
-        except (MissingToken, InvalidToken):
-            holder = await self._by_cookie(request)
-            if holder is None:
-                raise
-            # A token of a session that is over speaks for nobody.
-            if not await self._auth.sessions.is_live(*holder):
-                raise SessionOver from None
-            subject = holder.subject
-        await self._auth.sessions.end_all(subject)
+            subject, sid = claims.subject, claims.session_id
+        except (MissingToken, InvalidToken) as refused:
+            by_cookie = await self._by_cookie(request)
+            holder = self._session_of(by_cookie)
+            if holder is None or not await self._auth.sessions.is_live(*holder):
+                if await self._logged_out(await self._shown(request)) or await self._logged_out(by_cookie):
+                    return self._cleared(request)
+                # A token of a session that is over speaks for nobody.
+                raise refused if holder is None else SessionOver from None
+            subject, sid = holder
         if claims is not None:
-            await self._end(await self._by_cookie(request, beside=claims))
-            await self._refuse(claims)
+            await self._end(self._session_of(await self._by_cookie(request, beside=claims)))
+        await self._auth.revoker.end_all(subject, last=sid)
+        await self._refuse(claims)
         return self._cleared(request)
 
     async def list(self, request: Request) -> Response:
@@ -70,14 +76,19 @@ class SessionEndpoints:
         return JSONResponse({"sessions": shown}, headers=NO_STORE)
 
     async def end(self, request: Request) -> Response:
-        """Ends one session of the subject's: another subject's is not found."""
-        claims = await self._claims(request)
+        """Ends one session of the subject's: another subject's is not found.
+
+        A token that is refused already ends its own session, too: after a 503 the request is made again.
+        """
         sid = request.path_params["sid"]
-        if not await self._auth.sessions.end(claims.subject, sid):
-            raise SessionNotFound
-        if sid != claims.session_id:
+        shown = await self._shown(request)
+        own = self._session_of(shown)
+        if own is None or own.sid != sid:
+            claims = await self._claims(request)
+            if not await self._auth.revoker.end(claims.subject, sid):
+                raise SessionNotFound
             return Response(status_code=204, headers=NO_STORE)
-        await self._end(await self._by_cookie(request, beside=claims))
+        await self._end(own, self._session_of(await self._by_cookie(request, beside=shown)))
         return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
@@ -94,7 +105,7 @@ class SessionEndpoints:
                 await self._end(self._session_of(claims))
             await self._refuse(claims)
         else:
-            await self._auth.sessions.end(refresh_claims.subject, refresh_claims["sid"])
+            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
         return Response(status_code=200, headers=NO_STORE)
 
     async def _claims(self, request: Request) -> Claims:
@@ -121,27 +132,36 @@ class SessionEndpoints:
     async def _end(self, *holders: SessionKey | None) -> None:
         for holder in dict.fromkeys(holders):
             if holder is not None:
-                await self._auth.sessions.end(*holder)
+                await self._auth.revoker.end(*holder)
 
-    async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> SessionKey | None:
-        """The session of the refresh cookie.
+    async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
+        """The claims of the refresh cookie.
 
         Two cookies are none `beside` an access token's claims: a sibling subdomain can toss one, and nobody is to be
         kept from logging out. Raises `AmbiguousCredentials` without claims.
         """
         try:
             token = self._cookies.refresh_token(request)
-            claims = None if token is None else await self._auth.sessions.read(token)
+            return None if token is None else await self._auth.sessions.read(token)
         except InvalidGrant:
             return None
         except AmbiguousCredentials:
             if beside is None:
                 raise
             return None
-        return None if claims is None else SessionKey(claims.subject, claims["sid"])
+
+    async def _logged_out(self, shown: Claims | None) -> bool:
+        """Whether the subject was logged out everywhere since this token was issued, its own session included."""
+        if shown is None or shown.issuer != self._issuer:
+            return False
+        await self._auth.revocations.current()
+        if not self._auth.revocations.has_subject(shown):
+            return False
+        holder = self._session_of(shown)
+        return holder is None or await self._auth.sessions.has_ended(*holder)
 
     def _session_of(self, claims: Claims | None) -> SessionKey | None:
-        """The session of an access token that was issued here: another issuer's `sid` may have the name of ours."""
+        """The session of a token that was issued here: another issuer's `sid` may have the name of ours."""
         if claims is None or claims.issuer != self._issuer or not isinstance(claims.session_id, str):
             return None
         return SessionKey(claims.subject, claims.session_id)

@@ -17,7 +17,7 @@ from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, open_session
-from asgi_jwt.stores.base import Change, SessionStore
+from asgi_jwt.stores.base import Change, SessionStore, outcome
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.urls import open_store
 
@@ -61,7 +61,7 @@ class Rules:
         return self._sessions.get(key)
 
     def update(self, key: SessionKey, change: Change[T]) -> T:
-        changed, result = change(self.get(key))
+        changed, result, _ = outcome(change(self.get(key)))
         assert changed is not None
         self._sessions[key] = changed
         return result
