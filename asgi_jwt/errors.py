@@ -93,6 +93,7 @@ class MissingToken(AuthError):
     """The request bears no token: the challenge then has no error code (RFC 6750 section 3.1)."""
 
     reason = "token_missing"
+    description = "The request has no Bearer token"
 
 
 class InvalidRequest(AuthError):

@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import Challenge, check_count, error_body
+from asgi_jwt.http.asgi import check_scope_type, stating_the_end
+from asgi_jwt.http.bearer import Challenge, check_count, error_body, error_response
 from asgi_jwt.http.client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
+from asgi_jwt.http.metadata import ServerMetadata
 from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.sessions import SessionEndpoints
 from asgi_jwt.http.token import NO_STORE, Refresh
@@ -58,6 +59,7 @@ class AuthApp:
             Route("/sessions", sessions.list, methods=["GET"]),
             Route("/sessions/{sid}", self._own_site(sessions.end), methods=["DELETE"]),
             Route("/revoke", sessions.revoke, methods=["POST"]),
+            Route("/.well-known/oauth-authorization-server", ServerMetadata(auth).answer, methods=["GET"]),
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
@@ -71,7 +73,7 @@ class AuthApp:
             self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, stating_the_end(send))
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -127,8 +129,5 @@ class AuthApp:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    headers = {**(error.headers or {}), "Cache-Control": "no-store"}
     told = error.detail if isinstance(error.detail, str) else "The request was refused"
-    body = {"error": name, "error_description": told}
-    return JSONResponse(body, status_code=error.status_code, headers=headers)
+    return error_response(error.status_code, told, error.headers)

@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
@@ -25,6 +24,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.metadata import ResourceMetadata
 from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
@@ -36,7 +36,6 @@ OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | N
 GUARD = "asgi_jwt.guard"
 """Where the scope holds the `Guard`."""
 
-_WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _NO_CREDENTIALS = AuthCredentials(())
 
@@ -102,15 +101,9 @@ class JWTMiddleware:
         self._other_sources = tuple(source for source in settings.token_sources if source != "header")
         self._reads_subprotocol = "subprotocol" in settings.token_sources
         self._trusted = settings.trusted_origins
-        self._metadata_path: str | None = None
-        metadata_url = None
-        if settings.resource is not None:
-            url = urlsplit(settings.resource)
-            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            # The scope's path is decoded, the URL's is not.
-            self._metadata_path = unquote(path)
-            metadata_url = f"{url.scheme}://{url.netloc}{path}"
-        self._challenge = Challenge(settings.realm, metadata_url)
+        self._metadata = None if settings.resource is None else ResourceMetadata(auth)
+        metadata_url = None if self._metadata is None else self._metadata.url
+        self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
         self._guard = Guard(self._challenge, self._auth.events)
         self._sockets = Sockets(self._auth)
 
@@ -123,8 +116,8 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
-        if self._metadata_path is not None and self._asks_metadata(scope):
-            await self._metadata(scope)(scope, receive, send)
+        if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
+            await self._metadata(scope, receive, send)
             return
         claims = None
         scope[GUARD] = self._guard
@@ -205,23 +198,8 @@ class JWTMiddleware:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
-    def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
-
-    def _metadata(self, scope: Scope) -> Response:
-        """RFC 9728 section 3.2."""
-        if scope["method"] not in ("GET", "HEAD"):
-            return Response(status_code=405, headers={"Allow": "GET, HEAD"})
-        settings = self._auth.settings
-        sources = {source.partition(":")[0] for source in settings.token_sources}
-        return JSONResponse(
-            {
-                "resource": settings.resource,
-                "authorization_servers": list(self._auth.verifier.issuers),
-                "bearer_methods_supported": ["header"] if "header" in sources else [],
-            },
-            headers={"Cache-Control": "max-age=3600"},
-        )
+    def _asks_metadata(self, scope: Scope, path: str) -> bool:
+        return scope["type"] == "http" and self._root_path.route_path(scope) == path
 
 
 def _in_event_loop() -> bool:

@@ -3,14 +3,27 @@
 from typing import Any
 
 import pytest
-from driver import Recorder, bearer, exchange, http_scope, make_auth
-from starlette.types import ASGIApp
+from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, websocket_scope
+from quart import Quart
+from starlette.types import ASGIApp, Scope
 
 from asgi_jwt import Auth, AuthApp, JWTMiddleware, MemoryStore, RequireMiddleware
 
 pytestmark = pytest.mark.anyio
 
 APPS = ["JWTMiddleware", "JWTMiddleware, optional", "JWTMiddleware, public", "RequireMiddleware", "AuthApp"]
+
+METADATA = "/.well-known/oauth-protected-resource"
+PATHS = {
+    "/login": "POST",
+    "/refresh": "POST",
+    "/logout": "POST",
+    "/sessions": "GET",
+    "/nothing": "GET",
+    "/token": "DELETE",
+    "/asgi-jwt.js": "GET",
+    "/.well-known/jwks.json": "GET",
+}
 
 
 def build(name: str, auth: Auth, app: ASGIApp) -> ASGIApp:
@@ -34,3 +47,27 @@ async def test_an_unknown_scope_type_is_refused(name: str, kind: Any) -> None:
             await exchange(build(name, auth, app), scope)
         assert str(raised.value).endswith(repr(kind))
     assert app.calls == []
+
+
+async def test_every_answer_states_its_end() -> None:
+    """Each last part has `more_body: False`, of HTTP and of denied WebSockets: Quart's test client needs it."""
+    auth = make_auth(
+        refresh_secret="another secret of thirty-two bytes or more",
+        store=MemoryStore(),
+        resource="https://host.example",
+    )
+    app = AuthApp(auth, lambda credentials, request: None)
+    asked: list[tuple[ASGIApp, Scope]] = [(app, http_scope(path, method=method)) for path, method in PATHS.items()]
+    for guarded in (JWTMiddleware(Recorder(), auth), JWTMiddleware(RequireMiddleware(Recorder()), auth, optional=True)):
+        asked += [(guarded, http_scope(METADATA)), (guarded, http_scope()), (guarded, websocket_scope())]
+    for asgi, scope in asked:
+        *_, last = (await exchange(asgi, scope)).messages
+        assert last["more_body"] is False, scope["path"]
+
+
+async def test_quarts_test_client_reads_the_answers() -> None:
+    """Quart's test client reads a refusal."""
+    app: Any = Quart(__name__)
+    app.asgi_app = JWTMiddleware(app.asgi_app, make_auth())
+    answer = await app.test_client().get("/")
+    assert (answer.status_code, await answer.get_json()) == (401, NO_TOKEN)

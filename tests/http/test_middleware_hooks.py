@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from driver import AUDIENCE, ISSUER, SECRET, Guarded, bearer, make_auth, make_token
+from driver import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, bearer, make_auth, make_token
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
@@ -159,7 +159,7 @@ async def test_on_error_says_nothing(on_error: Callable[[AuthError, Scope], None
     """None is for the standard answer."""
     guarded = Guarded(on_error=on_error)
     answer = await guarded.request()
-    assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', {})
+    assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', NO_TOKEN)
 
 
 async def test_on_error_hears_why() -> None:

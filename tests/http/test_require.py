@@ -4,7 +4,7 @@ import threading
 from typing import Annotated, Any
 
 import pytest
-from driver import Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
+from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient as FastAPIClient
 from starlette.applications import Starlette
@@ -208,7 +208,7 @@ async def test_middleware_and_nobody() -> None:
     for options in ({"public": ["/"]}, {"optional": True}):
         guarded = JWTMiddleware(RequireMiddleware(app), auth, **options)
         answer = await exchange(guarded, http_scope())
-        assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', {})
+        assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', NO_TOKEN)
     assert app.calls == []
 
 
