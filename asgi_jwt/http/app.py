@@ -12,9 +12,9 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, stating_the_end
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, stating_the_end
 from asgi_jwt.http.bearer import Challenge, check_count, error_body, error_response
 from asgi_jwt.http.client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
@@ -26,6 +26,7 @@ from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.sessions import SessionEndpoints
 from asgi_jwt.http.token import NO_STORE, Refresh
 from asgi_jwt.sessions.sessions import LoadIdentity
+from asgi_jwt.tokens.identity import kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -37,10 +38,14 @@ class AuthApp:
     raise `TooManyAttempts`. `load_identity(subject, session)`, asked at each refresh, gives the user as they are now;
     None ends the session. Both sync or async.
 
-    Raises `ConfigurationError` when there is no `REFRESH_SECRET`, no store or no key to sign with.
+    Raises `ConfigurationError` for arguments of other types, and when there is no `REFRESH_SECRET`, no store or no key
+    to sign with.
     """
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
+        checked_auth(auth, "AuthApp(auth, authenticate)")
+        if not callable(authenticate):
+            raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
         auth.sessions  # noqa: B018 - its faults show here, not at the first login
         self._auth = auth
         self._trusted = auth.settings.trusted_origins

@@ -39,6 +39,11 @@ class MissingField(InvalidRequest):
     description = "A field of the body is missing or no text"
     challenges = False
 
+    def __init__(self, name: str, fault: str = "is missing") -> None:
+        super().__init__(name)
+        # The name is the host's own, as it stands in its code.
+        self.description = f"The field {name!r} of the body {fault}"
+
 
 class Credentials(Mapping[str, str]):
     """The body of a login, read-only.
@@ -53,14 +58,16 @@ class Credentials(Mapping[str, str]):
         self._fields = MappingProxyType(dict(fields))
 
     def __getitem__(self, name: str) -> str:
-        value = self._fields.get(name)
-        if not isinstance(value, str):
+        if name not in self._fields:
             raise MissingField(name)
+        value = self._fields[name]
+        if not isinstance(value, str):
+            raise MissingField(name, "is no text")
         try:
             value.encode()
         except UnicodeEncodeError:
             # JSON can write half a surrogate pair, and hashing such a password would fail (RFC 7493 section 2.1).
-            raise MissingField(name) from None
+            raise MissingField(name, "is no text") from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:

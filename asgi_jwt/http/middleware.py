@@ -13,7 +13,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.asgi import check_scope_type, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
     bearer_token,
@@ -29,6 +29,7 @@ from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
+from asgi_jwt.tokens.identity import kind
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
@@ -79,7 +80,7 @@ class JWTMiddleware:
         self._on_error = on_error
         self._fault: ConfigurationError | None = None
         try:
-            self._set_up(auth or Auth.from_env(), public)
+            self._set_up(Auth.from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
             if not _in_event_loop():
                 raise
@@ -130,10 +131,7 @@ class JWTMiddleware:
                 if claims is None:
                     claims = await self._verify(scope)
                 if claims is not None and self._validate is not None:
-                    answer = await settle(self._validate(claims, scope))
-                    # A column of a database says 0 for False.
-                    if answer is not None and not answer:
-                        raise RefusedToken
+                    _check_answer(await settle(self._validate(claims, scope)))
             except AuthError as error:
                 await self._refuse(error, scope, receive, send)
                 return
@@ -194,12 +192,22 @@ class JWTMiddleware:
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
+            if response is not None and not callable(response):
+                raise TypeError(f"on_error returns a Response, or None for the standard one: not {kind(response)}")
         if response is None:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope, path: str) -> bool:
         return scope["type"] == "http" and self._root_path.route_path(scope) == path
+
+
+def _check_answer(answer: object) -> None:
+    """Goes by what `validate` answered. A column of a database says 0 for False, and any number else for True."""
+    if answer is not None and not isinstance(answer, int):
+        raise TypeError(f"validate returns True, False or None, not {kind(answer)}: False refuses the token")
+    if answer is not None and not answer:
+        raise RefusedToken
 
 
 def _in_event_loop() -> bool:

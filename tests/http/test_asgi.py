@@ -1,5 +1,7 @@
 """Scope types: what no rule here is for reaches no app."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, 
 from quart import Quart
 from starlette.types import ASGIApp, Scope
 
-from asgi_jwt import Auth, AuthApp, JWTMiddleware, MemoryStore, RequireMiddleware
+from asgi_jwt import Auth, AuthApp, ConfigurationError, JWTMiddleware, MemoryStore, RequireMiddleware
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +73,23 @@ async def test_quarts_test_client_reads_the_answers() -> None:
     app.asgi_app = JWTMiddleware(app.asgi_app, make_auth())
     answer = await app.test_client().get("/")
     assert (answer.status_code, await answer.get_json()) == (401, NO_TOKEN)
+
+
+Untyped: Any = JWTMiddleware
+UntypedApp: Any = AuthApp
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: Untyped(Recorder(), make_auth().settings), "not Settings: Auth(settings) makes one"),
+    (lambda: Untyped(make_auth(), Recorder()), "JWTMiddleware(app, auth) takes an Auth as auth, not Recorder"),
+    (
+        lambda: UntypedApp(lambda *_: None, make_auth()),
+        "(auth, authenticate) takes an Auth as auth, not function",
+    ),
+    (lambda: UntypedApp(make_auth(), None), "AuthApp(auth, authenticate) calls authenticate: not None"),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), WRONG)
+def test_arguments_of_other_types(make: Callable[[], object], told: str) -> None:
+    """Arguments that are swapped, or settings in the place of an Auth, are named with the call as it should be."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        make()

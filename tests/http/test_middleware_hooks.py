@@ -53,6 +53,24 @@ async def test_validate_refuses(validate: Validate) -> None:
     assert guarded.app.calls == []
 
 
+@pytest.mark.parametrize("answer", ["banned", "", {"active": False}, [], Response(status_code=403), 1.5])
+async def test_validate_answers_something_else(answer: Any) -> None:
+    """An answer that is neither True, False nor None lets nobody in; the error names its type and what to answer."""
+    for validate in both(answer):
+        guarded = Guarded(validate=validate)
+        told = f"validate returns True, False or None, not {type(answer).__name__}: False refuses"
+        with pytest.raises(TypeError, match=told):
+            await guarded.request(headers=bearer(guarded.auth))
+        assert guarded.app.calls == []
+
+
+async def test_on_error_answers_something_else() -> None:
+    """The error names the type of an answer that is no Response."""
+    answers: Any = lambda error, scope: {"error": "no"}  # noqa: E731
+    with pytest.raises(TypeError, match="on_error returns a Response, or None for the standard one: not dict"):
+        await Guarded(on_error=answers).request()
+
+
 class Suspended(AuthError):
     """An application's own refusal."""
 
