@@ -5,6 +5,7 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import inspect_token
@@ -14,6 +15,7 @@ from asgi_jwt.commands.sessions import list_sessions, revoke_sessions
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
+from asgi_jwt.events import printable
 from asgi_jwt.settings import values
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 
@@ -56,8 +58,15 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
     return status
 
 
+class _Parser(ArgumentParser):
+    """Shows no argument as it is: a terminal obeys escape sequences."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
+    parser = _Parser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
     _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))

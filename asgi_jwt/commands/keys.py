@@ -42,8 +42,11 @@ def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, a
     then there is no new file.
     """
     lines = {}
-    made = [(path, algorithm), (refresh_path, "HS256")]
-    make_files([(each, [generate_jwk(alg)]) for each, alg in made if each is not None])
+    made = [(each, alg) for each, alg in ((path, algorithm), (refresh_path, "HS256")) if each is not None]
+    for each, _ in made:
+        if not str(each.absolute()).isprintable():
+            raise CommandError(f"{each.absolute()} can't be printed as it is: give it another name", status=2)
+    make_files([(each, [generate_jwk(alg)]) for each, alg in made])
     if path is not None:
         lines["ASGI_JWT_KEYS_FILE"] = str(path.absolute())
     elif algorithm in SYMMETRIC:

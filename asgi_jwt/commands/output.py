@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from asgi_jwt.events import printable
+
 SHOWN = 200
 """How much of one value is shown to people: a claim may be as long as its token."""
 
@@ -20,14 +22,6 @@ class CommandError(Exception):
     def __init__(self, message: str, *, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
-
-
-def printable(text: str) -> str:
-    """`text` in one line, what is not printable in it escaped.
-
-    Anyone may have written it: a terminal obeys escape sequences, and marks of direction make it read as another.
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def shown(value: object, most: int = SHOWN) -> str:
@@ -51,8 +45,10 @@ def count(number: int, noun: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line to the standard output. Raises `CommandError` when that fails."""
-    say_text(line + "\n")
+    """Print a line to the standard output, with what is not printable in it escaped. Raises `CommandError` when that
+    fails.
+    """
+    say_text(printable(line) + "\n")
 
 
 def say_text(text: str) -> None:

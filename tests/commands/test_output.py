@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from asgi_jwt.commands import output
-from asgi_jwt.commands.output import CommandError, complain, count, listed, printable, say, say_json, shortened, shown
+from asgi_jwt.commands.output import CommandError, complain, count, listed, say, say_json, shortened, shown
+from asgi_jwt.events import printable
 
 # A terminal's escape in one byte and in two, a bell, a line break, marks of direction, nothing visible, half a pair.
 UNSAFE = "\x9b31m\x1b]0;title\x07\r\n\u202e\u2066\u200b\ud800\x7f\x00"
