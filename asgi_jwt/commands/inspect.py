@@ -7,10 +7,8 @@ from functools import partial
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import Refusal, explain
-from asgi_jwt.commands.output import CommandError, say, say_json, shortened, shown
+from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.presented import Presented, take_apart
-from asgi_jwt.commands.running import run
-from asgi_jwt.commands.times import moment
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings

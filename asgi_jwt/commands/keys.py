@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
-from asgi_jwt.commands.output import CommandError, complain, say, say_json, shown
-from asgi_jwt.commands.times import duration
+from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.jwks import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings
