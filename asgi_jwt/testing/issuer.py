@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from asgi_jwt.auth import Auth
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
+from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.claim_path import find_claim, place_claim
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
+from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import Key, KeySet
 
 
@@ -48,7 +47,8 @@ class FakeIssuer:
         payload = access_payload(identity, policy, now=now, ttl=expires_in)
         payload["jti"] = secrets.token_urlsafe(16)
         for name, value in policy.required_claims:
-            payload.setdefault(name, value or "test")
+            if find_claim(payload, name) is None:
+                place_claim(payload, name, value or "test")
         payload = {name: value for name, value in (payload | dict(claims or {})).items() if value is not None}
         return Signer(self._key, self._algorithm, min(policy.typ, key=len)).sign(payload)
 
@@ -75,14 +75,4 @@ _QUICK = ("EdDSA", "ES256", "HS256")
 
 @cache
 def _key(algorithm: str) -> Key:
-    if algorithm in SYMMETRIC:
-        return Key.from_secret(secrets.token_bytes(64))
-    private: Any
-    if algorithm in ("EdDSA", "Ed25519"):
-        private = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm.startswith("ES"):
-        curves: dict[str, type[Any]] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
-        private = ec.generate_private_key(curves[algorithm]())
-    else:
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return Key.from_pem(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return Key.from_jwk(generate_jwk(algorithm))

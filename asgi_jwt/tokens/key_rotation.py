@@ -5,38 +5,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, SYMMETRIC, jwk_of, thumbprint
-from asgi_jwt.tokens.compact import encode_base64url
+from asgi_jwt.tokens.algorithms import SYMMETRIC, jwk_of, new_jwk, thumbprint
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.pem import load_pem
 
 Jwk = Mapping[str, Any]
 
-_CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
-
 
 def generate_jwk(algorithm: str) -> dict[str, Any]:
     """A new private key for `algorithm`, one of `ALGORITHMS`: an RSA key of 2048 bits, a secret as long as its hash."""
-    if algorithm in SYMMETRIC:
-        jwk = {**secret_jwk(secrets.token_bytes(int(algorithm[2:]) // 8)), "kid": secrets.token_hex(8)}
-    else:
-        private: Any
-        if algorithm in _CURVES:
-            private = ec.generate_private_key(_CURVES[algorithm]())
-        elif algorithm.startswith(("RS", "PS")):
-            private = rsa.generate_private_key(public_exponent=65537, key_size=MIN_RSA_BITS)
-        else:
-            private = ed25519.Ed25519PrivateKey.generate()
-        jwk = jwk_of(private)
-        jwk["kid"] = thumbprint(jwk)
-    return {**jwk, "use": "sig", "alg": algorithm}
+    jwk = new_jwk(algorithm)
+    # A secret's thumbprint would help to guess it.
+    kid = secrets.token_hex(8) if algorithm in SYMMETRIC else thumbprint(jwk)
+    return {**jwk, "kid": kid, "use": "sig", "alg": algorithm}
 
 
 def secret_jwk(secret: bytes) -> dict[str, Any]:
     """A secret as a JWK (RFC 7518 section 6.4)."""
-    return {"kty": "oct", "k": encode_base64url(secret).decode()}
+    return jwk_of(secret)
 
 
 def pem_jwk(block: bytes) -> dict[str, Any]:

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 
-BROKEN_KEY = (ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm)
-"""What cryptography raises for keys that are none."""
+from asgi_jwt.tokens.algorithms import BROKEN_KEY
 
 _MENDS = {
     b"CERTIFICATE REQUEST-----": "a certificate request: openssl req -in FILE -noout -pubkey writes its public key",
@@ -101,7 +99,7 @@ def load_pem(block: bytes) -> tuple[Any, Any]:
     try:
         if b" PRIVATE KEY-----" not in block:
             return load_pem_public_key(block), None
-        # As `rsa_of` does.
+        # OpenSSL's check of an RSA key takes up to a second: see `KeyPair.check_halves`.
         private: Any = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
         return private.public_key(), private
     except BROKEN_KEY:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority
 from issuer_server import JWKS, IssuerServer
-from proxies import Proxy, proxy
+from support.proxies import Proxy, proxy
 
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.tokens.discovery import fetch

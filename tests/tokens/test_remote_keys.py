@@ -196,6 +196,7 @@ async def test_made_up_kids_cause_one_fetch_in_half_a_minute(server: IssuerServe
         assert server.count() == fetches
 
 
+@pytest.mark.outside
 async def test_ten_thousand_made_up_kids(server: IssuerServer) -> None:
     """Of a flood at once a thousand wait for the one fetch it causes, and all others are refused without waiting."""
     remote = Remote(server.jwks_url)

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Thread
 
+from support.waiting import PATIENCE
+
 
 class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
@@ -47,7 +49,7 @@ def _handler_of(served: Proxy) -> type[BaseHTTPRequestHandler]:
                 self.send_error(407)
                 return
             host, _, port = self.path.rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=20) as there:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as there:
                 self.send_response(200)
                 self.end_headers()
                 back = Thread(target=_copy, args=(there, self.connection))
