@@ -89,7 +89,8 @@ class Tab:
     def wait_for(self, condition: str) -> None:
         """Until the script gives something true."""
         wait = f"""(async () => {{
-            for (let i = 0; i < {100 * PATIENCE:.0f} && !({condition}); i++) await new Promise((later) => setTimeout(later, 10));
+            const end = performance.now() + {1000 * PATIENCE:.0f};
+            while (performance.now() < end && !({condition})) await new Promise((later) => setTimeout(later, 10));
             return Boolean({condition});
         }})()"""
         assert self.evaluate(wait), condition
