@@ -9,7 +9,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
@@ -61,8 +61,8 @@ class AuthApp:
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
-        self._router = Router(routes, redirect_slashes=False)
-        self._app = ExceptionMiddleware(self._route, {AuthError: self._refused, HTTPException: _http_error})
+        router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_scope_type(scope)
@@ -71,12 +71,13 @@ class AuthApp:
             self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
-        await self._app(scope, receive, send)
-
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        respond: ASGIApp = self._app
         if scope["type"] == "http":
-            check_count(scope["headers"])
-        await self._router(scope, receive, send)
+            try:
+                check_count(scope["headers"])
+            except InvalidRequest as error:
+                respond = await self._refused(Request(scope), error)
+        await respond(scope, receive, send)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
         """Cookies are relied on: no other site's page may send the request, before anything of it is read."""
