@@ -165,13 +165,10 @@ CALLS = [
     ("/token", "update"),
     ("/logout", "update"),
     ("/logout-all", "get"),
-    ("/logout", "append_revocations"),
     ("/logout-all", "list"),
-    ("/logout-all", "append_revocations"),
     ("/sessions", "list"),
     ("/sessions/s1", "update"),
     ("/revoke", "update"),
-    ("/revoke", "append_revocations"),
 ]
 
 
