@@ -38,7 +38,7 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def auth_on(url: str, interruption: Interruption | None = None) -> AsyncIterator[Auth]:
     """An `Auth` on the server, which is waited for in no test for long."""
-    store = open_store(f"{url}?timeout=0.3")
+    store = open_store(f"{url}?timeout=1")
     try:
         yield an_auth(InterruptedStore(store, interruption) if interruption else store, Clock(NOW))
     finally:

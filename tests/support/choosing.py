@@ -8,7 +8,14 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 # Long runs of benchmarks, of faults, and of programs in processes of their own.
-_OUTSIDE = ("benchmarks", "demo/test_server.py", "faults", "servers/test_sockets.py", "test_readme_commands.py")
+_OUTSIDE = (
+    "benchmarks",
+    "demo/test_server.py",
+    "faults",
+    "servers/test_sockets.py",
+    "stores/redis/test_faults.py",
+    "test_readme_commands.py",
+)
 
 # Fixtures that start several servers for one test.
 _SEVERAL_SERVERS = {"cluster", "own_cluster", "watched"}
