@@ -16,14 +16,14 @@ from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import Challenge, check_count, error_body
-from asgi_jwt.http.client import BrowserClient
+from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.paths import RootPath
-from asgi_jwt.http.sessions import SessionEndpoints
-from asgi_jwt.http.token import NO_STORE, Refresh
+from asgi_jwt.http.published_keys import PublishedKeys
+from asgi_jwt.http.refresh import NO_STORE, Refresh
+from asgi_jwt.http.session_endpoints import SessionEndpoints
 from asgi_jwt.sessions.sessions import LoadIdentity
 
 Endpoint = Callable[[Request], Awaitable[Response]]
