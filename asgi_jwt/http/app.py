@@ -15,14 +15,14 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import Challenge, check_count, error_body
+from asgi_jwt.http.bearer import NO_STORE, Challenge, check_count, error_body
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.published_keys import PublishedKeys
-from asgi_jwt.http.refresh import NO_STORE, Refresh
+from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.session_endpoints import SessionEndpoints
 from asgi_jwt.sessions.sessions import LoadIdentity
 
@@ -109,7 +109,7 @@ class AuthApp:
                 return await endpoint(request)
             except (InvalidGrant, InvalidRequest) as error:
                 await self._tell(request, error, status=400)
-                return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
+                return JSONResponse(error_body(error), status_code=400, headers=TOKEN_HEADERS)
 
         return answered
 
@@ -129,7 +129,7 @@ class AuthApp:
 
 async def _http_error(request: Request, error: Any) -> Response:
     name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    headers = {**(error.headers or {}), "Cache-Control": "no-store"}
+    headers = {**(error.headers or {}), **NO_STORE}
     told = error.detail if isinstance(error.detail, str) else "The request was refused"
     body = {"error": name, "error_description": told}
     return JSONResponse(body, status_code=error.status_code, headers=headers)
