@@ -12,7 +12,7 @@ from typing import Any
 from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
 from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key

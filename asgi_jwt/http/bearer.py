@@ -12,6 +12,9 @@ from asgi_jwt.errors import AmbiguousCredentials, AuthError, InsufficientScope, 
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+NO_STORE = {"Cache-Control": "no-store"}
+"""The header of every answer that is about tokens, sessions or their refusal: RFC 9111 section 5.2.2.5."""
+
 _MOST_HEADERS = 1000
 # Browsers send 180 cookies of a domain at most, and a page offers a handful of subprotocols. Looking through 64 KB of
 # any of these takes 2 ms.
@@ -147,7 +150,7 @@ class Challenge:
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """The headers of the answer."""
-        headers = {"Cache-Control": "no-store"}
+        headers = dict(NO_STORE)
         if error.challenges:
             headers["WWW-Authenticate"] = self.header(error)
         if error.retry_after is not None:

@@ -15,7 +15,7 @@ from pems import private_pem, public_pem
 
 from asgi_jwt import Auth, Identity, KeySet, Settings, cli
 from asgi_jwt.commands.keys import KEEP, OVERLAP, SAFE_OVERLAP
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 
