@@ -37,6 +37,7 @@ GUARD = "asgi_jwt.guard"
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_PERCENT = ord("%")
 _NO_CREDENTIALS = AuthCredentials(())
 
 
@@ -168,8 +169,11 @@ class JWTMiddleware:
 
         None for every other request, of which `_authenticate` decides. All requests pay for each step here.
         """
-        raw_path = scope.get("raw_path")
-        if not raw_path or b"%" in raw_path or scope.get("root_path") or self._may_be_public(raw_path):
+        try:
+            raw_path = scope["raw_path"]
+            if scope["root_path"] or not raw_path or _PERCENT in raw_path or self._may_be_public(raw_path):
+                return None
+        except KeyError:  # ASGI leaves both out where a server has none
             return None
         found = None
         for name, value in scope["headers"]:
