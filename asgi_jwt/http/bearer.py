@@ -22,20 +22,6 @@ _MOST_COOKIES = 1000
 _MOST_SUBPROTOCOLS = 100
 
 
-def plain_bearer(headers: Headers) -> bytes | None:
-    """What follows `Bearer ` in the one Authorization header, unchecked: only good for a look among known tokens.
-
-    None where there is none, or more than that, or it is spelled in another way: ask `bearer_token`.
-    """
-    found = None
-    for name, value in headers:
-        if name == b"authorization":
-            if found is not None:
-                return None
-            found = value
-    return found[7:] if found is not None and found.startswith(b"Bearer ") else None
-
-
 def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
     """Whether there is an Authorization header, and its Bearer token; None for another scheme (RFC 6750 section 2.1).
 
