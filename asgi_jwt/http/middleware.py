@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from starlette._utils import get_route_path
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +23,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -77,8 +76,9 @@ class JWTMiddleware:
         settings = self._auth.settings
         if settings.store is not None:
             self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
+        self._root_path = RootPath(settings.root_path)
         try:
-            self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
+            self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
         except ValueError as fault:
             raise ConfigurationError(f"public: {fault}") from None
         self._optional = optional
@@ -112,7 +112,9 @@ class JWTMiddleware:
             return
         claims = None
         scope[GUARD] = self._guard
-        if not self._public.match(scope):
+        if self._public.match(scope):
+            self._root_path.settle(scope)
+        else:
             try:
                 seen = plain_bearer(scope["headers"]) if self._reads_header else None
                 claims = self._auth.verify_cached(seen) if seen is not None else None
@@ -188,7 +190,7 @@ class JWTMiddleware:
         await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and get_route_path(scope) == self._metadata_path
+        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
 
     def _metadata(self, scope: Scope) -> Response:
         """RFC 9728 section 3.2."""

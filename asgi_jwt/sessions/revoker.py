@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from math import floor, inf
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 from anyio import create_task_group
@@ -107,13 +107,14 @@ class Revoker:
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
-        """Revoke the one access token with these claims, which were verified. Raises `MissingClaim` without a `jti`."""
-        jti: Any = claims.get("jti")
-        if type(jti) is not str:
-            raise MissingClaim("jti: the token has no name by which it could be refused")
-        if not self._revocations.has_token(claims.issuer, jti):
-            await self._append([self._token_entry(claims, jti)])
-            await self._events.emit(TokensRevoked("jti"))
+        """Revoke the one access token with these claims, which were verified; without a `jti`, all tokens of its `sid`.
+
+        Raises `MissingClaim` for a token with neither.
+        """
+        entry = self._token_entry(claims)
+        if entry.kind != "jti" or not self._revocations.has_token(claims.issuer, claims["jti"]):
+            await self._append([entry])
+            await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
         """Whether the session's access tokens are revoked: then it is ended, if it was not. Every refresh asks.
@@ -236,9 +237,14 @@ class Revoker:
     def _subject_entry(self, issuer: str, subject: str, now: int, *, spares_sessions: bool) -> Revocation:
         return Revocation("sub", issuer, log_value(subject), now + self._life, now, spares_sessions)
 
-    def _token_entry(self, claims: Claims, jti: str) -> Revocation:
-        now = self._now()
+    def _token_entry(self, claims: Claims) -> Revocation:
+        jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
         # By a clock that is ahead the token seems to have less life left than it has: at most all of it.
         issued = min(max(claims.get("iat", inf) * 1000, now - SWEEP_AFTER), now)
-        until = now + claims.expires_at * 1000 - issued + self._leeway
-        return Revocation("jti", claims.issuer, log_value(jti), floor(min(until, _LATEST)), now)
+        until = floor(min(now + claims.expires_at * 1000 - issued + self._leeway, _LATEST))
+        if type(jti) is str:
+            return Revocation("jti", claims.issuer, log_value(jti), until, now)
+        if type(sid) is str:
+            # Other tokens of the session may live longer than this one.
+            return Revocation("sid", claims.issuer, log_value(sid), max(until, now + self._life), now)
+        raise MissingClaim("jti and sid: the token has no name by which it could be refused")

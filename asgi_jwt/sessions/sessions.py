@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
-from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
+from asgi_jwt.errors import (
+    AuthError,
+    InvalidGrant,
+    InvalidScope,
+    InvalidToken,
+    SessionOver,
+    StoreUnavailable,
+    TokenReused,
+)
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.revoker import Revoker
@@ -25,7 +33,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity
+from asgi_jwt.tokens.identity import Described, Identity, names, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -116,13 +124,21 @@ class Sessions:
         return pair
 
     async def refresh(
-        self, token: str | bytes, *, load_identity: LoadIdentity | None = None, client_id: str | None = None
+        self,
+        token: str | bytes,
+        *,
+        load_identity: LoadIdentity | None = None,
+        client_id: str | None = None,
+        scope: str = "",
     ) -> TokenPair:
         """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
 
-        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the
-        OAuth client's that asks, if it says: a session of another client's is not for it. Raises `SessionOver` or
-        `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
+        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the id
+        of the OAuth client that asks, empty for a client that names none: a session that has a client id is for that
+        client alone. None: no client asks, but the page that the cookie belongs to. `scope` narrows the access token
+        to these space-separated scopes; empty: it has all. Raises `SessionOver` or `TokenReused`, both `InvalidGrant`,
+        when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
+        scope that the session does not have.
         """
         members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
@@ -136,7 +152,7 @@ class Sessions:
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
             if session is not None and verdict not in _REFUSED:
-                minted = await self._provisional(session, load_identity)
+                minted = await self._provisional(session, load_identity, scope)
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
             if decision.verdict in _REFUSED:
@@ -206,9 +222,15 @@ class Sessions:
 
         return self._revoker.update(key, change)
 
-    async def _provisional(self, session: Session, load_identity: LoadIdentity | None) -> tuple[str, Described]:
+    async def _provisional(
+        self, session: Session, load_identity: LoadIdentity | None, scope: str
+    ) -> tuple[str, Described]:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
         identity = session if load_identity is None else await self._loaded(session, load_identity)
+        if asked := names(scope):
+            if not set(asked) <= {*session.scopes, *identity.scopes}:
+                raise InvalidScope
+            identity = with_scopes(identity, (name for name in identity.scopes if name in asked))
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:

@@ -52,6 +52,7 @@ class SettingsFields:
     realm: str = _setting(values.quotable, "api")
     resource: str | None = _setting(values.resource, None)
     public_paths: tuple[str, ...] = _setting(values.public_paths, ())
+    root_path: str | None = _setting(values.root_path, None)
     token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))
     trusted_origins: tuple[str, ...] = _setting(values.origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)

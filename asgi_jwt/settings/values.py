@@ -205,6 +205,14 @@ def public_paths(value: object) -> tuple[str, ...]:
     return tuple(public_path(path) for path in texts(value))
 
 
+def root_path(value: object) -> str:
+    """A path as the scope holds it, decoded, without the slash at its end."""
+    path = text(value)
+    if not path.startswith("/") or any(sign in path for sign in ("*", "?", "#", "//")):
+        raise ValueError(f"has to be a path, as /api, and not {path!r}")
+    return path.removesuffix("/")
+
+
 def resource(value: object) -> str:
     """An `https` URL without a fragment, `http` for loopback alone: RFC 9728 section 1.2."""
     url = quotable(value)

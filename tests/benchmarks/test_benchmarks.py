@@ -11,6 +11,8 @@ from outside import program
 
 from benchmarks import instructions
 from benchmarks.commands import Effort, run_verify
+from benchmarks.cost import answered
+from benchmarks.costly import costly_requests
 from benchmarks.fixture import Fixture
 from benchmarks.middleware import CONTENDERS as MIDDLEWARE
 from benchmarks.report import INSTALL, Promise, Report
@@ -106,6 +108,27 @@ def test_remote_is_measured() -> None:
     assert [list(rows) for rows in gaps] == [others + cases] * 2
     assert all(row["longest"] >= row["median"] > 0 for rows in gaps for row in rows.values())
     assert len([promise for promise in report["promises"] if "made-up kid" in promise["what"]]) == 2
+
+
+def test_cost_is_measured() -> None:
+    """A run has each kind of request, and no request of them has more than four signatures checked."""
+    report = quick("cost")
+    assert list(report["tables"]) == [f"By {kind}" for kind in ("body", "header", "cookie", "token", "path")]
+    *times, checks = report["promises"]
+    assert [promise["bound"] for promise in times] == [1000.0] * 5
+    assert (checks["measured"], checks["kept"]) == (4.0, True)
+
+
+async def test_costly_requests_are_refused() -> None:
+    """Every request of the table of costs is answered, and none lets anyone in or fails."""
+    answers = {
+        f"{kind}: {name}": await answered(costly)
+        for kind, requests in costly_requests().items()
+        for name, costly in requests.items()
+    }
+    let_in = {name: status for name, status in answers.items() if status < 400}
+    assert let_in.keys() <= {"header: If-None-Match", *(name for name in answers if name.endswith("/health"))}
+    assert max(answers.values()) < 500
 
 
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])

@@ -136,6 +136,16 @@ async def test_bearer_rubbish(service: Service, token: str) -> None:
     assert service.store.calls.total() == 0
 
 
+@pytest.mark.parametrize("path", ["/login", "/refresh", "/token", "/logout", "/revoke"])
+async def test_too_many_headers(service: Service, path: str) -> None:
+    """More than 1,000 headers are a 400 before anything is read."""
+    token = (await service.login()).cookie()
+    service.store.calls.clear()
+    headers = [("x", "y")] * 1000 + [JSON, ("cookie", f"{COOKIE}={token}")]
+    assert_error(await service.ask("POST", path, headers=headers), 400, "invalid_request")
+    assert service.store.calls.total() == 0
+
+
 texts = st.text(max_size=40)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,

@@ -378,8 +378,8 @@ async def test_revoke_token_that_does_not_hold() -> None:
         with pytest.raises(AuthError) as refused:
             await service.auth.revoke_token(token)
         assert refused.value.reason == error
-    for jti in ({}, {"jti": 7}):
-        claims = Claims({"iss": "https://issuer.example", "sub": "alice", "exp": NOW + 60, "aud": AUDIENCE, **jti})
+    for said in ({}, {"jti": 7}, {"sid": ["s"]}):
+        claims = Claims({"iss": "https://issuer.example", "sub": "alice", "exp": NOW + 60, "aud": AUDIENCE, **said})
         with pytest.raises(MissingClaim):
             await service.auth.revoke_token(claims)
     assert entries(service.store) == []

@@ -52,6 +52,8 @@ READ: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (values.public_path, "/", "/"),
     (values.public_path, "/auth/*", "/auth/*"),
     (values.public_paths, "/health,/auth/*", ("/health", "/auth/*")),
+    (values.root_path, "/api/v1/", "/api/v1"),
+    (values.root_path, "/", ""),
     (values.resource, "https://host/mcp", "https://host/mcp"),
     (values.resource, "https://host:8443", "https://host:8443"),
     (values.resource, "http://localhost:8000/mcp", "http://localhost:8000/mcp"),
