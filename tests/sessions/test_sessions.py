@@ -260,7 +260,7 @@ class StalledStore(WatchedStore):
 
 
 async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all places taken, a refresh and a login that can't wait so long verify and sign nothing; once a second that is told."""
+    """With all places taken, callers who can't wait so long cost no signature; once a second that is told."""
     store = StalledStore()
     service = a_service(store)
     sessions = service.auth.sessions

@@ -13,6 +13,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -25,7 +26,7 @@ from asgi_jwt.stores.redis.link import Deadline, Link, Links, running_loop
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
 from asgi_jwt.stores.redis.script import read, run, run_again
-from asgi_jwt.stores.redis.swap import SWAP, swap_arguments
+from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
 from asgi_jwt.stores.redis.url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
 
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _DONE = 1
 """What `SWAP` answers when it wrote; else the record as it stands, which is bytes, or None."""
 
+_LISTED_AT_ONCE = 100
 _ROUNDS = 50
 _ROUNDS_AT_ONCE = 5
 
@@ -143,12 +145,17 @@ class RedisStore:
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
+        sessions: list[Session] = []
         async with Deadline(self._timeout):
-            sids = await read(link.sessions, "ZRANGE", self._index_key(subject), 0, -1)
-            keys = [SessionKey(subject, sid.decode("utf-8", "surrogatepass")) for sid in sids]
-            records = await read(link.sessions, "MGET", *map(self._record_key, keys)) if keys else ()
-        sessions = [unpack(key, record) for key, record in zip(keys, records, strict=True) if record is not None]
-        return sorted((session for session in sessions if session.is_live(now)), key=lambda s: (s.created_at, s.sid))
+            answer = await run_again(link.sessions, SIDS, 1, self._index_key(subject))
+            sids = sorted(sids_of(answer))
+            # A page at a time: thousands of records would hold up the event loop.
+            for start in range(0, len(sids), _LISTED_AT_ONCE):
+                page = [SessionKey(subject, sid) for sid in sids[start : start + _LISTED_AT_ONCE]]
+                records = await read(link.sessions, "MGET", *map(self._record_key, page))
+                found = (unpack(key, record) for key, record in zip(page, records, strict=True) if record is not None)
+                sessions += (session for session in found if session.is_live(now))
+        return sorted(sessions, key=attrgetter("created_at"))  # those of one time by their sids, as they were read
 
     async def sweep(self, now: int) -> int:
         """Nothing: records expire by themselves."""

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
@@ -54,9 +55,7 @@ class SQLiteStore:
         return await self._writer.call(partial(_update, key, change, self._now()))
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:
-        sessions = await self._reader.call(partial(_list, subject))
-        live = (session for session in sessions if session.is_live(now))
-        return tuple(sorted(live, key=lambda session: (session.created_at, session.sid)))
+        return await self._reader.call(partial(_list, subject, now))
 
     async def sweep(self, now: int) -> int:
         return await self._writer.call(partial(_sweep, now))
@@ -112,11 +111,12 @@ def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.
     return result
 
 
-def _list(subject: str, connection: sqlite3.Connection) -> list[Session]:
+def _list(subject: str, now: int, connection: sqlite3.Connection) -> tuple[Session, ...]:
     # Tombstones are many and stay long: they are not even read.
-    live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended"
-    rows = connection.execute(live, (_blob(subject),)).fetchall()
-    return [unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows]
+    live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended ORDER BY sid"
+    rows = connection.execute(live, (_blob(subject),))
+    found = (unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows)
+    return tuple(sorted((session for session in found if session.is_live(now)), key=attrgetter("created_at")))
 
 
 def _sweep(now: int, connection: sqlite3.Connection) -> int:
