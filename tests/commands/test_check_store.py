@@ -191,7 +191,11 @@ def test_a_server_that_hangs(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) ->
         assert (level, mend) == (PROBLEM, REACH)
         assert found.startswith(f"{valkey.url}/0 can't be used: ")
         monkeypatch.setattr(check_store, "PATIENCE", 0.2)
-        assert told(f"{valkey.url}?timeout=60") == (PROBLEM, f"{valkey.url}/0 gives no answer within 0.2 s", REACH)
+        assert told(f"{valkey.url}?timeout=60") == (
+            PROBLEM,
+            f"{valkey.url}/0 gives no answer within 0.2 s",
+            REACH,
+        )
     finally:
         valkey.resume()
 

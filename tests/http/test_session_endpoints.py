@@ -119,7 +119,7 @@ async def test_two_cookies_beside_a_bearer_token(service: Service, way: str) -> 
 async def test_a_logout_that_ends_the_first_session_alone(service: Service) -> None:
     """Where the store fails between the two sessions, it is a 503, and the same logout once more ends the other."""
     one, other = await device(service), await device(service)
-    service.store.down_at = {("update", service.store.calls["update"] + 3)}
+    service.store.down_at = {("update", service.store.calls["update"] + 2)}
     headers = [bearer(one.access), cookie(other.refresh)]
     failed = await service.post("/logout", None, *headers)
     assert (failed.status, failed.set_cookies) == (503, [])
