@@ -289,7 +289,7 @@ def test_no_body_becomes_claims() -> None:
     assert TestClient(app).post("/me", json={"sub": "admin", "scope": "all"}).status_code == 422
 
 
-def test_fastapi_is_not_imported_by_require() -> None:
+def test_fastapi_is_not_imported_by_require(monkeypatch: pytest.MonkeyPatch) -> None:
     """`require` imports no FastAPI; loaded later, FastAPI finds what it injects."""
     code = (
         "import inspect, sys; from asgi_jwt import require; asks = require('a')\n"
@@ -299,3 +299,5 @@ def test_fastapi_is_not_imported_by_require() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.splitlines() == ["connection False False", "connection security_scopes"]
     assert list(signature(require()).parameters) == ["connection", "security_scopes"]
+    monkeypatch.delitem(sys.modules, "fastapi")
+    assert list(signature(require()).parameters) == ["connection"]
