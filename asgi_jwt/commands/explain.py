@@ -14,7 +14,7 @@ from asgi_jwt.commands.times import duration, moment
 from asgi_jwt.errors import AuthError
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.

@@ -12,8 +12,9 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings.key_values import split_secrets
 from asgi_jwt.settings.text import trim
 from asgi_jwt.tokens.compact import parse_object
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.pem import pem_blocks
 
 

@@ -39,7 +39,7 @@ class AuthApp:
     """
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
-        auth.sessions  # noqa: B018 - its faults show here, not at the first login
+        auth.require_sessions()
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
         self._challenge = Challenge(auth.settings.realm)

@@ -76,7 +76,7 @@ class JWTMiddleware:
         self._auth = auth or Auth.from_env()
         settings = self._auth.settings
         if settings.store is not None:
-            self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
+            self._auth.require_store()
         try:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
         except ValueError as fault:

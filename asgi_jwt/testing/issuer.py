@@ -10,8 +10,9 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 
 
 class FakeIssuer:
