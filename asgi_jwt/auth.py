@@ -243,9 +243,10 @@ class Auth:
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Have this one access token refused from now on, by every process that shares the store; its session lives on.
 
-        It may be given as its verified `Claims`. Revoking it once more is no error. Raises the `AuthError` that says
-        why the token does not hold anyway, `MissingClaim` for one without a `jti`, `StoreUnavailable`, after which it
-        is to be called again, and `ConfigurationError` without a store.
+        It may be given as its verified `Claims`. Revoking it once more is no error. A token without a `jti` is refused
+        with all tokens of its `sid`. Raises the `AuthError` that says why the token does not hold anyway,
+        `MissingClaim` for one with neither claim, `StoreUnavailable`, after which it is to be called again, and
+        `ConfigurationError` without a store.
         """
         await self.revoker.revoke_token(token if isinstance(token, Claims) else await self.authentic(token))
 

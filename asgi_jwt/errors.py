@@ -6,7 +6,10 @@ AuthError                       status  error code           reason (for logs an
 ├── MissingToken                401     none                 token_missing
 ├── InvalidRequest              400     invalid_request      request_invalid
 │   ├── AmbiguousCredentials    400                          credentials_ambiguous
-│   └── MalformedCredentials    400                          credentials_malformed
+│   ├── MalformedCredentials    400                          credentials_malformed
+│   ├── MalformedClient         400                          client_malformed
+│   ├── InvalidScope            400     invalid_scope        scope_invalid
+│   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
 ├── InvalidToken                401     invalid_token        token_invalid
 │   ├── TokenTooLarge                                        token_too_large
 │   ├── MalformedToken                                       token_malformed
@@ -113,6 +116,29 @@ class MalformedCredentials(InvalidRequest):
 
     reason = "credentials_malformed"
     description = "The scheme Bearer takes exactly one token"
+
+
+class MalformedClient(InvalidRequest):
+    """Basic credentials that are broken, or that name another OAuth client than the body (RFC 6749 section 2.3)."""
+
+    reason = "client_malformed"
+    description = "The client's credentials are malformed or name two clients"
+
+
+class InvalidScope(InvalidRequest):
+    """The scope asked for goes past the scope of the session (RFC 6749 section 5.2)."""
+
+    error = "invalid_scope"
+    reason = "scope_invalid"
+    description = "The scope exceeds the scope of the session"
+
+
+class UnsupportedTokenType(InvalidRequest):
+    """An access token with neither `jti` nor `sid` can't be revoked: it holds until `exp` (RFC 7009 section 2.2.1)."""
+
+    error = "unsupported_token_type"
+    reason = "token_type_unsupported"
+    description = "The access token has neither jti nor sid and can't be revoked: it holds until it expires"
 
 
 class InvalidToken(AuthError):

@@ -154,7 +154,10 @@ class StoreFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokensRevoked(Event):
-    """The host had tokens revoked, or a client one; `kind` is `jti` for one token, `sub` for those of a subject."""
+    """The host had tokens revoked, or a client one; `kind` is `jti` for one token, `sub` for those of a subject.
+
+    It is `sid` for a token that has no `jti`: all tokens of its session are refused.
+    """
 
     name: ClassVar[str] = "tokens_revoked"
 

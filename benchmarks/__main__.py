@@ -1,4 +1,4 @@
-"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations`.
+"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations | cost`.
 
 `--json`, `--rounds N` and `--quick` go with each.
 
@@ -20,6 +20,7 @@ EFFORTS = {
     "refresh": Effort(rounds=20, seconds=0.05),
     "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
+    "cost": Effort(rounds=31, seconds=0),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False)
 

@@ -1,4 +1,4 @@
-"""`verify`, `middleware`, `server`, `refresh`, `remote` and `revocations`: what each measures and promises."""
+"""`verify`, `middleware`, `server`, `refresh`, `remote`, `revocations`, `cost`: what each measures and promises."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import instructions, middleware, verify
+from benchmarks.cost import run_cost
 from benchmarks.fixture import Fixture
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
@@ -155,4 +156,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "refresh": run_refresh,
     "revocations": run_revocations,
     "remote": run_remote,
+    "cost": run_cost,
 }

@@ -29,7 +29,7 @@ from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.packed import pack
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
-from asgi_jwt.stores.redis.store import SWAP
+from asgi_jwt.stores.redis.swap import SWAP
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite.connection import MIGRATIONS
 from asgi_jwt.testing import Clock

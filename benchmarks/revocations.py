@@ -103,7 +103,7 @@ async def take_costs(fixture: Fixture, count: int, effort: "Effort") -> dict[str
     }
     now = int(time.time() * 1000)
     for kind in ("sid", "jti", "sub"):
-        await auths["all"].revocations.add(list(revocations(kind, count // 3, now)))
+        auths["all"].revocations.take(revocations(kind, count // 3, now))
     apps = {"bare": bare} | {name: JWTMiddleware(bare, auth, public=["/health"]) for name, auth in auths.items()}
     requests = {name: Requests(app, fixture.tokens) for name, app in apps.items()}
     costs: dict[str, list[float]] = {name: [] for name in apps}
@@ -123,7 +123,7 @@ def weigh(kind: str, count: int) -> int:
     tracemalloc.start()
     mirror = Mirror()
     for revocation in revocations(kind, count, now):
-        mirror.add([revocation], now)
+        mirror.add([revocation], now, now)
     gc.collect()
     weight = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

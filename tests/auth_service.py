@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, Settings
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import Change, LogPage, SessionStore
+from asgi_jwt.stores.base import Change, LogPage, SessionStore, outcome
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock
@@ -64,11 +64,11 @@ class WatchedStore:
         self._called("update")
         wrote = False
 
-        def watched(stored: Session | None) -> tuple[Session | None, T]:
+        def watched(stored: Session | None) -> tuple[Session | None, T, Sequence[Revocation]]:
             nonlocal wrote
-            changed, result = change(stored)
+            changed, result, entries = outcome(change(stored))
             wrote = changed is not stored
-            return changed, result
+            return changed, result, entries
 
         result = await self.inner.update(key, watched)
         self.writes += wrote

@@ -46,7 +46,7 @@ def http_scope(path: str = "/", *, method: str = "GET", headers: Headers = (), *
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": path.encode(errors="surrogatepass"),
         "query_string": b"",
         "root_path": "",
         "headers": raw(headers),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asgi_jwt.commands.key_files import KeysRead, make_files, read_keys, replacing
+from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
 from asgi_jwt.commands.output import CommandError, complain, say, say_json, shown
 from asgi_jwt.commands.times import duration
 from asgi_jwt.errors import ConfigurationError
@@ -76,8 +76,7 @@ def rotate_keys(
     if name == "secret":
         mend = "asgi-jwt keygen --out FILE makes a key for ASGI_JWT_KEYS_FILE"
         raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, which holds one secret alone: {mend}")
-    with replacing(path) as replace:
-        read = read_keys(path)
+    with replacing(path) as (read, replace):
         now = clock()
         waits = waiting_key(read.jwks, now)
         if waits is not None and overlap:

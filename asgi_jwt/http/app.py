@@ -12,15 +12,16 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidGrant
+from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import Challenge, error_body
+from asgi_jwt.http.bearer import Challenge, check_count, error_body
 from asgi_jwt.http.client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
+from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.sessions import SessionEndpoints
 from asgi_jwt.http.token import NO_STORE, Refresh
 from asgi_jwt.sessions.sessions import LoadIdentity
@@ -42,6 +43,7 @@ class AuthApp:
         auth.require_sessions()
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
+        self._root_path = RootPath(auth.settings.root_path)
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
         login = Login(auth, authenticate, self._cookies)
@@ -59,14 +61,22 @@ class AuthApp:
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
-        router = Router(routes, redirect_slashes=False)
-        self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
+        self._router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(self._route, {AuthError: self._refused, HTTPException: _http_error})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_scope_type(scope)
+        if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
+            # The path is not below the root path: a client may have named it, and the cookie's path is made of it.
+            self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         await self._app(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            check_count(scope["headers"])
+        await self._router(scope, receive, send)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
         """Cookies are relied on: no other site's page may send the request, before anything of it is read."""
@@ -91,12 +101,12 @@ class AuthApp:
         return cleared
 
     def _as_oauth(self, endpoint: Endpoint) -> Endpoint:
-        """A refresh token in the body that is no good is a 400: RFC 6749 section 5.2."""
+        """A request for tokens that is refused is a 400 without a challenge: RFC 6749 section 5.2."""
 
         async def answered(request: Request) -> Response:
             try:
                 return await endpoint(request)
-            except InvalidGrant as error:
+            except (InvalidGrant, InvalidRequest) as error:
                 await self._tell(request, error, status=400)
                 return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
 

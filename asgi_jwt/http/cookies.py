@@ -6,7 +6,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from asgi_jwt.http.bearer import cookie_token
-from asgi_jwt.sessions.rotation import Verdict
+from asgi_jwt.sessions.rotation import TOKEN_STAYS
 from asgi_jwt.sessions.sessions import TokenPair
 from asgi_jwt.settings import Settings
 
@@ -32,7 +32,7 @@ class TokenCookies:
 
         A late answer must not put an older cookie back into the jar.
         """
-        if pair.verdict is not Verdict.SAME:
+        if pair.verdict not in TOKEN_STAYS:
             self._add(response, self._name, pair.refresh_token, self._mount_path(connection), pair.refresh_expires_in)
         if self._access_name is not None:
             self._add(response, self._access_name, pair.access_token, "/", pair.expires_in)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AmbiguousCredentials, InvalidCredentials, InvalidGrant
+from asgi_jwt.errors import InvalidCredentials, InvalidGrant, InvalidRequest
 from asgi_jwt.hooks import ask
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
@@ -46,11 +46,12 @@ class Login:
     def _presented(self, request: Request) -> bytes | None:
         """The refresh token of the cookie that this login replaces; None for no cookie and for two of its name.
 
-        A sibling subdomain can toss a second cookie. It must neither keep the user out nor end a session.
+        A sibling subdomain can toss a second cookie, or a thousand. They must neither keep the user out nor end a
+        session.
         """
         try:
             return self._cookies.refresh_token(request)
-        except AmbiguousCredentials:
+        except InvalidRequest:
             return None
 
     async def _end(self, presented: bytes) -> None:

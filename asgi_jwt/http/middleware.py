@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from starlette._utils import get_route_path
+from anyio import NoEventLoopError
+from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +14,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.hooks import settle
-from asgi_jwt.http.asgi import check_scope_type
+from asgi_jwt.http.asgi import check_scope_type, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
     bearer_token,
@@ -24,7 +25,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.paths import PublicPaths
+from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
@@ -59,7 +60,8 @@ class JWTMiddleware:
     refuses it. `on_error(error, scope)`: another answer than the standard one, or None for that.
 
     Raises `ConfigurationError` for settings that can't be used, and when called `RuntimeError` for a scope type other
-    than `http`, `websocket` and `lifespan`: no connection reaches the app unverified.
+    than `http`, `websocket` and `lifespan`: no connection reaches the app unverified. Built while an event loop runs,
+    as Starlette's `add_middleware` does, it raises the `ConfigurationError` when called, and ends the server's start.
     """
 
     def __init__(
@@ -73,17 +75,29 @@ class JWTMiddleware:
         on_error: OnError | None = None,
     ) -> None:
         self.app = app
-        self._auth = auth or Auth.from_env()
-        settings = self._auth.settings
-        if settings.store is not None:
-            self._auth.require_store()
-        try:
-            self._public = PublicPaths([*settings.public_paths, *public_paths(public)])
-        except ValueError as fault:
-            raise ConfigurationError(f"public: {fault}") from None
         self._optional = optional
         self._validate = validate
         self._on_error = on_error
+        self._fault: ConfigurationError | None = None
+        try:
+            self._set_up(auth or Auth.from_env(), public)
+        except ConfigurationError as fault:
+            if not _in_event_loop():
+                raise
+            # Starlette builds its middleware at the lifespan's first event, and a server takes an exception from there
+            # for an app without lifespan: it would start, and fail at each request.
+            self._fault = fault
+
+    def _set_up(self, auth: Auth, public: str | Iterable[str]) -> None:
+        self._auth = auth
+        settings = auth.settings
+        if settings.store is not None:
+            self._auth.require_store()
+        self._root_path = RootPath(settings.root_path)
+        try:
+            self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
+        except ValueError as fault:
+            raise ConfigurationError(f"public: {fault}") from None
         self._reads_header = "header" in settings.token_sources
         self._other_sources = tuple(source for source in settings.token_sources if source != "header")
         self._reads_subprotocol = "subprotocol" in settings.token_sources
@@ -101,6 +115,8 @@ class JWTMiddleware:
         self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._fault is not None:
+            await refuse_start(scope, receive, send, self._fault)
         if scope["type"] != "http" and scope["type"] != "websocket":
             check_scope_type(scope)
             # Set off, not waited for; a server that sends no lifespan has the first token wait for the keys.
@@ -112,7 +128,9 @@ class JWTMiddleware:
             return
         claims = None
         scope[GUARD] = self._guard
-        if not self._public.match(scope):
+        if self._public.match(scope):
+            self._root_path.settle(scope)
+        else:
             try:
                 seen = plain_bearer(scope["headers"]) if self._reads_header else None
                 claims = self._auth.verify_cached(seen) if seen is not None else None
@@ -188,7 +206,7 @@ class JWTMiddleware:
         await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and get_route_path(scope) == self._metadata_path
+        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
 
     def _metadata(self, scope: Scope) -> Response:
         """RFC 9728 section 3.2."""
@@ -204,6 +222,14 @@ class JWTMiddleware:
             },
             headers={"Cache-Control": "max-age=3600"},
         )
+
+
+def _in_event_loop() -> bool:
+    try:
+        current_token()
+    except NoEventLoopError:
+        return False
+    return True
 
 
 def _selecting_bearer(send: Send) -> Send:

@@ -9,6 +9,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import InvalidGrant, UnsupportedGrantType
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -49,6 +50,9 @@ class Refresh:
         if fields["grant_type"] != "refresh_token":
             raise UnsupportedGrantType
         pair = await self._auth.sessions.refresh(
-            fields["refresh_token"], load_identity=self._load_identity, client_id=fields.get("client_id")
+            fields["refresh_token"],
+            load_identity=self._load_identity,
+            client_id=client_id(request.scope["headers"], fields),
+            scope=fields.get("scope", ""),
         )
         return token_response(pair, refresh_token=True)

@@ -42,9 +42,10 @@ class _Issuer:
 
 
 class Mirror:
-    """A copy of the log of revocations. Times are milliseconds, but for those in claims.
+    """A copy of the log of revocations. `now` is in ms of a monotonic clock, by which entries lapse.
 
-    Nothing leaves it before it lapses, whatever became of the log; an entry that is added twice is there once.
+    Nothing leaves it before it lapses, whatever became of the log or of the process's clock; an entry that is added
+    twice is there once.
     """
 
     def __init__(self) -> None:
@@ -55,13 +56,15 @@ class Mirror:
     def __len__(self) -> int:
         return sum(len(kind) for issuer in self._issuers.values() for kind in (issuer.sid, issuer.jti, issuer.sub))
 
-    def add(self, revocations: Iterable[Revocation], now: int) -> None:
-        """Take over what has not lapsed by `now`."""
+    def add(self, revocations: Iterable[Revocation], now: int, wall: int) -> None:
+        """Take over entries, each for its life from `now` on. `wall`: ms since the epoch, by the process's clock."""
         added = False
         for revocation in revocations:
-            kind, issuer, value, until, time, spares_sessions = revocation
-            if until <= now:
+            kind, issuer, value, _, time, spares_sessions = revocation
+            life = revocation.life(wall)
+            if life <= 0:
                 continue
+            until = now + life
             added = True
             revoked = self._issuers.get(issuer)
             if revoked is None:
@@ -94,17 +97,21 @@ class Mirror:
             pass  # another issuer's claim of this name is no string
         return _covers(revoked, get("sid"), get("jti"), claims["sub"], get("iat", _LONG_AGO))
 
-    def holds(self, revocation: Revocation) -> bool:
-        """Whether this session or token is revoked already, until then or longer."""
-        issuer = self._issuers.get(revocation.issuer)
-        if issuer is None or revocation.kind == "sub":
-            return False
-        return (issuer.sid if revocation.kind == "sid" else issuer.jti).get(revocation.value, 0) >= revocation.until
+    def has_token(self, issuer: str, jti: str) -> bool:
+        """Whether the issuer's token is revoked by itself."""
+        revoked = self._issuers.get(issuer)
+        return revoked is not None and log_value(jti) in revoked.jti
 
     def has_session(self, issuer: str, sid: str) -> bool:
         """Whether the issuer's session is revoked."""
         revoked = self._issuers.get(issuer)
         return revoked is not None and log_value(sid) in revoked.sid
+
+    def has_subject(self, issuer: str, subject: str, issued: float) -> bool:
+        """Whether the subject's tokens that were issued up to `issued` (s) are revoked, but for sessions' own."""
+        revoked = self._issuers.get(issuer)
+        marks = None if revoked is None else revoked.sub.get(log_value(subject))
+        return marks is not None and issued < marks[1]
 
     def lapse(self, now: int) -> bool:
         """Forget what has lapsed by `now`, a bounded number of them; whether there is more."""

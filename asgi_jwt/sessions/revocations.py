@@ -1,8 +1,9 @@
 """Revoked sessions and tokens: the log of the store, mirrored in the process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from time import monotonic
 from typing import Literal
 
 import anyio
@@ -18,7 +19,7 @@ from asgi_jwt.events import (
     RevocationsStale,
 )
 from asgi_jwt.sessions.mirror import Mirror
-from asgi_jwt.stores.base import LOG_PAGE, RevocationLog
+from asgi_jwt.stores.base import RevocationLog
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
@@ -64,7 +65,8 @@ class RevocationList:
     Asking costs no I/O while the mirror is fresh. When it is due, the next request has the new entries read first, once
     for all requests meanwhile, in a task of its own. Nothing leaves the mirror before it lapses.
 
-    `log` gives the log when it is first needed; `clock` gives seconds since the epoch.
+    `log` gives the log when it is first needed; `clock` gives seconds since the epoch, `monotonic` seconds since any
+    moment: by it entries lapse, however the clock is set.
 
     A task that looks after many connections calls `poll()` once an interval, and then asks `is_revoked` for each of
     their `Claims`, and `out_of_reach` once for all.
@@ -77,11 +79,14 @@ class RevocationList:
         *,
         clock: Callable[[], float],
         events: EventSink,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self.policy = policy
         self._log = log
         self._clock = clock
         self._events = events
+        self._monotonic = monotonic
+        self._lost: Callable[[], None] = lambda: None
         self._mirror = Mirror()
         self._covers = self._mirror.covers
         self._cursor: object = None
@@ -181,23 +186,25 @@ class RevocationList:
         if self._read_at == _NEVER:
             self._begin_if_due()
 
-    async def add(self, revocations: Sequence[Revocation]) -> int:
-        """Put revocations into the log: every process refuses their tokens once it has read them, this process now.
+    def take(self, revocations: Iterable[Revocation]) -> None:
+        """Take over entries that this process has put into the log: it refuses their tokens now."""
+        self._mirror.add(revocations, self._elapsed(), int(self._clock() * 1000))
 
-        Entries that the mirror holds are not put there again; gives how many were new. Raises `StoreUnavailable`: they
-        may be in the log or not.
-        """
-        log, now = self._log(), int(self._clock() * 1000)
-        new = [revocation for revocation in revocations if not self._mirror.holds(revocation)]
-        for first in range(0, len(new), LOG_PAGE):
-            page = new[first : first + LOG_PAGE]
-            await log.append_revocations(page, now)
-            self._mirror.add(page, now)
-        return len(new)
+    def on_lost(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, within the event loop, whenever the log has lost the place where it was read."""
+        self._lost = listener
+
+    def has_token(self, issuer: str, jti: str) -> bool:
+        """Whether an entry for this token is in the mirror as it is."""
+        return self._mirror.has_token(issuer, jti)
 
     def has_session(self, issuer: str, sid: str) -> bool:
         """Whether this session's tokens are revoked, by the mirror as it is."""
         return self._mirror.has_session(issuer, sid)
+
+    def has_subject(self, claims: Claims) -> bool:
+        """Whether all tokens of this one's subject were revoked since it was issued, by the mirror as it is."""
+        return self._mirror.has_subject(claims.issuer, claims.subject, claims.get("iat", _NEVER))
 
     @property
     def _is_usable(self) -> bool:
@@ -231,9 +238,6 @@ class RevocationList:
     async def _read(self) -> None:
         self.reads += 1
         now = self._clock()
-        if now < self._read_at:
-            # By a clock that was ahead, entries lapsed too early: the log has them still.
-            self._cursor = None
         try:
             await self._read_pages(int(now * 1000))
         except Exception as error:
@@ -253,29 +257,34 @@ class RevocationList:
             self._emit(RevocationsReadAgain())
         self._read_at, self._due_at = now, now + self.policy.interval
         self._failed_at, self._stale_emitted = None, False
-        if self._mirror.lapse(int(now * 1000)):
+        if self._mirror.lapse(self._elapsed()):
             start(self._lapse_the_rest)
 
     async def _lapse_the_rest(self) -> None:
         """In slices: as many entries lapse at once as were revoked at once."""
-        while self._mirror.lapse(int(self._clock() * 1000)):
+        while self._mirror.lapse(self._elapsed()):
             await checkpoint()
 
-    async def _read_pages(self, now: int) -> None:
+    async def _read_pages(self, wall: int) -> None:
         log = self._log()
         for _ in range(_PAGES):
             page = await log.read_revocations(self._cursor)
-            self._mirror.add(page.revocations, now)
-            # A log forgets entries that lapsed, the entry of the cursor like any other.
-            if self._cursor is not None and not page.continues and now <= self._lapses:
-                self._emit(RevocationsRebuilt())
+            now = self._elapsed()
+            self._mirror.add(page.revocations, now, wall)
+            if self._cursor is not None and not page.continues:
+                self._lost()
+                if now <= self._lapses:  # else the log has forgotten an entry that lapsed
+                    self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
-                self._lapses = page.revocations[-1].until
+                self._lapses = now + page.revocations[-1].life(wall)
             if not page.more:
                 return
             await checkpoint()  # a store may answer without waiting: a long log still leaves the loop to others
         raise StoreUnavailable("the log of revocations has no end")
+
+    def _elapsed(self) -> int:
+        return int(self._monotonic() * 1000)
 
     def _emit(self, event: Event) -> None:
         # In a task of its own: the host's listener may take its time, and all requests wait for the read.

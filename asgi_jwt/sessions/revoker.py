@@ -1,14 +1,10 @@
-"""Sessions ended and tokens revoked, for good: an entry in the log of revocations first, then the tombstone.
+"""Ends sessions and revokes tokens: what is written, in which order, and for how long it counts."""
 
-So no order of failures leaves an access token alive behind a session that is dead. A session that got no tombstone is
-one whose tokens are refused, and which dies when it is refreshed. Who wanted it ended may give up after a 503, or go
-away in the middle, and the entry lapses one day: where there is an entry, the tombstone follows when the store is back.
-"""
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from math import floor
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import floor, inf
+from time import monotonic
+from typing import NamedTuple, TypeVar
 
 import anyio
 from anyio import create_task_group
@@ -17,24 +13,39 @@ from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
-from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, Outcome, SessionStore
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey, log_value
 from asgi_jwt.tasks import SingleFlight
 from asgi_jwt.tokens.claims import Claims
 
+T = TypeVar("T")
+
 _AT_ONCE = 50
-_BETWEEN_ATTEMPTS = 2.0
+_REMEMBERED = 100_000
+_BETWEEN_PAGES = 1.0
 _LATEST = 2**53
+
+
+class _Written(NamedTuple):
+    """An entry that this process has put into the log, and when it lapses, in ms of the monotonic clock."""
+
+    revocation: Revocation
+    lapses: int
+    key: SessionKey | None
 
 
 class Revoker:
     """Ends the sessions of `issuer` in the store, and revokes tokens of any issuer.
 
-    `ttl`: the longest life (ms) of an access token. `leeway`: how long (ms) past its end a service may take a token.
-    `owns_sessions`: whether every token of `issuer` that has a `sid` is of a session in this store.
+    A session's tombstone and the entry that refuses its access tokens are written in one step (`SessionStore.update`).
+    So no failure between the two leaves an access token alive behind a dead session, or brings a session back.
 
-    Every method raises `StoreUnavailable` when the store does not answer; what it was asked is then done in part, and
-    can be asked again.
+    `ttl`: the longest life (ms) of an access token. `leeway`: how long (ms) past its end a service may take a token.
+    `owns_sessions`: whether every token of `issuer` that has a `sid` is of a session in this store. `clock` gives
+    seconds since the epoch, `monotonic` seconds since any moment.
+
+    Every method raises `StoreUnavailable` when the store does not answer; its work is then done in part, and the call
+    can be made again.
     """
 
     def __init__(
@@ -48,145 +59,192 @@ class Revoker:
         owns_sessions: bool,
         clock: Callable[[], float],
         events: EventSink,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         self._store = store
         self._revocations = revocations
         self._issuer = issuer
+        self._leeway = leeway
         # A token may be issued for as long as a mirror may be old, by a clock that differs.
         self._life = ttl + leeway + round(revocations.policy.max_staleness * 1000) + CLOCK_SKEW
-        self._leeway = leeway
         self._owns_sessions = owns_sessions
         self._clock = clock
         self._events = events
-        # Those whose end has begun, and when.
-        self._unfinished: dict[SessionKey, int] = {}
-        self._finishing = SingleFlight(self._finish)
+        self._monotonic = monotonic
+        self._written: deque[_Written] = deque(maxlen=_REMEMBERED)
+        self._lost: deque[_Written] = deque()
+        self._closed = False
+        self._putting_back = SingleFlight(self._put_back)
+        revocations.on_lost(self._log_lost)
 
     async def end(self, subject: str, sid: str) -> bool:
         """End one session of the subject's; whether there was a live one."""
-        key = SessionKey(subject, sid)
-        session = await self._store().update(key, _as_stored)
-        # Another's `sid`, or a made-up one, never gets into the log.
-        if session is None or session.ended_at is not None:
-            return False
-        with self.begun(key):
-            await self.revoke_session(sid)
-            return await self._bury(key)
+        return await self._end(SessionKey(subject, sid))
 
-    async def end_all(self, subject: str) -> int:
-        """End every session that the subject has now, and what else was issued for it up to now; how many sessions."""
+    async def end_all(self, subject: str, *, last: str | None = None) -> int:
+        """End every session that the subject has now, and revoke its other tokens; how many sessions.
+
+        The session with the `sid` `last` ends in the last step: a request that bears its token can be made again for as
+        long as anything is left to do.
+        """
         now = self._now()
-        keys = [session.key for session in await self._store().list(subject, now)]
-        entries = [self._session_entry(key.sid, now) for key in keys]
-        entries.append(self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions))
-        ended: list[bool] = []
-        failures: list[StoreUnavailable] = []
-
-        async def bury(key: SessionKey) -> None:
-            try:
-                ended.append(await self._bury(key))
-            except StoreUnavailable as failure:
-                failures.append(failure)
-
-        with self.begun(*keys):
-            await self._revocations.add(entries)
-            # At once, for a store that commits together what comes together.
-            for start in range(0, len(keys), _AT_ONCE):
-                async with create_task_group() as group:
-                    for key in keys[start : start + _AT_ONCE]:
-                        group.start_soon(bury, key)
-            if failures:
-                raise failures[0]
-        return sum(ended)
+        entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
+        # Sessions that have expired by a clock that is ahead live by another.
+        keys = [session.key for session in await self._store().list(subject, now - SWEEP_AFTER)]
+        own = [key for key in keys if key.sid == last]
+        ended = await self._end_each([key for key in keys if key.sid != last])
+        if own and await self._end(own[0], entry):
+            return ended + 1
+        await self._append([entry])
+        return ended
 
     async def revoke_subject(self, subject: str, issuer: str) -> None:
         """Revoke all that the issuer has issued for the subject up to now; with `issuer` our own, end its sessions."""
         if issuer == self._issuer:
             await self.end_all(subject)
         else:
-            await self._revocations.add([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
+            await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
-        """Revoke the one access token with these claims, which were verified. Raises `MissingClaim` without a `jti`."""
-        jti: Any = claims.get("jti")
-        if type(jti) is not str:
-            raise MissingClaim("jti: the token has no name by which it could be refused")
-        until = min(floor(claims.expires_at * 1000) + self._leeway, _LATEST)
-        if await self._revocations.add([Revocation("jti", claims.issuer, log_value(jti), until)]):
-            await self._events.emit(TokensRevoked("jti"))
+        """Revoke the one access token with these claims, which were verified; without a `jti`, all tokens of its `sid`.
 
-    async def revoke_session(self, sid: str) -> None:
-        """Revoke the session's access tokens: to be followed by its tombstone."""
-        await self._revocations.add([self._session_entry(sid, self._now())])
+        Raises `MissingClaim` for a token with neither.
+        """
+        entry = self._token_entry(claims)
+        if entry.kind != "jti" or not self._revocations.has_token(claims.issuer, claims["jti"]):
+            await self._append([entry])
+            await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
-        """Whether the session's access tokens are revoked: then it is ended, if it was not. For every refresh to ask.
+        """Whether the session's access tokens are revoked: then it is ended, if it was not. Every refresh asks.
 
-        Whoever ended it could not write its tombstone, or is about to. Raises `RevocationsUnavailable`.
+        An entry without a tombstone is of a store that lost the tombstone, or of a host's own making. Raises
+        `RevocationsUnavailable`.
         """
         await self._revocations.current()
         if not self._revocations.has_session(self._issuer, key.sid):
             return False
-        with self.begun(key):
-            await self._bury(key)
+        await self._end(key)
         return True
 
-    @contextmanager
-    def begun(self, *keys: SessionKey) -> Iterator[None]:
-        """Within it sessions are ended: an end that fails half-way, or whose caller goes away, is finished later."""
-        self._unfinished.update(dict.fromkeys(keys, self._now()))
-        try:
-            yield
-        except GeneratorExit:
-            raise  # the event loop is gone
-        except BaseException:
-            self._finishing.start()
-            raise
-        for key in keys:
-            self._unfinished.pop(key, None)
+    async def update(
+        self, key: SessionKey, change: Callable[[Session | None], tuple[Session | None, T]], *more: Revocation
+    ) -> T:
+        """`SessionStore.update`; where `change` ends the session, its entry, and `more`, go into the log with it."""
+        with_it = (self._session_entry(key.sid, self._now()), *more)
+        entries: Sequence[Revocation] = ()
 
-    async def _bury(self, key: SessionKey) -> bool:
-        """Put a tombstone in the session's place, once its tokens are revoked; whether it was live."""
+        def with_entries(stored: Session | None) -> Outcome[T]:
+            nonlocal entries
+            changed, result = change(stored)
+            ends = changed is not None and changed.ended_at is not None and (stored is None or stored.ended_at is None)
+            entries = with_it if ends else ()
+            return (changed, result, entries) if ends else (changed, result)
+
+        result = await self._store().update(key, with_entries)
+        self._remember(entries, key)
+        return result
+
+    def close(self) -> None:
+        """Put nothing back any more."""
+        self._closed = True
+
+    async def _end(self, key: SessionKey, *more: Revocation) -> bool:
         now = self._now()
 
         def change(session: Session | None) -> tuple[Session | None, bool]:
-            # One that has expired by our clock may live by another's.
+            # A session that has expired by this clock may live by another.
             return session and end_session(session, now), session is not None and session.is_live(now)
 
-        ended = await self._store().update(key, change)
-        self._unfinished.pop(key, None)
+        ended = await self.update(key, change, *more)
         if ended:
             await self._events.emit(SessionEnded("ended"))
         return ended
 
-    def close(self) -> None:
-        """Finish nothing any more."""
-        self._unfinished.clear()
+    async def _end_each(self, keys: Sequence[SessionKey]) -> int:
+        """End these sessions, each whether or not another fails; how many were live. Raises the first failure."""
+        ended: list[bool] = []
+        failures: list[StoreUnavailable] = []
 
-    async def _finish(self) -> None:
-        while self._unfinished:
-            await anyio.sleep(_BETWEEN_ATTEMPTS)
-            await self._revocations.poll()
-            for key, began in list(self._unfinished.items()):
-                # An entry that the store took without saying so turns up in the log, if a little late.
-                revoked = self._revocations.has_session(self._issuer, key.sid)
-                if self._now() - began >= (self._life if revoked else CLOCK_SKEW):
-                    self._unfinished.pop(key, None)
-                elif revoked:
-                    with suppress(StoreUnavailable):
-                        await self._bury(key)
+        async def end(key: SessionKey) -> None:
+            try:
+                ended.append(await self._end(key))
+            except StoreUnavailable as failure:
+                failures.append(failure)
+
+        # Some at once, for a store that commits together the calls that come together.
+        for start in range(0, len(keys), _AT_ONCE):
+            async with create_task_group() as group:
+                for key in keys[start : start + _AT_ONCE]:
+                    group.start_soon(end, key)
+        if failures:
+            raise failures[0]
+        return sum(ended)
+
+    async def _append(self, revocations: Sequence[Revocation]) -> None:
+        await self._store().append_revocations(revocations, self._now())
+        self._remember(revocations)
+
+    def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
+        """Refuse from now on in this process, and know what to put back."""
+        if not revocations:
+            return
+        self._revocations.take(revocations)
+        now, wall = self._elapsed(), self._now()
+        while self._written and self._written[0].lapses <= now:
+            self._written.popleft()
+        self._written.extend(
+            _Written(each, now + each.life(wall), key if each.kind == "sid" else None) for each in revocations
+        )
+
+    def _log_lost(self) -> None:
+        self._lost = deque(self._written)
+        self._putting_back.start()
+
+    async def _put_back(self) -> None:
+        """Give a log that lost its entries those that this process had written, a page at a time.
+
+        A server that restarted empty, or was failed over, has lost logouts that were answered with 204.
+        """
+        while self._lost and not self._closed:
+            page = [self._lost.popleft() for _ in range(min(LOG_PAGE, len(self._lost)))]
+            try:
+                await self._put_back_page(page)
+            except StoreUnavailable:
+                self._lost.extendleft(reversed(page))
+            if self._lost:
+                await anyio.sleep(_BETWEEN_PAGES)
+
+    async def _put_back_page(self, page: Sequence[_Written]) -> None:
+        now = self._elapsed()
+        held = [written for written in page if written.lapses > now]
+        # With the remaining life, so that no entry lives on from loss to loss.
+        entries = [each.revocation._replace(until=each.revocation.time + each.lapses - now) for each in held]
+        await self._store().append_revocations(entries, self._now())
+        # A tombstone may be lost as well: a session that is live again ends again.
+        await self._end_each([each.key for each in held if each.key is not None])
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
+    def _elapsed(self) -> int:
+        return int(self._monotonic() * 1000)
+
     def _session_entry(self, sid: str, now: int) -> Revocation:
-        return Revocation("sid", self._issuer, log_value(sid), now + self._life)
+        return Revocation("sid", self._issuer, log_value(sid), now + self._life, now)
 
     def _subject_entry(self, issuer: str, subject: str, now: int, *, spares_sessions: bool) -> Revocation:
         return Revocation("sub", issuer, log_value(subject), now + self._life, now, spares_sessions)
 
-
-def _as_stored(session: Session | None) -> tuple[Session | None, Session | None]:
-    """Reads what an update would change, wherever else the store may read from."""
-    return session, session
+    def _token_entry(self, claims: Claims) -> Revocation:
+        jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
+        # By a clock that is ahead the token seems to have less life left than it has: at most all of it.
+        issued = min(max(claims.get("iat", inf) * 1000, now - SWEEP_AFTER), now)
+        until = floor(min(now + claims.expires_at * 1000 - issued + self._leeway, _LATEST))
+        if type(jti) is str:
+            return Revocation("jti", claims.issuer, log_value(jti), until, now)
+        if type(sid) is str:
+            # Other tokens of the session may live longer than this one.
+            return Revocation("sid", claims.issuer, log_value(sid), max(until, now + self._life), now)
+        raise MissingClaim("jti and sid: the token has no name by which it could be refused")

@@ -35,7 +35,7 @@ class Verdict(StrEnum):
     INVALID = "INVALID"
     """There is no such live session. Nothing changes."""
     HEALED = "HEALED"
-    """The token is ahead of the store, which lost a write in a failover; the session catches up and rotates."""
+    """The token is ahead of the store, which lost writes in a failover: the session catches up, and the token stays."""
     SAME = "SAME"
     """The token is of the current generation and still fresh: it stays."""
     ROTATED = "ROTATED"
@@ -46,6 +46,13 @@ class Verdict(StrEnum):
     """As REPLAYED, long after: nobody has shown the new generation, so its answer never arrived."""
     REUSED = "REUSED"
     """A token that nobody honest still holds: the session has ended, for good."""
+
+
+TOKEN_STAYS = frozenset({Verdict.SAME, Verdict.HEALED})
+"""The verdicts that hand out no refresh token: the client keeps the presented one."""
+
+ANY_BRANCH = "*"
+"""The `rotated_branch` of a session that caught up, for its store lost the true one. No token has this branch."""
 
 
 class Presented(NamedTuple):
@@ -59,7 +66,7 @@ class Decision(NamedTuple):
     """The verdict, the session as it is to be kept, and the branch of the refresh token to hand out.
 
     `session` is the very object that was given when there is nothing to write; None when there was none. `branch` is
-    None when nothing is handed out, and the presented one with SAME, where the client's token stays.
+    None when nothing is handed out, and the presented one with SAME and HEALED, where the client's token stays.
     """
 
     verdict: Verdict
@@ -69,7 +76,7 @@ class Decision(NamedTuple):
 
 def judge(session: Session | None, presented: Presented, *, now: int, policy: RotationPolicy) -> Verdict:
     """The verdict alone: the first rule that fits. `now` is in ms since the epoch. The order of the rules matters."""
-    if session is None or not session.is_live(now):
+    if session is None or session.ending_at is not None or not session.is_live(now):
         return Verdict.INVALID
     if presented.generation > session.generation:
         return Verdict.HEALED
@@ -80,7 +87,7 @@ def judge(session: Session | None, presented: Presented, *, now: int, policy: Ro
     if presented.generation == session.generation:
         # Twice as long as REPLAYED, so that a sibling still on its way is not overtaken by a rotation.
         return Verdict.SAME if elapsed < 2 * policy.grace else Verdict.ROTATED
-    if presented.generation == session.generation - 1 and presented.branch == session.rotated_branch:
+    if presented.generation == session.generation - 1 and session.rotated_branch in (presented.branch, ANY_BRANCH):
         if elapsed < policy.grace:
             return Verdict.REPLAYED
         if policy.grace > 0 and not session.seen and elapsed < policy.recovery:
@@ -95,27 +102,36 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     arguments give the same decision, so a store may ask again after a conflict.
     """
     verdict = judge(session, presented, now=now, policy=policy)
-    if session is None or verdict is Verdict.INVALID:
-        return Decision(verdict, session, None)
-    if verdict is Verdict.ROTATED or verdict is Verdict.HEALED:
-        used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
-        rotated = session.changed(
-            generation=presented.generation + 1,
-            rotated_branch=presented.branch,
-            window_at=now,
-            seen=False,
-            used_at=used_at,
-            expires_at=min(used_at + policy.refresh_ttl, session.ends_at),
-        )
-        return Decision(verdict, rotated, branch)
+    if session is None:
+        return Decision(verdict, None, None)
+    if verdict is Verdict.INVALID:
+        # An end that did not come to its tombstone is finished by the refresh that meets its mark.
+        return Decision(verdict, session if session.ending_at is None else end_session(session, now), None)
+    if verdict is Verdict.HEALED:
+        healed = session.changed(generation=presented.generation, rotated_branch=ANY_BRANCH, seen=True, window_at=now)
+        return Decision(verdict, healed, presented.branch)
     if verdict is Verdict.SAME:
         kept = session if session.seen else session.changed(seen=True, window_at=now)
         return Decision(verdict, kept, presented.branch)
+    if verdict is Verdict.ROTATED:
+        return Decision(verdict, _rotated(session, presented, now, policy), branch)
     if verdict is Verdict.REPLAYED:
         return Decision(verdict, session, branch)
     if verdict is Verdict.RECOVERED:
         return Decision(verdict, session.changed(window_at=now), branch)
-    return Decision(verdict, session.changed(ended_at=now), None)
+    return Decision(verdict, end_session(session, now), None)
+
+
+def _rotated(session: Session, presented: Presented, now: int, policy: RotationPolicy) -> Session:
+    used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
+    return session.changed(
+        generation=presented.generation + 1,
+        rotated_branch=presented.branch,
+        window_at=now,
+        seen=False,
+        used_at=used_at,
+        expires_at=min(used_at + policy.refresh_ttl, session.ends_at),
+    )
 
 
 def open_session(
@@ -153,4 +169,4 @@ def open_session(
 
 def end_session(session: Session, now: int) -> Session:
     """The session's tombstone as of `now` (ms); the very same object when it has ended already."""
-    return session if session.ended_at is not None else session.changed(ended_at=now)
+    return session if session.ended_at is not None else session.changed(ended_at=now, ending_at=None)

@@ -8,11 +8,20 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
-from asgi_jwt.errors import AuthError, InvalidGrant, InvalidToken, SessionOver, StoreUnavailable, TokenReused
+from asgi_jwt.errors import (
+    AuthError,
+    InvalidGrant,
+    InvalidScope,
+    InvalidToken,
+    SessionOver,
+    StoreUnavailable,
+    TokenReused,
+)
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (
+    TOKEN_STAYS,
     Decision,
     Presented,
     RotationPolicy,
@@ -24,7 +33,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity
+from asgi_jwt.tokens.identity import Described, Identity, names, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -37,7 +46,7 @@ _SWEEP_EVERY = 60_000
 
 
 class TokenPair(NamedTuple):
-    """What a login or a refresh gives. With the verdict SAME, `refresh_token` is the presented one.
+    """What a login or a refresh gives. With the verdicts SAME and HEALED, `refresh_token` is the presented one.
 
     `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.
     `verdict` is None for a login.
@@ -115,13 +124,21 @@ class Sessions:
         return pair
 
     async def refresh(
-        self, token: str | bytes, *, load_identity: LoadIdentity | None = None, client_id: str | None = None
+        self,
+        token: str | bytes,
+        *,
+        load_identity: LoadIdentity | None = None,
+        client_id: str | None = None,
+        scope: str = "",
     ) -> TokenPair:
         """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
 
-        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the
-        OAuth client's that asks, if it says: a session of another client's is not for it. Raises `SessionOver` or
-        `TokenReused`, both `InvalidGrant`, when the session is over, and `InvalidGrant` for a token of no use.
+        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the id
+        of the OAuth client that asks, empty for a client that names none: a session that has a client id is for that
+        client alone. None: no client asks, but the page that the cookie belongs to. `scope` narrows the access token
+        to these space-separated scopes; empty: it has all. Raises `SessionOver` or `TokenReused`, both `InvalidGrant`,
+        when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
+        scope that the session does not have.
         """
         members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
@@ -135,21 +152,15 @@ class Sessions:
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
             if session is not None and verdict not in _REFUSED:
-                minted = await self._provisional(session, load_identity)
+                minted = await self._provisional(session, load_identity, scope)
             now = self._now()
-            commit = partial(self._commit, key, presented, branch=branch, now=now, prepared=verdict)
-            if verdict is Verdict.REUSED:
-                with self._revoker.begun(key):
-                    await self._revoker.revoke_session(key.sid)
-                    decision = await commit()
-            else:
-                decision = await commit()
-            if decision.verdict is Verdict.INVALID or decision.verdict is verdict is Verdict.REUSED:
+            decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
+            if decision.verdict in _REFUSED:
                 raise await self._refusal(decision.verdict)
-            if minted is not None and decision.session is not None and decision.verdict is not Verdict.REUSED:
+            if minted is not None and decision.session is not None:
                 await self._events.emit(_REFRESHED[decision.verdict])
                 return self._pair(decision, decision.session, *minted, now=now, presented=token)
-            # The record is newer than the one that was read, as behind a lagging replica, or the clock went on.
+            # The record is newer than the one that was read, as behind a lagging replica.
         lagging = "the store's reads lag behind its writes"
         await self._events.emit(StoreFailed("get", lagging))
         raise StoreUnavailable(lagging)
@@ -174,6 +185,14 @@ class Sessions:
         session = await self._store.get(SessionKey(subject, sid))
         return session is not None and session.is_live(self._now())
 
+    async def has_ended(self, subject: str, sid: str) -> bool:
+        """Whether the session is known, and over before its time. An end that had begun is finished."""
+        session = await self._store.get(SessionKey(subject, sid))
+        if session is None or (session.ended_at is None and session.ending_at is None):
+            return False
+        await self._revoker.end(subject, sid)
+        return True
+
     async def end(self, subject: str, sid: str) -> bool:
         """End one session of the subject's, for good, and its access tokens; whether there was a live one."""
         return await self._revoker.end(subject, sid)
@@ -186,30 +205,38 @@ class Sessions:
         return await self._revoker.end_all(subject)
 
     async def list(self, subject: str) -> Sequence[Session]:
-        """The subject's live sessions, oldest first."""
-        return await self._store.list(subject, self._now())
+        """The subject's live sessions, oldest first. One whose end had begun is ended now, and is none of them."""
+        sessions = await self._store.list(subject, self._now())
+        for session in sessions:
+            if session.ending_at is not None:
+                await self._revoker.end(*session.key)
+        return tuple(session for session in sessions if session.ending_at is None)
 
     def _commit(
-        self, key: SessionKey, presented: Presented, *, branch: str, now: int, prepared: Verdict
+        self, key: SessionKey, presented: Presented, *, branch: str, now: int, minted: bool
     ) -> Awaitable[Decision]:
         def change(stored: Session | None) -> tuple[Session | None, Decision]:
             decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
-            # No tombstone is written before the tokens are revoked, nor what has no access token to go with it.
-            reused = decision.verdict is Verdict.REUSED
-            ready = prepared is Verdict.REUSED if reused else prepared not in _REFUSED
-            return decision.session if ready else stored, decision
+            # Nothing is written that would need an access token and has none.
+            return decision.session if minted or decision.verdict in _REFUSED else stored, decision
 
-        return self._store.update(key, change)
+        return self._revoker.update(key, change)
 
-    async def _provisional(self, session: Session, load_identity: LoadIdentity | None) -> tuple[str, Described]:
+    async def _provisional(
+        self, session: Session, load_identity: LoadIdentity | None, scope: str
+    ) -> tuple[str, Described]:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
         identity = session if load_identity is None else await self._loaded(session, load_identity)
+        if asked := names(scope):
+            if not set(asked) <= {*session.scopes, *identity.scopes}:
+                raise InvalidScope
+            identity = with_scopes(identity, (name for name in identity.scopes if name in asked))
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
         identity = await ask(load_identity, session.subject, session)
         if identity is None:
-            await self.end(session.subject, session.sid)
+            await self._revoker.end(*session.key)
             raise SessionOver
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
@@ -241,7 +268,7 @@ class Sessions:
         presented: str | bytes | None = None,
     ) -> TokenPair:
         verdict, _, branch = decision
-        if verdict is Verdict.SAME and presented is not None:
+        if verdict in TOKEN_STAYS and presented is not None:
             refresh_token = presented if isinstance(presented, str) else presented.decode()
         else:
             refresh_token = self._issuer.refresh_token(

@@ -35,6 +35,7 @@ class SettingsKeywords(TypedDict, total=False):
     realm: str
     resource: str | None
     public_paths: Names
+    root_path: str | None
     token_sources: Names
     trusted_origins: Names
     access_ttl: Duration

@@ -205,6 +205,14 @@ def public_paths(value: object) -> tuple[str, ...]:
     return tuple(public_path(path) for path in texts(value))
 
 
+def root_path(value: object) -> str:
+    """A path as the scope holds it, decoded, without the slash at its end."""
+    path = text(value)
+    if not path.startswith("/") or any(sign in path for sign in ("*", "?", "#", "//")):
+        raise ValueError(f"has to be a path, as /api, and not {path!r}")
+    return path.removesuffix("/")
+
+
 def resource(value: object) -> str:
     """An `https` URL without a fragment, `http` for loopback alone: RFC 9728 section 1.2."""
     url = quotable(value)
@@ -217,21 +225,3 @@ def resource(value: object) -> str:
     except ValueError:
         pass  # a broken port or IPv6 address
     raise ValueError("has to be an https URL without query and fragment, as https://host/mcp")
-
-
-def origins(value: object) -> tuple[str, ...]:
-    """Origins as browsers send them: scheme, host and a port that is not the default one (RFC 6454 section 6.1)."""
-    return tuple(origin(member) for member in texts(value))
-
-
-def origin(value: str) -> str:
-    try:
-        parts = urlsplit(value.strip())
-        port = parts.port
-    except ValueError:
-        port, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
-        raise ValueError(f"has to hold origins, as https://app.example, and {value!r} is none")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")

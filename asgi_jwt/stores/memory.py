@@ -1,27 +1,38 @@
 """Sessions in this process alone: for tests, demos, and apps of one process whose users may log in again."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
-from operator import itemgetter
-from typing import Any
+from operator import attrgetter
+from time import monotonic
+from typing import Any, NamedTuple
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, T, next_version
-from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, T, next_version, outcome
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
+
+
+class _Logged(NamedTuple):
+    number: int
+    kept_until: int
+    revocation: Revocation
 
 
 class MemoryStore:
-    """A `SessionStore` in a dict. No call waits for anything, so each is atomic within its event loop."""
+    """A `SessionStore` in a dict. No call waits for anything, so each is atomic within its event loop.
 
-    def __init__(self) -> None:
+    `monotonic` gives seconds since any moment: by it the log knows how long it has kept an entry.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = monotonic) -> None:
         self._subjects: dict[str, dict[str, Session]] = {}
         # When to look at a session again: one entry each, put back while rotations have moved its end.
         self._ends: list[tuple[int, SessionKey]] = []
-        self._log: list[tuple[int, Revocation]] = []
+        self._log: list[_Logged] = []
         self._numbers = count(1)
-        self._trim_at: int | None = None
+        self._monotonic = monotonic
+        self._trim_at = 0
         self._closed = False
 
     async def get(self, key: SessionKey) -> Session | None:
@@ -29,13 +40,14 @@ class MemoryStore:
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         stored = self._sessions(key.subject).get(key.sid)
-        changed, result = change(stored)
+        changed, result, entries = outcome(change(stored))
         if changed is None:
             self._forget(key)
         elif changed is not stored:
             self._subjects.setdefault(key.subject, {})[key.sid] = next_version(key, stored, changed)
             if stored is None:
                 heappush(self._ends, (changed.kept_until, key))
+        self._append(entries, 0)
         return result
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:
@@ -61,19 +73,20 @@ class MemoryStore:
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         self._require_open()
-        self._log += zip(self._numbers, revocations, strict=False)
-        # All of it is looked at, so not at every call.
-        if self._trim_at is None or abs(now - self._trim_at) >= SWEEP_AFTER:
-            self._trim_at = now
-            self._log = [entry for entry in self._log if entry[1].until >= now - SWEEP_AFTER]
+        self._append(revocations, now)
+        # The whole log is looked at, so not at every call.
+        kept = int(self._monotonic() * 1000)
+        if kept >= self._trim_at:
+            self._trim_at = kept + CLOCK_SKEW
+            self._log[:-1] = [entry for entry in self._log[:-1] if entry.kept_until > kept]
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         self._require_open()
-        start = bisect_right(self._log, cursor or 0, key=itemgetter(0))
+        start = bisect_right(self._log, cursor or 0, key=attrgetter("number"))
         page = self._log[start : start + LOG_PAGE]
         return LogPage(
-            [revocation for _, revocation in page],
-            page[-1][0] if page else cursor,
+            [entry.revocation for entry in page],
+            page[-1].number if page else cursor,
             cursor is not None,
             start + LOG_PAGE < len(self._log),
         )
@@ -83,6 +96,10 @@ class MemoryStore:
         self._subjects.clear()
         self._ends.clear()
         self._log.clear()
+
+    def _append(self, revocations: Sequence[Revocation], now: int) -> None:
+        from_now = int(self._monotonic() * 1000) + CLOCK_SKEW
+        self._log += [_Logged(next(self._numbers), from_now + entry.life(now), entry) for entry in revocations]
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,4 +1,4 @@
-"""Records as stores that outlive a process keep them, in few bytes: JSON arrays, their members told by their places.
+"""Records as stores that outlive a process keep them, in few bytes: JSON arrays, whose members have places.
 
 A session's subject and `sid` are not in it; the key it is kept under has them.
 """
@@ -12,7 +12,14 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 FORMAT = 1
-"""Stands first in every record. Another arrangement takes another number, so that none is read as what it is not."""
+"""Stands first in a record whose members all have places; every release reads it."""
+
+FORMAT_WITH_OTHERS = 2
+"""Stands first in a session's record that has one more member: an object of members by name.
+
+A release keeps the named members that it doesn't know, so one that adds members adds them there. A release before this
+format takes such a record for one that it can't read (`StoreUnavailable`), and leaves it as it is.
+"""
 
 
 def _plain(value: object) -> dict[str, Any]:
@@ -45,6 +52,10 @@ def pack(session: Session) -> bytes:
         session.client.user_agent,
         session.client.address,
     ]
+    others = dict(session.others) if session.ending_at is None else {**session.others, "ending_at": session.ending_at}
+    if others:
+        record[0] = FORMAT_WITH_OTHERS
+        record.append(others)
     # A lone surrogate is legal in JSON, and so in a claim, but not in UTF-8.
     return _encode(record).encode("utf-8", "surrogatepass")
 
@@ -53,8 +64,11 @@ def unpack(key: SessionKey, record: bytes) -> Session:
     """The session that `pack` made `record` of. Raises StoreUnavailable for a record of another format."""
     try:
         number, *fields = json.loads(record)
-        if number != FORMAT:
-            raise StoreUnavailable("a session's record is of another format than this release writes")
+        others = {}
+        if number == FORMAT_WITH_OTHERS:
+            *fields, others = fields
+        elif number != FORMAT:
+            raise StoreUnavailable("a session's record is of another format than this release reads")
         version, client_id, generation, rotated_branch, window_at, seen, *fields = fields
         created_at, used_at, expires_at, ends_at, ended_at, claims, scopes, roles, user_agent, address = fields
         return Session(
@@ -69,15 +83,18 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             used_at=used_at,
             expires_at=expires_at,
             ends_at=ends_at,
+            ending_at=others.pop("ending_at", None),
             ended_at=ended_at,
             version=version,
             claims=MappingProxyType(claims),
             scopes=tuple(scopes),
             roles=tuple(roles),
             client=Client(user_agent, address),
+            others=MappingProxyType(others),
         )
-    except (TypeError, ValueError) as error:
-        raise StoreUnavailable(f"a session's record can't be read ({type(error).__name__})") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        why = f"a session's record can't be read: it is damaged, or of another format ({type(error).__name__})"
+        raise StoreUnavailable(why) from None
 
 
 def pack_revocation(revocation: Revocation) -> bytes:

@@ -32,7 +32,9 @@ class Session:
     `generation` counts the rotations. `rotated_branch` is the branch whose presentation made this generation;
     `window_at` is when the present window began (None before the first rotation); `seen` tells that a token of
     this generation came back. `expires_at` is the idle end, which a rotation moves; `ends_at` the absolute one, which
-    nothing moves. `ended_at` makes the record a tombstone. `version` is the store's: it counts the writes.
+    nothing moves. `ended_at` makes the record a tombstone; `ending_at` marks one whose end has begun: it is live for
+    `list` alone, and whoever meets it ends it. `version` is the store's: it grows with each write. `others` are members
+    that a newer release has written: they are kept.
     """
 
     sid: str
@@ -46,12 +48,14 @@ class Session:
     used_at: int
     expires_at: int
     ends_at: int
+    ending_at: int | None = None
     ended_at: int | None = None
     version: int = 0
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     scopes: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     client: Client = field(default_factory=Client)
+    others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def changed(self, **changes: Any) -> Self:
         """A copy with `changes`: `dataclasses.replace`, at a tenth of its cost, for every refresh makes one."""
@@ -66,6 +70,10 @@ class Session:
     def is_live(self, now: int) -> bool:
         """Whether it is neither ended nor expired at `now` (ms)."""
         return self.ended_at is None and now < self.expires_at and now < self.ends_at
+
+    def marked(self, now: int) -> Self:
+        """The record from which no token refreshes the session, as of `now` (ms); the same object when it is so."""
+        return self if self.ending_at is not None or self.ended_at is not None else self.changed(ending_at=now)
 
     @property
     def kept_until(self) -> int:
@@ -98,11 +106,12 @@ class Revocation(NamedTuple):
     """An entry of the log of revocations: access tokens that are refused although they verify.
 
     `kind` is `sid` (those of a session), `jti` (one token) or `sub` (those of a subject, issued up to `time`); `value`
-    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` leaves
-    the last minute before `time` to entries of the sessions' own, where tokens have a `sid`, so that a login right
-    after it is untouched, at a server whose clock is behind as well.
+    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` leaves the last
+    minute before `time` to entries of the sessions' own, where tokens have a `sid`, so that a login right after it is
+    untouched, at a server whose clock is behind as well.
 
-    The entry lapses at `until`, when every token it is about has expired.
+    `time` is when the entry was made and `until` when it lapses, both by the clock of the process that made it: other
+    clocks may differ by hours, so only the time between the two counts.
     """
 
     kind: Literal["sid", "jti", "sub"]
@@ -111,3 +120,10 @@ class Revocation(NamedTuple):
     until: int
     time: int = 0
     spares_sessions: bool = False
+
+    def life(self, now: int) -> int:
+        """How long (ms) the entry is kept from when it was appended or read.
+
+        An entry of a release before has no `time`, unless it is of a subject: its life is counted from `now`.
+        """
+        return max(0, self.until - (self.time or now))

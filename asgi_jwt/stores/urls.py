@@ -1,49 +1,71 @@
 """How a store is named by a URL."""
 
 import re
+from collections.abc import Callable
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.base import SessionStore
 
+Opener = Callable[[str], SessionStore]
+"""Takes a store's URL, as it was given, and returns the store. Raises ConfigurationError without a password in it."""
+
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _FILE = re.compile(r"[\w./-]+\.(?:db|sqlite3?)")
-REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
+def _open_memory(url: str) -> SessionStore:
+    from asgi_jwt.stores.memory import MemoryStore
+
+    if url.partition("://")[2]:
+        raise ConfigurationError("the store memory:// takes nothing behind it")
+    return MemoryStore()
+
+
+def _open_sqlite(url: str) -> SessionStore:
+    from asgi_jwt.stores.sqlite import SQLiteStore
+
+    path = url.partition("://")[2]
+    if not path.startswith("/") or path in ("/", "/:memory:"):
+        needed = "sqlite:///relative/path or sqlite:////absolute/path (else memory://)"
+        raise ConfigurationError(f"the store sqlite:// needs a file: {needed}")
+    return SQLiteStore(path[1:])
+
+
+def _open_redis(url: str) -> SessionStore:
+    from asgi_jwt.stores.redis import RedisStore
+
+    return RedisStore.from_url(url)
+
+
+SCHEMES: dict[str, Opener] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    **dict.fromkeys(REDIS_SCHEMES, _open_redis),
+}
+"""The opener of each URL scheme, by the scheme in lower case. A package of a store of its own adds an entry:
+`SCHEMES["mystore"] = MyStore.from_url`; then `ASGI_JWT_STORE=mystore://host` opens it. A built-in opener imports its
+driver when it is called."""
 
 
 def open_store(url: str) -> SessionStore:
     """The store that `url` names. Nothing is opened before its first use.
 
     `memory://` · `sqlite:///relative/path` · `sqlite:////absolute/path`, taken as it is written · `redis://`,
-    `rediss://` and their `+sentinel` and `+cluster` forms, as `RedisStore.from_url` reads them. Raises
-    ConfigurationError when there is no such store; it shows no more of a URL than its scheme, for the rest may hold a
-    password.
+    `rediss://`, their `+sentinel` and `+cluster` forms and `unix://`, as `RedisStore.from_url` reads them · whatever
+    else `SCHEMES` has. Raises ConfigurationError when there is no such store; it shows no more of a URL than its
+    scheme, for the rest may hold a password.
     """
-    scheme, separator, rest = url.partition("://")
-    scheme = scheme.lower() if separator else ""
-    if scheme == "memory" and not rest:
-        from asgi_jwt.stores.memory import MemoryStore
-
-        return MemoryStore()
-    if scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
-        from asgi_jwt.stores.sqlite import SQLiteStore
-
-        return SQLiteStore(rest[1:])
-    if scheme in REDIS_SCHEMES:
-        from asgi_jwt.stores.redis import RedisStore
-
-        return RedisStore.from_url(url)
-    raise ConfigurationError(_no_such_store(scheme) if scheme else _no_scheme(url))
+    scheme, separator, _ = url.partition("://")
+    if not (scheme and separator):
+        raise ConfigurationError(_no_scheme(url))
+    opener = SCHEMES.get(scheme.lower())
+    if opener is None:
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ConfigurationError(f"a store of the scheme {scheme.lower()!r} does not exist: use one of {schemes}")
+    return opener(url)
 
 
 def _no_scheme(url: str) -> str:
     """A file's name is shown, as it has no password before an `@` nor behind a `:`."""
     mend = f"did you mean sqlite:///{url}?" if _FILE.fullmatch(url) else "as sqlite:///asgi-jwt.db or redis://host"
     return f"the store is named by a URL, with its scheme: {mend}"
-
-
-def _no_such_store(scheme: str) -> str:
-    if scheme == "memory":
-        return "the store memory:// takes nothing behind it"
-    if scheme == "sqlite":
-        return "the store sqlite:// needs a file: sqlite:///relative/path or sqlite:////absolute/path (else memory://)"
-    schemes = ", ".join(f"{name}://" for name in ("memory", "sqlite", *REDIS_SCHEMES))
-    return f"a store of the scheme {scheme!r} does not exist: use one of {schemes}"

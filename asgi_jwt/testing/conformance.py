@@ -21,14 +21,15 @@ from asgi_jwt.sessions.rotation import (
     end_session,
     open_session,
 )
-from asgi_jwt.stores.base import SWEEP_AFTER, Change, SessionStore
-from asgi_jwt.stores.records import Client, Session, SessionKey
-from asgi_jwt.testing.log_conformance import LogConformance
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome, SessionStore
+from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
+from asgi_jwt.testing.log_conformance import LogConformance, an_issuer, pages, read
 
 T = TypeVar("T")
 
 MINUTE = 60_000
-DAY = 24 * 60 * MINUTE
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 NOW = 1_700_000_000_000
 SWEPT_TOO_EARLY = f"sweep takes a record {SWEEP_AFTER} ms (SWEEP_AFTER) past its Session.kept_until, and no sooner"
 POLICY = RotationPolicy(grace=30_000, recovery=DAY, refresh_ttl=7 * DAY)
@@ -105,6 +106,18 @@ async def refresh(store: SessionStore, key: SessionKey, presented: Presented, br
     return await store.update(key, change)
 
 
+async def end(store: SessionStore, key: SessionKey, issuer: str, now: int = NOW) -> bool:
+    """End the session with an entry for `issuer`; whether it had not ended before."""
+
+    def change(session: Session | None) -> Outcome[bool]:
+        ended = session and end_session(session, now)
+        if ended is session:
+            return session, False
+        return ended, True, [Revocation("sid", issuer, key.sid, now + HOUR, now)]
+
+    return await store.update(key, change)
+
+
 async def at_once(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """What the calls return, each made in a task of its own, in their order."""
     results: dict[int, T] = {}
@@ -163,6 +176,8 @@ class StoreConformance(LogConformance):
                 scopes=("orders:read", "orders:write"),
                 roles=("admin",),
                 client=Client("Mozilla/5.0 (X11)", "2001:db8::1"),
+                ending_at=NOW + 3,
+                others={"of a newer release": ["é", 1, None]},
             )
             await store.update(key, put(full))
             assert await store.get(key) == replace(full, version=1)
@@ -336,6 +351,75 @@ class StoreConformance(LogConformance):
             last = await stored(store, session.key)
             assert finished <= last.generation <= self.parallel + 1
             assert last.version == last.generation + 1
+
+    # Ending, with entries for the log
+
+    async def test_session_ends_with_its_entries(self) -> None:
+        """When a change has ended a session with entries, both the tombstone and the entries are there."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            cursor = (await pages(store))[-1].cursor
+            assert await end(store, session.key, issuer)
+            assert await read(store, issuer, cursor) == [Revocation("sid", issuer, session.sid, NOW + HOUR, NOW)]
+            tombstone = await stored(store, session.key)
+            assert tombstone == replace(session, ended_at=NOW, version=tombstone.version)
+            assert tombstone.version > session.version
+
+    async def test_session_without_a_record_has_no_entries(self) -> None:
+        """A change that gives two members appends nothing: it met an unknown session, or one that has ended."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            assert not await end(store, a_key(), issuer)
+            for first in (True, False):
+                assert await end(store, session.key, issuer) is first
+            assert len(await read(store, issuer)) == 1
+
+    async def test_mark_is_listed_until_it_is_finished(self) -> None:
+        """A session whose end has begun is read and listed as such, and ends like any other."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            await store.update(session.key, change_of(lambda session: session.marked(NOW)))
+            marked = replace(session, ending_at=NOW, version=2)
+            assert await store.get(session.key) == marked
+            assert list(await store.list(session.subject, NOW)) == [marked]
+            assert await end(store, session.key, issuer)
+            assert len(await read(store, issuer)) == 1
+            ended = await stored(store, session.key)
+            assert (ended.ending_at, ended.ended_at) == (None, NOW)
+            assert list(await store.list(session.subject, NOW)) == []
+
+    async def test_many_end_one_session(self) -> None:
+        """Of many who end a session at once one does, and its entry is there."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            ended = await at_once([lambda: end(store, session.key, issuer)] * self.parallel)
+            assert ended.count(True) == 1
+            assert {entry.value for entry in await read(store, issuer)} == {session.sid}
+
+    async def test_no_refresh_follows_an_end(self) -> None:
+        """Among many refreshes a session ends once and for all, with its entry."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            calls: list[Callable[[], Awaitable[object]]] = [
+                partial(refresh, store, session.key, Presented(0, "b0"), f"b1-{n}", NOW) for n in range(self.parallel)
+            ]
+            calls.insert(self.parallel // 2, partial(end, store, session.key, issuer))
+            await at_once(calls)
+            assert (await stored(store, session.key)).ended_at == NOW
+            decision = await refresh(store, session.key, Presented(1, "b1"), "b2", NOW)
+            assert decision.verdict is Verdict.INVALID
+            assert len(await read(store, issuer)) >= 1
+
+    async def test_entries_of_a_change_that_fails(self) -> None:
+        """Where the record can't be written, its entries are not either."""
+        async with self.open_store() as store:
+            session, issuer = await created(store), an_issuer()
+            entries = [Revocation("sid", issuer, session.sid, NOW + HOUR, NOW)]
+            other = end_session(a_session(SessionKey(session.subject, "another")), NOW)
+            with pytest.raises(ValueError, match="subject and sid"):
+                await store.update(session.key, lambda _: (other, None, entries))
+            assert await read(store, issuer) == []
+            assert (await stored(store, session.key)).ended_at is None
 
     # Subjects and their lists
 

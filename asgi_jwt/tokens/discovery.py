@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,8 @@ ANOTHER_ISSUER = "names another issuer"
 _SHOWN = 200
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
+_NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:cache|store)(?:$|[\s,])", re.IGNORECASE)
+_SECONDS = re.compile(r"\d+", re.ASCII)
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
@@ -40,10 +42,11 @@ Certificates = Callable[[], ssl.SSLContext]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+    """A JSON document of the issuer's, how long it is fresh (seconds), and whether the issuer said so itself."""
 
     content: dict[str, Any]
     fresh_for: float
+    stated: bool = False
 
 
 def require_http_client() -> None:
@@ -116,7 +119,11 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
     check_issuer(issuer)
     require_http_client()
     with deadline():
-        metadata = await _metadata(issuer, certificates)
+        return keys_url(issuer, (await read_metadata(issuer, certificates)).content)
+
+
+def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
+    """The `jwks_uri` of `metadata`, which has to name `issuer` exactly. Raises `KeysUnavailable`."""
     named = metadata.get("issuer")
     if named != issuer:
         # Else one issuer could speak for another (RFC 8414 section 3.3).
@@ -131,14 +138,15 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
         raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} {fault}") from None
 
 
-async def _metadata(issuer: str, certificates: Certificates) -> dict[str, Any]:
+async def read_metadata(issuer: str, certificates: Certificates) -> Document:
+    """The metadata of `issuer`, at OpenID's place or else at RFC 8414's. Raises `KeysUnavailable`."""
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
-        return (await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)).content
+        return await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)
     except KeysUnavailable as first:
         try:
-            return (await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)).content
+            return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)
         except KeysUnavailable as second:
             raise KeysUnavailable(f"{first}; {second}") from None
 
@@ -167,7 +175,7 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
             content = await _read(response)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise KeysUnavailable(_reason(error)) from None
-    return Document(await in_thread(partial(parse_document, content)), _fresh_for(response))
+    return Document(await in_thread(partial(parse_document, content)), *_freshness(response.headers))
 
 
 def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
@@ -203,7 +211,20 @@ def _reason(error: BaseException) -> str:
     return str(error) or (_reason(below) if below else type(error).__name__)
 
 
-def _fresh_for(response: httpx2.Response) -> float:
-    """What RFC 9111 section 5.2.2.1 says, held within bounds."""
-    max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
-    return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
+def _freshness(headers: Mapping[str, str]) -> tuple[float, bool]:
+    """How long (seconds) an answer is fresh, held within bounds, and whether it says so itself.
+
+    `max-age`, else 10 minutes, less its `Age`; an answer that asks not to be kept is fresh for 10 minutes at most
+    (RFC 9111 sections 4.2, 5.2.2.4 and 5.2.2.5).
+    """
+    control = headers.get("cache-control", "")
+    max_age, not_kept = _MAX_AGE.search(control), _NOT_KEPT.search(control)
+    lifetime = float(max_age[1]) if max_age else _FRESH
+    lifetime = min(lifetime, _FRESH) if not_kept else lifetime
+    return min(max(lifetime - _age(headers), _LEAST_FRESH), _MOST_FRESH), bool(max_age or not_kept)
+
+
+def _age(headers: Mapping[str, str]) -> float:
+    """How long (seconds) caches have kept an answer. The first of several counts (RFC 9111 section 5.1)."""
+    first = headers.get("age", "").partition(",")[0].strip()
+    return float(first) if _SECONDS.fullmatch(first) else 0.0

@@ -70,3 +70,8 @@ class Identity:
         object.__setattr__(self, "scopes", scopes)
         object.__setattr__(self, "roles", names((self.roles,) if isinstance(self.roles, str) else self.roles))
         object.__setattr__(self, "claims", claims)
+
+
+def with_scopes(whom: Described, scopes: Iterable[str]) -> Identity:
+    """`whom` with other scopes."""
+    return Identity(whom.subject, scopes=scopes, roles=whom.roles, claims=whom.claims, client_id=whom.client_id)

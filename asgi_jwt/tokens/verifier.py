@@ -16,6 +16,7 @@ from asgi_jwt.errors import (
     UnknownKey,
     WrongIssuer,
 )
+from asgi_jwt.tasks import in_few_threads
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims, check_header
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
@@ -24,11 +25,13 @@ from asgi_jwt.tokens.key_source import KeySource, candidates
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
-# The algorithm of a header, the keys that its tokens are tried with, and how many fit: a plain tuple, as below.
-Candidates = tuple[str, tuple[Key, ...], int]
+# The algorithm of a header, the keys that its tokens are tried with, how many fit, and whether a thread is to try them:
+# a plain tuple, as below.
+Candidates = tuple[str, tuple[Key, ...], int, bool]
 
 _KNOWN_HEADERS = 256
 _MAX_BRACKETS = 16
+_MAX_UNVERIFIED_BRACKETS = 500
 
 
 class Trust(NamedTuple):
@@ -61,7 +64,9 @@ class _Issuer:
         """The algorithm that the header names, and the keys that may have signed, as they are now."""
         algorithm, kid = _read_header(header, self.policy)
         fitting = await candidates(self.keys, kid, algorithm)
-        return algorithm, fitting[:MAX_CANDIDATES], len(fitting)
+        tried = fitting[:MAX_CANDIDATES]
+        # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
+        return algorithm, tried, len(fitting), sum(key.slow_to_verify for key in tried) > 1
 
     def holds_until(self, expires: float) -> float:
         """Until when a token that expires then needs no other look than one at the clock."""
@@ -179,9 +184,13 @@ class TokenVerifier:
             if claims is not None:
                 return claims
             now = self._clock()
-        # From here on nothing waits: a change of keys comes between a check and its being remembered only in another
-        # thread, and then what was remembered is forgotten: here, or there.
-        key = self._verifying_key(found, message, signature)
+        if found[3]:
+            key = await in_few_threads(partial(self._verifying_key, found, message, signature))
+            now = self._clock()
+        else:
+            key = self._verifying_key(found, message, signature)
+        # A change of keys that comes between a check and its being remembered, in another thread or while slow keys
+        # are tried in one, finds what was remembered forgotten: here, or there.
         issuer.remember(header, found)
         policy = issuer.policy
         members = parse_claims(payload)
@@ -203,7 +212,10 @@ class TokenVerifier:
         issuer, header, payload, signature, message, found = self._taken_apart(token, self._clock())
         if found is None:
             found = await issuer.candidates(header)
-        self._verifying_key(found, message, signature)
+        if found[3]:
+            await in_few_threads(partial(self._verifying_key, found, message, signature))
+        else:
+            self._verifying_key(found, message, signature)
         issuer.remember(header, found)
         members = parse_object(payload)
         check_claims(members, issuer.policy, self._clock())
@@ -255,6 +267,8 @@ class TokenVerifier:
 
     def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
         """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""
+        if payload.count(b"{") + payload.count(b"[") > _MAX_UNVERIFIED_BRACKETS:
+            raise MalformedToken("a payload with too many objects and lists")
         members = parse_object(payload)
         name = members.get("iss")
         issuer = self._issuers.get(name) if type(name) is str else None
@@ -265,7 +279,7 @@ class TokenVerifier:
         return issuer
 
     def _verifying_key(self, found: Candidates, message: bytes, signature: bytes) -> Key:
-        algorithm, keys, fitting = found
+        algorithm, keys, fitting, _ = found
         for key in keys:
             self.signature_checks += 1
             if key.verify(algorithm, message, signature):

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from outside import program
+from support.waiting import PATIENCE
 
 from benchmarks import instructions
 from benchmarks.commands import Effort, run_verify
+from benchmarks.cost import answered
+from benchmarks.costly import costly_requests
 from benchmarks.fixture import Fixture
 from benchmarks.middleware import CONTENDERS as MIDDLEWARE
 from benchmarks.report import INSTALL, Promise, Report
@@ -43,7 +46,7 @@ def quick(command: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     report: dict[str, Any] = json.loads(run.stdout)
     return report
@@ -106,6 +109,29 @@ def test_remote_is_measured() -> None:
     assert [list(rows) for rows in gaps] == [others + cases] * 2
     assert all(row["longest"] >= row["median"] > 0 for rows in gaps for row in rows.values())
     assert len([promise for promise in report["promises"] if "made-up kid" in promise["what"]]) == 2
+
+
+def test_cost_is_measured() -> None:
+    """A run has each kind of request, and no request of them has more than four signatures checked."""
+    report = quick("cost")
+    assert list(report["tables"]) == [f"By {kind}" for kind in ("body", "header", "cookie", "token", "path")]
+    *times, checks = report["promises"]
+    assert [promise["bound"] for promise in times] == [1000.0] * 5
+    assert (checks["measured"], checks["kept"]) == (4.0, True)
+
+
+async def test_costly_requests_are_refused() -> None:
+    """Every request of the table of costs is answered, and none lets anyone in or fails."""
+    answers = {
+        f"{kind}: {name}": await answered(costly)
+        for kind, requests in costly_requests().items()
+        for name, costly in requests.items()
+    }
+    let_in = {name: status for name, status in answers.items() if status < 400}
+    assert let_in.keys() <= {"header: If-None-Match", *(name for name in answers if name.endswith("/health"))}
+    assert max(answers.values()) < 500
+    # Each body is read: no other refusal comes first.
+    assert {status for name, status in answers.items() if name.startswith("body")} == {400, 413}
 
 
 @pytest.mark.parametrize(("group", "name"), [("verify", "oxyjwt"), ("middleware", "authx")])

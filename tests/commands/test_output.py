@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 from asgi_jwt.commands import output
 from asgi_jwt.commands.output import CommandError, complain, count, listed, printable, say, say_json, shortened, shown
@@ -104,6 +105,11 @@ def test_a_reader_who_leaves() -> None:
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(output.__file__).parents[2])}
     with open(writer, "wb") as pipe:
         ended = subprocess.run(
-            [sys.executable, "-c", script], stdout=pipe, stderr=subprocess.PIPE, env=environ, timeout=60, check=False
+            [sys.executable, "-c", script],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env=environ,
+            timeout=PATIENCE,
+            check=False,
         )
     assert (ended.returncode, ended.stderr) == (1, b"")

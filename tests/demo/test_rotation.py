@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from demo_service import demo_process
 from outside import program
+from support.waiting import PATIENCE
 
 pytestmark = pytest.mark.outside
 
@@ -22,7 +23,7 @@ def load(url: str, token: str, seconds: int) -> "subprocess.Popen[str]":
 
 def served(wrk: "subprocess.Popen[str]") -> int:
     """How many requests were answered, every one of them with 200."""
-    told, _ = wrk.communicate(timeout=60)
+    told, _ = wrk.communicate(timeout=PATIENCE)
     assert "Non-2xx" not in told, told
     assert "Socket errors" not in told, told
     (count,) = re.findall(r"(\d+) requests in", told)
@@ -41,7 +42,7 @@ def test_rotation_under_load() -> None:
         wrk = load(url, tokens[0], 8)
         for overlap in ("10m", "0", "1s"):
             rotated = [*shlex.split(rotate), "--overlap", overlap]
-            subprocess.run(rotated, check=True, capture_output=True, timeout=30)
+            subprocess.run(rotated, check=True, capture_output=True, timeout=PATIENCE)
             tokens.append(login(url, password))
         assert served(wrk) > 1000
         assert len(json.loads(Path(keys).read_text())["keys"]) == 3

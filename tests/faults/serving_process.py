@@ -18,7 +18,7 @@ from logins import an_app, an_auth
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.events import Event, Refreshed
-from asgi_jwt.stores.base import Change, LogPage, SessionStore
+from asgi_jwt.stores.base import Change, LogPage, Outcome, SessionStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.urls import open_store
 
@@ -75,7 +75,7 @@ class InterruptedStore:
         return found
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        def interrupted(stored: Session | None) -> tuple[Session | None, T]:
+        def interrupted(stored: Session | None) -> Outcome[T]:
             changed = change(stored)
             self.reach("within it")
             return changed

@@ -12,6 +12,7 @@ from asgi_jwt.errors import (
     ExpiredToken,
     InsufficientRole,
     InsufficientScope,
+    InvalidRequest,
     KeysUnavailable,
     MalformedCredentials,
     MissingToken,
@@ -281,3 +282,32 @@ async def test_socket_gone_before_its_denial() -> None:
     """A client that went away before it was denied is sent nothing."""
     gone: Message = {"type": "websocket.disconnect", "code": 1006}
     assert (await exchange(deny_with(401), websocket_scope(), gone)).messages == []
+
+
+def test_too_many_headers() -> None:
+    """More than 1,000 headers are a 400 before any of them is read."""
+    token = (b"authorization", b"Bearer token")
+    assert bearer_token([(b"x", b"")] * 999 + [token]) == (True, b"token")
+    with pytest.raises(InvalidRequest):
+        bearer_token([(b"x", b"")] * 1000 + [token])
+
+
+@pytest.mark.parametrize("headers", [1, 3, 333])
+def test_too_many_cookies(headers: int) -> None:
+    """More than 1,000 cookies are a 400, in however many headers, where the token's is one of them."""
+    others = [(b"cookie", b"; ".join([b"a=b"] * (999 // headers)))] * headers
+    assert cookie_token([*others, (b"cookie", b"token=a.b.c")], b"token") == b"a.b.c"
+    with pytest.raises(InvalidRequest):
+        cookie_token([*others, (b"cookie", b"a=b; token=a.b.c")], b"token")
+    assert cookie_token([*others, *others], b"token") is None
+
+
+def test_too_many_subprotocols() -> None:
+    """More than 100 subprotocols are a 400, and where no token is read, the app sees none of them."""
+    offered = ["bearer", "a.b.c", *["chat"] * 98]
+    assert subprotocol_token(websocket_scope(subprotocols=offered)) == b"a.b.c"
+    with pytest.raises(InvalidRequest):
+        subprotocol_token(websocket_scope(subprotocols=[*offered, "chat"]))
+    scope = websocket_scope(subprotocols=[*offered, "chat"])
+    assert not hide_subprotocol_token(scope)
+    assert scope["subprotocols"] == []

@@ -71,6 +71,32 @@ async def test_mounted_in_an_app_below_a_root_path(service: Service, mount: str)
     assert all(";" not in path and path.isascii() for path in paths)
 
 
+DAPHNE: dict[str, Any] = {"asgi": {"version": "3.0"}}
+
+
+@pytest.mark.parametrize("named", ["", "/", "/~mallory", "/auth/x"])
+@pytest.mark.parametrize("configured", ["", "/auth"])
+async def test_a_root_path_that_a_client_names(store: WatchedStore, configured: str, named: str) -> None:
+    """Where a client can name the root path, it makes no cookie's path: `ROOT_PATH` does."""
+    service = Service(store, settings={"root_path": configured or None})
+    lines = await set_and_cleared(service.app, "", root_path=named, **DAPHNE)
+    assert [f"Path={configured or '/'}" in attributes(line)[1] for line in lines] == [True] * 4
+
+
+@pytest.mark.parametrize("named", ["", "/", "/~mallory", "/tokens/x"])
+async def test_a_root_path_that_a_client_names_around_a_mount(service: Service, named: str) -> None:
+    """Where a client can name the root path, Starlette's `Mount` alone makes the cookie's path."""
+    app = Starlette(routes=[Mount("/tokens", service.app)])
+    lines = await set_and_cleared(app, "/tokens", root_path=named, **DAPHNE)
+    assert ["Path=/tokens" in attributes(line)[1] for line in lines] == [True] * 4
+
+
+async def test_mounted_by_hand(service: Service) -> None:
+    """A mount that only adds to the root path makes the cookie's path under every server."""
+    for line in await set_and_cleared(service.app, "/tokens", root_path="/tokens", **DAPHNE):
+        assert "Path=/tokens" in attributes(line)[1]
+
+
 async def test_cookie_path(store: WatchedStore) -> None:
     """`COOKIE_PATH` stands as it is, for a proxy that strips a prefix."""
     service = Service(store, settings={"cookie_path": "/public/auth"})

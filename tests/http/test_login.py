@@ -210,6 +210,7 @@ async def test_login_with_two_cookies(service: Service, transport: str) -> None:
         [cookie(own), cookie(tossed)],
         [("cookie", f"a=b; {COOKIE}={tossed}; {COOKIE}={own}")],
         [("cookie", f"{COOKIE}={own}; {COOKIE}=")],
+        [("cookie", f"{COOKIE}={own}" + "; a=b" * 1001)],
     ):
         service.store.calls.clear()
         answer = await service.login("alice", *headers, transport=transport)

@@ -39,6 +39,18 @@ async def test_public_path_below_a_mount() -> None:
     assert (await guarded.request("/api/orders", root_path="/api")).status == 401
 
 
+async def test_a_root_path_that_a_client_names() -> None:
+    """Where a client can name the root path, the app behind a public path finds the one of `ROOT_PATH`."""
+    for configured, path in ((None, "/auth/orders"), ("/api", "/api/auth/orders")):
+        guarded = Guarded(make_auth(root_path=configured), public=["/auth/*"])
+        more: dict[str, Any] = {"root_path": "/auth", "asgi": {"version": "3.0"}}
+        assert (await guarded.request(path, **more)).status == 200
+        assert guarded.app.calls[-1][0]["root_path"] == (configured or "")
+        assert (await guarded.connect(path, **more)).messages[0]["type"] == "websocket.accept"
+        assert (await guarded.request("/auth/auth/x/..", **more)).status == 401
+        assert (await guarded.request("/x" + path, **more)).status == 401
+
+
 @pytest.mark.parametrize("host", ["host.example/health", "host.example/health?", "host.example/health#", "/health"])
 async def test_host_opens_nothing(host: str) -> None:
     """A Host header that would turn the URL into a public one opens no private path."""

@@ -1,12 +1,20 @@
 """Which paths are public."""
 
-import pytest
-from driver import exchange, http_scope
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from typing import Any
+from urllib.parse import quote, unquote
 
-from asgi_jwt.http.paths import PublicPaths
+import litestar
+import pytest
+from driver import exchange, http_scope, make_auth
+from litestar.middleware import DefineMiddleware
+from litestar.testing import TestClient as LitestarClient
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.types import Scope
+
+from asgi_jwt import JWTMiddleware
+from asgi_jwt.http.paths import PublicPaths, RootPath
 
 PUBLIC = PublicPaths(["/health", "/auth/*", "/schema/*", "/exact/../dots"])
 
@@ -70,11 +78,192 @@ def test_private(path: str) -> None:
         "/auth/\\..\\orders",
         "/auth/x\0",
         "/auth/../",
+        "/auth/..;/orders",
+        "/auth/..;x=1/orders",
+        "/auth/.;/orders",
+        "/auth/;/orders",
+        "/auth/;x/../orders",
+        "/auth/..?/orders",
+        "/auth/..#",
+        "/auth/.. /orders",
+        "/auth/ ../orders",
+        "/auth/x\n",
+        "/auth/\x7f",
+        "/auth/\x85",
+        "/auth/%2e%2e/orders",
+        "/auth/%2E./orders",
+        "/auth/..%2forders",
+        "/auth/..%2Forders",
+        "/auth/..%5Corders",
+        "/auth/..%3b/orders",
+        "/auth/..%3f",
+        "/auth/..%23",
+        "/auth/%252e%252e/orders",
+        "/auth/%25252e%25252e/orders",
+        "/auth/%25%32%65%25%32%65/orders",
+        "/auth/%00",
+        "/auth/%0d%0a",
+        "/auth/%7f",
+        "/auth/%c0%ae%c0%ae/orders",
+        "/auth/%e0%80%ae/orders",
+        "/auth/%EF%BC%8E/orders",
+        "/auth/\ufffd\ufffd/orders",
+        f"/auth/{chr(0xDCC0)}/orders",
+        "/auth/\uff0e\uff0e/orders",
+        "/auth/\uff0e\uff0e\uff0forders",
+        "/auth/..\uff1b/orders",
+        "/auth/\uff0e.\u2215orders",
+        "/auth/\u2025/orders",
+        "/auth/\u2024\u2024/orders",
+        "/auth/..\u2216orders",
+        "/auth/..\uff3corders",
+        "/auth/\uff05\uff12\uff45\uff12e/orders",
     ],
 )
 def test_traversal(path: str) -> None:
-    """No path that something behind could take for another one is public below `/*`."""
-    assert not PUBLIC.match(http_scope(path))
+    """No path that something behind could take for another one is public below `/*`, in whatever form it is sent."""
+    raw_paths = [path.encode(errors="surrogatepass"), quote(path, errors="surrogatepass").encode(), None]
+    for raw_path in raw_paths:
+        assert not PUBLIC.match(http_scope(path, raw_path=raw_path))
+        assert not PublicPaths(["/*"]).match(http_scope(path, raw_path=raw_path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/auth/a b",
+        "/auth/100%",
+        "/auth/50%off",
+        "/auth/a;b/c;d=.e",
+        "/auth/%20%41",
+        "/auth/caf\xe9",
+        "/auth/\u4e2d\u6587\uff0e\u2026",
+        "/auth/?",
+        "/auth/a?b",
+        "/auth/..a/...",
+        "/auth/~/@:,",
+    ],
+)
+def test_no_traversal(path: str) -> None:
+    """A path that software behind can only take for what it is stays public below `/*`."""
+    for raw_path in (path.encode(), quote(path).encode(), quote(path).encode() + b"?a=/../", None):
+        assert PUBLIC.match(http_scope(path, raw_path=raw_path))
+
+
+def test_a_path_without_a_raw_path() -> None:
+    """A server that gives no `raw_path` is taken at its word."""
+    scope = http_scope("/health")
+    del scope["raw_path"]
+    assert PUBLIC.match(scope)
+
+
+@pytest.mark.parametrize("length", [2048, 2049, 65536])
+def test_a_long_path(length: int) -> None:
+    """A path of more than 2,048 bytes is not public, whether it is long as it came or decoded."""
+    path = "/auth/".ljust(length, "a")
+    encoded = ("/auth/" + length * "%61")[:length]
+    for scope in (
+        http_scope(path),
+        http_scope(path, raw_path=None),
+        http_scope(unquote(encoded), raw_path=encoded.encode()),
+    ):
+        assert PUBLIC.match(scope) is (length == 2048)
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path", "public"),
+    [
+        ("/", b"/auth", True),
+        ("/docs/x/", b"/auth/docs/x", True),
+        ("/docs", b"/auth/docs/?a", True),
+        ("/auth/x", b"/private/auth/x", False),
+        ("/", b"/private", False),
+        ("/health", b"/private/health", False),
+        ("/auth/x", b"/orders", False),
+        ("/orders", b"/auth/x", False),
+        ("/health", b"/health/..", False),
+        ("/auth/x", b"/auth//x", False),
+        ("/auth/x", b"/auth/y/../x", False),
+    ],
+)
+def test_a_path_that_was_changed_on_the_way(path: str, raw_path: bytes, public: bool) -> None:
+    """A shortened path is matched by the whole one that the client sent; one that was rewritten is not public."""
+    assert PUBLIC.match(http_scope(path, raw_path=raw_path)) is public
+
+
+def test_a_shortened_path_below_a_root_path() -> None:
+    """Of the whole path, the root path is cut off as ever."""
+    assert PUBLIC.match(http_scope("/health", raw_path=b"/api/health", root_path="/api"))
+    assert not PUBLIC.match(http_scope("/auth/x", raw_path=b"/api/x/auth/x", root_path="/api"))
+
+
+def litestar_site(public: list[str]) -> Any:
+    """An app with mounts, behind the middleware in Litestar's own stack."""
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("mounted")(scope, receive, send)
+
+    @litestar.get(["/health", "/docs/y", "/"])
+    async def handler() -> str:
+        return "handler"
+
+    guard: Any = DefineMiddleware(JWTMiddleware, auth=make_auth(), public=public)  # type: ignore[arg-type]
+    mounts = [litestar.asgi(path, is_mount=True, copy_scope=False)(mounted) for path in ("/private", "/docs", "/open")]
+    return litestar.Litestar([handler, *mounts], middleware=[guard], openapi_config=None)
+
+
+@pytest.mark.parametrize("root_path", ["", "/api"])
+def test_mounts_of_litestar(root_path: str) -> None:
+    """In Litestar's own middleware stack, a mounted app's paths are public by their whole path alone."""
+    site = litestar_site(["/", "/docs/*", "/open/docs/*", "/health"])
+    with LitestarClient(site, root_path=root_path) as client:
+        for path in ("/", "/health", "/docs", "/docs/x", "/docs/y", "/open/docs/x", "/open/docs?a=b"):
+            assert client.get(root_path + path).status_code == 200, path
+        for path in ("/private", "/private/", "/private/docs/x", "/private/docs", "/open", "/open/"):
+            assert client.get(root_path + path).status_code == 401, path
+
+
+def daphne_scope(path: str, **more: Any) -> Scope:
+    """A scope as Daphne makes it."""
+    return http_scope(path, asgi={"version": "3.0"}, **more)
+
+
+@pytest.mark.parametrize("configured", ["", "/api"])
+@pytest.mark.parametrize(
+    "named", ["", "/", "/orders", "/auth", "/api/orders", "/api/auth", "/auth/orders", "/x", "api"]
+)
+def test_a_root_path_that_a_client_may_have_named(configured: str, named: str) -> None:
+    """Where a client can name the root path, what is public, and the root path behind, are those of the setting."""
+    root = RootPath(configured)
+    public = PublicPaths(["/health", "/auth/*"], root)
+    for path in ("/orders/auth/7", "/auth/orders/7", "/health", "/x/health", "/api/health", "/api/orders/auth/7"):
+        scope = daphne_scope(path, root_path=named)
+        assert public.match(scope) is PUBLIC.match(http_scope(path, root_path=configured))
+        root.settle(scope)
+        assert scope["root_path"] == configured
+        mounted = daphne_scope(path, root_path=f"{named}/m", app_root_path=named)
+        assert root.of(mounted) == f"{configured}/m"
+
+
+def test_the_warning_about_root_paths(caplog: pytest.LogCaptureFixture) -> None:
+    """One WARNING says that `ROOT_PATH` is missing or another, and none speaks of other servers or of the right one."""
+    root = RootPath("/api")
+    for scope in (daphne_scope("/"), daphne_scope("/", root_path="/api"), http_scope("/", root_path="/x")):
+        root.of(scope)
+    assert caplog.records == []
+    for named in ("/secret", "/x"):
+        root.of(daphne_scope("/", root_path=named))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("asgi_jwt", "WARNING")
+    assert "set ASGI_JWT_ROOT_PATH to it" in record.message
+    assert "/secret" not in record.message
+
+
+def test_root_paths_of_other_servers() -> None:
+    """A server that says which specification it follows has no client name the root path, and none is changed."""
+    for scope in (http_scope("/", root_path="/x"), {"type": "http", "path": "/", "root_path": "/x"}):
+        RootPath("/api").settle(scope)
+        assert scope["root_path"] == "/x"
 
 
 @pytest.mark.parametrize(

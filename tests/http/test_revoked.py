@@ -1,6 +1,7 @@
 """Revoked tokens at the middleware and at the endpoints: refused with a 401, out of reach with a 503."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jwt
 import pytest
@@ -20,7 +21,12 @@ from auth_service import (
 from driver import Guarded, http_scope
 
 from asgi_jwt import Identity, JWTMiddleware
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.base import Change, outcome
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.records import Revocation, SessionKey
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -105,18 +111,69 @@ async def test_every_way_ends_the_access_token(service: Service, way: str) -> No
 
 
 async def test_logging_out_once_more_after_a_503(service: Service) -> None:
-    """A logout whose tombstone failed is finished when it is tried again, by the Bearer token which is refused now."""
+    """A logout that failed is finished when it is tried again, also by the Bearer token which is refused by then."""
     one = await device(service)
-    service.store.down_at = {("update", service.store.calls["update"] + 2)}
+    service.store.down_at = {("update", service.store.calls["update"] + 1)}
     assert (await service.post("/logout", None, bearer(one.access))).status == 503
-    assert await let_in(service, one.access) == [False]
-    session = await service.session(one.refresh)
-    assert session is not None
-    assert session.ended_at is None
-    assert (await service.post("/logout", None, bearer(one.access))).status == 204
+    assert await let_in(service, one.access) == [True]
+    for _ in range(2):
+        assert (await service.post("/logout", None, bearer(one.access))).status == 204
+        assert await let_in(service, one.access) == [False]
     session = await service.session(one.refresh)
     assert session is not None
     assert session.ended_at is not None
+
+
+class Silent(MemoryStore):
+    """Writes as a store without transactions does; the writes numbered in `silent` happen, and the caller hears of a
+    failure."""
+
+    def __init__(self, *silent: int) -> None:
+        super().__init__()
+        self.silent = set[int]()
+        self.writes = 0
+
+    def wrote(self) -> None:
+        self.writes += 1
+        if self.writes in self.silent:
+            raise StoreUnavailable("no answer")
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        session, result, entries = outcome(change(await self.get(key)))
+        if entries and session is not None:
+            await super().update(key, lambda stored: (stored and stored.marked(0), None))
+            self.wrote()
+            await self.append_revocations(entries, 0)
+        await super().update(key, lambda stored: (session and session.changed(), None))
+        self.wrote()
+        return result
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await super().append_revocations(revocations, now)
+        self.wrote()
+
+
+@pytest.mark.parametrize("by", ["bearer", "cookie", "bare", "delete"])
+@pytest.mark.parametrize("write", range(1, 8))
+async def test_logging_out_everywhere_once_more_after_a_503(by: str, write: int) -> None:
+    """After a 503 the same request finishes the logout: 204, whichever write was not answered, in any process."""
+    store = Silent()
+    service = Service(WatchedStore(store))
+    other, one = await device(service), await device(service)
+    bare = service.auth.issuer.access_token(Identity("alice"))
+    store.writes, store.silent = 0, {write}
+    headers = [cookie(one.refresh) if by == "cookie" else bearer(bare if by == "bare" else one.access)]
+    method, path = ("DELETE", f"/sessions/{one.sid}") if by == "delete" else ("POST", "/logout-all")
+    first = await service.ask(method, path, headers=headers)
+    assert first.status == (503 if write <= store.writes else 204)
+    again = Service(service.store)
+    if first.status == 503:
+        assert (await again.ask(method, path, headers=headers)).status == 204
+    assert await let_in(again, one.access, other.access) == [False, by == "delete"]
+    for each in (one, other):
+        session = await service.session(each.refresh)
+        assert session is not None
+        assert (session.ended_at is None) is (by == "delete" and each is other)
 
 
 async def test_token_without_a_session_logs_out(service: Service) -> None:
@@ -163,7 +220,7 @@ async def test_revoked_tokens_do_nothing_else(service: Service) -> None:
 async def test_revoking_while_the_store_is_down(service: Service) -> None:
     """RFC 7009 section 2.2.1: a 503 says that the token still exists."""
     one = await device(service)
-    service.store.down = {"append_revocations"}
+    service.store.down = {"append_revocations", "update"}
     for token in (one.access, one.refresh):
         answer = await service.post("/revoke", form_body({"token": token}))
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")

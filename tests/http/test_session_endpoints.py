@@ -6,6 +6,9 @@ import pytest
 from auth_service import (
     AUDIENCE,
     COOKIE,
+    ISSUER,
+    NOW,
+    SECRET,
     Answer,
     Service,
     WatchedStore,
@@ -19,9 +22,22 @@ from auth_service import (
 )
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings
-from asgi_jwt.events import SessionEnded
+from asgi_jwt.errors import RevokedToken
+from asgi_jwt.events import SessionEnded, TokensRevoked
+from asgi_jwt.tokens.issuer import Signer
+from asgi_jwt.tokens.key import Key
 
 pytestmark = pytest.mark.anyio
+
+
+PARTNER = "the partner's secret" * 2
+
+
+def foreign(service: Service, secret: str = SECRET, **said: object) -> str:
+    """An access token that another signer makes with the same keys: without a `jti`, but for what `said` adds."""
+    now = int(service.clock())
+    members = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "type": "access", "iat": now, "exp": now + 7200}
+    return Signer(Key.from_secret(secret), "HS256", "at+jwt").sign({**members, **said})
 
 
 class Device:
@@ -57,11 +73,58 @@ async def test_logout(service: Service, by: str) -> None:
     assert service.events.count(SessionEnded("ended")) == 1
 
 
-async def test_bearer_wins(service: Service) -> None:
-    """With both, the Bearer token says which session ends."""
-    one, other = await device(service), await device(service)
+@every_store
+@pytest.mark.parametrize("name", ["alice", "bob"])
+async def test_bearer_and_cookie_of_two_sessions(service: Service, name: str) -> None:
+    """Where the Bearer token is of another session than the cookie, of whichever subject, both sessions end."""
+    one, other, third = await device(service), await device(service, name), await device(service, name)
     assert_cleared(await service.post("/logout", None, bearer(one.access), cookie(other.refresh)))
-    assert await alive(service, one, other) == [False, True]
+    assert await alive(service, one, other, third) == [False, False, True]
+    assert service.events.count(SessionEnded("ended")) == 2
+
+
+@pytest.mark.parametrize("way", ["/logout-all", "delete"])
+async def test_a_cookie_is_cleared_with_its_session(service: Service, way: str) -> None:
+    """Wherever the cookie leaves the jar, its session ends: another user's too, and no other session of that user."""
+    one, bobs, bobs_other = await device(service), await device(service, "bob"), await device(service, "bob")
+    headers = [bearer(one.access), cookie(bobs.refresh)]
+    if way == "delete":
+        assert_cleared(await service.ask("DELETE", f"/sessions/{one.sid}", headers=headers))
+    else:
+        assert_cleared(await service.post(way, None, *headers))
+    assert await alive(service, one, bobs, bobs_other) == [False, False, True]
+
+
+async def test_another_devices_end_leaves_the_cookie(service: Service) -> None:
+    """DELETE of another device's session leaves the cookie and its session alone."""
+    one, other = await device(service), await device(service)
+    headers = [bearer(one.access), cookie(one.refresh)]
+    answer = await service.ask("DELETE", f"/sessions/{other.sid}", headers=headers)
+    assert (answer.status, answer.set_cookies) == (204, [])
+    assert await alive(service, one, other) == [True, False]
+
+
+@pytest.mark.parametrize("way", ["/logout", "/logout-all", "delete"])
+async def test_two_cookies_beside_a_bearer_token(service: Service, way: str) -> None:
+    """A tossed cookie keeps nobody from logging out by the Bearer token; neither cookie is used, both are cleared."""
+    one, other, tossed = await device(service), await device(service, "bob"), await device(service, "bob")
+    headers = [bearer(one.access), cookie(other.refresh), cookie(tossed.refresh)]
+    if way == "delete":
+        assert_cleared(await service.ask("DELETE", f"/sessions/{one.sid}", headers=headers))
+    else:
+        assert_cleared(await service.post(way, None, *headers))
+    assert await alive(service, one, other, tossed) == [False, True, True]
+
+
+async def test_a_logout_that_ends_the_first_session_alone(service: Service) -> None:
+    """Where the store fails between the two sessions, it is a 503, and the same logout once more ends the other."""
+    one, other = await device(service), await device(service)
+    service.store.down_at = {("update", service.store.calls["update"] + 2)}
+    headers = [bearer(one.access), cookie(other.refresh)]
+    failed = await service.post("/logout", None, *headers)
+    assert (failed.status, failed.set_cookies) == (503, [])
+    assert_cleared(await service.post("/logout", None, *headers))
+    assert await alive(service, one, other) == [False, False]
 
 
 @pytest.mark.parametrize("kind", ["expired", "forged", "refresh", "scheme"])
@@ -256,6 +319,66 @@ async def test_revoke_an_access_token(service: Service) -> None:
     assert (await service.ask("GET", "/sessions", headers=[bearer(again.json()["access_token"])])).status == 200
 
 
+@every_store
+@pytest.mark.parametrize("way", ["logout", "revoke"])
+async def test_a_token_without_a_jti_ends_its_session(service: Service, way: str) -> None:
+    """A token without a `jti` has its session to be refused by: that ends, and all of its tokens with it."""
+    one, other = await device(service), await device(service)
+    token = foreign(service, sid=one.sid)
+    if way == "logout":
+        assert_cleared(await service.post("/logout", None, bearer(token)))
+    else:
+        assert (await service.post("/revoke", form_body({"token": token}))).status == 200
+    for refused in (token, one.access):
+        assert (await service.ask("GET", "/sessions", headers=[bearer(refused)])).status == 401
+    assert await alive(service, one, other) == [False, True]
+
+
+@pytest.mark.parametrize("way", ["logout", "revoke"])
+async def test_a_token_without_a_jti_whose_session_is_not_here(service: Service, way: str) -> None:
+    """A token without a `jti`, of a session that the store doesn't know, is refused by its `sid` until its end."""
+    token, later = foreign(service, sid="elsewhere"), foreign(service, sid="elsewhere", exp=NOW + 7300)
+    for _ in range(2):
+        if way == "logout":
+            assert_cleared(await service.post("/logout", None, bearer(token)))
+        else:
+            assert (await service.post("/revoke", form_body({"token": token}))).status == 200
+    assert service.store.calls["append_revocations"] == 1
+    assert service.events.count(TokensRevoked("sid")) == 1
+    for wait in (0, 7100):
+        service.clock.turn(wait)
+        for refused in (token, later):
+            with pytest.raises(RevokedToken):
+                await service.auth.verify(refused)
+
+
+@pytest.mark.parametrize("said", [{}, {"sub": "bob"}])
+async def test_a_token_that_nothing_revokes(service: Service, said: dict[str, str]) -> None:
+    """A token with neither `jti` nor `sid` can't be revoked, and is not said to be: RFC 7009 section 2.2.1.
+
+    A logout by it ends the cookie's session all the same.
+    """
+    one = await device(service)
+    token = foreign(service, **said)
+    answers = [
+        await service.post("/revoke", form_body({"token": token})),
+        await service.post("/logout", None, bearer(token), cookie(one.refresh)),
+    ]
+    for answer in answers:
+        assert (answer.status, answer.json()["error"]) == (400, "unsupported_token_type")
+        assert answer.set_cookies == []
+    assert await alive(service, one) == [False]
+    assert (await service.auth.verify(token)).subject == said.get("sub", "alice")
+
+
+async def test_a_token_that_log_out_everywhere_revokes(service: Service) -> None:
+    """Logging out everywhere refuses what was issued for the subject up to now: a token without a name as well."""
+    token = foreign(service)
+    assert_cleared(await service.post("/logout-all", None, bearer(token)))
+    with pytest.raises(RevokedToken):
+        await service.auth.verify(token)
+
+
 async def test_revoke_reads_no_cookie(service: Service) -> None:
     """The token to revoke is the body's."""
     one = await device(service)
@@ -282,3 +405,22 @@ async def test_another_issuers_subject_is_nobody_here(service: Service) -> None:
     statuses = {name: answer.status for name, answer in asked.items()}
     assert statuses == {"list": 401, "end": 401, "all": 401, "logout": 204, "revoke": 200}
     assert await alive(service, one) == [True]
+
+
+@pytest.mark.parametrize("way", ["logout", "revoke"])
+@pytest.mark.parametrize("said", [{"jti": "j"}, {"sid": "s"}])
+async def test_another_issuers_token_is_refused_once_it_is_shown(
+    service: Service, way: str, said: dict[str, str]
+) -> None:
+    """A partner's token that was shown to be revoked is let in no longer: the answer says done, and it is."""
+    partner = Settings(issuer="https://partner.example", audience=AUDIENCE, secret=PARTNER)
+    service.auth = Auth(service.auth.settings, issuers=[partner], store=service.store, clock=service.clock)
+    service.app = AuthApp(service.auth, authenticate)
+    token = foreign(service, iss="https://partner.example", secret=PARTNER, **said)
+    assert (await service.auth.verify(token)).subject == "alice"
+    if way == "logout":
+        assert_cleared(await service.post("/logout", None, bearer(token)))
+    else:
+        assert (await service.post("/revoke", form_body({"token": token}))).status == 200
+    with pytest.raises(RevokedToken):
+        await service.auth.verify(token)

@@ -5,7 +5,8 @@ import anyio.lowlevel
 import pytest
 from driver import CONNECT, bearer
 from starlette.types import Message, Receive, Scope, Send
-from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked, until
+from support.waiting import until
+from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import ExpiredToken

@@ -16,7 +16,8 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked, until
+from support.waiting import PATIENCE, until
+from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import JWTMiddleware, MemoryStore
 from asgi_jwt.events import Event
@@ -46,7 +47,7 @@ async def test_a_thousand_open_connections(anyio_backend: str) -> None:
     headers = bearer(open_.auth)
     servers = [Server() for _ in range(1000)]
     before = tasks(anyio_backend)
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             for server in servers:
                 group.start_soon(open_.call, server, headers)

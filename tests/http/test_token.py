@@ -1,5 +1,6 @@
 """POST /refresh and POST /token: both transports' answers, `load_identity`, and tokens that are no good."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from auth_service import (
     SECRET,
     Service,
     WatchedStore,
+    bearer,
     cookie,
     every_store,
     form_body,
@@ -284,13 +286,107 @@ async def test_clocks_that_differ_log_no_one_out(service: Service) -> None:
     assert (answer.status, behind.verdicts) == (200, ["ROTATED"])
 
 
-async def test_a_session_of_another_client_is_not_for_this_one(service: Service) -> None:
-    """A `client_id` that is not the session's is refused, and ends nothing (RFC 6749 section 10.4)."""
-    service = Service(authenticate=lambda given, _: Identity(given["username"], client_id="app"))
+def basic(client_id: str, secret: str = "its secret") -> tuple[str, str]:
+    """Basic credentials as they stand, not form-encoded."""
+    return "authorization", "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+
+
+@every_store
+@pytest.mark.parametrize("given", ["body", "basic", "both"])
+async def test_a_session_is_for_its_client(store: WatchedStore, given: str) -> None:
+    """A client other than the session's is refused, however it names itself, and so is a client without a name.
+
+    Nothing ends by it (RFC 6749 sections 5.2 and 10.4).
+    """
+    service = Service(store, authenticate=lambda given, _: Identity(given["username"], client_id="app"))
     token = (await service.login(transport="body")).json()["refresh_token"]
-    assert (await service.token(token, client_id="other")).json()["error"] == "invalid_grant"
-    assert service.verdicts == []
-    assert (await service.token(token, client_id="app")).status == 200
+    writes = store.writes
+    for name in ("other", "App", "app ", ""):
+        answer = await service.token(
+            token,
+            *[basic(name)] * (given != "body"),
+            **{"client_id": name} if given != "basic" else {},
+        )
+        assert (answer.status, answer.json()["error"]) == (400, "invalid_grant")
+        assert "www-authenticate" not in answer.headers
+    assert (service.verdicts, store.writes) == ([], writes)
+    answer = await service.token(
+        token, *[basic("app")] * (given != "body"), **{"client_id": "app"} if given != "basic" else {}
+    )
+    assert answer.status == 200
+
+
+async def test_a_session_without_a_client(service: Service) -> None:
+    """A session without a client's id is for any client, with a name and without."""
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    answers = [await service.token(token, *headers) for headers in ([], [basic("a client")], [bearer("token")])]
+    answers.append(await service.token(token, client_id="another"))
+    assert [answer.status for answer in answers] == [200] * 4
+
+
+async def test_the_page_of_the_cookie_names_no_client(store: WatchedStore) -> None:
+    """The cookie's own page refreshes without a client's id."""
+    service = Service(store, authenticate=lambda given, _: Identity(given["username"], client_id="app"))
+    assert (await service.refresh((await service.login()).cookie())).status == 200
+
+
+@pytest.mark.parametrize("headers", [[basic("other")], [basic("a%zz")], [basic("app"), basic("app")]])
+async def test_a_client_that_names_itself_twice(service: Service, headers: list[tuple[str, str]]) -> None:
+    """Two names, a broken one and two Authorization headers are a 400 that ends nothing (RFC 6749 section 2.3)."""
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    service.store.calls.clear()
+    answer = await service.token(token, *headers, client_id="app")
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+    assert service.store.calls.total() == 0
+    assert "www-authenticate" not in answer.headers
+
+
+@every_store
+async def test_a_narrower_scope(service: Service) -> None:
+    """`scope` narrows the access token, and the next one has all again: RFC 6749 section 6."""
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    for asked, granted in (
+        ("read", "read"),
+        ("write read read", "read write"),
+        ("", "read write"),
+        (" ", "read write"),
+    ):
+        answer = await service.token(token, scope=asked)
+        assert (answer.status, answer.json()["scope"]) == (200, granted)
+        claims = await service.auth.verify(answer.json()["access_token"])
+        assert (claims["scope"], claims["roles"], claims["email"]) == (granted, ("user",), "alice@example")
+        token = answer.json()["refresh_token"]
+
+
+@pytest.mark.parametrize("scope", ["admin", "read admin", "READ", "read,write"])
+async def test_a_scope_past_the_sessions(service: Service, scope: str) -> None:
+    """A scope that the session does not have is a 400 `invalid_scope`, and the refresh token is as good as before."""
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    service.store.writes = 0
+    answer = await service.token(token, scope=scope)
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_scope")
+    assert (service.store.writes, service.verdicts) == (0, [])
+    assert (await service.token(token)).status == 200
+
+
+async def test_a_scope_that_load_identity_gives_and_takes(store: WatchedStore) -> None:
+    """What the user had at the login, or has now, may be asked for; the token has what the user has now."""
+    service = Service(store, load_identity=lambda subject, _: Identity(subject, scopes="read admin"))
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    for asked, granted in (("read write", "read"), ("admin", "admin"), ("write", "")):
+        answer = await service.token(token, scope=asked)
+        assert (answer.status, answer.json()["scope"]) == (200, granted)
+        token = answer.json()["refresh_token"]
+    assert (await service.token(token, scope="delete")).json()["error"] == "invalid_scope"
+
+
+async def test_a_stolen_token_with_any_scope(store: WatchedStore) -> None:
+    """A reused refresh token ends its session, whatever scope it asks for."""
+    service = Service(store, settings={"grace": 0})
+    token = (await service.login(transport="body")).json()["refresh_token"]
+    assert (await service.token(token)).status == 200
+    assert (await service.token(token, scope="admin")).json()["error"] == "invalid_grant"
+    assert service.verdicts == ["ROTATED", "REUSED"]
 
 
 async def test_refused_tokens_are_events(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Sessions end and tokens are revoked in an order that survives every failure between its steps."""
+"""Sessions end and tokens are revoked in steps that survive every failure, and clocks that differ."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,6 @@ from asgi_jwt.errors import (
     InvalidGrant,
     MissingClaim,
     RevokedToken,
-    SessionOver,
     StoreUnavailable,
     TokenReused,
 )
@@ -28,12 +27,6 @@ pytestmark = pytest.mark.anyio
 
 ALICE = Identity("alice", scopes="read")
 HOUR = 3600
-
-
-@pytest.fixture(autouse=True)
-def _no_tombstones_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is tried again after a while, which no test here outlasts unless it wants to."""
-    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", HOUR)
 
 
 @dataclass
@@ -76,7 +69,7 @@ def sid_of(pair: TokenPair) -> str:
 
 def entries(store: WatchedStore) -> list[Revocation]:
     assert isinstance(store.inner, MemoryStore)
-    return [entry for _, entry in store.inner._log]
+    return [entry.revocation for entry in store.inner._log]
 
 
 async def test_ending_a_session_ends_its_access_tokens() -> None:
@@ -105,7 +98,7 @@ async def test_entry_outlives_every_token() -> None:
     await service.auth.sessions.end_all("alice")
     until = (NOW + HOUR + 300 + 5 + 60) * 1000
     assert entries(service.store) == [
-        Revocation("sid", "https://issuer.example", sid_of(pair), until),
+        Revocation("sid", "https://issuer.example", sid_of(pair), until, NOW * 1000),
         Revocation("sub", "https://issuer.example", "alice", until, NOW * 1000, True),
     ]
 
@@ -196,12 +189,12 @@ async def test_reuse_that_shows_only_at_the_commit() -> None:
     assert (service.store.writes, len(entries(service.store))) == (1, 1)
 
 
-# The calls of the store that can fail, for each way in which a session ends: the last one is the tombstone.
+# The calls of the store that can fail, for each way in which a session ends: the last one ends it.
 CALLS = [
-    *[("end", call) for call in (("update", 1), ("append_revocations", 1), ("update", 2))],
-    *[("end_all", call) for call in (("list", 1), ("append_revocations", 1), ("update", 1))],
-    *[("reuse", call) for call in (("get", 1), ("append_revocations", 1), ("update", 1))],
-    *[("gone", call) for call in (("get", 1), ("update", 1), ("append_revocations", 1), ("update", 2))],
+    ("end", ("update", 1)),
+    *[("end_all", call) for call in (("list", 1), ("update", 1))],
+    *[("reuse", call) for call in (("get", 1), ("update", 1))],
+    *[("gone", call) for call in (("get", 1), ("update", 1))],
 ]
 
 
@@ -271,127 +264,92 @@ async def test_no_order_of_failures(skew: float, way: str, failing: tuple[str, i
     assert (await refreshed(one, current) is None) is refused
 
 
-@pytest.mark.parametrize("way", ["end", "end_all"])
-async def test_tombstone_that_failed_is_written_later(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that gave up after a 503, and a session that nobody refreshes: the process itself ends it for good."""
-    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
+@pytest.mark.parametrize("way", ["end", "end_all", "reuse", "gone"])
+async def test_end_that_succeeded_without_an_answer(way: str) -> None:
+    """A store that ended the session, and failed to say so, leaves neither the tombstone nor the entry without the
+    other; the caller hears of the failure."""
     service = Service()
-    pair = await service.auth.sessions.open(ALICE)
-    updates = service.store.calls["update"]
-    service.store.down_at = {("update", updates + number) for number in range(1 if way == "end_all" else 2, 6)}
-    with pytest.raises(StoreUnavailable):
-        await end(service, way, pair)
-    with anyio.fail_after(10):
-        await service.auth.revoker._finishing.wait()
-    assert service.events.count(SessionEnded("ended")) == 1
-    assert service.store.calls["update"] == updates + 6
-    service.clock.turn(2 * HOUR)
-    with pytest.raises(SessionOver):
-        await service.auth.sessions.refresh(pair.refresh_token)
-
-
-@pytest.mark.parametrize("way", ["end", "end_all", "reuse"])
-@pytest.mark.parametrize("taken", [True, False])
-async def test_entry_that_may_be_there_or_not(way: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry that the store took without saying so refuses tokens: the session does not come back when it lapses.
-    Where it did not take it, the session goes on as before."""
-    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
-    service = Service()
-    pair = await service.auth.sessions.open(ALICE)
-    current = await service.auth.sessions.refresh(pair.refresh_token)
+    first = await service.auth.sessions.open(ALICE)
+    current = await service.auth.sessions.refresh(first.refresh_token)
     service.clock.turn(60)
     current = await service.auth.sessions.refresh(current.refresh_token)
-    append = service.store.append_revocations
+    update = service.store.update
 
-    async def and_fail(revocations: Any, now: int) -> None:
-        if taken:
-            await append(revocations, now)
+    async def and_fail(key: Any, change: Any) -> None:
+        await update(key, change)
         raise StoreUnavailable("no answer")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(service.store, "append_revocations", and_fail)
-        with pytest.raises(StoreUnavailable):
-            await end(service, way, pair)
-    assert not service.auth.revocations.has_session("https://issuer.example", sid_of(pair))
-    await anyio.sleep(0.05)
-    assert service.auth.revoker._finishing.under_way
-    service.clock.turn(1 if taken else 61)
-    with anyio.fail_after(10):
-        await service.auth.revoker._finishing.wait()
-    session = await service.session(pair.refresh_token)
-    assert session is not None
-    assert (session.ended_at is not None) is taken
-    assert await passes(service, current) is not taken
-
-
-async def test_caller_who_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that is cancelled between the entry and the tombstone leaves neither without the other."""
-    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
-    service = Service()
-    pair = await service.auth.sessions.open(ALICE)
-    append = service.store.append_revocations
-
-    async def and_wait(revocations: Any, now: int) -> None:
-        await append(revocations, now)
-        await anyio.sleep_forever()
-
-    with anyio.move_on_after(0.05), monkeypatch.context() as patch:
-        patch.setattr(service.store, "append_revocations", and_wait)
-        await service.auth.sessions.end("alice", sid_of(pair))
-    assert service.store.writes == 1
-    service.clock.turn(1)
-    with anyio.fail_after(10):
-        await service.auth.revoker._finishing.wait()
-    session = await service.session(pair.refresh_token)
+    service.store.update = and_fail  # type: ignore[assignment, method-assign]
+    with pytest.raises(StoreUnavailable):
+        await end(service, way, first if way == "reuse" else current)
+    session = await service.session(first.refresh_token)
     assert session is not None
     assert session.ended_at is not None
-    assert not await passes(service, pair)
+    service.clock.turn(1)
+    assert not await passes(service, current)
 
 
-async def test_event_loop_that_goes_away() -> None:
-    """A call that is thrown away with its event loop begins nothing, for there is nothing to begin it in."""
+async def test_mark_is_finished_by_a_refresh() -> None:
+    """A session whose end was cut short after its mark is refused by the next refresh, which ends it."""
+    workers = Workers()
+    pair = await workers.one.auth.sessions.open(ALICE)
+    key = SessionKey("alice", sid_of(pair))
+    await workers.store.inner.update(key, lambda session: (session and session.marked(NOW * 1000), None))
+    assert await passes(workers.other, pair)
+    assert await refreshed(workers.other, pair) is None
+    workers.turn(1)
+    assert [await passes(service, pair) for service in (workers.one, workers.other)] == [False, False]
+    session = await workers.store.inner.get(key)
+    assert session is not None
+    assert (session.ending_at, session.ended_at) == (None, (NOW + 2) * 1000)
+
+
+@pytest.mark.parametrize("by", ["list", "end", "end_all"])
+async def test_mark_is_finished_by_the_user(by: str) -> None:
+    """A session whose end was cut short after its mark ends when the user looks at the sessions, or logs out again."""
     service = Service()
-    pair = await service.auth.sessions.open(ALICE)
-
-    async def never(revocations: Any, now: int) -> None:
-        await anyio.sleep_forever()
-
-    service.store.append_revocations = never  # type: ignore[method-assign]
-    call: Any = service.auth.sessions.end("alice", sid_of(pair))
-    call.send(None)
-    call.close()
-    assert not service.auth.revoker._finishing.under_way
-
-
-@pytest.mark.parametrize("end_of_it", ["lapse", "close", "retry"])
-async def test_tombstones_are_not_tried_for_ever(end_of_it: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the entry has lapsed, the Auth is closed or somebody else has ended it, it is given up."""
-    monkeypatch.setattr(revoker, "_BETWEEN_ATTEMPTS", 0.01)
-    service = Service()
-    pair = await service.auth.sessions.open(ALICE)
-    service.store.down = {"update"}
-    with pytest.raises(StoreUnavailable):
-        await service.auth.sessions.end_all("alice")
-    ending = service.auth.revoker
-    if end_of_it == "lapse":
-        service.clock.turn(2 * HOUR)
-    elif end_of_it == "close":
-        ending.close()
+    pair, other = await service.auth.sessions.open(ALICE), await service.auth.sessions.open(ALICE)
+    key = SessionKey("alice", sid_of(pair))
+    await service.store.inner.update(key, lambda session: (session and session.marked(NOW * 1000), None))
+    if by == "list":
+        assert [session.sid for session in await service.auth.sessions.list("alice")] == [sid_of(other)]
     else:
-        service.store.down = set()
-        assert await service.auth.sessions.end("alice", sid_of(pair))
-    with anyio.fail_after(10):
-        await ending._finishing.wait()
-    assert ending._unfinished == {}
+        assert await (service.auth.sessions.end(*key) if by == "end" else service.auth.sessions.end_all("alice"))
+    assert [await passes(service, each) for each in (pair, other)] == [False, by != "end_all"]
+    session = await service.store.inner.get(key)
+    assert session is not None
+    assert session.ended_at is not None
+
+
+async def test_own_session_ends_last() -> None:
+    """While anything of a log out everywhere is left to do, the session that asks for it goes on."""
+    service = Service()
+    own, *others = [await service.auth.sessions.open(ALICE) for _ in range(3)]
+    update, dead = service.store.update, sid_of(others[0])
+
+    async def but_one(key: SessionKey, change: Any) -> Any:
+        if key.sid == dead:
+            raise StoreUnavailable("no answer")
+        return await update(key, change)
+
+    service.store.update = but_one  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await service.auth.revoker.end_all("alice", last=sid_of(own))
+    service.clock.turn(1)
+    assert [await passes(service, pair) for pair in (own, *others)] == [True, True, False]
+    service.store.update = update  # type: ignore[method-assign]
+    assert await service.auth.revoker.end_all("alice", last=sid_of(own)) == 2
+    assert not any([await passes(service, pair) for pair in (own, *others)])
 
 
 async def test_many_sessions_end_at_once() -> None:
-    """However many sessions a subject has, their entries are appended by the page, before any tombstone."""
+    """However many sessions a subject has, each ends in one step, and the subject's entry comes last."""
     service = Service()
     pairs = [await service.auth.sessions.open(ALICE) for _ in range(LOG_PAGE)]
     service.store.calls.clear()
     assert await service.auth.sessions.end_all("alice") == LOG_PAGE
-    assert service.store.calls == {"list": 1, "append_revocations": 2, "update": LOG_PAGE}
+    assert service.store.calls == {"list": 1, "append_revocations": 1, "update": LOG_PAGE}
+    assert [entry.kind for entry in entries(service.store)] == [*["sid"] * LOG_PAGE, "sub"]
     assert not any([await passes(service, pair) for pair in pairs[:10]])
 
 
@@ -407,7 +365,7 @@ async def test_revoke_token() -> None:
         assert [await passes(service, each) for each in (pair, again)] == [False, True]
     said = payload(pair.access_token)
     until = (said["exp"] + 300) * 1000
-    assert entries(workers.store) == [Revocation("jti", said["iss"], said["jti"], until)]
+    assert entries(workers.store) == [Revocation("jti", said["iss"], said["jti"], until, NOW * 1000)]
     assert workers.one.events.count(TokensRevoked("jti")) == 1
     assert await refreshed(workers.other, again) is not None
 
@@ -420,8 +378,8 @@ async def test_revoke_token_that_does_not_hold() -> None:
         with pytest.raises(AuthError) as refused:
             await service.auth.revoke_token(token)
         assert refused.value.reason == error
-    for jti in ({}, {"jti": 7}):
-        claims = Claims({"iss": "https://issuer.example", "sub": "alice", "exp": NOW + 60, "aud": AUDIENCE, **jti})
+    for said in ({}, {"jti": 7}, {"sid": ["s"]}):
+        claims = Claims({"iss": "https://issuer.example", "sub": "alice", "exp": NOW + 60, "aud": AUDIENCE, **said})
         with pytest.raises(MissingClaim):
             await service.auth.revoke_token(claims)
     assert entries(service.store) == []
@@ -431,4 +389,136 @@ async def test_token_without_an_end() -> None:
     """A token of another issuer may hold for ages: its entry then has the latest end that every store can tell."""
     service = Service()
     await service.auth.revoke_token(Claims({"iss": "https://p.example", "sub": "a", "jti": "j", "exp": 2.0**62}))
-    assert entries(service.store) == [Revocation("jti", "https://p.example", "j", 2**53)]
+    assert entries(service.store) == [Revocation("jti", "https://p.example", "j", 2**53, NOW * 1000)]
+
+
+@pytest.mark.parametrize("skew", [-12 * HOUR, 12 * HOUR])
+async def test_token_revoked_by_a_clock_that_is_off(skew: float) -> None:
+    """A token is refused for the rest of its life, also where a process revokes it by a clock that is hours off."""
+    service = Service(clock=Clock(NOW + skew))
+    for issued in ({"iat": NOW}, {}):
+        end = NOW + 24 * HOUR
+        claims = Claims({"iss": "https://p.example", "sub": "a", "jti": f"j{len(issued)}", "exp": end, **issued})
+        await service.auth.revoke_token(claims)
+    whole, unknown = [entry.life(0) // 1000 for entry in entries(service.store)]
+    assert whole >= 24 * HOUR
+    assert unknown == 24 * HOUR - skew + 300
+
+
+async def test_token_issued_long_ago() -> None:
+    """A token's entry is kept for its rest of life and a day at the most, whenever it says that it was issued."""
+    service = Service()
+    await service.auth.revoke_token(
+        Claims({"iss": "https://p.example", "sub": "a", "jti": "j", "iat": 0, "exp": NOW + HOUR})
+    )
+    assert [entry.life(0) // 1000 for entry in entries(service.store)] == [HOUR + 24 * HOUR + 300]
+
+
+async def test_logged_out_everywhere_by_a_clock_ahead() -> None:
+    """Sessions that have expired by the clock of a process that is ahead live by others: they end, too."""
+    workers = Workers(skew=2 * HOUR, settings={"refresh_ttl": HOUR})
+    pair = await workers.one.auth.sessions.open(ALICE)
+    await workers.other.auth.sessions.end_all("alice")
+    workers.turn(1)
+    assert not await passes(workers.one, pair)
+    assert await refreshed(workers.one, pair) is None
+
+
+class Empty(MemoryStore):
+    """A server that restarted empty, or lost its last writes in a failover: the log's place is lost."""
+
+    def lose(self, *, sessions: bool) -> None:
+        self._log.clear()
+        self.lost = True
+        if sessions:
+            self._subjects.clear()
+
+    lost = False
+
+    async def read_revocations(self, cursor: Any = None) -> Any:
+        page = await super().read_revocations(None if self.lost else cursor)
+        continues, self.lost = page.continues and not self.lost, False
+        return page._replace(continues=continues)
+
+
+async def test_lost_entries_are_put_back() -> None:
+    """A process puts what it has written back into a log that lost it, once, with what is left of its life."""
+    store, elapsed = Empty(), Clock(100)
+    service = Service(WatchedStore(store))
+    service.auth.revoker._monotonic = elapsed
+    pair, bob = await service.auth.sessions.open(ALICE), await service.auth.sessions.open(Identity("bob"))
+    await service.auth.sessions.end_all("alice")
+    await service.auth.revoke_token(bob.access_token)
+    written = entries(service.store)
+    await service.auth.revocations.poll()
+    elapsed.turn(1000)
+    store.lose(sessions=True)
+    service.clock.turn(2)
+    await service.auth.revocations.poll()
+    with anyio.fail_after(30):
+        await service.auth.revoker._putting_back.wait()
+    assert [(entry.kind, entry.value, entry.time) for entry in entries(service.store)] == [
+        (entry.kind, entry.value, entry.time) for entry in written
+    ]
+    assert [entry.life(0) for entry in entries(service.store)] == [entry.life(0) - 1_000_000 for entry in written]
+    new = Service(service.store, clock=service.clock)
+    for refused in (pair.access_token, bob.access_token):
+        with pytest.raises(RevokedToken):
+            await new.auth.verify(refused)
+    elapsed.turn(2 * HOUR)
+    store.lose(sessions=True)
+    service.clock.turn(2)
+    await service.auth.revocations.poll()
+    with anyio.fail_after(30):
+        await service.auth.revoker._putting_back.wait()
+    assert entries(service.store) == []
+
+
+async def test_session_that_a_failover_revived() -> None:
+    """Where the tombstone is lost with the entry, the process that ended the session ends it again."""
+    store = Empty()
+    service = Service(WatchedStore(store))
+    pair = await service.auth.sessions.open(ALICE)
+    live = await service.session(pair.refresh_token)
+    assert live is not None
+    await service.auth.sessions.end("alice", sid_of(pair))
+    await service.auth.revocations.poll()
+    store.lose(sessions=False)
+    store._subjects["alice"][live.sid] = live
+    service.clock.turn(2)
+    await service.auth.revocations.poll()
+    with anyio.fail_after(30):
+        await service.auth.revoker._putting_back.wait()
+    again = await service.session(pair.refresh_token)
+    assert again is not None
+    assert again.ended_at is not None
+
+
+async def test_putting_back_waits_for_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries go back by the page, and a page that fails goes back later; a closed Auth puts nothing back."""
+    monkeypatch.setattr(revoker, "_BETWEEN_PAGES", 0.01)
+    store = Empty()
+    service = Service(WatchedStore(store))
+    for n in range(2 * LOG_PAGE):
+        claims = {"iss": "https://p.example", "sub": "a", "jti": f"j{n}", "exp": NOW + HOUR}
+        await service.auth.revoke_token(Claims(claims))
+    await service.auth.revocations.poll()
+    written = entries(service.store)
+
+    async def lose() -> None:
+        store.lose(sessions=True)
+        service.clock.turn(2)
+        service.store.calls.clear()
+        service.store.down_at = {("append_revocations", 1), ("append_revocations", 3)}
+        await service.auth.revocations.poll()
+
+    await lose()
+    with anyio.fail_after(30):
+        await service.auth.revoker._putting_back.wait()
+    assert service.store.calls["append_revocations"] == 4
+    assert [entry.value for entry in entries(service.store)] == [entry.value for entry in written]
+    await lose()
+    service.auth.revoker.close()
+    with anyio.fail_after(30):
+        await service.auth.revoker._putting_back.wait()
+    assert entries(service.store) == []

@@ -191,18 +191,36 @@ def test_shorter_life_holds_from_the_next_rotation() -> None:
 
 
 def test_healed_catches_up_with_the_token() -> None:
-    """A token ahead of the store rotates as if its generation were the stored one, within any window."""
-    verdict, kept, branch = refresh(session(seen=True), Presented(8, "ahead"), SECOND)
+    """A token ahead of the store stays, and its generation becomes the stored one, within any window."""
+    verdict, kept, branch = refresh(session(seen=False), Presented(8, "ahead"), SECOND)
 
     assert verdict is Verdict.HEALED
-    assert branch == "fresh"
-    assert kept == session(
-        generation=9,
-        rotated_branch="ahead",
-        window_at=START + SECOND,
-        used_at=START + SECOND,
-        expires_at=START + SECOND + 7 * DAY,
-    )
+    assert branch == "ahead"
+    assert kept == session(generation=8, rotated_branch="*", window_at=START + SECOND, seen=True)
+
+
+@pytest.mark.parametrize(
+    ("presented", "elapsed", "verdict"),
+    [
+        (Presented(8, "ahead"), 2 * G - 1, Verdict.SAME),
+        (Presented(8, "a sibling"), 0, Verdict.SAME),
+        (Presented(8, "ahead"), 2 * G, Verdict.ROTATED),
+        (Presented(7, "any"), 0, Verdict.REPLAYED),
+        (Presented(7, "any"), G - 1, Verdict.REPLAYED),
+        (Presented(7, "any"), G, Verdict.REUSED),
+        (Presented(6, "any"), 0, Verdict.REUSED),
+    ],
+)
+def test_after_healed(presented: Presented, elapsed: int, verdict: Verdict) -> None:
+    """A store that caught up doesn't know which branch rotated: for the grace every branch before may be on its way."""
+    healed = refresh(session(), Presented(8, "ahead"), 0).session
+    assert refresh(healed, presented, elapsed).verdict is verdict
+
+
+def test_mark_ends() -> None:
+    """A session whose end had begun is refused, and ended by the refresh that comes upon it."""
+    verdict, kept, branch = refresh(session(ending_at=START), CURRENT, SECOND)
+    assert (verdict, kept, branch) == (Verdict.INVALID, session(ended_at=START + SECOND), None)
 
 
 def test_replayed_writes_nothing() -> None:

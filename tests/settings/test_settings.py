@@ -324,6 +324,8 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "a realm that breaks the challenge": ({"realm": 'x", error="'}, "ASGI_JWT_REALM may hold printable ASCII"),
     "a resource without TLS": ({"resource": "http://host/mcp"}, "ASGI_JWT_RESOURCE has to be an https URL"),
     "a public path without a slash": ({"public_paths": "health"}, "ASGI_JWT_PUBLIC_PATHS may hold paths"),
+    "a root path without a slash": ({"root_path": "api"}, "ASGI_JWT_ROOT_PATH has to be a path, as /api"),
+    "a root path that is a pattern": ({"root_path": "/api/*"}, "ASGI_JWT_ROOT_PATH has to be a path, as /api"),
     "another token source": ({"token_sources": "query"}, "ASGI_JWT_TOKEN_SOURCES may hold"),
     "an origin with a path": ({"trusted_origins": "https://a.example/x"}, "ASGI_JWT_TRUSTED_ORIGINS has to hold"),
     "a flag that is none": ({"require_typ": "maybe"}, "ASGI_JWT_REQUIRE_TYP has to be true or false"),

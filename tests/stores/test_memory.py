@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from asgi_jwt.sessions.rotation import open_session
-from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore
+from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, RevocationLog, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, Session
-from asgi_jwt.testing import StoreConformance
+from asgi_jwt.testing import Clock, StoreConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -20,11 +20,15 @@ LIFE = 1000
 class TestMemoryStore(StoreConformance):
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[SessionStore]:
-        store = MemoryStore()
+        self.clock = Clock(0)
+        store = MemoryStore(monotonic=self.clock)
         try:
             yield store
         finally:
             await store.aclose()
+
+    async def pass_time(self, store: RevocationLog, ms: int) -> None:
+        self.clock.turn(ms / 1000)
 
 
 def a_session(sid: str, life: int = LIFE) -> Session:
@@ -77,9 +81,11 @@ async def test_one_dead_session_does_not_take_its_subject_along() -> None:
 
 
 async def test_log_is_trimmed_once_a_while() -> None:
-    """What has lapsed is looked for once a minute, by the clock that is handed in, also when that was set back."""
-    store, left = MemoryStore(), []
-    for now in (0, SWEEP_AFTER - 1, SWEEP_AFTER + 2, SWEEP_AFTER + 3, 0):
-        await store.append_revocations([Revocation("sid", "issuer", "s1", 1)], now)
+    """The log looks for entries that lapsed once a minute, by the monotonic clock, whatever a caller's clock says."""
+    clock, left = Clock(0), []
+    store = MemoryStore(monotonic=clock)
+    for seconds in (0, 59, 1, 0, 60, 60):
+        clock.turn(seconds)
+        await store.append_revocations([Revocation("sid", "issuer", "s1", 10**6 + 1, 10**6)], 10**15)
         left.append(len((await store.read_revocations()).revocations))
-    assert left == [1, 2, 0, 1, 2]
+    assert left == [1, 2, 3, 4, 3, 2]

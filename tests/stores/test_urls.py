@@ -1,6 +1,7 @@
 """How a store is named by its URL."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.sqlite import SQLiteStore
-from asgi_jwt.stores.urls import REDIS_SCHEMES, open_store
+from asgi_jwt.stores.urls import REDIS_SCHEMES, SCHEMES, open_store
 
 
 @pytest.mark.parametrize("url", ["memory://", "MEMORY://"])
@@ -88,3 +89,25 @@ def test_no_such_store(url: str, fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault) as raised:
         open_store(url)
     assert "secret" not in str(raised.value)
+
+
+def test_scheme_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package adds its own scheme, and its opener is handed the URL as it was given."""
+    opened, asked = MemoryStore(), list[str]()
+
+    def open_mine(url: str) -> MemoryStore:
+        asked.append(url)
+        return opened
+
+    monkeypatch.setitem(SCHEMES, "mine", open_mine)
+    assert open_store("MINE://Host/x") is opened
+    assert asked == ["MINE://Host/x"]
+
+
+def test_drivers_are_imported_late() -> None:
+    """Neither the registry nor the memory store imports a driver."""
+    script = (
+        "import sys; from asgi_jwt.stores.urls import open_store; open_store('memory://');"
+        "assert not {'redis', 'sqlite3'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -11,10 +11,10 @@ import anyio.lowlevel
 import pytest
 
 import asgi_jwt.testing
-from asgi_jwt.stores.base import LOG_PAGE, Change, LogPage, SessionStore, T
+from asgi_jwt.stores.base import LOG_PAGE, Change, LogPage, RevocationLog, SessionStore, T, outcome
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
-from asgi_jwt.testing import StoreConformance
+from asgi_jwt.testing import Clock, StoreConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ class Stale(MemoryStore):
     """Reads, goes away, and writes over what came in between."""
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        changed, result = change(await self.get(key))
+        changed, result, _ = outcome(change(await self.get(key)))
         await anyio.lowlevel.checkpoint()
         return await super().update(key, lambda stored: (changed and replace(changed), result))
 
@@ -33,7 +33,7 @@ class Eager(MemoryStore):
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         def rewrite(stored: Session | None) -> tuple[Session | None, T]:
-            changed, result = change(stored)
+            changed, result, _ = outcome(change(stored))
             return changed and replace(changed), result
 
         return await super().update(key, rewrite)
@@ -44,7 +44,7 @@ class Forgetful(MemoryStore):
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         def forget(stored: Session | None) -> tuple[Session | None, T]:
-            changed, result = change(stored)
+            changed, result, _ = outcome(change(stored))
             return None if changed is None or changed.ended_at is not None else changed, result
 
         return await super().update(key, forget)
@@ -84,31 +84,68 @@ class Overtaking(MemoryStore):
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         page = self._log[cursor or 0 :][:LOG_PAGE]
         end = (cursor or 0) + len(page)
-        return LogPage([entry for _, entry in page], end, cursor is not None, end < len(self._log))
+        return LogPage([entry.revocation for entry in page], end, cursor is not None, end < len(self._log))
 
 
 class Whole(MemoryStore):
     """Has pages of any length."""
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
-        entries = [(number, entry) for number, entry in self._log if number > (cursor or 0)]
-        last = entries[-1][0] if entries else cursor
-        return LogPage([entry for _, entry in entries], last, cursor is not None, False)
+        entries = [entry for entry in self._log if entry.number > (cursor or 0)]
+        last = entries[-1].number if entries else cursor
+        return LogPage([entry.revocation for entry in entries], last, cursor is not None, False)
 
 
 class Hasty(MemoryStore):
-    """Forgets a revocation the moment it lapses by one clock."""
+    """Forgets a revocation when it lapses by the clock of the process that appends."""
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         await super().append_revocations(revocations, now)
-        self._log = [entry for entry in self._log if entry[1].until > now]
+        self._log = [entry for entry in self._log if entry.revocation.until > now]
 
 
 class Hoarding(MemoryStore):
     """Forgets nothing."""
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        await super().append_revocations(revocations, 0)
+        kept = list(self._log)
+        await super().append_revocations(revocations, now)
+        self._log = kept + [entry for entry in self._log if entry not in kept]
+
+
+class Emptying(MemoryStore):
+    """Forgets the newest entry, too."""
+
+    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+        await super().append_revocations(revocations, now)
+        kept = self._monotonic() * 1000
+        self._log = [entry for entry in self._log if entry.kept_until > kept]
+
+    async def read_revocations(self, cursor: Any = None) -> LogPage:
+        page = await super().read_revocations(cursor)
+        return page._replace(continues=cursor in [entry.number for entry in self._log])
+
+
+class Deaf(MemoryStore):
+    """Knows nothing of entries that come with a tombstone."""
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        return await super().update(key, lambda stored: outcome(change(stored))[:2])
+
+
+class Heedless(MemoryStore):
+    """Appends a change's entries before it looks at its record."""
+
+    async def update(self, key: SessionKey, change: Change[T]) -> T:
+        await self.append_revocations(outcome(change(await self.get(key)))[2], 0)
+        return await super().update(key, lambda stored: outcome(change(stored))[:2])
+
+
+class Markless(MemoryStore):
+    """Lists no session whose end has begun."""
+
+    async def list(self, subject: str, now: int) -> tuple[Session, ...]:
+        return tuple(session for session in await super().list(subject, now) if session.ending_at is None)
 
 
 class Endless(MemoryStore):
@@ -138,6 +175,13 @@ Check = Callable[[StoreConformance], Awaitable[None]]
         (Whole, StoreConformance.test_log_is_read_by_the_page),
         (Hasty, StoreConformance.test_log_spares_what_holds),
         (Hoarding, StoreConformance.test_log_forgets_what_has_lapsed),
+        (Emptying, StoreConformance.test_newest_entry_stays),
+        (Deaf, StoreConformance.test_session_ends_with_its_entries),
+        (Deaf, StoreConformance.test_mark_is_listed_until_it_is_finished),
+        (Deaf, StoreConformance.test_many_end_one_session),
+        (Deaf, StoreConformance.test_no_refresh_follows_an_end),
+        (Heedless, StoreConformance.test_entries_of_a_change_that_fails),
+        (Markless, StoreConformance.test_mark_is_listed_until_it_is_finished),
         (Endless, StoreConformance.test_log_begins_empty),
         (Unclosed, StoreConformance.test_closed_store_has_no_log),
     ],
@@ -149,10 +193,14 @@ async def test_finds_a_broken_store(store: type[MemoryStore], check: Check) -> N
         class Suite(StoreConformance):
             @asynccontextmanager
             async def _opened(self) -> AsyncIterator[SessionStore]:
-                yield make()
+                self.clock = Clock(0)
+                yield make(monotonic=self.clock)
 
             def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
                 return self._opened()
+
+            async def pass_time(self, store: RevocationLog, ms: int) -> None:
+                self.clock.turn(ms / 1000)
 
         return Suite()
 
@@ -169,7 +217,7 @@ async def test_names_when_a_record_may_go() -> None:
         async def open_store(self) -> AsyncIterator[SessionStore]:
             yield Impatient()
 
-    with pytest.raises(AssertionError, match=r"60000 ms \(SWEEP_AFTER\) past its Session\.kept_until"):
+    with pytest.raises(AssertionError, match=r"86400000 ms \(SWEEP_AFTER\) past its Session\.kept_until"):
         await Suite().test_sweep_spares_what_lives()
 
 

@@ -11,7 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from cryptography.hazmat.primitives.asymmetric import ec
 from forgeries import NOW, ec_key, p384_key, rsa_key, thief_key
-from issuer_server import JWKS, OPENID, IssuerServer, jwk_of
+from issuer_server import JWKS, IssuerServer, jwk_of
 from jwt.algorithms import RSAAlgorithm
 from remote_keys import FRESH, HOUR, Remote, settled
 
@@ -198,6 +198,7 @@ async def test_made_up_kids_cause_one_fetch_in_half_a_minute(server: IssuerServe
         assert server.count() == fetches
 
 
+@pytest.mark.outside
 async def test_ten_thousand_made_up_kids(server: IssuerServer) -> None:
     """Of a flood at once a thousand wait for the one fetch it causes, and all others are refused without waiting."""
     remote = Remote(server.jwks_url)
@@ -487,34 +488,6 @@ async def test_keys_that_stay_are_the_same_objects(server: IssuerServer) -> None
         if expected:
             assert [key if key in (a, b) else None for key in changes[-1].keys] == expected
     assert server.count() == 4
-
-
-async def test_discovered_keys(server: IssuerServer) -> None:
-    """An issuer's metadata leads to its keys; it is read once, and again when the keys can't be had there."""
-    server.describe()
-    remote = Remote(issuer=server.issuer)
-    assert await remote.knows()
-    assert server.requests == [OPENID, JWKS]
-    remote.clock.turn(FRESH)
-    assert await remote.knows()
-    assert server.requests == [OPENID, JWKS, JWKS]
-    server.answer(JWKS, b"", status=404)
-    server.answer("/moved", {"keys": [jwk_of(thief_key(), "b")]})
-    server.describe(jwks_uri=f"{server.issuer}/moved")
-    for moved in (False, True):
-        remote.clock.turn(FRESH)
-        assert await remote.knows("b") is moved
-    assert server.requests[3:] == [JWKS, OPENID, "/moved"]
-    await wait_all_tasks_blocked()
-    assert remote.heard[0] == KeysFetched(server.issuer, 1, ())
-
-
-async def test_metadata_of_another_issuer(server: IssuerServer) -> None:
-    """Keys of an issuer whose metadata speaks for another are never fetched."""
-    server.describe(issuer="https://other.example")
-    with pytest.raises(KeysUnavailable, match="names another issuer"):
-        await Remote(issuer=server.issuer).keys.current()
-    assert server.count() == 0
 
 
 async def test_a_clock_that_is_set_back(server: IssuerServer) -> None:

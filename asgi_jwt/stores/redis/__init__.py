@@ -1,5 +1,5 @@
 """Sessions and revocations in Redis or Valkey."""
 
-from asgi_jwt.stores.redis.wire import RedisStore
+from asgi_jwt.stores.redis.store import RedisStore
 
 __all__ = ["RedisStore"]

@@ -1,6 +1,5 @@
 """The log of revocations as a stream of Redis or Valkey, as far as it takes no connection: scripts and answers."""
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,17 +8,7 @@ from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis.pipeline import Answer, Command
-
-
-class Script(NamedTuple):
-    """A script, and the digest by which a server that has it knows it."""
-
-    text: bytes
-    sha: str
-
-    @classmethod
-    def of(cls, text: bytes) -> "Script":
-        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+from asgi_jwt.stores.redis.script import Script
 
 
 class Cursor(NamedTuple):

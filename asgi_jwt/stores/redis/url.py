@@ -1,13 +1,15 @@
-"""The URL of a Redis or Valkey store, taken apart and checked before anything is opened."""
+"""The URL of a Redis or Valkey store, checked before anything is opened; redis-py reads all that is its own."""
 
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from redis.asyncio import ConnectionPool, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 from asgi_jwt.errors import ConfigurationError
 
@@ -16,38 +18,36 @@ Topology = Literal["standalone", "sentinel", "cluster"]
 PREFIX = "asgi-jwt:"
 TIMEOUT = 2.0
 
-_SCHEMES: Mapping[str, tuple[Topology, bool]] = {
-    "redis": ("standalone", False),
-    "rediss": ("standalone", True),
-    "redis+sentinel": ("sentinel", False),
-    "rediss+sentinel": ("sentinel", True),
-    "redis+cluster": ("cluster", False),
-    "rediss+cluster": ("cluster", True),
+_SCHEMES: Mapping[str, tuple[Topology, str]] = {
+    "redis": ("standalone", "redis"),
+    "rediss": ("standalone", "rediss"),
+    "unix": ("standalone", "unix"),
+    "redis+sentinel": ("sentinel", "redis"),
+    "rediss+sentinel": ("sentinel", "rediss"),
+    "redis+cluster": ("cluster", "redis"),
+    "rediss+cluster": ("cluster", "rediss"),
 }
+"""The topology, and the scheme by which redis-py knows the transport."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisURL:
     """Where a store is and how to get there; `timeout` in seconds. Neither `str` nor `repr` shows a credential."""
 
-    scheme: str
+    shown: str
     topology: Topology
+    url: str = field(repr=False)
+    """The first of the hosts, as redis-py reads it, with its credentials and parameters."""
+
     hosts: tuple[tuple[str, int], ...]
     service: str | None = None
-    database: int = 0
     prefix: str = PREFIX
     timeout: float = TIMEOUT
-    protocol: int = 3
-    tls: Mapping[str, Any] | None = None
-    """redis-py's `ssl_*` arguments; None without TLS."""
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
     sentinel_username: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"{self.scheme}://{hosts}/" + (f"{self.service}/" if self.service else "") + str(self.database)
+        return self.shown
 
 
 def check_prefix(prefix: str) -> str:
@@ -68,54 +68,83 @@ def check_timeout(timeout: float | str) -> float:
     return seconds
 
 
+_OWN: Mapping[str, Callable[[str], Any]] = {"prefix": check_prefix, "timeout": check_timeout}
+_SENTINELS: Mapping[str, Callable[[str], Any]] = {"sentinel_username": str, "sentinel_password": str}
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
 def parse_redis_url(url: str) -> RedisURL:
     """Take apart `url`, one of
 
     ```
     redis://[user:password@]host[:port][/database]
+    unix://[user:password@]/path/to/socket[?db=database]
     redis+sentinel://[user:password@]host[:port],…/service[/database]
     redis+cluster://[user:password@]host[:port],…
     ```
 
-    or the same with `rediss` for TLS. Credentials are percent-encoded; with Sentinel they are the server's, and the
-    Sentinels' own are the parameters `sentinel_username` and `sentinel_password`. Further parameters: `prefix`,
-    `timeout` (seconds), `protocol` (2 or 3), and with TLS `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths) and
-    `ssl_check_hostname`. Raises ConfigurationError with all faults; none shows what stood in the URL.
+    or with `rediss` for TLS. Credentials are percent-encoded; with Sentinel they are the server's, and the Sentinels'
+    own are the parameters `sentinel_username` and `sentinel_password`. Further parameters are `prefix`, `timeout`
+    (seconds), and all that redis-py's `from_url` takes, as `db`, `protocol` and `ssl_ca_certs`. Raises
+    ConfigurationError with all faults; none shows a value that stood in the URL.
     """
-    # Taken apart here: what `urlsplit` makes of several hosts, one of them IPv6, differs from Python to Python.
+    # Several hosts are separated here: `urlsplit` reads them differently from one Python to the next.
     scheme, separator, rest = url.partition("://")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    try:
-        topology, secure = _SCHEMES[scheme.lower() if separator else ""]
-    except KeyError:
-        raise ConfigurationError(f"a Redis store's URL begins with one of {', '.join(_SCHEMES)}, then ://") from None
+    if not separator or scheme.lower() not in _SCHEMES:
+        raise ConfigurationError(f"a Redis store's URL begins with one of {', '.join(_SCHEMES)}, then ://")
+    topology, transport = _SCHEMES[scheme.lower()]
     faults: list[str] = []
-    parts = urlsplit(rest[len(authority) :])
-    credentials, _, hosts = authority.rpartition("@")
-    username, _, password = credentials.partition(":")
-    settings = _parameters(parts.query, topology, secure, faults)
-    if parts.fragment:
+    split = urlsplit(rest[(end := _end_of_authority(rest)) :])
+    credentials, at, names = rest[:end].rpartition("@")
+    if split.fragment:
         faults.append("the Redis URL has a fragment: a # in a password is written %23")
-    parsed = RedisURL(
-        scheme=scheme.lower(),
-        topology=topology,
-        hosts=_hosts(hosts, topology, faults),
-        username=unquote(username) or None,
-        password=unquote(password) or None,
-        **_path(parts.path, topology, faults),
-        **settings,
-    )
+    hosts: tuple[tuple[str, int], ...] = ()
+    path, service = split.path, None
+    if transport == "unix":
+        faults += _faults_of_socket(names, path)
+    else:
+        hosts = _hosts(names, topology, faults)
+        if topology == "sentinel":
+            service, path = _service(path, faults)
+        faults += _faults_of_path(path)
+    own, foreign = _parameters(split.query, topology, partial(_faults_of_parameter, topology, transport), faults)
+    if topology == "cluster" and path.strip("0/"):
+        faults.append("the Redis URL names a database: a cluster has 0 alone")
     if faults:
         raise ConfigurationError(faults)
-    return parsed
+    first = names.split(",")[0]
+    return RedisURL(
+        shown=_shown(scheme.lower(), hosts, service, path, foreign),
+        topology=topology,
+        url=f"{transport}://{credentials}{at}{first}{path}?{urlencode(foreign)}",
+        hosts=hosts,
+        service=service,
+        **own,
+    )
 
 
-def _hosts(hosts: str, topology: Topology, faults: list[str]) -> tuple[tuple[str, int], ...]:
-    names = hosts.split(",")
-    if len(names) > 1 and topology == "standalone":
-        faults.append("the Redis URL names several hosts: that takes redis+sentinel:// or redis+cluster://")
+def _end_of_authority(rest: str) -> int:
+    return min((rest.index(mark) for mark in "/?#" if mark in rest), default=len(rest))
+
+
+def _shown(
+    scheme: str, hosts: tuple[tuple[str, int], ...], service: str | None, path: str, parameters: Mapping[str, str]
+) -> str:
+    if scheme == "unix":
+        return f"unix://{path}"
+    names = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
+    database = parameters.get("db") or path.strip("/") or "0"
+    return f"{scheme}://{names}/" + (f"{service}/" if service else "") + database
+
+
+def _faults_of_socket(names: str, path: str) -> Iterator[str]:
+    if names or path in ("", "/"):
+        yield "the Redis URL needs the path of a socket: unix:///path/to/socket"
+
+
+def _hosts(names: str, topology: Topology, faults: list[str]) -> tuple[tuple[str, int], ...]:
     found = []
-    for name in names:
+    for name in names.split(","):
         try:
             address = urlsplit(f"//{name}")
             port = address.port
@@ -124,72 +153,60 @@ def _hosts(hosts: str, topology: Topology, faults: list[str]) -> tuple[tuple[str
         if not address.hostname:
             faults.append("the Redis URL names no host, or a port that is no number from 0 to 65535")
         found.append((address.hostname or "", port or (26379 if topology == "sentinel" else 6379)))
+    if len(found) > 1 and topology == "standalone":
+        faults.append("the Redis URL names several hosts: that takes redis+sentinel:// or redis+cluster://")
     return tuple(found)
 
 
-def _path(path: str, topology: Topology, faults: list[str]) -> dict[str, Any]:
-    segments = [unquote(segment) for segment in path.split("/")[1:] if segment]
-    found: dict[str, Any] = {}
-    if topology == "sentinel":
-        if not segments:
-            faults.append("the Redis URL lacks the Sentinel service: redis+sentinel://host:port/service/0")
-        else:
-            found["service"] = segments.pop(0)
-    if segments:
-        database = segments.pop(0)
-        if segments or not (database.isascii() and database.isdecimal()):
-            faults.append("the Redis URL's path ends in anything but a database's number")
-        elif topology == "cluster" and int(database):
-            faults.append("the Redis URL names a database: a cluster has 0 alone")
-        else:
-            found["database"] = int(database)
-    return found
+def _service(path: str, faults: list[str]) -> tuple[str, str]:
+    """The Sentinels' name for the master, and the path without it."""
+    service, separator, database = path.removeprefix("/").partition("/")
+    if not service:
+        faults.append("the Redis URL lacks the Sentinel service: redis+sentinel://host:port/service/0")
+    return unquote(service), separator + database
 
 
-def _one_of_2_and_3(text: str) -> int:
-    if text not in {"2", "3"}:
-        raise ValueError("must be 2 or 3")
-    return int(text)
+def _faults_of_path(path: str) -> Iterator[str]:
+    # redis-py takes no notice of a path that is no number, and reads /1/2 as 12.
+    database = path.strip("/")
+    if database and not (database.isascii() and database.isdecimal()):
+        yield "the Redis URL's path ends in anything but a database's number"
 
 
-def _file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("must name a file that can be read")
-    return text
-
-
-def _flag(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-_PLAIN: Mapping[str, Callable[[str], Any]] = {
-    "prefix": check_prefix,
-    "timeout": check_timeout,
-    "protocol": _one_of_2_and_3,
-}
-_SENTINEL: Mapping[str, Callable[[str], Any]] = {"sentinel_username": str, "sentinel_password": str}
-_TLS: Mapping[str, Callable[[str], Any]] = {
-    "ssl_ca_certs": _file,
-    "ssl_certfile": _file,
-    "ssl_keyfile": _file,
-    "ssl_check_hostname": _flag,
-}
-
-
-def _parameters(query: str, topology: Topology, secure: bool, faults: list[str]) -> dict[str, Any]:
-    known = {**_PLAIN, **(_SENTINEL if topology == "sentinel" else {}), **(_TLS if secure else {})}
-    found: dict[str, Any] = {}
+def _parameters(
+    query: str, topology: Topology, probe: Callable[[str, str, str], Iterator[str]], faults: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameters of this store, as values, and those of redis-py, as texts."""
+    known = {**_OWN, **(_SENTINELS if topology == "sentinel" else {})}
+    own: dict[str, Any] = {}
+    foreign: dict[str, str] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in known:
-            faults.append(f"the Redis URL has a parameter it can't have here: it takes {', '.join(known)}")
-        elif name in found:
-            faults.append(f"the Redis URL has {name} twice")
-        else:
+        if name in own or name in foreign:
+            faults.append(f"the Redis URL has {name if name in known else 'a parameter'} twice")
+        elif name in known:
             try:
-                found[name] = known[name](text)
+                own[name] = known[name](text)
             except ValueError as fault:
+                own[name] = None
                 faults.append(f"the Redis URL's {name} {fault}")
-    tls = {name: found.pop(name) for name in _TLS if name in found}
-    return found | {"tls": MappingProxyType(tls) if secure else None}
+        else:
+            foreign[name] = text
+            faults += probe(name, text, ", ".join(known))
+    return own, foreign
+
+
+def _faults_of_parameter(topology: Topology, transport: str, name: str, text: str, own: str) -> Iterator[str]:
+    """What redis-py has against a parameter of its own. Its errors are not shown, as they quote what stood there."""
+    url = f"{transport}://localhost?{urlencode({name: text})}"
+    try:
+        pool: Any = ConnectionPool.from_url(url)
+        pool.make_connection()
+        if topology == "cluster":
+            RedisCluster.from_url(url)
+    except (TypeError, AttributeError):
+        yield f"the Redis URL has a parameter that redis-py does not take here; besides redis-py's own it takes {own}"
+    except (ValueError, RedisError, RedisClusterException):
+        yield f"the Redis URL's {name} has a value that redis-py does not take"
+    else:
+        if name in _FILES and not Path(text).is_file():
+            yield f"the Redis URL's {name} must name a file that can be read"

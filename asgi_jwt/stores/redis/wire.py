@@ -1,199 +1,201 @@
-"""Sessions and revocations in Redis or Valkey: one server, Sentinel or Cluster, through redis-py's asyncio clients."""
+"""Commands to one server, to the master that Sentinel names, or to a cluster, through redis-py's public clients."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import redis
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, RedisClusterException, ResponseError
+from redis.exceptions import MaxConnectionsError, RedisClusterException, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.redis.pipeline import Answer, Command, Disconnected, UnknownScript, Wire
-from asgi_jwt.stores.redis.store import SwapStore
-from asgi_jwt.stores.redis.url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
+from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.redis.faults import explained, is_demoted
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Wire
+from asgi_jwt.stores.redis.sentinel import Master
+from asgi_jwt.stores.redis.url import RedisURL
 
-_Sentinel: Any = Sentinel  # which has no types
-_PIPELINES = 8
-_COMMANDS_A_PIPELINE = 128
+_Sentinel: Any = Sentinel  # neither of which has types
+_SentinelPool: Any = SentinelConnectionPool
+
+Source = Redis | RedisCluster | RedisURL
+"""What tells a store where its servers are."""
+
+CONNECTIONS = 8
+"""To one server at the most, one of them for the log. A client that was handed in may want fewer, but two."""
+
+_COMMANDS_AN_EXCHANGE = 128
 _COMMANDS_A_NODE = 64
+_BETWEEN_ATTEMPTS = 0.005
+
+_SENT_ONCE: dict[str, Any] = {
+    "retry": Retry(NoBackoff(), 0),
+    "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+}
+_AS_BYTES: dict[str, Any] = {NEVER_DECODE: True}
 
 
-class RedisStore(SwapStore):
-    """Keeps sessions in Redis (6.2 and later) or Valkey, for any number of processes on any number of machines.
-
-    `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
-    owner's to close, and its retries and `decode_responses` don't matter. Given a RedisURL, the store has clients of
-    its own for each event loop. `timeout` (seconds) bounds each exchange; a method takes twice that at the most.
-    `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
-    positive. Nothing is opened before the first use, and asyncio alone can use it.
-
-    Its user needs `+get +mget +zrange +eval +evalsha`, what the scripts call (`+set +del +zadd +zrem +zremrangebyscore
-    +pttl +pexpire +xadd +xrange +xdel`) and what connections need (`+@connection`, in a cluster `+cluster|slots
-    +command`), on `~prefix*`. The server should run with `maxmemory-policy noeviction`: what it evicts is a session
-    lost, or one that its subject's list lacks until the next refresh, or every revocation there is.
-    """
-
-    def __init__(
-        self, client: Redis | RedisCluster | RedisURL, *, prefix: str = PREFIX, timeout: float = TIMEOUT
-    ) -> None:
-        try:
-            check_prefix(prefix)
-            check_timeout(timeout)
-        except ValueError as fault:
-            raise ConfigurationError(f"RedisStore: the prefix or timeout {fault}") from None
-        super().__init__(lambda: _wire(client, timeout), prefix=prefix, timeout=2 * timeout)
-        self._client = client
-
-    @classmethod
-    def from_url(cls, url: str) -> "RedisStore":
-        """A store with clients of its own. `parse_redis_url` tells the URL's forms; raises ConfigurationError."""
-        address = parse_redis_url(url)
-        return cls(address, prefix=address.prefix, timeout=address.timeout)
-
-    def __repr__(self) -> str:
-        client = self._client
-        return f"<RedisStore {client if isinstance(client, RedisURL) else type(client).__name__}>"
+def connect(source: Source, timeout: float, *, for_log: bool) -> Wire:
+    """A wire of its own for the sessions or for the log, whose reads are so never queued behind sessions' traffic."""
+    if isinstance(source, RedisCluster):
+        return ClusterWire(source, timeout, for_log=for_log)
+    if not isinstance(source, RedisURL):
+        return PoolWire(_pools_of_client(source), timeout, for_log=for_log)
+    if source.topology == "cluster":
+        cluster = _cluster(source)
+        return ClusterWire(cluster, timeout, cluster, for_log=for_log)
+    if source.topology == "standalone":
+        return PoolWire(lambda: ConnectionPool.from_url(source.url, **_options(source)), timeout, for_log=for_log)
+    options = _without_address(ConnectionPool.from_url(source.url, **_options(source)).connection_kwargs)
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    tls["ssl"] = source.url.startswith("rediss:")
+    sentinel = _sentinel(source, options["protocol"], tls)
+    ours = options | tls | _SENT_ONCE
+    return PoolWire(lambda: _SentinelPool(source.service, sentinel, **ours), timeout, sentinel, for_log=for_log)
 
 
-def _wire(client: Redis | RedisCluster | RedisURL, timeout: float) -> Wire:
-    if isinstance(client, RedisURL):
-        return _dial(client)
-    if isinstance(client, RedisCluster):
-        return _ClusterWire(client, timeout)
-    return _PoolWire(client, timeout)
+def _options(address: RedisURL) -> dict[str, Any]:
+    # The wire's own timeout is around all that a pool's connections do; theirs costs a task for each write.
+    return {"protocol": 3, "socket_connect_timeout": address.timeout, "socket_timeout": None, **_SENT_ONCE}
 
 
-def _dial(address: RedisURL) -> Wire:
-    """Clients that connect at their first command, and send nothing twice."""
-    options: dict[str, Any] = {
-        "username": address.username,
-        "password": address.password,
-        "protocol": address.protocol,
-        "socket_connect_timeout": address.timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-    if address.tls is not None:
-        options |= {"ssl": True, **address.tls}
-    if address.topology == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        options["socket_timeout"] = address.timeout
-        cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
-        return _ClusterWire(cluster, address.timeout, cluster)
-    # Our own timeout is around all that a pool's connections do; theirs costs a task for each write.
-    options |= {"db": address.database, "socket_timeout": None}
-    if address.topology == "standalone":
-        ((host, port),) = address.hosts
-        client = Redis(host=host, port=port, **options)
-        return _PoolWire(client, address.timeout, client)
+def _cluster(address: RedisURL) -> RedisCluster:
+    others = [ClusterNode(host, port) for host, port in address.hosts[1:]]
+    options = _options(address) | {"socket_timeout": address.timeout, "require_full_coverage": False}
+    return RedisCluster.from_url(address.url, startup_nodes=others, **options)
+
+
+def _sentinel(address: RedisURL, protocol: int, tls: dict[str, Any]) -> Sentinel:
     patience = address.timeout / (len(address.hosts) + 1)  # so that the last Sentinel is asked in time
-    own = {
+    options = {
         "username": address.sentinel_username,
         "password": address.sentinel_password,
-        "db": 0,
+        "protocol": protocol,
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
     }
-    sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | own, **options)
-    master = sentinel.master_for(address.service)
-    return _PoolWire(master, address.timeout, master, sentinel)
+    sentinel: Sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | tls | _SENT_ONCE)
+    return sentinel
 
 
-class _RedisWire:
-    """`owned` are the clients to close in the end."""
+def _pools_of_client(client: Redis) -> Callable[[], ConnectionPool]:
+    """Pools that dial as the client does, but send nothing twice."""
+    pool: Any = client.connection_pool
+    options = pool.connection_kwargs | _SENT_ONCE | {"socket_timeout": None, "max_connections": pool.max_connections}
+    options["connection_class"] = pool.connection_class
+    if isinstance(pool, SentinelConnectionPool):
+        options.pop("connection_pool")
+        return lambda: _SentinelPool(pool.service_name, pool.sentinel_manager, **options)
+    return lambda: ConnectionPool(**options)
 
-    def __init__(self, timeout: float, *owned: Redis | RedisCluster | Sentinel) -> None:
+
+def _without_address(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in {"host", "port"}}
+
+
+class PoolWire:
+    """One server, or a service's master as Sentinel knows it: several commands in one write.
+
+    `make` makes a pool of connections that send nothing twice. `owned` is closed with the wire.
+    """
+
+    capacity = _COMMANDS_AN_EXCHANGE
+
+    def __init__(
+        self, make: Callable[[], ConnectionPool], timeout: float, owned: Sentinel | None = None, *, for_log: bool
+    ) -> None:
+        self._make = make
         self._timeout = timeout
         self._owned = owned
-
-    def translate(self, error: Exception) -> StoreUnavailable:
-        if isinstance(error, NoScriptError):
-            return UnknownScript()
-        if not isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
-            # A server's complaint may quote the command, and with it keys and records.
-            return (Disconnected if isinstance(error, ReadOnlyError) else StoreUnavailable)(type(error).__name__)
-        # What comes behind " : " is the settings of each Sentinel that was asked in vain.
-        text = str(error).partition(" : ")[0]
-        told = (Disconnected if isinstance(error, redis.ConnectionError) else StoreUnavailable)(
-            f"{type(error).__name__}: {text}" if text else type(error).__name__
-        )
-        told.__cause__ = error
-        return told
-
-    async def aclose(self) -> None:
-        for client in self._owned:
-            with suppress(redis.RedisError, OSError):
-                await client.aclose()
-
-
-class _PoolWire(_RedisWire):
-    """One server, or a service's master as Sentinel knows it: several commands in one write."""
-
-    capacity = _COMMANDS_A_PIPELINE
-
-    def __init__(self, client: Redis, timeout: float, *owned: Redis | Sentinel) -> None:
-        super().__init__(timeout, *owned)
-        self.turn: AbstractAsyncContextManager[object] = asyncio.Semaphore(_PIPELINES)
-        self._pool: Any = client.connection_pool
-        self._failures = 0
-        self._dialled: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
+        self._client = Redis.from_pool(make())
+        pool = self._client.connection_pool
+        self._master = Master(pool) if isinstance(pool, SentinelConnectionPool) else None
+        self._address: Any = None
+        connections = min(CONNECTIONS, pool.max_connections)
+        self.turn: AbstractAsyncContextManager[object] = asyncio.Semaphore(1 if for_log else max(1, connections - 1))
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
-        """Past the client's `execute_command`, which sends a script again when its answer is late."""
-        connection: Any = None
+        """The answers, with each command sent once: the pool's connections don't retry."""
+        client = self._client
         try:
             async with asyncio.timeout(self._timeout):
-                connection = await self._pool.get_connection()
-                if self._dialled.setdefault(connection, self._failures) != self._failures:
-                    await connection.disconnect(nowait=True)
-                    await connection.connect()
-                    self._dialled[connection] = self._failures
-                await connection.send_packed_command(connection.pack_commands(commands))
-                return [await self._answer(connection) for _ in commands]
+                client = await self._client_of_master()
+                answers = await _answers(client, commands)
+            complaints = [answer for answer in answers if isinstance(answer, ResponseError)]
+            for complaint in filter(is_demoted, complaints):
+                raise complaint
         except BaseException:
-            # An answer still on its way would be taken for the next command's. The other connections may lead to the
-            # same dead or demoted server: each is dialled anew before it is used again.
-            self._failures += 1
-            if connection is not None:
-                self._dialled.pop(connection, None)
-                await connection.disconnect(nowait=True)
+            await self._leave(client)
             raise
-        finally:
-            if connection is not None:
-                await self._pool.release(connection)
+        if not complaints:
+            return answers
+        return [explained(answer) if isinstance(answer, ResponseError) else answer for answer in answers]
 
-    async def _answer(self, connection: AbstractConnection) -> Answer:
+    def translate(self, error: Exception) -> StoreUnavailable:
+        return explained(error)
+
+    async def aclose(self) -> None:
+        for client in (self._client, self._owned):
+            if client is not None:
+                with suppress(redis.RedisError, OSError):
+                    await client.aclose()
+
+    async def _client_of_master(self) -> Redis:
+        if self._master is not None:
+            address = await self._master.address()
+            if address != self._address:
+                moved, self._address = self._address is not None, address
+                if moved:
+                    await self._leave(self._client)
+        return self._client
+
+    async def _leave(self, client: Redis) -> None:
+        """Dial anew from here on: all connections may lead to the same dead or demoted server.
+
+        Exchanges under way end on the connections that they have.
+        """
+        if client is self._client:
+            self._client = Redis.from_pool(self._make())
+            pool: Any = client.connection_pool
+            with suppress(redis.RedisError, OSError):
+                await pool.update_active_connections_for_reconnect()
+                await pool.disconnect(inuse_connections=False)
+
+
+async def _answers(client: Any, commands: Sequence[Command]) -> list[Answer]:
+    """What the server answers, its complaints included."""
+    if len(commands) == 1:  # a pipeline of one costs half as much again
         try:
-            return await connection.read_response(disable_decoding=True)
-        except (ReadOnlyError, MasterDownError):
-            raise
-        except ResponseError as error:
-            if "READONLY" in str(error):  # as Redis before 7 says it from within a script
-                raise ReadOnlyError(str(error)) from None
-            return self.translate(error)
+            return [await client.execute_command(*commands[0], **_AS_BYTES)]
+        except ResponseError as complaint:
+            return [complaint]
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command, **_AS_BYTES)
+    answers: list[Answer] = await pipeline.execute(raise_on_error=False)
+    return answers
 
 
-class _ClusterWire(_RedisWire):
+class ClusterWire:
     """A cluster: each command on its own, so that a node that stalls holds up its own slots alone."""
 
     capacity = 1
     turn: AbstractAsyncContextManager[object] = nullcontext()
 
-    def __init__(self, client: RedisCluster, timeout: float, *owned: RedisCluster) -> None:
-        super().__init__(timeout, *owned)
+    def __init__(
+        self, client: RedisCluster, timeout: float, owned: RedisCluster | None = None, *, for_log: bool
+    ) -> None:
         self._client = client
-        self._room: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_COMMANDS_A_NODE))
+        self._timeout = timeout
+        self._owned = owned
+        self._commands_a_node = 1 if for_log else _COMMANDS_A_NODE
+        self._room: dict[str, asyncio.Semaphore] = {}
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
         """To the node that the command's key belongs to: the client then follows redirections, and sends only once."""
@@ -206,5 +208,25 @@ class _ClusterWire(_RedisWire):
                 node: Any = self._client.get_node_from_key(key)
             except RedisClusterException as error:  # its text is of nodes and slots; those of commands quote them
                 raise redis.ConnectionError(str(error)) from error
-            async with self._room[node.name]:
-                return [await self._client.execute_command(*command, target_nodes=node, **{NEVER_DECODE: True})]
+            async with self._room_of(node):
+                return [await self._answer(command, node)]
+
+    def translate(self, error: Exception) -> StoreUnavailable:
+        return explained(error)
+
+    async def aclose(self) -> None:
+        if self._owned is not None:
+            with suppress(redis.RedisError, OSError):
+                await self._owned.aclose()
+
+    def _room_of(self, node: ClusterNode) -> asyncio.Semaphore:
+        if node.name not in self._room:
+            self._room[node.name] = asyncio.Semaphore(min(self._commands_a_node, node.max_connections))
+        return self._room[node.name]
+
+    async def _answer(self, command: Command, node: ClusterNode) -> Answer:
+        while True:
+            try:
+                return await self._client.execute_command(*command, target_nodes=node, **_AS_BYTES)
+            except MaxConnectionsError:  # the host's own commands have them all: nothing was sent
+                await asyncio.sleep(_BETWEEN_ATTEMPTS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.packed import pack, pack_revocation, unpack, unpack_revocations
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.sqlite.connection import ChangeError, Database, Reader, Writer
@@ -76,10 +76,11 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
     row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row_key).fetchone()
     try:
         stored = None if row is None else unpack(key, row[0])
-        changed, result = change(stored)
+        changed, result, entries = outcome(change(stored))
         if changed is stored:
             return result
         record = None if changed is None else pack(next_version(key, stored, changed))
+        rows = _log_rows(entries)
     except BaseException as error:
         raise ChangeError from error
     if changed is None:
@@ -91,6 +92,8 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
             SET kept_until = excluded.kept_until, ended = excluded.ended, record = excluded.record""",
             (*row_key, min(changed.kept_until, LAST), changed.ended_at is not None, record),
         )
+    if rows:
+        connection.executemany(_APPEND, rows)
     return result
 
 
@@ -108,11 +111,15 @@ def _sweep(now: int, connection: sqlite3.Connection) -> int:
     ).rowcount
 
 
+_APPEND = "INSERT INTO revocations (until, record) VALUES (?, ?)"
+
+
+def _log_rows(revocations: Sequence[Revocation]) -> list[tuple[int, bytes]]:
+    return [(min(revocation.until, LAST), pack_revocation(revocation)) for revocation in revocations]
+
+
 def _append(revocations: Sequence[Revocation], now: int, connection: sqlite3.Connection) -> None:
-    connection.executemany(
-        "INSERT INTO revocations (until, record) VALUES (?, ?)",
-        [(min(revocation.until, LAST), pack_revocation(revocation)) for revocation in revocations],
-    )
+    connection.executemany(_APPEND, _log_rows(revocations))
     connection.execute(
         "DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)",
         (now - SWEEP_AFTER, SWEEP_LIMIT),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.asyncio import Redis, RedisCluster
+from support.waiting import PATIENCE
+from valkey_servers import Valkey
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -29,7 +32,7 @@ from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
 
 if TYPE_CHECKING:
-    from valkey_servers import Cluster, Front, Valkey, Watched
+    from valkey_servers import Cluster, Front, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +49,7 @@ def anyio_backend() -> str:
 class TestOneServer(StoreConformance):
     @pytest.fixture(autouse=True)
     def _server(self, valkey: Valkey) -> None:
-        self.url = f"{valkey.url}?prefix={uuid4().hex}:"
+        self.url = f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
 
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[RedisStore]:
@@ -60,7 +63,7 @@ class TestOneServer(StoreConformance):
 class TestCluster(TestOneServer):
     @pytest.fixture(autouse=True)
     def _server(self, cluster: Cluster) -> None:
-        self.url = f"{cluster.url}?prefix={uuid4().hex}:"
+        self.url = f"{cluster.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
 
 
 def a_session(key: SessionKey) -> Session:
@@ -138,6 +141,29 @@ async def test_database_and_prefix_of_the_url(valkey: Valkey) -> None:
         await store.aclose()
 
 
+async def test_database_as_a_parameter(valkey: Valkey) -> None:
+    """A database that is named by `?db=` is the one that is used."""
+    store = RedisStore.from_url(f"{valkey.url}?db=4&prefix={(prefix := uuid4().hex)}:")
+    await store.update(KEY, put(a_session(KEY)))
+    async with Redis(port=valkey.port, db=4) as client:
+        assert len(await client.keys(f"{prefix}:*")) == 2
+    await store.aclose()
+
+
+async def test_socket_in_the_file_system(tmp_path: Path) -> None:
+    """unix:// leads to the server behind that socket, in the database that it names."""
+    path = Path(mkdtemp(dir="/tmp")) / "s"  # a socket's path may have 107 characters
+    server = Valkey(tmp_path / "valkey", "--unixsocket", str(path))
+    try:
+        store = RedisStore.from_url(f"unix://{path}?db=1&timeout=5")
+        await works(store)
+        await keeps_a_log(store)
+        assert server.ask("INFO", "keyspace").keys() == {"db1"}
+        await store.aclose()
+    finally:
+        server.stop()
+
+
 async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> None:
     """Making a store and closing it unused touches no server; using it does."""
     async with front(valkey) as address:
@@ -153,7 +179,7 @@ async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> N
 async def test_callers_at_once_share_connections(front: type[Front], valkey: Valkey) -> None:
     """Hundreds of callers at once get along with a handful of connections."""
     async with front(valkey) as address:
-        store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:")
+        store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
         await asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(500)))
         await store.aclose()
         assert address.accepted <= 8
@@ -186,7 +212,7 @@ async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_p
     """rediss:// goes over TLS to a server whose certificate the given authority signed, and to no other."""
     trusted, context = certificate(tmp_path)
     async with front(valkey, context) as address:
-        url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:"
+        url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
         store = RedisStore.from_url(f"{url}&ssl_ca_certs={trusted}")
         await works(store)
         await store.aclose()
@@ -194,6 +220,49 @@ async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_p
         with pytest.raises(StoreUnavailable, match="certificate verify failed"):
             await stranger.get(KEY)
         await stranger.aclose()
+
+
+@pytest.mark.parametrize("form", ["rediss://{}", "rediss+sentinel://{}/sessions"])
+async def test_tls_without_a_known_authority(valkey: Valkey, front: type[Front], tmp_path: Path, form: str) -> None:
+    """`?ssl_cert_reqs=none` takes any certificate, for the server as for the Sentinels."""
+    _, context = certificate(tmp_path)
+    async with front(valkey, context) as address:
+        url = form.format(f"127.0.0.1:{address.port}")
+        store = RedisStore.from_url(f"{url}?ssl_cert_reqs=none&prefix={uuid4().hex}:&timeout={PATIENCE:g}")
+        if "sentinel" in form:
+            with pytest.raises(StoreUnavailable, match="ResponseError"):
+                await store.get(KEY)
+        else:
+            await works(store)
+        await store.aclose()
+    assert address.accepted > 0
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
+async def test_small_pool_makes_callers_wait(valkey: Valkey, connections: int) -> None:
+    """A client that wants few connections is given few, two at the least, and no caller fails for that."""
+    before = valkey.clients()
+    async with Redis(port=valkey.port, max_connections=connections) as client:
+        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        asking = [works(store, SessionKey(f"subject-{n}", "s1")) for n in range(300)]
+        await asyncio.gather(*asking, *(keeps_a_log(store) for _ in range(1)))
+        assert valkey.clients() - before <= max(2, connections)
+        await store.aclose()
+
+
+async def test_small_pool_of_a_cluster_makes_callers_wait(cluster: Cluster) -> None:
+    """A cluster's client that allows few connections a node fails no caller, also where the host uses them too."""
+    async with RedisCluster("127.0.0.1", cluster.nodes[0].port, max_connections=2) as client:
+        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        await client.initialize()
+        taken = [node.acquire_connection() for node in client.get_primaries()]
+        taken += [node.acquire_connection() for node in client.get_primaries()]
+        asking = asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(100)))
+        await asyncio.sleep(0)
+        for node, connection in zip(2 * client.get_primaries(), taken, strict=True):
+            node.release(connection)
+        await asking
+        await store.aclose()
 
 
 async def test_lone_server_is_no_cluster(valkey: Valkey) -> None:
@@ -234,14 +303,14 @@ async def test_tls_of_sentinels_and_clusters(
 
 async def test_cancelled_callers_leave_no_answer_behind(valkey: Valkey) -> None:
     """However many callers go away while their commands are under way, each of the others has the answer to his own."""
-    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:")
+    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
     await cancel_and_look(store)
     await store.aclose()
 
 
 async def test_cancelled_callers_leave_no_answer_behind_in_a_cluster(cluster: Cluster) -> None:
     """The same goes for a cluster."""
-    store = RedisStore.from_url(f"{cluster.url}?prefix={uuid4().hex}:")
+    store = RedisStore.from_url(f"{cluster.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
     await cancel_and_look(store)
     await store.aclose()
 

@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from sqlite_files import LIFE, a_session, advance, connect, locked, opened, write
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore
@@ -73,7 +74,7 @@ async def test_reads_wait_for_no_write(path: Path) -> None:
     key = a_session().key
     async with opened(path, timeout=60) as store:
         await write(store, a_session())
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 with locked(path):
                     tasks.start_soon(advance, store, key)
@@ -96,7 +97,7 @@ async def held_up(store: SQLiteStore) -> AsyncIterator[None]:
         gate.wait()
         return session, None
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.update, a_session().key, change)
             try:

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.sqlite.thread import BATCH_LIMIT, BatchThread, Call, Wakings, _outcome, _wake
@@ -85,7 +86,7 @@ async def test_settled_at_once() -> None:
     """A future that was settled before anybody waited for it is not waited for."""
     future: Future[int] = Future()
     future.set_result(1)
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         assert await _outcome(future, _wake(), Wakings()) == 1
 
 
@@ -94,7 +95,7 @@ async def test_cancelled_before_its_turn() -> None:
     """What nobody waits for any more, when the thread comes to it, goes undone."""
     recorder = Recorder()
     gate = threading.Event()
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.thread.call, lambda _: gate.wait())
             while not recorder.batches:
@@ -120,7 +121,7 @@ async def test_batches_are_bounded() -> None:
         await recorder.thread.call(work)
         done.append(1)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, lambda _: gate.wait())
             while not recorder.batches:
@@ -150,7 +151,7 @@ async def test_fault_of_the_batch_reaches_those_left_without_an_answer() -> None
         except ZeroDivisionError as error:
             answers[n] = repr(error)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.thread.call, lambda _: gate.wait())
             while not recorder.batches:

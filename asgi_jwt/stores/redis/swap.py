@@ -1,0 +1,55 @@
+"""The script that puts a session's record in the place of the one that was read, and its arguments."""
+
+import hashlib
+
+from asgi_jwt.stores.base import SWEEP_AFTER, next_version
+from asgi_jwt.stores.packed import pack
+from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.redis.pipeline import Command
+from asgi_jwt.stores.redis.script import Script
+
+# KEYS[1]  the session's record
+# KEYS[2]  its subject's index
+# ARGV[1]  SHA-1 of the record as it was read, empty for none: it covers the version, and tells apart two records of
+#          one version that a failover has let come about
+# ARGV[2]  the record to write, empty to delete
+# ARGV[3]  how long to keep it, in ms
+# ARGV[4]  its sid
+# ARGV[5]  its end in ms since the epoch, empty to leave it out of the index
+# ARGV[6]  the index forgets the sessions that ended up to here
+# answers  1 when done; otherwise nothing was, and the answer is the record as it stands, nil for none
+SWAP = Script.of(b"""\
+local stored = redis.call('GET', KEYS[1])
+if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then
+  return stored
+end
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+if ARGV[5] == '' then
+  redis.call('ZREM', KEYS[2], ARGV[4])
+else
+  redis.call('ZADD', KEYS[2], ARGV[5], ARGV[4])
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[6])
+  if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  end
+end
+return 1
+""")
+
+_FORGET_AFTER = 3_600_000
+"""How long (ms) past its end a session stays in the index: longer than the clocks of several servers differ."""
+
+
+def swap_arguments(key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None) -> Command:
+    """ARGV of `SWAP`, to put `changed` in the place of `record`, of which `stored` was unpacked."""
+    digest = "" if record is None else hashlib.sha1(record, usedforsecurity=False).hexdigest()
+    sid = key.sid.encode("utf-8", "surrogatepass")
+    if changed is None:
+        return digest, b"", 0, sid, b"", 0
+    session = next_version(key, stored, changed)
+    end = session.kept_until if session.ended_at is None else b""
+    return digest, pack(session), session.kept_for + SWEEP_AFTER, sid, end, session.used_at - _FORGET_AFTER

@@ -1,0 +1,144 @@
+"""Root paths under real servers: one that the operator set counts, one that a client names does not."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+from support.waiting import PATIENCE, wait_until
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+TESTS = Path(__file__).parents[1]
+APP = "servers.routers:app"
+SETTINGS = {
+    "ASGI_JWT_ISSUER": "https://issuer.example",
+    "ASGI_JWT_AUDIENCE": "https://api.example",
+    "ASGI_JWT_SECRET": "a secret of more than thirty-two bytes, for HS256",
+}
+DAPHNE = ["daphne", "-b", "127.0.0.1", "-p", "{port}", APP]
+WARNING = "Daphne lets each client name it in the header Daphne-Root-Path"
+
+ROUTERS = ["ignoring", "joining", "starlette", "mounting", "litestar", "quart"]
+NAMED = ["", "/", "/orders", "/auth", "/auth/", "auth", "/orders/auth", "/auth%2f", "/%61uth", "/x", "/auth/orders"]
+PATHS = ["/orders/auth/7", "/auth/orders/7", "/auth/7", "/auth/auth/orders/7", "/authorders/7", "/x/auth/7", "/auth"]
+
+
+def is_up(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    return False
+
+
+@contextmanager
+def serving(command: list[str], log: Path, **settings: str) -> Iterator[str]:
+    """The routers under a server in a process of its own; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *(part.format(port=port) for part in command)],
+            cwd=TESTS,
+            env={**os.environ, **SETTINGS, **settings, "PYTHONPATH": f"{TESTS}"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(lambda: is_up(port) or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def ask(address: str, path: str, router: str, headers: dict[str, str]) -> tuple[int, str]:
+    response = httpx2.get(f"http://{address}{path}?{router}", headers=headers, timeout=PATIENCE, trust_env=False)
+    return response.status_code, response.text
+
+
+def open_websocket(address: str, path: str, router: str, headers: dict[str, str]) -> str | None:
+    """What the WebSocket was told, None where it was denied."""
+    try:
+        with connect(f"ws://{address}{path}?{router}", additional_headers=headers, proxy=None) as websocket:
+            return str(websocket.recv(timeout=PATIENCE))
+    except InvalidStatus:
+        return None
+
+
+@pytest.fixture(scope="module")
+def daphne(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("daphne") / "log"
+    with serving(DAPHNE, log) as address:
+        yield address
+    assert log.read_text().count(WARNING) == 1
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_a_root_path_that_a_client_names(daphne: str, router: str) -> None:
+    """Under Daphne, no header makes a router serve a private path to a request without a token, nor a public path a
+    private one."""
+    with httpx2.Client(base_url=f"http://{daphne}", timeout=PATIENCE, trust_env=False) as client:
+        for path in PATHS:
+            plain = client.get(f"{path}?{router}")
+            assert (plain.status_code == 401) == (not f"{path}/".startswith("/auth/"))
+            for named in NAMED:
+                answer = client.get(f"{path}?{router}", headers={"Daphne-Root-Path": named})
+                assert (answer.status_code, answer.text) == (plain.status_code, plain.text), named
+
+
+@pytest.mark.parametrize("router", ["ignoring", "joining", "mounting"])
+def test_a_root_path_that_a_client_names_for_a_websocket(daphne: str, router: str) -> None:
+    """The same holds for WebSockets."""
+    for named in ("/orders", "/auth", "/x"):
+        headers = {"Daphne-Root-Path": named}
+        assert open_websocket(daphne, "/orders/auth/7", router, headers) is None
+        assert open_websocket(daphne, "/auth/orders/7", router, headers) == "auth"
+
+
+@pytest.mark.outside
+def test_the_root_path_of_the_setting(tmp_path: Path) -> None:
+    """Under Daphne with a root path of its own, `ROOT_PATH` is what counts, whatever a client names."""
+    log = tmp_path / "log"
+    with serving([*DAPHNE[:-1], "--root-path", "/api", APP], log, ASGI_JWT_ROOT_PATH="/api") as address:
+        for router in ("starlette", "litestar", "quart"):
+            assert ask(address, "/api/auth/7", router, {}) == (200, "auth")
+            assert ask(address, "/api/orders/7", router, {})[0] == 401
+        assert WARNING not in log.read_text()
+        for router in ("starlette", "litestar", "quart"):
+            for named in ("", "/", "/api/orders", "/orders", "/api/auth"):
+                assert ask(address, "/api/auth/orders/7", router, {"Daphne-Root-Path": named}) == (200, "auth")
+                assert ask(address, "/api/orders/auth/7", router, {"Daphne-Root-Path": named})[0] == 401
+                assert ask(address, "/orders/auth/7", router, {"Daphne-Root-Path": named})[0] == 401
+        assert open_websocket(address, "/api/auth/7", "mounting", {}) == "auth"
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["uvicorn", APP, "--host", "127.0.0.1", "--port", "{port}", "--root-path", "/api"],
+        ["hypercorn", APP, "--bind", "127.0.0.1:{port}", "--root-path", "/api"],
+        ["granian", APP, "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--url-path-prefix", "/api"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_root_path_of_a_server(command: list[str], tmp_path: Path) -> None:
+    """The other servers' own root path counts without a setting, behind a proxy that strips it or not."""
+    with serving(command, tmp_path / "log") as address:
+        # uvicorn puts it in front of every path.
+        prefix = "" if command[0] == "uvicorn" else "/api"
+        for router in ("starlette", "litestar"):
+            assert ask(address, f"{prefix}/auth/7", router, {"Daphne-Root-Path": "/orders"}) == (200, "auth")
+            assert ask(address, f"{prefix}/orders/auth/7", router, {"Daphne-Root-Path": "/orders"})[0] == 401
+            assert ask(address, f"{prefix}/auth/a%20b%C3%A4/", router, {}) == (200, "auth")
+            assert ask(address, f"{prefix}/auth/%252e%252e/orders/7", router, {})[0] == 401
+        assert open_websocket(address, f"{prefix}/auth/7", "mounting", {}) == "auth"
+        assert open_websocket(address, f"{prefix}/orders/7", "mounting", {}) is None
