@@ -255,7 +255,7 @@ class Auth:
         """
         if self._store is None:
             if self.settings.store is None:
-                raise ConfigurationError(_NO_STORE)
+                raise ConfigurationError(_STORE_MISSING)
             self._store = self._opened = open_store(self.settings.store)
         return self._store
 
@@ -290,7 +290,7 @@ class Auth:
     def revocations(self) -> RevocationList:
         """Which tokens are revoked. Raises `ConfigurationError` when there is no store."""
         if self._revocations is None:
-            raise ConfigurationError(_NO_STORE)
+            raise ConfigurationError(_STORE_MISSING)
         return self._revocations
 
     @property
@@ -362,7 +362,7 @@ class Auth:
         await self.aclose()
 
 
-_NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+_STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 _ENDED = "have all ended, as their exp says: asgi-jwt keys rotate gives it a new one"
 
 

@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -74,7 +75,8 @@ def _service(issuers: Sequence[Settings] = (), **keys: Any) -> tuple[ASGIApp, Au
 def _scope(method: str, path: str, *headers: tuple[str, bytes], **more: Any) -> Scope:
     given = [(name.encode(), value) for name, value in headers]
     scope = request_scope()
-    return {**scope, "method": method, "path": path, "headers": [*scope["headers"][:2], *given], **more}
+    at = {"method": method, "path": path, "raw_path": quote(path).encode()}
+    return {**scope, **at, "headers": [*scope["headers"][:2], *given], **more}
 
 
 def _bodies(app: ASGIApp, auth: Auth) -> Iterator[tuple[str, Costly]]:

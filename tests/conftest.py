@@ -8,11 +8,16 @@ from inspect import iscoroutinefunction
 import hypothesis
 import pytest
 from support.choosing import is_outside
-from support.waiting import bounded
+from support.waiting import PATIENCE, bounded
 
 # A busy machine makes no test fail, and the same examples run everywhere.
-hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
-hypothesis.settings.load_profile("repeatable")
+hypothesis.settings.register_profile("everyday", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("outside", deadline=None, derandomize=True, max_examples=300)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests `outside` try more examples than those of every day."""
+    hypothesis.settings.load_profile("outside" if config.option.markexpr == "outside" else "everyday")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,3 +68,9 @@ def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.startswith("ASGI_JWT_")]:
         monkeypatch.delenv(variable)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _patience_with_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch of keys that is to succeed may take longer than a service would wait for it."""
+    monkeypatch.setattr("asgi_jwt.tokens.discovery.TIMEOUT", PATIENCE)

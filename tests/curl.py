@@ -8,6 +8,7 @@ from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy, MozillaCookieJar
 
 import httpx2
+from support.waiting import PATIENCE
 
 Curl = Callable[[str], str]
 """Takes the command line, gives what it prints: the head of the answer, an empty line, the body."""
@@ -15,7 +16,7 @@ Curl = Callable[[str], str]
 
 def by_curl(command: str) -> str:
     words = [*shlex.split(command), "--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]
-    answer = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30)
+    answer = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE)
     return answer.stdout.replace("\r\n", "\n")
 
 
@@ -38,7 +39,7 @@ def by_httpx2(command: str) -> str:
     jar = MozillaCookieJar(policy=DefaultCookiePolicy(secure_protocols=("http", "https")))
     if given.b:
         jar.load(given.b, ignore_discard=True)
-    with httpx2.Client(trust_env=False, timeout=20, cookies=jar) as client:
+    with httpx2.Client(trust_env=False, timeout=PATIENCE, cookies=jar) as client:
         answer = client.request(
             given.X or ("POST" if given.d else "GET"), url, headers=headers, content="&".join(given.d) or None
         )

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from starlette.testclient import TestClient
+from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, Settings
 from asgi_jwt.commands.key_files import make_file
@@ -85,4 +86,8 @@ def demo_process() -> Iterator[tuple["subprocess.Popen[str]", str]]:
                 told += line
             yield demo, told + demo.stdout.readline()
         finally:
-            demo.terminate()  # and not killed, for it has keys to remove
+            demo.terminate()  # and not killed at once, for it has keys to remove
+            try:
+                demo.wait(PATIENCE)
+            finally:
+                demo.kill()

@@ -13,6 +13,7 @@ from typing import Any, Self
 from anyio import to_thread
 from forgeries import Sign, claims, es256, head, jws
 from jwt.algorithms import ECAlgorithm
+from support.waiting import PATIENCE
 
 JWKS = "/jwks"
 OPENID = "/.well-known/openid-configuration"
@@ -107,11 +108,11 @@ class IssuerServer:
 
     def stall(self) -> None:
         """Until it is closed."""
-        self._closing.wait(20)
+        self._closing.wait(PATIENCE)
 
     async def request(self) -> None:
         """Until the next request has arrived."""
-        assert await to_thread.run_sync(lambda: self._arrived.acquire(timeout=20))
+        assert await to_thread.run_sync(lambda: self._arrived.acquire(timeout=PATIENCE))
 
     def count(self, path: str = JWKS) -> int:
         return self.requests.count(path)
@@ -120,7 +121,7 @@ class IssuerServer:
         self.requests.append(path)
         self.headers.append({name.lower(): value for name, value in headers})
         self._arrived.release()
-        self._open.wait(20)
+        self._open.wait(PATIENCE)
         return self._answers.get(path, Answer(b"", 404))
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.requests import Request
+from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, Settings
 from asgi_jwt.events import OnEvent
@@ -16,7 +17,6 @@ HOUR = 3600
 COOKIE = "__Secure-refresh_token"
 
 _SETTINGS = Settings(issuer="https://issuer.example", audience="api", secret="a" * 32, refresh_secret="r" * 32)
-_PATIENCE = 30.0
 
 
 def an_auth(store: SessionStore, clock: Callable[[], float], on_event: OnEvent | None = None) -> Auth:
@@ -65,7 +65,7 @@ async def browsing(app: AuthApp, cookie: str | None = None) -> AsyncIterator[Bro
 @asynccontextmanager
 async def browsing_at(address: str, cookie: str | None = None) -> AsyncIterator[Browser]:
     """A browser of an app in another process, at `host:port`."""
-    async with AsyncClient(base_url=f"http://{address}", timeout=_PATIENCE, trust_env=False) as client:
+    async with AsyncClient(base_url=f"http://{address}", timeout=PATIENCE, trust_env=False) as client:
         yield Browser(client, cookie)
 
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Metri
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
+from support.waiting import PATIENCE
 
 from asgi_jwt.telemetry import Instrumented, instrument
 
@@ -63,7 +64,7 @@ def scraped(*auths: Instrumented) -> Iterator["Scrape"]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(PATIENCE)
         provider.shutdown()
 
 
@@ -74,7 +75,7 @@ class Scrape:
         self._url = url
 
     def text(self) -> str:
-        with httpx2.Client(trust_env=False) as client:
+        with httpx2.Client(timeout=PATIENCE, trust_env=False) as client:
             return client.get(self._url).raise_for_status().text
 
     def families(self) -> Mapping[str, Family]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from support.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -76,7 +78,7 @@ def environment() -> Mapping[str, str]:
         env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     read: dict[str, str] = json.loads(told.stdout)
     return read

@@ -31,11 +31,11 @@ class Remote:
             return False
 
 
-async def settled(remote: Remote, server: IssuerServer, fetches: int) -> None:
-    """Until the fetch that goes on behind the requests is the last of so many."""
-    while server.count() < fetches:
+async def settled(remote: Remote, server: IssuerServer, requests: int, *, fetches: int | None = None) -> None:
+    """Until the fetch that goes on behind the requests is over: the last of so many, with so many requests for keys."""
+    while server.count() < requests:
         await server.request()
     while remote.keys._flight.under_way:
         await remote.keys._flight.wait()
     await wait_all_tasks_blocked()
-    assert (server.count(), remote.keys.fetches) == (fetches, fetches)
+    assert (server.count(), remote.keys.fetches) == (requests, requests if fetches is None else fetches)

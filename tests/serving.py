@@ -13,11 +13,10 @@ import uvicorn
 from anyio.from_thread import start_blocking_portal
 from hypercorn.config import Config
 from starlette.types import ASGIApp
+from support.waiting import PATIENCE
 
 Serving = Callable[[ASGIApp], AbstractContextManager[str]]
 """Serves the app while it lasts, and gives the address: `127.0.0.1:<port>`."""
-
-_PATIENCE = 20.0
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def uvicorn_serving(app: ASGIApp) -> Iterator[str]:
         served = portal.start_task_soon(server.serve, [listener])
         yield _address(listener)
         server.should_exit = True
-        served.result(_PATIENCE)
+        served.result(PATIENCE)
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def hypercorn_serving(app: ASGIApp, worker: str = "asyncio") -> Iterator[str]:
         served = portal.start_task_soon(partial(serve, app, config, shutdown_trigger=ended.wait))
         yield address
         portal.call(ended.set)
-        served.result(_PATIENCE)
+        served.result(PATIENCE)
 
 
 def _listener() -> socket.socket:

@@ -10,6 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
 from jwt import get_unverified_header
+from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthError, ConfigurationError, Identity, KeySet, MemoryStore, Settings
 from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
@@ -119,7 +120,7 @@ async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: py
         service.clock.turn(1)
         thread = Thread(target=issuer.access_token, args=(Identity("bob"),))
         thread.start()
-        thread.join()
+        thread.join(PATIENCE)
         return holds
 
     with monkeypatch.context() as patched:
@@ -351,7 +352,7 @@ async def test_keys_from_a_pipe(tmp_path: Path) -> None:
     writer = Thread(target=pipe.write_text, args=(json.dumps(generate_jwk("ES256")),))
     writer.start()
     settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(pipe))
-    writer.join()
+    writer.join(PATIENCE)
     auth = Auth(settings)
     assert isinstance(auth._keys, KeySet)
     assert (await auth.verify(auth.issuer.access_token(Identity("alice")))).subject == "alice"

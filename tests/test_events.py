@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import anyio
 import pytest
+from support.waiting import PATIENCE
 
 from asgi_jwt import events
 from asgi_jwt.events import Event, EventSink, KeysFetched, StoreFailed, TokenRefused
@@ -123,7 +124,7 @@ async def test_an_on_event_that_hangs_is_cut_off(
         finally:
             heard.append("cancelled")
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await EventSink(hang).emit(REFUSED)
     assert heard == ["begun", "cancelled"]
     (failure,) = [record for record in caplog.records if record.levelno == logging.ERROR]

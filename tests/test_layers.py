@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,15 @@ def layer_of(path: str) -> str:
     return path.split("/")[0].removesuffix(".py")
 
 
+@cache
+def nodes(path: str) -> list[ast.AST]:
+    """The syntax tree of a file, flat."""
+    return list(ast.walk(ast.parse((HOUSE / path).read_text())))
+
+
 def imports(path: str) -> Iterator[str]:
     """Every module that the file imports, wherever in it; `from asgi_jwt import auth` imports `asgi_jwt.auth`."""
-    for node in ast.walk(ast.parse((HOUSE / path).read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +71,7 @@ def test_what_touches_the_world_stands_in_one_place(path: str) -> None:
     for module, place in ALONE.items():
         if not path.startswith(place) and layer_of(path) not in EVERYTHING:
             assert module not in {name.split(".")[0] for name in imports(path)}
-    names = {node.attr for node in ast.walk(ast.parse((HOUSE / path).read_text())) if isinstance(node, ast.Attribute)}
+    names = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
     imported = {name for name in imports(path) if name.startswith("os.")}
     if layer_of(path) != "settings":
         assert not {"environ", "environb", "getenv"} & (names | {name.removeprefix("os.") for name in imported})

@@ -13,7 +13,8 @@ from driver import websocket_scope
 from forgeries import ec_key
 from issuer_server import JWKS, IssuerServer, jwk_of, token_by
 from metering import scraped
-from websocket_servers import Echo, Server, until
+from support.waiting import until
+from websocket_servers import Echo, Server
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, MemoryStore, RedisStore, Settings, events
 from asgi_jwt.errors import AuthError, StoreUnavailable
@@ -146,11 +147,10 @@ async def test_nothing_is_told(
         clock: Any = remote.clock
         clock.turn(600)
         await remote.verify(token_by(ec_key(), "a", sub=MARK, jti=MARK))
-        await wait_all_tasks_blocked()
 
         await change_key_file(anyio.Path(tmp_path) / f"{MARK}.txt", told)
 
-        assert {type(event) for event in told.events} == EVERY_EVENT
+        await until(lambda: {type(event) for event in told.events} == EVERY_EVENT)
         told.check(scrape.text())
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.resources import files
 
 import pytest
+from support.waiting import PATIENCE
 
 import asgi_jwt
 from asgi_jwt.stores.base import SessionStore
@@ -84,7 +85,7 @@ def test_everything_public_says_what_it_is(name: str) -> None:
 def test_a_store_is_there_when_it_is_asked_for(name: str, module: str) -> None:
     """The stores are public like the rest, but each comes, with its driver, only at its first use."""
     asked = f"import sys, asgi_jwt; {LOADED} asgi_jwt.{name}.__module__; {LOADED}"
-    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ran.stdout, ran.stderr) == (f"[]\n['{module}']\n", "")
     assert getattr(asgi_jwt, name) is getattr(import_module(f"asgi_jwt.stores.{module}"), name)
 
@@ -103,5 +104,5 @@ def test_the_package_is_typed() -> None:
 
 def test_importing_does_nothing() -> None:
     """Importing reads no environment, opens no file and no socket, and loads neither a database nor an extra."""
-    ran = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ran.stdout, ran.stderr) == ("quiet\n", "")

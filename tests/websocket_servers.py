@@ -1,7 +1,7 @@
 """Servers' side of WebSockets behind the middleware: each treats a close in the way of one that there is."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 from driver import CONNECT, bearer, make_auth, websocket_scope
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from support.waiting import PATIENCE, until
 
 from asgi_jwt import Auth, JWTMiddleware
 from asgi_jwt.events import Event
@@ -124,7 +125,7 @@ class Sockets:
             await self.call(server, headers)
             returned.set()
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as group:
                 group.start_soon(call)
                 await until(lambda: ACCEPT in server.sent)
@@ -133,13 +134,6 @@ class Sockets:
     def turn(self, seconds: float) -> None:
         clock: Any = self.auth.clock
         clock.turn(seconds)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Looks again and again; the test's own time limit ends it."""
-    with anyio.fail_after(20):
-        while not holds():  # noqa: ASYNC110 - nothing tells of it
-            await anyio.sleep(0.002)
 
 
 async def looked() -> None:

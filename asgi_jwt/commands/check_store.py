@@ -11,13 +11,14 @@ import anyio
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.check_settings import check_mode
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import printable, shown
+from asgi_jwt.commands.output import shown
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.events import printable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Revocation, log_value
-from asgi_jwt.stores.redis.url import parse_redis_url
 from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.stores.urls import REDIS_SCHEMES
 
 PATIENCE = 10.0
 """Seconds for all that is asked of the store: its own patience ends before, unless its URL says otherwise."""
@@ -103,5 +104,10 @@ def _not_made_yet(path: Path, name: str) -> Finding:
 
 
 def _name(url: str) -> str:
-    """Without credentials."""
-    return "memory://" if url.startswith("memory:") else printable(str(parse_redis_url(url)))
+    """Without credentials: of a store whose URL is not read here, the scheme alone."""
+    scheme = url.partition("://")[0].lower()
+    if scheme not in REDIS_SCHEMES:
+        return f"{printable(scheme)}://"
+    from asgi_jwt.stores.redis.url import parse_redis_url
+
+    return printable(str(parse_redis_url(url)))

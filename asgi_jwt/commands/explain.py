@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgi_jwt import errors
-from asgi_jwt.commands.output import listed, printable, shortened, shown
+from asgi_jwt.commands.output import duration, listed, moment, shortened, shown
 from asgi_jwt.commands.presented import Presented, fault_of_form
-from asgi_jwt.commands.times import duration, moment
 from asgi_jwt.errors import AuthError
+from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
+from asgi_jwt.tokens.claim_path import find_claim
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.keys import Key
 
+_MISSING = object()
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
@@ -216,7 +218,7 @@ def _audience(refusal: Refusal) -> str:
     told = f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience or ())}"
     if ids := [claim for claim in _OF_ID_TOKENS if claim in refusal.claims]:
         return f"{told}: it looks like an ID token, for it has {ids[0]}: send the access token"
-    named = [aud] if isinstance(aud := refusal.claims.get(name), str) else aud
+    named = [aud] if isinstance(aud := find_claim(refusal.claims, name), str) else aud
     usable = isinstance(named, list) and any(isinstance(each, str) and each not in ("", "*") for each in named)
     return f"{told}: ask for a token for this service{', or add it to ASGI_JWT_AUDIENCE' if usable else ''}"
 
@@ -288,7 +290,8 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
 
 
 def _found(members: Mapping[str, Any], name: str) -> str:
-    return f"{shortened(printable(name))} is {shown(members[name]) if name in members else 'missing'}"
+    value = find_claim(members, name, _MISSING)
+    return f"{shortened(printable(name))} is {'missing' if value is _MISSING else shown(value)}"
 
 
 def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from starlette.types import Scope
 
 from asgi_jwt.errors import CrossSite
+from asgi_jwt.settings.origins import is_trusted
 
 _OWN = (b"same-origin", b"none")
 
@@ -17,7 +18,7 @@ def check_cross_site(scope: Scope, trusted: Iterable[str]) -> None:
     """
     sites = _values(scope, b"sec-fetch-site")
     origins = _values(scope, b"origin")
-    if len(origins) == 1 and origins[0].decode("latin-1") in trusted:
+    if len(origins) == 1 and is_trusted(origins[0].decode("latin-1"), trusted):
         return
     if sites:
         if any(site not in _OWN for site in sites):

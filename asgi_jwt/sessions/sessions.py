@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from anyio import to_thread
@@ -19,6 +20,7 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
+from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (
     TOKEN_STAYS,
@@ -94,6 +96,8 @@ class Sessions:
         self._clock = clock
         self._events = events
         self._ready = ready
+        self._gate = Gate()
+        self._overload_told_at = -inf
         self._swept_at: int | None = None
 
     def _now(self) -> int:
@@ -101,6 +105,9 @@ class Sessions:
 
     async def open(self, identity: Identity, client: Client | None = None) -> TokenPair:
         """A new session for `identity` on the device `client`, and its first tokens."""
+        return await self._at_the_gate("open", partial(self._open, identity, client))
+
+    async def _open(self, identity: Identity, client: Client | None) -> TokenPair:
         now = self._now()
         session = open_session(
             identity.subject,
@@ -140,6 +147,26 @@ class Sessions:
         when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
         scope that the session does not have.
         """
+        return await self._at_the_gate("refresh", partial(self._refresh, token, load_identity, client_id, scope))
+
+    async def _at_the_gate(self, operation: str, work: Callable[[], Awaitable[TokenPair]]) -> TokenPair:
+        """Refuse what can't be served in time before it costs a signature."""
+        try:
+            entered = await self._gate.enter()
+        except StoreUnavailable as overload:
+            # Told once a second: each of thousands of refusals would delay the callers who are at work.
+            if abs(self._clock() - self._overload_told_at) >= 1:
+                self._overload_told_at = self._clock()
+                await self._events.emit(StoreFailed(operation, overload.detail or ""))
+            raise
+        try:
+            return await work()
+        finally:
+            self._gate.leave(entered)
+
+    async def _refresh(
+        self, token: str | bytes, load_identity: LoadIdentity | None, client_id: str | None, scope: str
+    ) -> TokenPair:
         members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
         key = SessionKey(members["sub"], members["sid"])

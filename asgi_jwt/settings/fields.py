@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from asgi_jwt.settings import key_values, values
+from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
 from asgi_jwt.tokens.keys import Key, KeySet
@@ -54,7 +55,7 @@ class SettingsFields:
     public_paths: tuple[str, ...] = _setting(values.public_paths, ())
     root_path: str | None = _setting(values.root_path, None)
     token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))
-    trusted_origins: tuple[str, ...] = _setting(values.origins, ())
+    trusted_origins: tuple[str, ...] = _setting(origins, ())
     access_ttl: float = _setting(values.duration(least=1, most=3600), 900.0)
     store: str | None = _setting(values.text, None, secret=True)
     refresh_secret: tuple[str | bytes, ...] | KeySet = _keys(key_values.refresh_secrets, ())

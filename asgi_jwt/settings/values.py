@@ -96,7 +96,7 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
         if seconds < least or (most is not None and seconds > most):
             unit = "second" if least == 1 else "seconds"
             raise ValueError(f"has to be {least:g} {unit} at least" + (f" and {most:g} at most" if most else ""))
-        return seconds
+        return float(seconds)
 
     return read
 
@@ -225,21 +225,3 @@ def resource(value: object) -> str:
     except ValueError:
         pass  # a broken port or IPv6 address
     raise ValueError("has to be an https URL without query and fragment, as https://host/mcp")
-
-
-def origins(value: object) -> tuple[str, ...]:
-    """Origins as browsers send them: scheme, host and a port that is not the default one (RFC 6454 section 6.1)."""
-    return tuple(origin(member) for member in texts(value))
-
-
-def origin(value: str) -> str:
-    try:
-        parts = urlsplit(value.strip())
-        port = parts.port
-    except ValueError:
-        port, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
-        raise ValueError(f"has to hold origins, as https://app.example, and {value!r} is none")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"http": 80, "https": 443}[parts.scheme]
-    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, default) else "")

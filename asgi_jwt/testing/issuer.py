@@ -8,6 +8,7 @@ from typing import Any
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.claim_path import find_claim, place_claim
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
 from asgi_jwt.tokens.key_rotation import generate_jwk
@@ -46,7 +47,8 @@ class FakeIssuer:
         payload = access_payload(identity, policy, now=now, ttl=expires_in)
         payload["jti"] = secrets.token_urlsafe(16)
         for name, value in policy.required_claims:
-            payload.setdefault(name, value or "test")
+            if find_claim(payload, name) is None:
+                place_claim(payload, name, value or "test")
         payload = {name: value for name, value in (payload | dict(claims or {})).items() if value is not None}
         return Signer(self._key, self._algorithm, min(policy.typ, key=len)).sign(payload)
 

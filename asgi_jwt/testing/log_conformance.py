@@ -170,7 +170,7 @@ class LogConformance:
             issuer = an_issuer()
             entries = revocations(issuer, 20)
             await append(store, entries)
-            for skew in (HOUR, 12 * HOUR, -12 * HOUR):
+            for skew in (HOUR, 10_000 * HOUR, -10_000 * HOUR):
                 for n in range(3):
                     now = NOW + skew + n * HOUR // 20
                     await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)

@@ -136,6 +136,12 @@ class KeyPair:
         self._thumbprint: str | None = None
 
     @property
+    def slow_to_verify(self) -> bool:
+        """Whether a signature check takes over 0.25 ms: on the curves past P-256, and with RSA past 4096 bits."""
+        quick = 256 if isinstance(self.public, ec.EllipticCurvePublicKey) else 4096
+        return getattr(self.public, "key_size", 0) > quick
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """Those whose keys are of its kind. Raises `ValueError` for a key that is weak, or slow."""
         members = jwk_of(self.public)

@@ -17,12 +17,14 @@ from asgi_jwt.errors import (
     WrongIssuer,
     WrongType,
 )
+from asgi_jwt.tokens.claim_path import find_claim
 from asgi_jwt.tokens.compact import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 """The member of `events` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
 
+_ABSENT = object()
 _LATEST = 2**63
 _EARLIEST = -_LATEST
 
@@ -55,7 +57,7 @@ class Claims(Mapping[str, Any]):
         claims = object.__new__(cls)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
-        _set_credentials(claims, _credentials(members.get(scope_claim)))
+        _set_credentials(claims, _credentials(find_claim(members, scope_claim)))
         return claims
 
     def __getitem__(self, name: str) -> Any:
@@ -104,8 +106,13 @@ class Claims(Mapping[str, Any]):
 
     @property
     def roles(self) -> frozenset[str]:
-        """The user's roles, from the claim that `ROLES_CLAIM` names: a string or a list of them."""
-        roles = _path(self._members, self._roles_claim)
+        """The user's roles, from the claim that `ROLES_CLAIM` names: a string, a list, or an object's member names.
+
+        A member of an object names a role where its value is an object, as ZITADEL has it: the role's organisations.
+        """
+        roles = find_claim(self._members, self._roles_claim)
+        if isinstance(roles, Mapping):
+            return frozenset(name for name, held_in in roles.items() if isinstance(held_in, Mapping))
         return frozenset((roles,) if type(roles) is str else _strings(roles))
 
     @property
@@ -156,16 +163,6 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple([member for member in value if type(member) is str]) if type(value) is tuple else ()
 
 
-def _path(members: Mapping[str, Any], name: str) -> Any:
-    """The claim `name`, or, where there is none of that very name, what its dots lead to."""
-    if name in members or "." not in name:
-        return members.get(name)
-    value: Any = members
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
@@ -213,7 +210,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     subject = claims.get("sub")
     if type(subject) is not str or not subject:
         raise MalformedClaims("sub is no string or empty") if "sub" in claims else MissingClaim("sub")
-    if policy.type is not None and claims.get(policy.type[0]) != policy.type[1]:
+    if policy.type is not None and find_claim(claims, policy.type[0]) != policy.type[1]:
         raise WrongType
     if "events" in claims and isinstance(claims["events"], Mapping) and LOGOUT_EVENT in claims["events"]:
         raise WrongType("a logout token")
@@ -221,9 +218,10 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
         # Only the holder of a key may use the token (RFC 7800 section 3.1), and no proof of it is checked here.
         raise WrongClaim("cnf")
     for name, expected in policy.required_claims:
-        if name not in claims:
+        value = find_claim(claims, name, _ABSENT)
+        if value is _ABSENT:
             raise MissingClaim(name)
-        if expected is not None and not _matches(claims[name], expected):
+        if expected is not None and not _matches(value, expected):
             raise WrongClaim(name)
     return starts, ends
 
@@ -248,11 +246,13 @@ def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
 
 
 def _check_audience(claims: Mapping[str, Any], name: str, expected: tuple[str, ...]) -> None:
-    audience = claims.get(name)
+    audience = find_claim(claims, name, _ABSENT)
+    if audience is _ABSENT:
+        raise MissingClaim(name)
     if type(audience) is str:
         audience = (audience,)
     elif not isinstance(audience, (list, tuple)) or not audience:
-        raise MalformedClaims(f"{name} is no audience") if name in claims else MissingClaim(name)
+        raise MalformedClaims(f"{name} is no audience")
     meets = False
     for member in audience:
         if type(member) is not str:

@@ -5,9 +5,10 @@ OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ ANOTHER_ISSUER = "names another issuer"
 _SHOWN = 200
 
 _FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
+_NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:cache|store)(?:$|[\s,])", re.IGNORECASE)
+_SECONDS = re.compile(r"\d+", re.ASCII)
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
 # Nothing is to be unpacked: a few bytes can become gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
@@ -40,10 +43,11 @@ Certificates = Callable[[], ssl.SSLContext]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, and how long it is fresh (seconds)."""
+    """A JSON document of the issuer's, how long it is fresh (seconds), and whether the issuer said so itself."""
 
     content: dict[str, Any]
     fresh_for: float
+    stated: bool = False
 
 
 def require_http_client() -> None:
@@ -55,7 +59,7 @@ def require_http_client() -> None:
         import httpcore2  # noqa: F401 - what httpx2 loads only with its first client
         import httpx2  # noqa: F401
     except ImportError:
-        raise ConfigurationError("keys over HTTP need httpx2: pip install 'asgi_jwt[jwks]'") from None
+        raise ConfigurationError("keys over HTTP need httpx2: pip install httpx2") from None
 
 
 def system_certificates() -> ssl.SSLContext:
@@ -116,7 +120,11 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
     check_issuer(issuer)
     require_http_client()
     with deadline():
-        metadata = await _metadata(issuer, certificates)
+        return keys_url(issuer, (await read_metadata(issuer, certificates)).content)
+
+
+def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
+    """The `jwks_uri` of `metadata`, which has to name `issuer` exactly. Raises `KeysUnavailable`."""
     named = metadata.get("issuer")
     if named != issuer:
         # Else one issuer could speak for another (RFC 8414 section 3.3).
@@ -131,14 +139,15 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
         raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} {fault}") from None
 
 
-async def _metadata(issuer: str, certificates: Certificates) -> dict[str, Any]:
+async def read_metadata(issuer: str, certificates: Certificates) -> Document:
+    """The metadata of `issuer`, at OpenID's place or else at RFC 8414's. Raises `KeysUnavailable`."""
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
-        return (await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)).content
+        return await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)
     except KeysUnavailable as first:
         try:
-            return (await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)).content
+            return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)
         except KeysUnavailable as second:
             raise KeysUnavailable(f"{first}; {second}") from None
 
@@ -163,21 +172,41 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
 
     try:
         client = await in_thread(partial(_client, url, certificates))
-        async with client, client.stream("GET", url, headers=_HEADERS) as response:
+        # httpx2 logs the URL of each request: without the query, which goes to the server as the request's target.
+        target = {"target": httpx2.URL(url).raw_path}
+        async with (
+            client,
+            client.stream("GET", without_query(url), headers=_HEADERS, extensions=target) as response,
+        ):
             content = await _read(response)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise KeysUnavailable(_reason(error)) from None
-    return Document(await in_thread(partial(parse_document, content)), _fresh_for(response))
+    return Document(await in_thread(partial(parse_document, content)), *_freshness(response.headers))
 
 
 def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
-    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread."""
+    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread.
+
+    Raises `KeysUnavailable` when the environment's proxies can't be used, and shows nothing of them.
+    """
     import httpx2
 
     # A request over http never leaves this machine: it needs neither certificates nor a proxy of the environment.
     remote = url.startswith("https:")
     verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
+    logging.getLogger("httpcore2.socks").addFilter(_shows_no_password)
+    try:
+        return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
+    except ImportError:
+        raise KeysUnavailable("HTTPS_PROXY or ALL_PROXY is a SOCKS proxy: pip install socksio") from None
+    except (httpx2.InvalidURL, ValueError):
+        # Its text may hold the proxy's password.
+        raise KeysUnavailable("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY can't be used: correct it") from None
+
+
+def _shows_no_password(record: logging.LogRecord) -> bool:
+    """False for the line at DEBUG in which httpcore2 shows the user and the password of a SOCKS proxy."""
+    return "auth=(" not in record.getMessage()
 
 
 async def _read(response: httpx2.Response) -> bytes:
@@ -203,7 +232,20 @@ def _reason(error: BaseException) -> str:
     return str(error) or (_reason(below) if below else type(error).__name__)
 
 
-def _fresh_for(response: httpx2.Response) -> float:
-    """What RFC 9111 section 5.2.2.1 says, held within bounds."""
-    max_age = _MAX_AGE.search(response.headers.get("cache-control", ""))
-    return min(max(float(max_age[1]), _LEAST_FRESH), _MOST_FRESH) if max_age else _FRESH
+def _freshness(headers: Mapping[str, str]) -> tuple[float, bool]:
+    """How long (seconds) an answer is fresh, held within bounds, and whether it says so itself.
+
+    `max-age`, else 10 minutes, less its `Age`; an answer that asks not to be kept is fresh for 10 minutes at most
+    (RFC 9111 sections 4.2, 5.2.2.4 and 5.2.2.5).
+    """
+    control = headers.get("cache-control", "")
+    max_age, not_kept = _MAX_AGE.search(control), _NOT_KEPT.search(control)
+    lifetime = float(max_age[1]) if max_age else _FRESH
+    lifetime = min(lifetime, _FRESH) if not_kept else lifetime
+    return min(max(lifetime - _age(headers), _LEAST_FRESH), _MOST_FRESH), bool(max_age or not_kept)
+
+
+def _age(headers: Mapping[str, str]) -> float:
+    """How long (seconds) caches have kept an answer. The first of several counts (RFC 9111 section 5.1)."""
+    first = headers.get("age", "").partition(",")[0].strip()
+    return float(first) if _SECONDS.fullmatch(first) else 0.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.tokens.claim_path import place_claim, split_path
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.compact import encode_base64url
 from asgi_jwt.tokens.identity import Described
@@ -44,26 +45,17 @@ def access_payload(whom: Described, policy: TokenPolicy, *, now: float, ttl: flo
     if whom.client_id is not None:
         payload["client_id"] = whom.client_id
     if policy.type is not None:
-        payload[policy.type[0]] = policy.type[1]
+        place_claim(payload, policy.type[0], policy.type[1])
     if whom.scopes:
-        payload[policy.scope_claim] = " ".join(whom.scopes)
+        place_claim(payload, policy.scope_claim, " ".join(whom.scopes))
     if whom.roles:
-        _place(payload, policy.roles_claim, whom.roles)
+        place_claim(payload, policy.roles_claim, whom.roles)
     if policy.audience is not None:
-        payload[policy.audience_claim] = policy.audience
+        place_claim(payload, policy.audience_claim, policy.audience)
     issued = int(now)
     payload["iss"], payload["sub"] = policy.issuer, whom.subject
     payload["iat"], payload["exp"] = issued, issued + int(ttl)
     return payload
-
-
-def _place(payload: dict[str, Any], name: str, value: Any) -> None:
-    *parents, last = name.split(".") if "://" not in name else [name]
-    for parent in parents:
-        inner = payload.get(parent)
-        payload[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-        payload = payload[parent]
-    payload[last] = value
 
 
 class TokenIssuer:
@@ -95,8 +87,8 @@ class TokenIssuer:
             "}"
         )
         # Beyond what `Identity` refuses: the claims that give authority can have other names.
-        whole, first = policy.roles_claim, policy.roles_claim.partition(".")[0]
-        self._reserved = {policy.audience_claim, policy.scope_claim, whole, first, (policy.type or ("",))[0]}
+        paths = (policy.audience_claim, policy.scope_claim, policy.roles_claim, (policy.type or ("",))[0])
+        self._reserved = {*paths, *(split_path(path)[0] for path in paths)}
         self._policy = policy
         self._clock = clock
         self._look = look

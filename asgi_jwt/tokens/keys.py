@@ -63,6 +63,11 @@ class Key:
         """Whether a signature takes milliseconds: RSA past 2048 bits."""
         return isinstance(self._material, KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
 
+    @property
+    def slow_to_verify(self) -> bool:
+        """Whether two signature checks may take over 0.5 ms."""
+        return isinstance(self._material, KeyPair) and self._material.slow_to_verify
+
     def public_jwk(self) -> dict[str, Any] | None:
         """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
         if isinstance(self._material, Secret):

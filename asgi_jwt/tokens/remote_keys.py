@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, partial
+from math import inf
 from typing import Any
 
 from anyio import get_cancelled_exc_class
@@ -16,8 +17,9 @@ from asgi_jwt.tokens.discovery import (
     check_issuer,
     check_url,
     deadline,
-    discover,
     fetch,
+    keys_url,
+    read_metadata,
     require_http_client,
     system_certificates,
     without_query,
@@ -48,9 +50,11 @@ class RemoteKeySet:
     fetched anew after 80 % of that, while the old ones serve. An unknown `kid` causes one fetch in 30 s at most. When
     the issuer is out of reach, its known keys serve for an hour past their time, then `KeysUnavailable` is raised.
 
-    `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). `algorithms` are those
-    allowed; none: what each key is made for. `clock` gives seconds since the epoch, `events` hears of each fetch.
-    `left_out` says of each key that can't be used why not.
+    `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). The metadata is read again
+    after a day, or when its `Cache-Control` says, when a fetch of keys has failed, and when a `kid` stays unknown; keys
+    of a URL that it no longer names are replaced. `algorithms` are those allowed; none: what each key is made for.
+    `clock` gives seconds since the epoch, `events` hears of each fetch. `left_out` says of each key that can't be used
+    why not.
     Raises `ConfigurationError` for a URL that is not https, and without httpx2.
     """
 
@@ -65,7 +69,7 @@ class RemoteKeySet:
     ) -> None:
         require_http_client()
         try:
-            self._url = check_url(url) if url is not None else None
+            self._url = check_url(url) if url is not None else ""
             self._issuer = check_issuer(issuer) if issuer is not None else None
         except ValueError as fault:
             raise ConfigurationError(f"the URL of a remote issuer {fault}") from None
@@ -77,6 +81,9 @@ class RemoteKeySet:
         self._events = events or EventSink()
         self._keys: KeySet | None = None
         self._fetched_at = self._due_at = self._stale_at = self._attempted_at = self._certified_at = _NEVER
+        # When the metadata has to be read again; a URL that was given stands.
+        self._relocate_at = _NEVER if url is None else inf
+        self._sought = False
         self._certificates = system_certificates
         self._awaited = False
         self._failure: str | None = None
@@ -134,7 +141,7 @@ class RemoteKeySet:
         with suppress(UnknownKey):
             return keys.candidates(kid, algorithm)
         # The issuer may have a new key, or someone makes up names.
-        if self._attempt() and self._flight.waiting < MAX_WAITING:
+        if self._attempt(sought=True) and self._flight.waiting < MAX_WAITING:
             await self._flight.wait()
             keys = await self.current()
         return keys.candidates(kid, algorithm)
@@ -142,6 +149,7 @@ class RemoteKeySet:
     def _count_from(self, now: float) -> None:
         """The clock was set back: a fetch is due, and its failing makes the keys no younger than if they came now."""
         self._stale_at += now - self._fetched_at
+        self._relocate_at += now - self._fetched_at
         self._fetched_at = self._due_at = now
 
     def _is_due(self, now: float) -> bool:
@@ -151,9 +159,13 @@ class RemoteKeySet:
     def _is_usable(self, now: float) -> bool:
         return self._keys is not None and now < self._stale_at + _OUTAGE
 
-    def _attempt(self) -> bool:
-        """Begin a fetch, unless there was one lately. Whether one is under way now."""
+    def _attempt(self, *, sought: bool = False) -> bool:
+        """Begin a fetch, unless there was one lately. Whether one is under way now.
+
+        `sought`: for a `kid` that is unknown.
+        """
         if self._flight.under_way:
+            self._sought = self._sought or sought
             return True
         now = self._clock()
         between = _BETWEEN_ATTEMPTS if self._is_usable(now) else _BETWEEN_COLD_ATTEMPTS
@@ -161,7 +173,7 @@ class RemoteKeySet:
             return False
         # After a quiet time, in which nobody had it refreshed ahead: a key may have been withdrawn long ago.
         self._awaited = now >= self._stale_at and self._attempted_at < self._due_at
-        self._attempted_at = now
+        self._attempted_at, self._sought = now, sought
         self._flight.start()
         return True
 
@@ -172,31 +184,57 @@ class RemoteKeySet:
             # The system's may have changed.
             self._certificates, self._certified_at = cache(system_certificates), began
         try:
-            with deadline():
-                url = self._url = self._url or await discover(self._issuer or "", self._certificates)
-                document = await fetch(url, self._certificates)
-            # A key takes a tenth of a millisecond to read, and a set holds up to a hundred.
-            keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
+            await self._renew(began)
         except get_cancelled_exc_class():
             # Its event loop has ended. To the next one it is no attempt.
             self._attempted_at = _NEVER
             raise
         except KeysUnavailable as why:
-            if self._issuer is not None:
+            if self._issuer is not None and self._fetched_at != began:
                 # The issuer may have moved its keys.
-                self._url = None
+                self._relocate_at = _NEVER
             self._failure = _short(str(why), _TOLD_IN_ALL)
             self._tell(KeysNotFetched(self.source, self._failure))
-            return
-        self._failure = None
-        self._fetched_at, self._stale_at = began, began + document.fresh_for
-        self._due_at = began + _AHEAD * document.fresh_for
-        old = self._keys or KeySet(())
+        else:
+            self._failure = None
+            self._tell(KeysFetched(self.source, len(self.keys.keys), self.left_out))
+
+    async def _renew(self, now: float) -> None:
+        """Fetch the keys, and look in the metadata where they are, if they may have moved. Raises `KeysUnavailable`."""
+        with deadline():
+            lost = now >= self._relocate_at
+            if lost:
+                await self._locate(now)
+            found = await self._read(now)
+            # Keys that were read stay, whatever becomes of the metadata.
+            if self._issuer is not None and self._sought and not (lost or found) and await self._locate(now):
+                self._due_at = self._stale_at = now
+                await self._read(now)
+
+    async def _locate(self, now: float) -> bool:
+        """Read the metadata. Whether it names another URL of the keys than before. Raises `KeysUnavailable`."""
+        issuer, before = self._issuer or "", self._url
+        metadata = await read_metadata(issuer, self._certificates)
+        self._url = keys_url(issuer, metadata.content)
+        self._relocate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
+        return self._url != before
+
+    async def _read(self, now: float) -> bool:
+        """Put the keys that are at the URL now in the place of the old ones. Whether one among them is new.
+
+        Raises `KeysUnavailable`, and then the old keys stay.
+        """
+        document = await fetch(self._url, self._certificates)
+        # A key takes a tenth of a millisecond to read, and a set holds up to a hundred.
+        keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
+        self._fetched_at, self._stale_at = now, now + document.fresh_for
+        self._due_at = min(now + _AHEAD * document.fresh_for, self._relocate_at)
+        old = self.keys
         self._keys = keys.keeping(old)
         if self._keys.keys != old.keys:
             for tell in self._listeners:
                 tell(self._keys)
-        self._tell(KeysFetched(self.source, len(keys.keys), self.left_out))
+        return not set(self._keys.keys) <= set(old.keys)
 
     def _tell(self, event: Event) -> None:
         # Not within the fetch: the host's listener may take its time, and all would wait for it.

@@ -7,6 +7,9 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
+
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
     ConfigurationError,
@@ -29,6 +32,9 @@ Candidates = tuple[str, tuple[Key, ...]]
 
 _KNOWN_HEADERS = 256
 _MAX_BRACKETS = 16
+_MAX_UNVERIFIED_BRACKETS = 500
+_MAX_THREADS = 4
+_SLOW_CHECKS: RunVar[CapacityLimiter] = RunVar("asgi_jwt.slow_checks")
 
 
 class Trust(NamedTuple):
@@ -190,9 +196,9 @@ class TokenVerifier:
             claims = self._remembered(digest)
             if claims is not None:
                 return claims
-        # From here on nothing waits: a change of keys comes between a check and its being remembered only in another
-        # thread, and then what was remembered is forgotten: here, or there.
-        key = self._verifying_key(candidates, message, signed)
+        # A change of keys that comes between a check and its being remembered, in another thread or while slow keys
+        # are tried in one, finds what was remembered forgotten: here, or there.
+        key = await self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)
         policy = issuer.policy
         members = parse_claims(content)
@@ -221,7 +227,7 @@ class TokenVerifier:
             candidates = issuer.headers.get(header) or issuer.candidates(header)
         else:
             candidates = await issuer.live_candidates(header, issuer.live)
-        self._verifying_key(candidates, message, signed)
+        await self._verifying_key(candidates, message, signed)
         issuer.remember(header, candidates)
         members = parse_object(content)
         check_claims(members, issuer.policy, self._clock())
@@ -267,6 +273,8 @@ class TokenVerifier:
 
     def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
         """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""
+        if payload.count(b"{") + payload.count(b"[") > _MAX_UNVERIFIED_BRACKETS:
+            raise MalformedToken("a payload with too many objects and lists")
         members = parse_object(payload)
         name = members.get("iss")
         issuer = self._issuers.get(name) if type(name) is str else None
@@ -276,7 +284,15 @@ class TokenVerifier:
             raise TokenTooLarge
         return issuer
 
-    def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
+    async def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
+        keys = candidates[1]
+        if len(keys) > 1 and sum(key.slow_to_verify for key in keys[:MAX_CANDIDATES]) > 1:
+            # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
+            return await to_thread.run_sync(self._check, candidates, message, signature, limiter=_slow_checks())
+        return self._check(candidates, message, signature)
+
+    def _check(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
+        """The key that verifies the signature. Raises `UnknownKey` or `InvalidSignature`."""
         algorithm, keys = candidates
         for key in keys[:MAX_CANDIDATES]:
             self.signature_checks += 1
@@ -285,6 +301,16 @@ class TokenVerifier:
         if len(keys) > MAX_CANDIDATES:
             raise UnknownKey(f"{len(keys)} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
+
+
+def _slow_checks() -> CapacityLimiter:
+    """Threads of their own, so that forged tokens never keep the host waiting for one."""
+    try:
+        return _SLOW_CHECKS.get()
+    except LookupError:
+        limiter = CapacityLimiter(_MAX_THREADS)
+        _SLOW_CHECKS.set(limiter)
+        return limiter
 
 
 def _read_header(header: bytes, policy: TokenPolicy) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ import pytest
 from outside import npm_package, program
 from playwright.sync_api import BrowserContext, Page
 from sites import Site, login
+from support.waiting import PATIENCE
 
 MODULE = files("asgi_jwt").joinpath("client", "asgi-jwt.js").read_text(encoding="utf-8")
 TYPES = files("asgi_jwt").joinpath("client", "asgi-jwt.d.ts").read_text(encoding="utf-8")
@@ -93,7 +94,7 @@ def compiled(tmp_path: Path, text: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     return told.stdout + told.stderr
 
@@ -130,7 +131,7 @@ def test_from_a_bundler(tmp_path: Path, context: BrowserContext, site: Site, for
         cwd=tmp_path,
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     site.files["bundle.js"] = (tmp_path / "bundle.js").read_bytes()
     page = context.new_page()

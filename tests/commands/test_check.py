@@ -13,6 +13,7 @@ import pytest
 from command_line import CommandLine
 from forgeries import AUDIENCE, ec_key, jwks, thief_key
 from issuer_server import IssuerServer, jwk_of
+from support.waiting import PATIENCE
 
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery
@@ -64,6 +65,25 @@ def test_a_warning_is_no_failure(service: CommandLine) -> None:
     assert "warning  store: memory:// ends all sessions" in told.out
     assert told.out.endswith("0 problems, 2 warnings\n")
     assert service("check", "--json").json["findings"][1]["mend"] == "name this one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET", f'"{SECRET}"'),
+        ("SECRET", f"{SECRET}\n"),
+        ("REFRESH_SECRET", f"{SECRET[:-1]},{SECRET[:8]}"),
+        ("AUDIENCE", "orders # this service"),
+        ("ISSUER", "https://${HOST}"),
+    ],
+)
+def test_additions_of_env_files(service: CommandLine, name: str, value: str) -> None:
+    """A value that holds more than was meant is a problem, and no part of a secret is shown."""
+    service.environ[name] = value
+    told = service("check")
+    assert told.status == 1
+    assert told.out.startswith(f"problem  settings: ASGI_JWT_{name} ")
+    assert SECRET[:8] not in told.out
 
 
 def test_faulty_settings(service: CommandLine) -> None:
@@ -175,5 +195,5 @@ def test_interrupted(server: IssuerServer) -> None:
         )
         anyio.run(server.request)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
     assert process.returncode == 130

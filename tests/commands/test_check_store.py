@@ -76,6 +76,13 @@ def test_memory() -> None:
     assert re.fullmatch(r"memory:// was written and read, in \d+ ms", found)
 
 
+def test_a_store_of_another_package() -> None:
+    """A store whose URL is another package's is named by its scheme, for the rest may hold a password."""
+    level, found, _ = told("mine://user:secret@host", MemoryStore())
+    assert level == OK
+    assert found.startswith("mine:// was written and read")
+
+
 def test_a_file(file: Path) -> None:
     """A session is written and read, and the file holds what it held; everyone who could read it is told of."""
     level, found, _ = told(f"sqlite:///{file}")
@@ -184,7 +191,11 @@ def test_a_server_that_hangs(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) ->
         assert (level, mend) == (PROBLEM, REACH)
         assert found.startswith(f"{valkey.url}/0 can't be used: ")
         monkeypatch.setattr(check_store, "PATIENCE", 0.2)
-        assert told(f"{valkey.url}?timeout=60") == (PROBLEM, f"{valkey.url}/0 gives no answer within 0.2 s", REACH)
+        assert told(f"{valkey.url}?timeout=60") == (
+            PROBLEM,
+            f"{valkey.url}/0 gives no answer within 0.2 s",
+            REACH,
+        )
     finally:
         valkey.resume()
 

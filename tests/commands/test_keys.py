@@ -15,7 +15,7 @@ from pems import private_pem, public_pem
 
 from asgi_jwt import Auth, Identity, KeySet, Settings, cli
 from asgi_jwt.commands.keys import KEEP, OVERLAP, SAFE_OVERLAP
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 
@@ -107,6 +107,14 @@ def test_keygen_keeps_a_file_that_is_there(file: Path, command: Command) -> None
     assert f"keys rotate {file}" in command.fails("keygen", "--out", file)
     assert file.read_bytes() == before
     assert "can't be made" in command.fails("keygen", "--out", file.parent / "missing" / "keys")
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "\u202ekeys", "two\nlines", "\udcff"])
+@pytest.mark.parametrize("option", ["--out", "--refresh-out"])
+def test_keygen_prints_no_name_that_a_terminal_obeys(name: str, option: str, command: Command, tmp_path: Path) -> None:
+    """A name that can't be printed is refused: a line that escapes it would name another file."""
+    assert "give it another name" in command.fails("keygen", option, tmp_path / name, status=2)
+    assert os.listdir(tmp_path) == []
 
 
 def test_rotate(file: Path, command: Command) -> None:
@@ -203,6 +211,7 @@ def test_nothing_kept_of_a_secret(command: Command, tmp_path: Path) -> None:
         (private_pem(ec_key()) + public_pem(rsa_key()), "PEM", "ES256"),
         (",".join(SECRETS).encode(), "secrets", "HS256"),
         (SECRETS[0].encode() + b"\n", "secrets", "HS256"),
+        (json.dumps(SECRETS, indent=2).encode(), "secrets", "HS256"),
     ],
 )
 def test_rotate_other_forms(content: bytes, form: str, algorithm: str, command: Command, tmp_path: Path) -> None:
@@ -321,14 +330,13 @@ def test_two_rotations_at_a_time(file: Path, command: Command) -> None:
 
 def test_a_rotation_takes_nothing_from_the_next(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the file is replaced another may begin: what it has put there stays, or a third would come between."""
-    replace = Path.replace
+    replace = os.replace
 
-    def overtaken(waiting: Path, path: Path) -> Path:
-        replaced = replace(waiting, path)
-        waiting.touch()
-        return replaced
+    def overtaken(waiting: str, name: str, **directories: int) -> None:
+        replace(waiting, name, **directories)
+        (file.parent / waiting).touch()
 
-    monkeypatch.setattr(Path, "replace", overtaken)
+    monkeypatch.setattr(os, "replace", overtaken)
     command("keys", "rotate", file)
     assert sorted(os.listdir(file.parent)) == [".keys.json.rotating", file.name]
 
@@ -344,18 +352,18 @@ def test_times_in_milliseconds(file: Path, command: Command) -> None:
 def test_a_disk_that_fails(failing: str, file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is as it was, and nothing is left beside it."""
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **directories: int) -> None:
         raise OSError(28, "No space left on device")
 
     before = file.read_bytes()
-    monkeypatch.setattr(Path if failing == "replace" else os, failing, fail)
+    monkeypatch.setattr(os, failing, fail)
     assert "can't be replaced: No space left" in command.fails("keys", "rotate", file)
     assert file.read_bytes() == before
     assert os.listdir(file.parent) == [file.name]
 
 
 def test_links_are_followed(file: Path, command: Command) -> None:
-    """A link to the file stays one."""
+    """A link to a file of the same directory stays one."""
     link = file.parent / "link"
     link.symlink_to(file.name)
     command("keys", "rotate", link)
@@ -363,15 +371,214 @@ def test_links_are_followed(file: Path, command: Command) -> None:
     assert len(held(file)) == 2
 
 
-def test_the_owner_stays(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After root has rotated, the processes that own the file still read it."""
-    given: list[tuple[int, int]] = []
-    owner = os.stat_result((0o100600, 1, 1, 1, 4711, 4712, 1, 0, 0, 0))
-    real: Callable[..., Any] = Path.stat
-    monkeypatch.setattr(Path, "stat", lambda path, **more: owner if path.name == file.name else real(path, **more))
-    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+def test_a_volume_of_kubernetes(file: Path, command: Command) -> None:
+    """Links that stay below the directory, through a link to another directory there, are followed."""
+    version = file.parent / "..2027_01_15"
+    version.mkdir()
+    real = file.replace(version / file.name)
+    (file.parent / "..data").symlink_to(version.name)
+    file.symlink_to(f"..data/{file.name}")
     command("keys", "rotate", file)
-    assert given == [(4711, 4712)]
+    assert file.is_symlink()
+    assert len(held(real)) == 2
+
+
+@pytest.mark.parametrize("to", ["the file", "a link to it", "a directory above", "nothing", "itself"])
+def test_links_that_leave_the_directory(to: str, file: Path, command: Command) -> None:
+    """The user of a service, who links its file to another's, has root's rotation write over that: it is refused."""
+    before = file.read_bytes()
+    directory = file.parent / "of the service"
+    directory.mkdir()
+    link, chained = directory / "keys.json", directory / "chained"
+    chained.symlink_to(file)
+    paths: dict[str, str | Path] = {
+        "the file": file,
+        "a link to it": chained,
+        "a directory above": "..",
+        "nothing": "nowhere",
+        "itself": link,
+    }
+    link.symlink_to(paths[to])
+    complaint = command.fails("keys", "rotate", link)
+    told = {"nothing": "does not exist", "itself": "can't be replaced"}.get(to, "is a link that leaves its directory")
+    assert told in complaint
+    assert file.read_bytes() == before
+    assert sorted(os.listdir(directory)) == ["chained", "keys.json"]
+    assert sorted(os.listdir(file.parent)) == sorted([file.name, directory.name])
+
+
+def test_a_directory_may_be_a_link(file: Path, command: Command) -> None:
+    """A link above the file, as that of a deployment to its release, is followed where nobody else owns it."""
+    link = file.parent / "current"
+    link.symlink_to(file.parent, target_is_directory=True)
+    command("keys", "rotate", link / file.name)
+    assert len(held(file)) == 2
+
+
+def test_hard_links(file: Path, command: Command) -> None:
+    """A file with two names is left: one of them would keep the old keys, or is somebody else's."""
+    (file.parent / "other").hardlink_to(file)
+    before = file.read_bytes()
+    assert "has another name (hard link)" in command.fails("keys", "rotate", file)
+    assert file.read_bytes() == before
+
+
+def test_what_is_no_file(file: Path, command: Command) -> None:
+    """A FIFO, which would be waited for, a device and a directory are refused."""
+    fifo, directory = file.parent / "fifo", file.parent / "directory"
+    os.mkfifo(fifo)
+    directory.mkdir()
+    for path in (fifo, directory):
+        assert "can't be read: it is no file" in command.fails("keys", "rotate", path)
+
+
+def test_a_file_that_is_too_large(file: Path, command: Command) -> None:
+    """It is not read to its end."""
+    file.write_bytes(file.read_bytes() + b" " * 2**20)
+    assert "has more than 1024 KiB" in command.fails("keys", "rotate", file)
+
+
+def test_a_link_that_comes_between(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that becomes a link after it was looked at is not followed any more."""
+    elsewhere = file.parent / "elsewhere"
+    elsewhere.mkdir()
+    target = elsewhere / "keys.json"
+    target.write_bytes(file.read_bytes())
+    before, opened = target.read_bytes(), os.open
+
+    def overtaken(path: Any, flags: int, *more: Any, **directories: int) -> int:
+        if path == file.name:
+            file.unlink()
+            file.symlink_to(target)
+        return opened(path, flags, *more, **directories)
+
+    monkeypatch.setattr(os, "open", overtaken)
+    assert "can't be read" in command.fails("keys", "rotate", file)
+    assert target.read_bytes() == before
+    assert sorted(os.listdir(file.parent)) == ["elsewhere", "keys.json"]
+
+
+class Owners:
+    """Gives files to other users, as root alone can: who else runs this sees them as others' all the same."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._owners: dict[tuple[int, int], int] = {}
+        self.given: list[tuple[int, int]] = []
+        for name in ("lstat", "fstat"):
+            monkeypatch.setattr(os, name, self._seen(getattr(os, name)))
+        monkeypatch.setattr(Path, "lstat", lambda path: os.lstat(path))
+        monkeypatch.setattr(os, "fchown", lambda _, uid, gid: self.given.append((uid, gid)))
+
+    def give(self, path: Path, owner: int) -> None:
+        status = path.lstat()
+        self._owners[status.st_dev, status.st_ino] = owner
+
+    def _seen(self, look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def seen(*arguments: Any, **more: Any) -> os.stat_result:
+            status = look(*arguments, **more)
+            owner = self._owners.get((status.st_dev, status.st_ino))
+            if owner is None:
+                return status
+            return os.stat_result((*status[:4], owner, owner, *status[6:]))
+
+        return seen
+
+
+@pytest.fixture
+def owners(monkeypatch: pytest.MonkeyPatch) -> Owners:
+    return Owners(monkeypatch)
+
+
+@pytest.mark.parametrize("above", [os.geteuid(), 4711])
+def test_the_owner_stays(above: int, file: Path, command: Command, owners: Owners) -> None:
+    """After root has rotated, the processes that own the file still read it, in a directory of theirs or of root's."""
+    owners.give(file, 4711)
+    owners.give(file.parent, above)
+    command("keys", "rotate", file)
+    assert owners.given == [(4711, 4711)]
+
+
+def test_a_directory_of_another_user(file: Path, command: Command, owners: Owners) -> None:
+    """Who owns the directory, or one above it, could put anyone's file there: such a file is left."""
+    before = file.read_bytes()
+    for owned, owner, theirs in ((file.parent, 4711, os.geteuid()), (file.parent.parent, 4712, 4711)):
+        owners.give(owned, owner)
+        owners.give(file, theirs)
+        complaint = command.fails("keys", "rotate", file)
+        assert f"is of the user {theirs}, and {owned} of the user {owner}, who could" in complaint
+        owners.give(owned, os.geteuid())
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_a_link_of_another_user(file: Path, command: Command, owners: Owners) -> None:
+    """A link on the way, or one that it leads through, is followed where nobody else made it."""
+    first, second = file.parent / "first", file.parent / "second"
+    first.symlink_to(second)
+    second.symlink_to(file.parent)
+    owners.give(second, 4711)
+    assert f"{second} of the user 4711" in command.fails("keys", "rotate", first / file.name)
+    owners.give(file, 4711)
+    command("keys", "rotate", first / file.name)
+    assert owners.given == [(4711, 4711)]
+
+
+def test_a_directory_that_everyone_writes_to(file: Path, command: Command) -> None:
+    """There anyone could put any file in the place of the keys, unless each may remove their own alone, as in /tmp."""
+    file.parent.chmod(0o777)
+    assert f"{file.parent} can be written by everyone on this machine: chmod o-w" in command.fails(
+        "keys", "rotate", file
+    )
+    file.parent.chmod(0o1777)
+    command("keys", "rotate", file)
+
+
+NO_SECRETS = {
+    "/etc/shadow": b"root:$6$c2FsdA$aGFzaCBvZiBhIHBhc3N3b3Jk:19700:0:99999:7:::\n",
+    "several accounts": b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n",
+    "a password file": b"admin:$apr1$c2FsdA$aGFzaCBvZiBhIHBhc3N3b3Jk\n",
+    "an environment": b"DATABASE_PASSWORD=hunter2hunter2hunter2hunter2\n",
+    "YAML": b"database_password: hunter2hunter2hunter2hunter2\n",
+    "settings of ssh": b"PermitRootLogin no\nPasswordAuthentication no\nUsePAM yes\n",
+    "an INI file": b"[mysqld]\nuser = mysql\npassword = hunter2hunter2hunter2\n",
+    "a script": b"#!/bin/sh -e hunter2hunter2hunter2hunter2\n",
+    "a URL": b"postgresql://app:hunter2hunter2@db.example/app\n",
+    "control characters": b"hunter2hunter2hunter2hunter2hunter2\x00\x1b[2J",
+}
+
+
+@pytest.mark.parametrize("content", NO_SECRETS.values(), ids=NO_SECRETS)
+def test_text_that_is_no_secret(content: bytes, command: Command, tmp_path: Path) -> None:
+    """Text of 32 bytes that reads like another kind of file is left, and nothing of it is shown."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    complaint = command.fails("keys", "rotate", path, "--keep", "7d")
+    assert "holds text that may be anything" in complaint
+    assert "hunter2" not in complaint
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("secret", ["Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYg==", "f00d" * 16, "-_~+/" * 8])
+def test_text_that_is_a_secret(secret: str, command: Command, tmp_path: Path) -> None:
+    """Random text in base64 and its like is rotated."""
+    path = tmp_path / "file"
+    path.write_text(f"{secret}\n")
+    command("keys", "rotate", path, "--keep", "7d")
+    assert KeySet.parse(path.read_bytes()).keys[1].sign("HS256", b"m") == KeySet.from_secret(secret).keys[0].sign(
+        "HS256", b"m"
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [b"listen = 443\n", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"]
+)
+def test_pem_beside_something_else(other: bytes, command: Command, tmp_path: Path) -> None:
+    """A file that holds more than keys is left, for the rest would be lost."""
+    path = tmp_path / "file"
+    for content in (private_pem(ec_key()) + other, other + private_pem(ec_key())):
+        path.write_bytes(content)
+        command.fails("keys", "rotate", path)
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("arguments", [("--overlap", "-1"), ("--keep", "soon"), ("--alg", "none")])

@@ -11,6 +11,7 @@ import pytest
 from command_line import CommandLine
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwks
+from support.waiting import PATIENCE
 
 from asgi_jwt import cli
 from asgi_jwt.auth import Auth
@@ -155,7 +156,7 @@ def test_in_a_shell() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     auth = Auth(Settings(issuer="i", audience="a", secret=SECRET))
     assert anyio.run(auth.verify, ended.stdout.strip()).subject == "alice"

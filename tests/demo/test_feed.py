@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from support.waiting import PATIENCE
 
 from asgi_jwt.demo import feed as module
 from asgi_jwt.demo.feed import Feed
@@ -29,7 +30,7 @@ async def test_as_they_happen() -> None:
         async for frame in feed.read(0):
             into += [frame]
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             for into in read:
                 group.start_soon(reader, into)
@@ -50,7 +51,7 @@ async def test_what_happens_while_it_is_read() -> None:
     feed = Feed(Clock())
     feed(SessionOpened())
     stream = feed.read(0)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         assert await anext(stream) == "retry: 1000\n\n"
         assert (await anext(stream)).startswith("id: 1\n")
         feed(SessionOpened())

@@ -18,6 +18,7 @@ import redis
 from anyio import to_thread
 from faults.serving_process import POINTS
 from logins import HOUR, NOW, Browser, an_app, an_auth, assert_logged_in, browsing, browsing_at, logged_in, session_of
+from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
 import asgi_jwt
@@ -100,7 +101,7 @@ class Process:
     def end(self) -> list[str]:
         """Kill it; the rest of the lines that it has written."""
         self.process.kill()
-        return self.process.communicate(timeout=20)[0].split()
+        return self.process.communicate(timeout=PATIENCE)[0].split()
 
 
 @contextmanager
@@ -133,7 +134,7 @@ async def test_killed(url: str, point: str) -> None:
         async with browsing_at(process.address, cookie) as browser:
             with pytest.raises(httpx2.TransportError):
                 await browser.refresh()
-        assert process.process.wait(20) == -signal.SIGKILL
+        assert process.process.wait(PATIENCE) == -signal.SIGKILL
 
     committed = point in POINTS[-2:]
     for later, store, retried in ((0, url, "REPLAYED"), (HOUR, copied(url), "RECOVERED")):

@@ -19,6 +19,7 @@ from logins import (
     logged_in,
     session_of,
 )
+from support.waiting import PATIENCE
 from valkey_servers import Cluster, Front, Valkey, Watched, poll
 
 from asgi_jwt import Auth
@@ -27,8 +28,6 @@ from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def auth_on(url: str, interruption: Interruption | None = None) -> AsyncIterator[Auth]:
     """An `Auth` on the server, which is waited for in no test for long."""
-    store = open_store(f"{url}?timeout=0.3")
+    store = open_store(f"{url}?timeout=1")
     try:
         yield an_auth(InterruptedStore(store, interruption) if interruption else store, Clock(NOW))
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from auth_service import Service, WatchedStore
+from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
 from asgi_jwt import open_store
@@ -31,7 +32,7 @@ async def store(
     """An empty store of the kind that the test is parametrised with; memory, else."""
     url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/sessions.db"}.get(store_kind)
     if url is None:
-        url = f"{request.getfixturevalue('valkey_url')}?prefix={secrets.token_hex(4)}"
+        url = f"{request.getfixturevalue('valkey_url')}?prefix={secrets.token_hex(4)}&timeout={PATIENCE:g}"
     opened = WatchedStore(open_store(url))
     yield opened
     await opened.aclose()

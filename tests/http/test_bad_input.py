@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from auth_service import COOKIE, PASSWORDS, Answer, Service, bearer, json_body
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_jwt.http.bodies import MAX_BODY
@@ -174,7 +174,6 @@ paths = routes | texts.map(lambda text: "/sessions/" + text)
     sent=headers,
     chunks=st.lists(bodies, max_size=3),
 )
-@settings(max_examples=300, deadline=None)
 async def test_fuzz(
     method: str, path: str, content_type: str, sent: list[tuple[str, bytes]], chunks: list[bytes]
 ) -> None:

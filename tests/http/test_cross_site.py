@@ -6,7 +6,7 @@ from driver import http_scope
 from asgi_jwt.errors import CrossSite
 from asgi_jwt.http.cross_site import check_cross_site
 
-TRUSTED = ("https://app.example", "http://localhost:3000")
+TRUSTED = ("https://app.example", "http://localhost:3000", "https://*.preview.example")
 OWN = [("host", "api.example")]
 
 
@@ -20,6 +20,8 @@ OWN = [("host", "api.example")]
         [("sec-fetch-site", "cross-site"), ("origin", "https://app.example")],
         [("sec-fetch-site", "same-site"), ("origin", "http://localhost:3000")],
         [("origin", "https://app.example")],
+        [("origin", "https://branch.preview.example")],
+        [("sec-fetch-site", "cross-site"), ("origin", "https://branch.preview.example")],
         [("origin", "https://api.example")],
         [("origin", "http://api.example")],
         [("origin", "https://API.example")],
@@ -44,6 +46,8 @@ def test_own_and_trusted(headers: list[tuple[str, str]]) -> None:
         # The own origin is no excuse: a browser that sends the header knows better.
         [("sec-fetch-site", "cross-site"), ("origin", "https://api.example")],
         [("origin", "https://evil.example")],
+        [("origin", "https://preview.example")],
+        [("origin", "https://evil.example/.preview.example")],
         [("origin", "null")],
         [("origin", "")],
         [("origin", "api.example")],

@@ -1,15 +1,20 @@
 """What the server's start and stop mean to the middleware, and that nothing depends on either."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from driver import Recorder, exchange, http_scope
 from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key
 from issuer_server import IssuerServer, jwk_of, token_by
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import Message, Receive, Scope, Send
 
-from asgi_jwt import Auth, JWTMiddleware, Settings
+from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
@@ -152,3 +157,47 @@ async def test_a_store_that_does_not_close(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(LookupError):
         await app._closing(send)(DOWN[1])
     assert sent == [DOWN[1]]
+
+
+@pytest.mark.parametrize("built", [{"public": ["health"]}, {"auth": None}])
+async def test_a_fault_that_shows_at_the_start_ends_it(built: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starlette builds its middleware at the first event: the server hears that the start failed, and why."""
+    monkeypatch.delenv("ASGI_JWT_ISSUER", raising=False)
+    recorder = Recorder()
+    sent: list[Message] = []
+    app = Starlette(routes=[Mount("/", recorder)])
+    app.add_middleware(JWTMiddleware, **{"auth": stored_auth("memory://"), **built})
+
+    async def receive() -> Message:
+        return UP[0]
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigurationError) as raised:
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    assert sent == [{"type": "lifespan.startup.failed", "message": str(raised.value)}]
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            await exchange(app, http_scope("/health"))
+    assert recorder.calls == []
+
+
+MISCONFIGURED = """
+from starlette.applications import Starlette
+from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
+auth = Auth(Settings(issuer="i", audience="a", secret="Jq0wZ3v8Lr5Nd2Xk7Tb9Ys4Hm1Gc6Pf0"))
+app = Starlette()
+app.add_middleware(JWTMiddleware, auth=auth, public=["health"])
+"""
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
+def test_a_server_does_not_start_with_a_fault(server: str, tmp_path: Path) -> None:
+    """A `public=` that is no path ends the server's start with the sentence that names it."""
+    (tmp_path / "faulty.py").write_text(MISCONFIGURED)
+    address = ["--port", "0"] if server == "uvicorn" else ["--bind", "127.0.0.1:0"]
+    command = [sys.executable, "-m", server, "faulty:app", *address]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    # It has ended; hypercorn's exit status is 0 all the same.
+    assert "public: may hold paths as /health, and as /auth/* for all below /auth, and not 'health'" in ran.stderr

@@ -7,7 +7,8 @@ import anyio
 import pytest
 from auth_service import WatchedStore
 from driver import make_auth
-from websocket_servers import NOW, Echo, Server, Sockets, looked, until
+from support.waiting import until
+from websocket_servers import NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, MemoryStore
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken

@@ -13,6 +13,7 @@ from driver import Guarded, make_auth
 from driver import bearer as authorization
 from metering import scraped
 from outside import program
+from support.waiting import PATIENCE
 
 from asgi_jwt import errors
 from asgi_jwt.errors import AuthError, InvalidToken
@@ -171,5 +172,7 @@ def promtool(folder: Path, cases: list[dict[str, Any]]) -> None:
     tests = folder / "tests.json"
     tests.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": cases}))
     for command in (["check", "rules", str(RULES)], ["test", "rules", str(tests)]):
-        ended = subprocess.run([program("promtool"), *command], capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(
+            [program("promtool"), *command], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         assert ended.returncode == 0, ended.stdout + ended.stderr

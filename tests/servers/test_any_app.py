@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from servers.apps import APPS
 from serving import SERVERS
+from support.waiting import PATIENCE
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -31,8 +32,13 @@ class Service(NamedTuple):
 
 # The others run on asyncio alone.
 ON_TRIO = ("bare", "starlette")
+# Every day each app meets one server, and each server one app.
 PAIRS = [
-    pytest.param((app, server), id=f"{app}-{server}")
+    pytest.param(
+        (app, server),
+        id=f"{app}-{server}",
+        marks=() if server == "uvicorn" or app == "bare" else pytest.mark.outside,
+    )
     for app in APPS
     for server in SERVERS
     if server != "hypercorn-trio" or app in ON_TRIO
@@ -47,7 +53,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     with (
         fake_issuer(auth) as issue,
         SERVERS[server](APPS[app](auth, gate)) as address,
-        httpx2.Client(base_url=f"http://{address}", timeout=20, trust_env=False) as client,
+        httpx2.Client(base_url=f"http://{address}", timeout=PATIENCE, trust_env=False) as client,
     ):
         yield Service(address, client, issue, gate)
 
@@ -96,7 +102,7 @@ def test_streaming_response(service: Service) -> None:
 def test_websocket_with_a_token(service: Service) -> None:
     """A WebSocket with a good token is accepted, and told the subject and the scopes."""
     with connect(f"ws://{service.address}/ws", additional_headers=service.alice(), proxy=None) as websocket:
-        assert json.loads(websocket.recv(timeout=20)) == ALICE
+        assert json.loads(websocket.recv(timeout=PATIENCE)) == ALICE
 
 
 @pytest.mark.parametrize("expires_in", [None, -60])

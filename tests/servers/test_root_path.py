@@ -50,7 +50,7 @@ def serving(command: list[str], log: Path, **settings: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: is_up(port) or process.poll() is not None, f"{command[0]} to listen")
+        wait_until(lambda: is_up(port) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         yield f"127.0.0.1:{port}"
     finally:

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 from servers.watched import INTERVAL, SETTINGS
+from support.waiting import PATIENCE, wait_until
 from websockets.asyncio.client import ClientConnection as AsyncConnection
 from websockets.asyncio.client import connect as connect_async
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from asgi_jwt import Auth, Identity
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 20.0
 MANY = 1000
 APP = "servers.watched:app"
 
@@ -33,11 +33,13 @@ COMMANDS = {
     "uvicorn": ["uvicorn", APP, "--host", "127.0.0.1", "--port", "{port}"],
     "hypercorn": ["hypercorn", APP, "--bind", "127.0.0.1:{port}"],
     "hypercorn-trio": ["hypercorn", APP, "--bind", "127.0.0.1:{port}", "--worker-class", "trio"],
+    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", APP],
     "granian": ["granian", APP, "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
 }
 
 
 class Served(NamedTuple):
+    server: str
     address: str
     client: httpx2.Client
 
@@ -46,7 +48,7 @@ class Served(NamedTuple):
 
     def connect(self, token: str) -> ClientConnection:
         headers = {"Authorization": f"Bearer {token}"}
-        return connect(f"ws://{self.address}/", additional_headers=headers, proxy=None)
+        return connect(f"ws://{self.address}/", additional_headers=headers, proxy=None, open_timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -62,8 +64,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         process = subprocess.Popen(command, cwd=TESTS, stdout=output, stderr=subprocess.STDOUT)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
-            wait_for(port)
-            yield Served(f"127.0.0.1:{port}", client)
+            wait_until(lambda: process.poll() is not None or listens(port))
+            yield Served(request.param, f"127.0.0.1:{port}", client)
             assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
@@ -74,15 +76,11 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     assert "ExceptionGroup" not in told, told
 
 
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.05)
+def listens(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+        return True
+    return False
 
 
 def token_until(end: int, subject: str = "alice") -> str:
@@ -96,65 +94,43 @@ def a_token(subject: str) -> str:
     return token_until(int(time.time() + SETTINGS.access_ttl), subject)
 
 
-def closed(connection: ClientConnection) -> tuple[int, str]:
-    """The code and the reason that the server closes with; until then it sends nothing more."""
+def assert_closed(served: Served, connection: ClientConnection, code: int, reason: str) -> None:
+    """The server closes with the code and the reason, and until then sends nothing more."""
+    if served.server == "daphne":  # which sends no reason, and no code that is reserved for servers
+        code, reason = code if code >= 3000 else 1000, ""
     with pytest.raises(ConnectionClosed) as end:
         connection.recv(timeout=PATIENCE)
     assert end.value.rcvd is not None
-    return end.value.rcvd.code, end.value.rcvd.reason
-
-
-def promptly(late: Callable[[], float]) -> None:
-    """`late` within a second; a machine that is busy with something else has three tries."""
-    tried = [late()]
-    while tried[-1] >= 1 and len(tried) < 3:
-        tried.append(late())
-    assert 0 <= min(tried) < 1, tried
+    assert (end.value.rcvd.code, end.value.rcvd.reason) == (code, reason)
 
 
 def test_expired(served: Served) -> None:
-    """A token's end closes the connection with 3000, within a second and not before; the app is told the same."""
+    """A token's end closes the connection with 3000, and not before; the app is told the same."""
+    ended = len(served.counts()["ends"])
+    assert any(ends_with_its_token(served, life) for life in (3, 12, 48)), "it was never let in in time"
+    wait_until(lambda: len(served.counts()["ends"]) > ended)
+    assert served.counts()["ends"][ended:] == [3000]
 
-    def expire() -> float:
-        ended = len(served.counts()["ends"])
-        end = int(time.time()) + 3
+
+def ends_with_its_token(served: Served, life: int) -> bool:
+    """Whether a connection was let in at all, before its token ended."""
+    end = int(time.time()) + life
+    try:
         with served.connect(token_until(end)) as connection:
-            connection.send("hello")
-            assert connection.recv(timeout=PATIENCE) == "hello"
-            assert closed(connection) == (3000, "The access token expired")
-            late = time.time() - end
-        assert wait_until_ended(served, ended + 1)[ended:] == [3000]
-        assert late >= 0
-        return late
-
-    promptly(expire)
-
-
-def wait_until_ended(served: Served, count: int) -> list[int]:
-    deadline = time.monotonic() + PATIENCE
-    ends: list[int] = served.counts()["ends"]
-    while len(ends) < count:
-        assert time.monotonic() < deadline, ends
-        time.sleep(0.02)
-        ends = served.counts()["ends"]
-    return ends
+            assert_closed(served, connection, 3000, "The access token expired")
+            assert time.time() >= end
+    except InvalidStatus:
+        return False
+    return True
 
 
 def test_revoked(served: Served) -> None:
-    """A revocation closes whom it is about, within the interval, and nobody else."""
-
-    def revoke() -> float:
-        with served.connect(a_token("bob")) as bobs, served.connect(a_token("carol")) as carols:
-            began = time.monotonic()
-            assert served.client.get("/revoke/bob").status_code == 200
-            assert closed(bobs) == (3000, "The access token was revoked")
-            late = time.monotonic() - began
-            carols.send("still here")
-            assert carols.recv(timeout=PATIENCE) == "still here"
-        time.sleep(1)  # what is issued in the second of a revocation is revoked
-        return late
-
-    promptly(revoke)
+    """A revocation closes whom it is about, and nobody else."""
+    with served.connect(a_token("bob")) as bobs, served.connect(a_token("carol")) as carols:
+        assert served.client.get("/revoke/bob").status_code == 200
+        assert_closed(served, bobs, 3000, "The access token was revoked")
+        carols.send("still here")
+        assert carols.recv(timeout=PATIENCE) == "still here"
 
 
 def test_a_client_that_does_not_answer(served: Served) -> None:
@@ -172,7 +148,8 @@ def test_a_client_that_does_not_answer(served: Served) -> None:
         raw.sendall(text_frame("hello"))
         read_until(raw, b"hello")
         assert served.client.get("/revoke/dave").status_code == 200
-        read_until(raw, struct.pack("!H", 3000) + b"The access token was revoked")
+        reason = b"" if served.server == "daphne" else b"The access token was revoked"
+        read_until(raw, struct.pack("!H", 3000) + reason)
         raw.settimeout(0.05)
         answered = b""
         for _ in range(20):
@@ -180,7 +157,8 @@ def test_a_client_that_does_not_answer(served: Served) -> None:
                 raw.sendall(text_frame("let me in"))
                 answered += raw.recv(4096)
         assert answered == b""
-    assert wait_until_ended(served, ended + 1)[ended:] == [3000]
+    wait_until(lambda: len(served.counts()["ends"]) > ended)
+    assert served.counts()["ends"][ended:] == [3000]
 
 
 def text_frame(text: str) -> bytes:
@@ -201,13 +179,17 @@ def test_out_of_reach(served: Served) -> None:
         try:
             served.client.get("/down")
             for connection in (one, other):
-                assert closed(connection) == (1013, "Authentication is temporarily unavailable")
+                assert_closed(served, connection, 1013, "Authentication is temporarily unavailable")
         finally:
             served.client.get("/up")
-    time.sleep(INTERVAL)
-    with served.connect(a_token("erin")) as connection:
+    wait_until(lambda: echoes(served))
+
+
+def echoes(served: Served) -> bool:
+    with suppress(InvalidStatus, ConnectionClosed), served.connect(a_token("erin")) as connection:
         connection.send("hello again")
-        assert connection.recv(timeout=PATIENCE) == "hello again"
+        return connection.recv(timeout=PATIENCE) == "hello again"
+    return False
 
 
 def test_nothing_is_left(served: Served) -> None:
@@ -217,40 +199,45 @@ def test_nothing_is_left(served: Served) -> None:
             connection.send("hello")
             connection.recv(timeout=PATIENCE)
             connection.socket.shutdown(socket.SHUT_RDWR)
-    deadline = time.monotonic() + PATIENCE
-    while served.counts()["tasks"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not served.counts()["tasks"])
 
 
 @pytest.mark.parametrize("served", ["uvicorn", "hypercorn", "granian"], indirect=True)
 def test_a_thousand(served: Served) -> None:
     """1,000 open connections are watched over by one task, which reads the log once an interval at the most, and each
     is closed when its token ends, and not before."""
+    # As many seconds as this machine needs now to open them all, and some to look at them; more, if it gets busier.
+    life = ceil(6 * INTERVAL + MANY / 2 * min(seconds_to_connect(served) for _ in range(10))) + 2
+    assert any(asyncio.run(watched_over(served, life * n)) for n in (1, 3, 9)), "they were never all open"
+
+
+def seconds_to_connect(served: Served) -> float:
     began = time.monotonic()
-    asyncio.run(open_and_close(served, MANY // 20, 0))
-    # As many seconds as this machine needs now to open them all, and some to look at them.
-    long_enough = ceil(6 * INTERVAL + 30 * (time.monotonic() - began)) + 2
-    asyncio.run(open_and_close(served, MANY, long_enough))
+    with served.connect(a_token("grace")):
+        return time.monotonic() - began
 
 
-async def open_and_close(served: Served, many: int, seconds: int) -> None:
-    """So many connections, until their tokens end, in so many seconds from their beginnings; 0: until they close."""
+async def watched_over(served: Served, life: int) -> bool:
+    """Open a thousand connections, each for so many seconds; whether all were open at the same time."""
     connecting, last_one = asyncio.Semaphore(50), asyncio.Event()
+    ends: list[int] = []
+    opened: list[AsyncConnection] = []
 
     async def one() -> None:
         async with connecting:
-            ends.append(int(time.time()) + (seconds or int(SETTINGS.access_ttl)))
-            headers, end = {"Authorization": f"Bearer {token_until(ends[-1])}"}, ends[-1]
+            ends.append(end := int(time.time()) + life)
+            headers = {"Authorization": f"Bearer {token_until(end)}"}
             connection = await connect_async(
-                f"ws://{served.address}/", additional_headers=headers, proxy=None, compression=None, ping_interval=None
+                f"ws://{served.address}/",
+                additional_headers=headers,
+                proxy=None,
+                compression=None,
+                ping_interval=None,
+                open_timeout=PATIENCE,
             )
         opened.append(connection)
-        if len(opened) == many:
+        if len(opened) == MANY:
             last_one.set()
-        if not seconds:
-            await connection.close()
-            return
         with pytest.raises(ConnectionClosed) as closed:
             await connection.recv()
         assert time.time() >= end
@@ -258,15 +245,15 @@ async def open_and_close(served: Served, many: int, seconds: int) -> None:
         assert closed.value.rcvd.code == 3000
         await connection.wait_closed()
 
-    ends: list[int] = []
-    opened: list[AsyncConnection] = []
-    connections = [asyncio.create_task(one()) for _ in range(many)]
-    if seconds:
+    # A connection that fails ends the group, and so the wait for the last one.
+    async with asyncio.timeout(life + PATIENCE), asyncio.TaskGroup() as group:
+        for _ in range(MANY):
+            group.create_task(one())
         await last_one.wait()
         before, began = await asyncio.to_thread(served.counts), time.monotonic()
         await asyncio.sleep(4 * INTERVAL)
         after, intervals = await asyncio.to_thread(served.counts), (time.monotonic() - began) / INTERVAL
-        assert time.time() < min(ends), "they were not all open at the same time"
-        assert 1 <= after["reads"] - before["reads"] <= intervals + 1
-        assert 1 <= len(after["tasks"]) <= 2  # the watch, and a read that may be under way
-    await asyncio.gather(*connections)
+        if all_open := time.time() < min(ends):
+            assert 1 <= after["reads"] - before["reads"] <= intervals + 1
+            assert 1 <= len(after["tasks"]) <= 2  # the watch, and a read that may be under way
+    return all_open

@@ -26,7 +26,7 @@ SETTINGS = Settings(
     audience="https://api.example",
     secret="a secret of more than thirty-two bytes, for HS256",
     leeway=0,
-    access_ttl=60,
+    access_ttl=3600,
     revocation_interval=INTERVAL,
     revocation_max_staleness=2,
 )

@@ -218,6 +218,7 @@ def test_refuses_what_any_entry_refuses(given: list[Revocation], token: Mapping[
         assert not mirror.covers(token)
 
 
+@pytest.mark.outside
 @pytest.mark.parametrize("kind", ["sid", "jti", "sub"])
 def test_ten_thousand_revocations_take_four_megabytes(kind: Kind) -> None:
     """Each takes 400 bytes at the most, whatever its kind and however long its value."""

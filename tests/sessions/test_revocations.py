@@ -8,8 +8,9 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
+from support.waiting import PATIENCE
 
-from asgi_jwt import Claims
+from asgi_jwt import Claims, events
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken, StoreUnavailable
 from asgi_jwt.events import (
     Event,
@@ -325,11 +326,10 @@ async def test_store_that_stalls_holds_up_nobody_for_long() -> None:
     reader.clock.turn(2)
     began = anyio.current_time()
     await reader.list.check(OTHER)
-    assert 0.2 < anyio.current_time() - began < 2
-    began = anyio.current_time()
-    for _ in range(100):
-        await reader.list.check(OTHER)
-    assert anyio.current_time() - began < 0.2
+    assert anyio.current_time() - began > 0.2
+    with anyio.fail_after(PATIENCE):
+        for _ in range(1000):  # a quarter of a second for each would be longer than that
+            await reader.list.check(OTHER)
     assert reader.log.reads == 2
     reader.clock.turn(60)
     with anyio.move_on_after(0.2) as scope:
@@ -459,8 +459,9 @@ async def test_warm_up() -> None:
     assert (reader.log.reads, ages) == (1, [None, None, 0, 60, 60])
 
 
-async def test_listener_that_takes_its_time_holds_up_no_read() -> None:
+async def test_listener_that_takes_its_time_holds_up_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """`on_event` hears of what the read met in a task of its own."""
+    monkeypatch.setattr(events, "ON_EVENT_TIMEOUT", 2 * PATIENCE)
     heard = anyio.Event()
 
     async def listen(event: Event) -> None:
@@ -472,6 +473,6 @@ async def test_listener_that_takes_its_time_holds_up_no_read() -> None:
     await reader.list.check(OTHER)
     reader.log.flush()
     reader.clock.turn(2)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await reader.list.check(OTHER)
     heard.set()

@@ -13,6 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
@@ -313,14 +314,23 @@ def driven_by(name: str, home: Path) -> Iterator[Driver]:
         if url is None:
             server = Valkey(home / "valkey")
             stack.callback(server.stop)
-            url = server.url
+            url = f"{server.url}?timeout={PATIENCE:g}"
         portal = stack.enter_context(start_blocking_portal())
         store = open_store(url)
         stack.callback(portal.call, store.aclose)
         yield Store(portal, store)
 
 
-@pytest.mark.parametrize(("name", "examples"), [("rules", 250), ("memory", 40), ("sqlite", 25), ("redis", 15)])
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [
+        ("rules", 50),
+        ("memory", 40),
+        ("sqlite", 25),
+        ("redis", 15),
+        pytest.param("rules", 250, marks=pytest.mark.outside),
+    ],
+)
 def test_rotation(name: str, examples: int, tmp_path: Path) -> None:
     """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
     serials = count()

@@ -22,6 +22,7 @@ from asgi_jwt.errors import (
 )
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 
+ZITADEL = "urn:zitadel:iam:org:project:roles"
 POLICY = TokenPolicy(issuer=ISSUER, audience=(AUDIENCE, "other"), algorithms=frozenset({"ES256"}))
 
 
@@ -93,11 +94,36 @@ def test_scopes_are_text_or_a_list(scope: object, scopes: tuple[str, ...]) -> No
         ({"realm_access": ["a"]}, "realm_access.roles", set()),
         ({}, "realm_access.roles", set()),
         ({"https://app.example/roles": ["a"]}, "https://app.example/roles", {"a"}),
+        ({"resource_access": {"com.acme.web": {"roles": ["a"]}}}, 'resource_access."com.acme.web".roles', {"a"}),
+        ({ZITADEL: {"a": {"7": "acme.example"}, "b": {}}}, ZITADEL, {"a", "b"}),
     ],
 )
 def test_roles_are_found_by_name_or_by_path(given: dict[str, Any], name: str, roles: set[str]) -> None:
     """The claim of that very name gives the roles, else what its dots lead to."""
     assert Claims(claims(**given), roles_claim=name).roles == roles
+
+
+NESTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"audience_claim": "for.service"}, {"for": {"service": AUDIENCE}}),
+    ({"type": ('"com.acme".use', "access")}, {"com.acme": {"use": "access"}}),
+    ({"required_claims": (('"kubernetes.io".pod', "p"),)}, {"kubernetes.io": {"pod": "p"}}),
+    ({"required_claims": (("org.id", None),)}, {"org": {"id": None}}),
+]
+
+
+@pytest.mark.parametrize(("changes", "given"), NESTED)
+def test_every_claim_setting_takes_a_path(changes: dict[str, Any], given: dict[str, Any]) -> None:
+    """Audience, type and required claims may lie within objects, as scopes and roles may."""
+    policy = replace(POLICY, **{"type": None, **changes})
+    check_claims(claims(**given), policy, NOW)
+    with pytest.raises(InvalidToken):
+        check_claims(claims(), policy, NOW)
+
+
+def test_scopes_are_found_by_path() -> None:
+    """`SCOPE_CLAIM` may be a path."""
+    given = claims(**{"com.acme": {"scp": "a b"}})
+    assert Claims(given, scope_claim='"com.acme".scp').credentials.scopes == ("a", "b")
 
 
 def test_to_dict_is_a_fresh_plain_copy() -> None:

@@ -95,12 +95,43 @@ async def test_a_document(server: IssuerServer) -> None:
         ("max-age=-5", 600),
         ("max-age=\u0663", 600),
         ("no-store", 600),
+        ("no-cache, max-age=86400", 600),
+        ("max-age=86400,No-Store", 600),
+        ("no-cache, max-age=120", 120),
+        ('no-cache="Set-Cookie", max-age=900', 900),
         ("", 600),
     ],
 )
 async def test_freshness(server: IssuerServer, cache_control: str, fresh_for: float) -> None:
-    """`max-age` says how long a document is fresh, between a minute and a day; without one it is 10 minutes."""
+    """`max-age` says how long a document is fresh, between a minute and a day.
+
+    It is 10 minutes without one, and at most as long where the answer asks not to be kept.
+    """
     server.answer(JWKS, {}, cache_control=cache_control.encode().decode("latin-1"))
+    assert (await fetch(server.jwks_url)).fresh_for == fresh_for
+
+
+@pytest.mark.parametrize(
+    ("age", "cache_control", "fresh_for"),
+    [
+        ("3000", "max-age=3600", 600),
+        (" 3000 ", "max-age=3600", 600),
+        ("3600", "max-age=3600", 60),
+        ("99999999999999999999", "max-age=3600", 60),
+        ("9" * 400, "max-age=3600", 60),
+        ("86400", "max-age=999999999", 86400),
+        ("300", "", 300),
+        ("300, 3000", "max-age=3600", 3300),
+        ("-300", "max-age=3600", 3600),
+        ("300.5", "max-age=3600", 3600),
+        ("\u0663", "max-age=3600", 3600),
+        ("soon, 300", "max-age=3600", 3600),
+        ("", "max-age=3600", 3600),
+    ],
+)
+async def test_age(server: IssuerServer, age: str, cache_control: str, fresh_for: float) -> None:
+    """`Age`, for which caches have kept the answer, counts against its time; an `Age` that is no number does not."""
+    server.answer(JWKS, {}, cache_control=cache_control, age=age.encode().decode("latin-1"))
     assert (await fetch(server.jwks_url)).fresh_for == fresh_for
 
 
@@ -245,5 +276,5 @@ async def test_an_issuer_that_is_no_url() -> None:
 async def test_without_httpx2(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """Without the extra, the error says what to install."""
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'asgi_jwt\[jwks\]'"):
+    with pytest.raises(ConfigurationError, match="pip install httpx2"):
         await discover("https://issuer.example")

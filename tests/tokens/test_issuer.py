@@ -12,7 +12,7 @@ from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, ed25519_key, p384_k
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
-from asgi_jwt.testing import Clock
+from asgi_jwt.testing import Clock, fake_issuer
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.identity import Identity
@@ -160,6 +160,8 @@ def test_a_token_that_would_be_refused_for_its_size_is_not_issued() -> None:
         ({"roles_claim": "permissions"}, {"permissions": ["admin"]}),
         ({"roles_claim": "realm_access.roles"}, {"realm_access": {"roles": ["admin"]}}),
         ({"roles_claim": "realm_access.roles"}, {"realm_access.roles": ["admin"]}),
+        ({"roles_claim": 'resource_access."com.acme".roles'}, {"resource_access": {"com.acme": {"roles": ["admin"]}}}),
+        ({"scope_claim": '"com.acme".scp'}, {"com.acme": {"scp": "admin"}}),
         ({"audience_claim": "audience"}, {"audience": ["other"]}),
         ({"type": "token_use=access"}, {"token_use": "id"}),
     ],
@@ -169,6 +171,27 @@ def test_claims_give_no_authority_under_a_configured_name(changes: dict[str, Any
     auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32, **changes))
     with pytest.raises(ValueError, match="the issuer's to set"):
         auth.issuer.access_token(Identity("alice", claims=claims))
+
+
+@pytest.mark.anyio
+async def test_claims_are_issued_where_they_are_looked_for() -> None:
+    """Every claim setting may be a path: what is issued here verifies here."""
+    paths: dict[str, Any] = {
+        "audience_claim": "for.service",
+        "scope_claim": '"com.acme".scp',
+        "roles_claim": "resource_access.'com.acme'.roles",
+        "type": "com.use=access",
+        "required_claims": '"kubernetes.io".pod=p',
+    }
+    auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32, **paths))
+    pod = {"kubernetes.io": {"pod": "p"}}
+    token = auth.issuer.access_token(Identity("alice", scopes="a b", roles=["admin"], claims=pod))
+    claims = await auth.verify(token)
+    assert (sorted(claims.scopes), sorted(claims.roles)) == (["a", "b"], ["admin"])
+    assert claims["for"]["service"] == ("api",)
+    assert claims["com.acme"]["scp"] == "a b"
+    with fake_issuer(auth) as issue:
+        assert (await auth.verify(issue.token("alice"))).subject == "alice"
 
 
 def test_refresh_tokens_need_their_secret() -> None:

@@ -338,7 +338,7 @@ def test_the_primes_of_a_huge_key_are_not_looked_for() -> None:
         Key.from_jwk(rsa_jwk(2**17, d="A" * 2**14))
 
 
-@pytest.mark.parametrize("bits", [2048, 4096])
+@pytest.mark.parametrize("bits", [2048, pytest.param(4096, marks=pytest.mark.outside)])
 def test_reading_an_rsa_key_stops_no_thread(bits: int) -> None:
     """Key files are read again while requests are served: the check of a private RSA key that OpenSSL has stops all."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
@@ -708,3 +708,19 @@ def test_a_time_that_is_none(name: str, time: object) -> None:
     """A key's times are seconds since the epoch, or the key is broken."""
     with pytest.raises(ValueError, match=f"its {name} is no number"):
         Key.from_jwk({**OCT, name: time})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "slow"), [("HS256", False), ("ES256", False), ("EdDSA", False), ("ES384", True), ("ES512", True)]
+)
+def test_keys_that_are_slow_to_verify(algorithm: str, slow: bool) -> None:
+    """A check by a curve past P-256 takes a good part of a millisecond."""
+    assert Key.from_jwk(generate_jwk(algorithm)).slow_to_verify is slow
+
+
+@pytest.mark.parametrize(("bits", "slow"), [(2048, False), (4096, False), (4104, True)])
+def test_rsa_keys_that_are_slow_to_verify(bits: int, slow: bool) -> None:
+    """So does one by RSA past 4096 bits."""
+    public = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) + 1).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert Key.from_pem(pem).slow_to_verify is slow

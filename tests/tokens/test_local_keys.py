@@ -12,6 +12,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from forgeries import NOW, ec_key, ed25519_key, p384_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
 from asgi_jwt.events import Event, EventSink, KeysNotRead, KeysRead
@@ -53,7 +54,7 @@ class Local:
 
     def read(self) -> KeySet:
         self.reads += 1
-        assert self.stalled.wait(20)
+        assert self.stalled.wait(PATIENCE)
         if self.failing:
             raise ConfigurationError("names a file that can't be read: Too many open files")
         try:
@@ -382,7 +383,7 @@ def test_a_file_system_that_stalls_without_an_event_loop(
     local.stalled.set()
     monkeypatch.setattr(local_keys, "_PATIENCE", 20)
     assert local.keys._thread is not None
-    local.keys._thread.join(20)
+    local.keys._thread.join(PATIENCE)
     assert local.reads == 1
     assert [key.kid for key in local.keys.keys.keys] == ["b"]
 

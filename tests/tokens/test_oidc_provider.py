@@ -11,6 +11,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from driver import Answer, Guarded
 from outside import NPM, npm_package, program
+from support.waiting import PATIENCE
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched
@@ -55,13 +56,13 @@ class Provider:
         asked = {"grant_type": "client_credentials", "resource": RESOURCE, "scope": "orders:read"}
         async with httpx2.AsyncClient() as client:
             answer = await client.post(
-                f"{self.issuer}/token", data=asked, auth=("machine", "known-to-this-machine"), timeout=20
+                f"{self.issuer}/token", data=asked, auth=("machine", "known-to-this-machine"), timeout=PATIENCE
             )
         token: str = answer.json()["access_token"]
         return token
 
     def close(self) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=PATIENCE)
 
     def _ask(self, **question: Any) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -41,9 +41,9 @@ _CODE = re.compile("[A-Z]{2,20}")
 _DEMOTED = {"READONLY", "NOREPLICAS", "MASTERDOWN"}
 
 
-def is_demoted(answer: object) -> bool:
-    """Whether the server answers that it is no master, or no master that may write: another server may be."""
-    return isinstance(answer, ResponseError) and _code_and_mend(answer)[0] in _DEMOTED
+def is_demoted(complaint: ResponseError) -> bool:
+    """Whether the server says that it is no master, or no master that may write: another server may be."""
+    return _code_and_mend(complaint)[0] in _DEMOTED
 
 
 def explained(error: Exception) -> StoreUnavailable:

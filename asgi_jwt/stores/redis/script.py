@@ -11,11 +11,11 @@ class Script(NamedTuple):
     """A script, and the digest by which a server that has it knows it."""
 
     text: bytes
-    sha: str
+    sha: bytes
 
     @classmethod
     def of(cls, text: bytes) -> "Script":
-        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
 async def read(pipeline: Pipeline, *command: bytes | str | int) -> Answer:

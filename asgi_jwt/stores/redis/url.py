@@ -107,8 +107,7 @@ def parse_redis_url(url: str) -> RedisURL:
         if topology == "sentinel":
             service, path = _service(path, faults)
         faults += _faults_of_path(path)
-    probe = partial(_faults_of_parameter, RedisCluster.from_url if topology == "cluster" else _connection, transport)
-    own, foreign = _parameters(split.query, topology, probe, faults)
+    own, foreign = _parameters(split.query, topology, partial(_faults_of_parameter, topology, transport), faults)
     if topology == "cluster" and path.strip("0/"):
         faults.append("the Redis URL names a database: a cluster has 0 alone")
     if faults:
@@ -196,17 +195,14 @@ def _parameters(
     return own, foreign
 
 
-def _connection(url: str) -> object:
-    pool: Any = ConnectionPool.from_url(url)
-    return pool.make_connection()
-
-
-def _faults_of_parameter(
-    make: Callable[[str], object], transport: str, name: str, text: str, own: str
-) -> Iterator[str]:
+def _faults_of_parameter(topology: Topology, transport: str, name: str, text: str, own: str) -> Iterator[str]:
     """What redis-py has against a parameter of its own. Its errors are not shown, as they quote what stood there."""
+    url = f"{transport}://localhost?{urlencode({name: text})}"
     try:
-        make(f"{transport}://localhost?{urlencode({name: text})}")
+        pool: Any = ConnectionPool.from_url(url)
+        pool.make_connection()
+        if topology == "cluster":
+            RedisCluster.from_url(url)
     except (TypeError, AttributeError):
         yield f"the Redis URL has a parameter that redis-py does not take here; besides redis-py's own it takes {own}"
     except (ValueError, RedisError, RedisClusterException):

@@ -73,13 +73,16 @@ def _set_all(events: Sequence[anyio.Event]) -> None:
 class BatchThread(Generic[SubjectT]):
     """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
 
+    `patience`: how many seconds a caller waits, for the calls before his own and for that.
+
     The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
     `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
     none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
     """
 
-    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
+    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]], patience: float) -> None:
         self._name = name
+        self._patience = patience
         self._batches = batches
         self._lock = Lock()
         self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
@@ -93,7 +96,8 @@ class BatchThread(Generic[SubjectT]):
     async def call(self, work: Callable[[SubjectT], T]) -> T:
         """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
 
-        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
+        Raises StoreUnavailable when it is not done in time (it may still be), after `aclose`, and in a process that was
+        forked after the first call.
         """
         call, wake = Call(work), _wake()
         with self._lock:
@@ -110,7 +114,12 @@ class BatchThread(Generic[SubjectT]):
             turn.append(call)
             if len(turn) == 1:
                 wake(self._hand_over, wake)
-        return await _outcome(call.future, wake, self._wakings)
+        with anyio.move_on_after(self._patience):
+            return await _outcome(call.future, wake, self._wakings)
+        raise StoreUnavailable(
+            f"{self._name} gave no answer within {self._patience:g} s: see which process locks the file for so long, "
+            "and whether its disk stalls"
+        )
 
     def _hand_over(self, wake: Wake) -> None:
         with self._lock:

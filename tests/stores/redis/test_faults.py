@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -28,7 +29,6 @@ T = TypeVar("T")
 NOW = 1_700_000_000_000
 DAY = 86_400_000
 KEY = SessionKey("alice", "s1")
-PATIENCE = 20
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_restart_between_two_calls_goes_unnoticed(own_valkey: Valkey) -> N
 
 async def test_stalled_server_is_waited_for_no_longer_than_told(own_valkey: Valkey) -> None:
     """A server that accepts and does not answer is unavailable, to all who ask; when it wakes, all is as it was."""
-    async with opened(f"{own_valkey.url}?timeout=0.2") as store:
+    async with opened(f"{own_valkey.url}?timeout=1") as store:
         await create(store)
         own_valkey.pause()
         calls = [store.get(KEY), store.list("alice", NOW), *(store.update(KEY, advance) for _ in range(20))]
@@ -139,7 +139,7 @@ async def swap_that_stalls(store: RedisStore, server: Valkey, key: SessionKey = 
 
 async def test_late_swap_is_sent_once(own_valkey: Valkey) -> None:
     """A swap that is given up may still happen, and happens once."""
-    async with opened(f"{own_valkey.url}?timeout=0.2") as store:
+    async with opened(f"{own_valkey.url}?timeout=1") as store:
         await swap_that_stalls(store, own_valkey)
 
 
@@ -164,7 +164,7 @@ async def test_eager_client_sends_a_late_swap_again(own_valkey: Valkey, front: t
 async def test_eager_client_sends_a_swap_once(own_valkey: Valkey) -> None:
     """A client that would send its commands again does not, for the store."""
     async with Redis(port=own_valkey.port, **EAGER) as client:
-        await swap_that_stalls(RedisStore(client, timeout=0.5), own_valkey)
+        await swap_that_stalls(RedisStore(client, timeout=1), own_valkey)
 
 
 async def test_eager_sentinel_client_sends_a_swap_once(watched: Watched) -> None:
@@ -172,13 +172,13 @@ async def test_eager_sentinel_client_sends_a_swap_once(watched: Watched) -> None
     addresses = [("127.0.0.1", watched.sentinel.port)]
     sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel(addresses, retry=Retry(NoBackoff(), 10))
     async with sentinel, sentinel.master_for("sessions", **EAGER) as client:
-        await swap_that_stalls(RedisStore(client, timeout=0.5), watched.master)
+        await swap_that_stalls(RedisStore(client, timeout=1), watched.master)
 
 
 async def test_eager_cluster_client_sends_a_swap_once(cluster: Cluster) -> None:
     """Nor does a cluster's."""
     async with RedisCluster("127.0.0.1", cluster.nodes[0].port, **EAGER) as client:
-        await swap_that_stalls(RedisStore(client, timeout=0.5), cluster.nodes[1], key_on(cluster, 1))
+        await swap_that_stalls(RedisStore(client, timeout=1), cluster.nodes[1], key_on(cluster, 1))
 
 
 def key_on(cluster: Cluster, number: int) -> SessionKey:
@@ -206,7 +206,7 @@ async def test_script_cache_may_be_flushed(own_valkey: Valkey) -> None:
 async def test_demoted_master_is_left(own_valkey: Valkey, valkey: Valkey, front: type[Front]) -> None:
     """Behind one address the master becomes a replica: the first write says so, and the next finds the new master."""
     keys = [SessionKey("alice", str(n)) for n in range(400)]
-    async with front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}") as store:
+    async with front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}?timeout={PATIENCE:g}") as store:
         await asyncio.gather(*(create(store, key) for key in keys))
         assert address.accepted > 1
         other, old = valkey, own_valkey
@@ -229,7 +229,7 @@ async def linked(replica: Valkey) -> None:
 
 async def test_sentinel_fails_over(watched: Watched) -> None:
     """When the master dies its replica takes over, with all that it had, and no app restarts."""
-    async with opened(f"{watched.url}?timeout=0.3") as store:
+    async with opened(f"{watched.url}?timeout=1") as store:
         await create(store)
         watched.master.ask("WAIT", 1, 2000)
         watched.master.stop()
@@ -240,7 +240,7 @@ async def test_sentinel_fails_over(watched: Watched) -> None:
 
 async def test_sentinel_switches_masters(watched: Watched) -> None:
     """When Sentinel moves the service while the old master lives on, writes go to the new one."""
-    async with opened(f"{watched.url}?timeout=0.3") as store:
+    async with opened(f"{watched.url}?timeout=1") as store:
         await create(store)
         watched.master.ask("WAIT", 1, 2000)
         watched.switch()
@@ -285,7 +285,7 @@ async def test_sentinel_that_stalls_is_passed_over(watched: Watched) -> None:
 async def test_cluster_node_that_stalls_holds_up_its_own(cluster: Cluster) -> None:
     """While one master sleeps, the sessions of the others are within reach."""
     mine, others = key_on(cluster, 1), key_on(cluster, 2)
-    async with opened(f"{cluster.url}?timeout=0.3") as store:
+    async with opened(f"{cluster.url}?timeout=1") as store:
         for key in (mine, others):
             await create(store, key)
         cluster.nodes[1].pause()
@@ -303,7 +303,7 @@ async def test_cluster_master_dies(own_cluster: Cluster) -> None:
     """A cluster's master dies: its replica takes over, the other masters' sessions were never out of reach for long."""
     mine, others = key_on(own_cluster, 0), key_on(own_cluster, 1)
     first, *_, replica = own_cluster.nodes
-    async with opened(f"{own_cluster.url}?timeout=0.5") as store:
+    async with opened(f"{own_cluster.url}?timeout=1") as store:
         for key in (mine, others):
             await create(store, key)
         first.ask("WAIT", 1, 2000)

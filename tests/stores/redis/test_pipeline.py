@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.redis.pipeline import Answer, Command, Pipeline
@@ -128,7 +129,7 @@ async def test_closing_leaves_nobody_waiting() -> None:
     second = pipeline.ask(("GET", 2))
     await turns(3)
     await pipeline.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answers = await asyncio.gather(first, second)
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 2
     assert [len(batch) for batch in wire.sent] == [1]

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 import redis
 import trio
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import end_session, open_session
@@ -41,7 +42,7 @@ class Kept:
     def __init__(self, server: Valkey) -> None:
         self.server = server
         self.prefix = f"{uuid4().hex}:"
-        self.url = f"{server.url}?prefix={self.prefix}"
+        self.url = f"{server.url}?prefix={self.prefix}&timeout={PATIENCE:g}"
         self.store = RedisStore.from_url(self.url)
 
     def ask(self, *command: str | bytes | int) -> Any:
@@ -129,14 +130,14 @@ async def test_list_has_no_ghosts(kept: Kept) -> None:
     assert [session.sid for session in await kept.store.list("alice", NOW)] == ["there"]
 
 
-async def test_list_takes_two_round_trips(kept: Kept) -> None:
-    """However many sessions a subject has, two commands list them."""
-    for n in range(20):
-        await kept.write(a_session(f"s{n:02}"))
+@pytest.mark.parametrize(("count", "pages"), [(20, 1), (100, 1), (101, 2), (1000, 10)])
+async def test_list_is_read_by_the_page(kept: Kept, count: int, pages: int) -> None:
+    """One command gives a subject's sessions, and one more each hundred of them: an event loop goes on in between."""
+    await asyncio.gather(*(kept.write(a_session(f"s{n:04}")) for n in range(count)))
     before = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
-    assert len(await kept.store.list("alice", NOW)) == 20
+    assert [session.sid for session in await kept.store.list("alice", NOW)] == [f"s{n:04}" for n in range(count)]
     after = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 0]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, pages, 0]
 
 
 async def test_session_is_small(kept: Kept) -> None:
@@ -267,11 +268,11 @@ class Racer:
         self.process.stdin.flush()
 
     def results(self) -> list[int]:
-        return [int(result) for result in self.process.communicate(timeout=60)[0].split()]
+        return [int(result) for result in self.process.communicate(timeout=PATIENCE)[0].split()]
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 async def test_processes_lose_no_change(kept: Kept) -> None:
@@ -296,7 +297,7 @@ async def test_processes_lose_no_change(kept: Kept) -> None:
 
 def test_store_outlives_its_loops(valkey: Valkey) -> None:
     """One store serves one event loop after the other, and leaves no connection open behind a loop that ended."""
-    url = f"{valkey.url}?prefix={uuid4().hex}:"
+    url = f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
     store = RedisStore.from_url(url)
     session = a_session()
     change: Change[int] = advance
@@ -323,7 +324,7 @@ def test_store_outlives_its_loops(valkey: Valkey) -> None:
 
 def test_trio_is_told_what_to_do(valkey: Valkey) -> None:
     """Under trio the store says that it needs asyncio, and closes in peace."""
-    store = RedisStore.from_url(valkey.url)
+    store = RedisStore.from_url(f"{valkey.url}?timeout={PATIENCE:g}")
 
     async def use() -> None:
         with pytest.raises(ConfigurationError, match="asyncio"):

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE
 
 import asgi_jwt
 from asgi_jwt.sessions.rotation import open_session
@@ -59,7 +60,7 @@ def process(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 def output_of(script: str, path: Path) -> list[str]:
     """What a process running `script` prints; it ends by itself, and well."""
     done = subprocess.run(
-        command(script, path), capture_output=True, text=True, timeout=60, env=ENVIRONMENT, check=False
+        command(script, path), capture_output=True, text=True, timeout=PATIENCE, env=ENVIRONMENT, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
@@ -109,7 +110,7 @@ asyncio.run(main())
             racer.stdin.write("go\n")
             racer.stdin.flush()
         for racer in racers:
-            answers += racer.communicate(timeout=60)[0].split()
+            answers += racer.communicate(timeout=PATIENCE)[0].split()
 
     assert sorted(map(int, answers)) == list(range(1, 201))
     last = read_back(path)

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.sqlite.thread import BATCH_LIMIT, BatchThread, Call, Wakings, _outcome, _wake
@@ -20,11 +21,11 @@ NAME = "the batch thread under test"
 class Recorder:
     """The batches of these tests: they note the thread that made them, each batch's size, and that they were closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 30) -> None:
         self.made: list[int] = []
         self.batches: list[int] = []
         self.closed: list[int] = []
-        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.make)
+        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.make, patience)
 
     def make(self) -> "Recorder":
         self.made.append(threading.get_ident())
@@ -85,7 +86,7 @@ async def test_settled_at_once() -> None:
     """A future that was settled before anybody waited for it is not waited for."""
     future: Future[int] = Future()
     future.set_result(1)
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         assert await _outcome(future, _wake(), Wakings()) == 1
 
 
@@ -94,7 +95,7 @@ async def test_cancelled_before_its_turn() -> None:
     """What nobody waits for any more, when the thread comes to it, goes undone."""
     recorder = Recorder()
     gate = threading.Event()
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.thread.call, lambda _: gate.wait())
             while not recorder.batches:
@@ -120,7 +121,7 @@ async def test_batches_are_bounded() -> None:
         await recorder.thread.call(work)
         done.append(1)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, lambda _: gate.wait())
             while not recorder.batches:
@@ -150,7 +151,7 @@ async def test_fault_of_the_batch_reaches_those_left_without_an_answer() -> None
         except ZeroDivisionError as error:
             answers[n] = repr(error)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.thread.call, lambda _: gate.wait())
             while not recorder.batches:
@@ -231,3 +232,27 @@ async def test_process_forked_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert recorder.batches == [1]
     assert recorder.closed == []
+
+
+@pytest.mark.anyio
+async def test_each_caller_waits_for_so_long() -> None:
+    """A caller behind work that takes for ever waits its own time, is told why, and its work is not begun."""
+    recorder, begun, freed = Recorder(patience=0.1), threading.Event(), threading.Event()
+
+    def stall(_: Recorder) -> None:
+        begun.set()
+        assert freed.wait(30)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_unanswered, recorder, stall)
+        await anyio.to_thread.run_sync(begun.wait, 30)
+        for _ in range(2):
+            await _unanswered(recorder, lambda _: pytest.fail("begun although nobody waits"))
+        freed.set()
+    await recorder.thread.aclose()
+    assert recorder.batches == [1]
+
+
+async def _unanswered(recorder: Recorder, work: Callable[[Recorder], None]) -> None:
+    with pytest.raises(StoreUnavailable, match=r"under test gave no answer within 0\.1 s: see which process locks"):
+        await recorder.thread.call(work)
