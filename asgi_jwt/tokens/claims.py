@@ -167,7 +167,8 @@ def _strings(value: object) -> tuple[str, ...]:
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for.
+    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `checks_iat`: whether a
+    token that says it was issued later than now is refused.
     """
 
     issuer: str
@@ -182,6 +183,7 @@ class TokenPolicy:
     scope_claim: str = "scope"
     roles_claim: str = "roles"
     max_token_size: int = 8192
+    checks_iat: bool = True
 
     def accepts_typ(self, typ: str) -> bool:
         """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
@@ -200,7 +202,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     # The log of revocations names a token by its `jti` and its session by its `sid`.
     if type(claims.get("jti", "")) is not str or type(claims.get("sid", "")) is not str:
         raise MalformedClaims("jti or sid is no string")
-    starts, ends = _check_times(claims, policy.leeway, now)
+    starts, ends = _check_times(claims, policy, now)
     if claims.get("iss") != policy.issuer:
         raise WrongIssuer if "iss" in claims else MissingClaim("iss")
     if policy.audience is not None:
@@ -224,13 +226,16 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     return starts, ends
 
 
-def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[float, float]:
+def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     expires: Any = claims.get("exp")
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
         # Neither a boolean, which is an int to Python, nor anything that the arithmetic can't take.
         if (type(time) is not int and type(time) is not float) or not _EARLIEST < time < _LATEST:
             raise MissingClaim("exp") if "exp" not in claims else MalformedClaims("a time is no finite number")
+    leeway = policy.leeway
+    if not policy.checks_iat:
+        issued = not_before
     if expires + leeway <= now:
         raise ExpiredToken
     if not_before - leeway > now:

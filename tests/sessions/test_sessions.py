@@ -15,6 +15,7 @@ from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +95,18 @@ async def test_refresh(as_bytes: bool) -> None:
     same = await service.auth.sessions.refresh(token)
     assert (same.verdict, same.refresh_token) == (Verdict.SAME, rotated.refresh_token)
     assert service.events[1:] == [Refreshed("ROTATED"), Refreshed("SAME")]
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_servers_whose_clocks_differ_log_nobody_out(skew: int) -> None:
+    """A refresh token of a server whose clock is an hour off is exchanged at any other: its record decides."""
+    one = a_service()
+    other = Service(one.store, clock=Clock(NOW + skew))
+    pair = await one.auth.sessions.open(ALICE)
+    for n in range(24):
+        pair = await (one, other)[n % 2].auth.sessions.refresh(pair.refresh_token)
+        for service in (one, other):
+            service.clock.turn(61)
 
 
 async def test_refusals_say_why() -> None:
