@@ -1,5 +1,8 @@
 """Sessions: opened, refreshed, listed and ended."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
