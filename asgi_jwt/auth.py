@@ -198,6 +198,7 @@ class Auth:
                 ttl=self.settings.access_ttl,
                 clock=self.clock,
                 refresh_key=refresh_key,
+                client_id=self.settings.client_id,
                 look=self._look if self._local_keys else None,
             )
         return self._issuer

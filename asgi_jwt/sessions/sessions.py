@@ -38,7 +38,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity, names, with_scopes
+from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -268,6 +268,9 @@ class Sessions:
         if identity is None:
             await self._revoker.end(*session.key)
             raise SessionOver
+        if not isinstance(identity, Identity):
+            mend = "the user's Identity, or None to end the session, as Identity(subject)"
+            raise TypeError(f"load_identity returns {mend}: it returned {kind(identity)}")
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
         return identity
