@@ -46,7 +46,7 @@ class AuthApp:
         checked_auth(auth, "AuthApp(auth, authenticate)")
         if not callable(authenticate):
             raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
-        auth.sessions  # noqa: B018 - its faults show here, not at the first login
+        auth.require_sessions()
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
         self._root_path = RootPath(auth.settings.root_path)

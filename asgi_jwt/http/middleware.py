@@ -92,7 +92,7 @@ class JWTMiddleware:
         self._auth = auth
         settings = auth.settings
         if settings.store is not None:
-            self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
+            self._auth.require_store()
         self._root_path = RootPath(settings.root_path)
         try:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)

@@ -264,7 +264,7 @@ class Sessions:
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
-        identity = await ask(load_identity, session.subject, session)
+        identity: object = await ask(load_identity, session.subject, session)
         if identity is None:
             await self._revoker.end(*session.key)
             raise SessionOver

@@ -8,7 +8,8 @@ from asgi_jwt.settings import key_values, values
 from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 
 MAX_LEEWAY = 300
 """Seconds: no service takes a token for longer past its end."""

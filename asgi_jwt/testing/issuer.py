@@ -11,8 +11,9 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.claim_path import find_claim, place_claim
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 
 
 class FakeIssuer:

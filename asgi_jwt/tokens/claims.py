@@ -8,13 +8,17 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
+    AlgorithmNotAllowed,
     ExpiredToken,
     ImmatureToken,
     IssuedInFuture,
     MalformedClaims,
+    MalformedToken,
     MissingClaim,
+    UnsupportedHeader,
     WrongAudience,
     WrongClaim,
+    WrongHeaderType,
     WrongIssuer,
     WrongType,
 )
@@ -232,13 +236,33 @@ def _media_type(typ: str) -> str:
     return typ.lower() if "/" in typ else f"application/{typ.lower()}"
 
 
+def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
+    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are never looked at (RFC 8725 section 3.10).
+
+    Raises `AlgorithmNotAllowed`, `UnsupportedHeader`, `WrongHeaderType` or `MalformedToken`.
+    """
+    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
+    if type(algorithm) is not str or algorithm not in policy.algorithms:
+        raise AlgorithmNotAllowed
+    if "crit" in header or "b64" in header:
+        raise UnsupportedHeader
+    if "typ" not in header:
+        if policy.require_typ:
+            raise WrongHeaderType
+    elif type(typ) is not str or not policy.accepts_typ(typ):
+        raise WrongHeaderType
+    if "kid" in header and type(kid) is not str:
+        raise MalformedToken("kid is no string")
+    return algorithm, kid
+
+
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
 
     Raises the child of `InvalidToken` that says what is wrong with them at `now`.
     """
     # The log of revocations names a token by its `jti` and its session by its `sid`.
-    if type(claims.get("jti", "")) is not str or type(claims.get("sid", "")) is not str:
+    if ("jti" in claims and type(claims["jti"]) is not str) or ("sid" in claims and type(claims["sid"]) is not str):
         raise MalformedClaims("jti or sid is no string")
     starts, ends = _check_times(claims, policy, now)
     if claims.get("iss") != policy.issuer:

@@ -10,7 +10,7 @@ from asgi_jwt.tokens.claim_path import place_claim, split_path
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.compact import encode_base64url
 from asgi_jwt.tokens.identity import Described
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 # What is frozen is encoded as it is: tuples as arrays, and read-only mappings through `default`.
 _encode = json.JSONEncoder(

@@ -25,7 +25,7 @@ from asgi_jwt.events import TokenRefused
 from asgi_jwt.stores.records import Session
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.issuer import Signer
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 pytestmark = pytest.mark.anyio
 

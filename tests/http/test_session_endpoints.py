@@ -26,7 +26,7 @@ from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.errors import RevokedToken
 from asgi_jwt.events import SessionEnded, TokensRevoked
 from asgi_jwt.tokens.issuer import Signer
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 pytestmark = pytest.mark.anyio
 

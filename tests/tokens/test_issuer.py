@@ -17,7 +17,8 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer, access_payload
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 POLICY = TokenPolicy(issuer=ISSUER, audience=(AUDIENCE, "second"), algorithms=frozenset(ALGORITHMS))
