@@ -7,6 +7,8 @@ AuthError                       status  error code           reason (for logs an
 ├── InvalidRequest              400     invalid_request      request_invalid
 │   ├── AmbiguousCredentials    400                          credentials_ambiguous
 │   ├── MalformedCredentials    400                          credentials_malformed
+│   ├── MalformedBody           400                          body_malformed
+│   ├── MissingField            400                          field_missing
 │   ├── MalformedClient         400                          client_malformed
 │   ├── InvalidScope            400     invalid_scope        scope_invalid
 │   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
@@ -116,6 +118,22 @@ class MalformedCredentials(InvalidRequest):
 
     reason = "credentials_malformed"
     description = "The scheme Bearer takes exactly one token"
+
+
+class MalformedBody(InvalidRequest):
+    """The body is broken JSON or a broken form, names a field twice, or has too many fields."""
+
+    reason = "body_malformed"
+    description = "The body is malformed"
+    challenges = False
+
+
+class MissingField(InvalidRequest):
+    """The body lacks a field, or the field is no text; the detail is its name."""
+
+    reason = "field_missing"
+    description = "A field of the body is missing or no text"
+    challenges = False
 
 
 class MalformedClient(InvalidRequest):

@@ -241,7 +241,7 @@ def test_security_runs_in_no_thread() -> None:
     assert len(set(threads)) == 1
 
 
-def test_fastapi_is_not_imported_by_require() -> None:
+def test_fastapi_is_not_imported_by_require(monkeypatch: pytest.MonkeyPatch) -> None:
     """`require` imports no FastAPI; loaded later, FastAPI finds what it injects."""
     code = (
         "import inspect, sys; from asgi_jwt import require; asks = require('a')\n"
@@ -251,3 +251,5 @@ def test_fastapi_is_not_imported_by_require() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.splitlines() == ["connection False False", "connection security_scopes"]
     assert list(signature(require()).parameters) == ["connection", "security_scopes"]
+    monkeypatch.delitem(sys.modules, "fastapi")
+    assert list(signature(require()).parameters) == ["connection"]

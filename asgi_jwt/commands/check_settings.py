@@ -8,8 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import listed, shown
-from asgi_jwt.commands.times import duration
+from asgi_jwt.commands.output import duration, listed, shown
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.keys import Key, KeySet
 

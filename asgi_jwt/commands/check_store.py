@@ -13,8 +13,9 @@ import anyio
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.check_settings import check_mode
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import printable, shown
+from asgi_jwt.commands.output import shown
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.events import printable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Revocation, log_value

@@ -12,25 +12,14 @@ from asgi_jwt.errors import AmbiguousCredentials, AuthError, InsufficientScope, 
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+NO_STORE = {"Cache-Control": "no-store"}
+"""The header of every answer that is about tokens, sessions or their refusal: RFC 9111 section 5.2.2.5."""
+
 _MOST_HEADERS = 1000
 # Browsers send 180 cookies of a domain at most, and a page offers a handful of subprotocols. Looking through 64 KB of
 # any of these takes 2 ms.
 _MOST_COOKIES = 1000
 _MOST_SUBPROTOCOLS = 100
-
-
-def plain_bearer(headers: Headers) -> bytes | None:
-    """What follows `Bearer ` in the one Authorization header, unchecked: only good for a look among known tokens.
-
-    None where there is none, or more than that, or it is spelled in another way: ask `bearer_token`.
-    """
-    found = None
-    for name, value in headers:
-        if name == b"authorization":
-            if found is not None:
-                return None
-            found = value
-    return found[7:] if found is not None and found.startswith(b"Bearer ") else None
 
 
 def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
@@ -147,7 +136,7 @@ class Challenge:
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """The headers of the answer."""
-        headers = {"Cache-Control": "no-store"}
+        headers = dict(NO_STORE)
         if error.challenges:
             headers["WWW-Authenticate"] = self.header(error)
         if error.retry_after is not None:

@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.hooks import settle
 from asgi_jwt.http.asgi import check_scope_type, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
@@ -21,7 +21,6 @@ from asgi_jwt.http.bearer import (
     cookie_token,
     deny,
     hide_subprotocol_token,
-    plain_bearer,
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
@@ -38,6 +37,7 @@ GUARD = "asgi_jwt.guard"
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_PERCENT = ord("%")
 _NO_CREDENTIALS = AuthCredentials(())
 
 
@@ -98,6 +98,7 @@ class JWTMiddleware:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
         except ValueError as fault:
             raise ConfigurationError(f"public: {fault}") from None
+        self._may_be_public = self._public.may_match
         self._reads_header = "header" in settings.token_sources
         self._other_sources = tuple(source for source in settings.token_sources if source != "header")
         self._reads_subprotocol = "subprotocol" in settings.token_sources
@@ -126,24 +127,16 @@ class JWTMiddleware:
         if self._metadata_path is not None and self._asks_metadata(scope):
             await self._metadata(scope)(scope, receive, send)
             return
-        claims = None
         scope[GUARD] = self._guard
-        if self._public.match(scope):
-            self._root_path.settle(scope)
-        else:
-            try:
-                seen = plain_bearer(scope["headers"]) if self._reads_header else None
-                claims = self._auth.verify_cached(seen) if seen is not None else None
-                if claims is None:
-                    claims = await self._verify(scope)
-                if claims is not None and self._validate is not None:
-                    answer = await settle(self._validate(claims, scope))
-                    # A column of a database says 0 for False.
-                    if answer is not None and not answer:
-                        raise RefusedToken
-            except AuthError as error:
-                await self._refuse(error, scope, receive, send)
-                return
+        try:
+            claims = self._seen(scope)
+            if claims is None:
+                claims = await self._authenticate(scope)
+            if claims is not None and self._validate is not None:
+                await self._ask_host(claims, scope)
+        except AuthError as error:
+            await self._refuse(error, scope, receive, send)
+            return
         if claims is not None:
             scope["claims"] = scope["user"] = claims
             scope["auth"] = claims.credentials
@@ -171,7 +164,32 @@ class JWTMiddleware:
 
         return close
 
-    async def _verify(self, scope: Scope) -> Claims | None:
+    def _seen(self, scope: Scope) -> Claims | None:
+        """The claims of a request like most: its path is not public, and its one Bearer token was verified before.
+
+        None for every other request, of which `_authenticate` decides. All requests pay for each step here.
+        """
+        try:
+            raw_path = scope["raw_path"]
+            if scope["root_path"] or not raw_path or _PERCENT in raw_path or self._may_be_public(raw_path):
+                return None
+        except KeyError:  # ASGI leaves both out where a server has none
+            return None
+        found = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if found is not None:
+                    return None
+                found = value
+        if found is not None and self._reads_header and found.startswith(b"Bearer "):
+            return self._auth.verify_cached(found[7:])
+        return None
+
+    async def _authenticate(self, scope: Scope) -> Claims | None:
+        """The claims of the request's token; None on a public path, and without a token where that is `optional`."""
+        if self._public.match(scope):
+            self._root_path.settle(scope)
+            return None
         token = self._token(scope)
         if token is not None:
             return await self._auth.verify(token)
@@ -195,6 +213,13 @@ class JWTMiddleware:
             if token is not None:
                 return token
         return None
+
+    async def _ask_host(self, claims: Claims, scope: Scope) -> None:
+        """Raises `RefusedToken`, or what `validate` raises, for a token that the host refuses."""
+        answer = await settle(self._validate(claims, scope)) if self._validate else None
+        # A column of a database says 0 for False.
+        if answer is not None and not answer:
+            raise RefusedToken
 
     async def _refuse(self, error: AuthError, scope: Scope, receive: Receive, send: Send) -> None:
         await self._auth.events.emit(TokenRefused(error.reason, error.status, scope["type"]))

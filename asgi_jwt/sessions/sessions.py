@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
+from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import (
     AuthError,
     InvalidGrant,
@@ -19,7 +20,6 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (

@@ -96,7 +96,7 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
         if seconds < least or (most is not None and seconds > most):
             unit = "second" if least == 1 else "seconds"
             raise ValueError(f"has to be {least:g} {unit} at least" + (f" and {most:g} at most" if most else ""))
-        return seconds
+        return float(seconds)
 
     return read
 

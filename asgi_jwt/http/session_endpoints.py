@@ -15,13 +15,11 @@ from asgi_jwt.errors import (
     UnsupportedTokenType,
     WrongIssuer,
 )
-from asgi_jwt.http.bearer import bearer_token
+from asgi_jwt.http.bearer import NO_STORE, bearer_token
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class SessionEndpoints:
