@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
-from math import inf
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -19,11 +17,10 @@ from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
-from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.keys import Key, KeySet
-from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
+from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
@@ -54,9 +51,12 @@ class Auth:
         self.events = EventSink(on_event)
         self.clock = clock
         self._policy = settings.policy
-        self._refresh_keys = self._own_keys("refresh_secret", settings, settings.refresh_keys)
-        self._issuer: TokenIssuer | None = None
-        self._use(trust for each in (settings, *issuers) for trust in self._trusts_of(each))
+        self._sessions: Sessions | None = None
+        self._own = OwnKeys(settings, clock=clock, events=self.events)
+        others = [(each, OwnKeys(each, clock=clock, events=self.events)) for each in issuers]
+        self.verifier = self._verifier(
+            trust for each, own in [(settings, self._own), *others] for trust in self._trusts_of(each, own)
+        )
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
@@ -82,12 +82,10 @@ class Auth:
             read = Settings.from_env(environ, **settings)
         return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
 
-    def _trusts_of(self, settings: Settings) -> Iterator[Trust]:
+    def _trusts_of(self, settings: Settings, own: OwnKeys) -> Iterator[Trust]:
         for policy in settings.policies:
-            keys: KeySet | LocalKeys | RemoteKeySet
-            if not settings.is_remote:
-                keys = self._own_keys("keys", settings, settings.key_set)
-            else:
+            keys = own.access
+            if settings.is_remote:
                 keys = RemoteKeySet(
                     settings.jwks_url,
                     issuer=policy.issuer if settings.discovery else None,
@@ -97,47 +95,9 @@ class Auth:
                 )
             yield Trust(keys, policy)
 
-    def _own_keys(self, name: str, settings: Settings, keys: KeySet) -> KeySet | LocalKeys:
-        """The keys of the setting `name`, as they are or as they change."""
-        file = None
-        if name in settings.files and settings.files[name].is_file():  # a pipe gives its keys once
-            read = partial(self._read_again, settings, name)
-            file = KeyFile(settings.variable(name), settings.files[name], read)
-        elif keys.holds_until(-inf) == inf:
-            return keys
-        algorithms = settings.algorithms if name == "keys" else ("HS256",)
-        live = LocalKeys(keys, file=file, algorithms=algorithms, clock=self.clock, events=self.events)
-        live.on_change(self._follow)
-        return live
-
-    def _read_again(self, settings: Settings, name: str) -> KeySet:
-        again = settings.read_again(name)
-        keys = again.key_set if name == "keys" else again.refresh_keys
-        current = keys.at(self.clock())
-        if not any(key.verifies for key in current.keys):
-            raise ConfigurationError(f"{settings.variable(name)} holds keys that {_ENDED}")
-        if self._issuer is not None and settings is self.settings:
-            now, later = current.signing_key(), keys.signing_key()
-            if now is None or later is None:
-                lost = (
-                    "private key any more, and tokens are issued"
-                    if name == "keys"
-                    else "secret to sign with any more, and refresh tokens are issued"
-                )
-                raise ConfigurationError(f"{settings.variable(name)} holds no {lost}")
-            if name == "keys":
-                for key in (now, later):
-                    self._algorithm_of(key)
-        return keys
-
-    def _use(self, trusts: Iterable[Trust]) -> None:
+    def _verifier(self, trusts: Iterable[Trust]) -> TokenVerifier:
         (keys, policy), *others = trusts
-        self._keys = keys
-        self._issuer = None
-        self._sessions: Sessions | None = None
-        self.verifier = TokenVerifier(
-            keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others
-        )
+        return TokenVerifier(keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others)
 
     def _keep_revocations(self) -> None:
         settings = self.settings
@@ -165,13 +125,14 @@ class Auth:
     @contextmanager
     def using(self, keys: KeySet) -> Iterator[None]:
         """Other keys for a while, for every issuer, under the same policies: for tests."""
-        own = self._keys, self._issuer, self._sessions, self.verifier
-        self._use([Trust(keys, policy) for _, policy in self.verifier.trusts])
+        kept = self._own, self.verifier, self._sessions
+        self._own = self._own.with_access(keys)
+        self.verifier = self._verifier(Trust(keys, policy) for _, policy in self.verifier.trusts)
+        self._sessions = None
         try:
             yield
         finally:
-            self._keys, self._issuer, self._sessions, self.verifier = own
-            self._follow(KeySet(()))
+            self._own, self.verifier, self._sessions = kept
 
     def warm_up(self) -> None:
         """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
@@ -188,64 +149,15 @@ class Auth:
 
         Raises `ConfigurationError` when there is none.
         """
-        if self._issuer is None:
-            self._look()
-            key, algorithm, refresh_key = self._signing()
-            self._issuer = TokenIssuer(
-                key,
-                algorithm,
-                self._policy,
-                ttl=self.settings.access_ttl,
-                clock=self.clock,
-                refresh_key=refresh_key,
-                look=self._look if self._local_keys else None,
-            )
-        return self._issuer
+        return self._own.issuer
 
     async def published_keys(self) -> dict[str, list[dict[str, Any]]]:
         """The JWK Set to publish (RFC 7517): one's own keys, public members alone.
 
         Empty where they are secrets or a remote issuer's.
         """
-        await self._current_keys()
-        return _now(self._keys).public_jwks()
-
-    @property
-    def _local_keys(self) -> list[LocalKeys]:
-        return [keys for keys in (self._keys, self._refresh_keys) if isinstance(keys, LocalKeys)]
-
-    def _signing(self) -> tuple[Key, str, Key | None]:
-        """The keys to sign with, and the algorithm of access tokens. Raises `ConfigurationError`."""
-        key = _now(self._keys).signing_key()
-        if key is None:
-            lacks = "is not set, and a remote issuer gives no private key: tokens can't be issued"
-            if not self.settings.is_remote:
-                ended = isinstance(self._keys, LocalKeys) and self._keys.given.signing_key() is not None
-                lacks = f"holds private keys that {_ENDED}" if ended else "holds no private key: tokens can't be issued"
-            raise ConfigurationError(f"{self.settings.variable('keys')} {lacks}")
-        return key, self._algorithm_of(key), _now(self._refresh_keys).signing_key()
-
-    def _algorithm_of(self, key: Key) -> str:
-        """What it signs with here. Raises `ConfigurationError`."""
-        wanted = same_algorithms(self.settings.algorithms) or (key.default,)
-        algorithm = next((name for name in wanted if name in key.algorithms), None)
-        if algorithm is None:
-            raise ConfigurationError("ASGI_JWT_ALGORITHMS names none for which the first private key is made")
-        return algorithm
-
-    def _follow(self, _: KeySet) -> None:
-        """Sign with the keys as they have become."""
-        if self._issuer is not None:
-            with suppress(ConfigurationError):  # none is left: what the old one signs is refused from now on
-                self._issuer.sign_with(*self._signing())
-
-    def _look(self) -> None:
-        for keys in self._local_keys:
-            keys.look()
-
-    async def _current_keys(self) -> None:
-        for keys in self._local_keys:
-            await keys.current()
+        await self._own.current()
+        return self._own.public_jwks()
 
     @property
     def store(self) -> SessionStore:
@@ -253,6 +165,10 @@ class Auth:
 
         Raises `ConfigurationError` when none is configured.
         """
+        return self.require_store()
+
+    def require_store(self) -> SessionStore:
+        """See `store`: for callers that need it later, so that its faults show now."""
         if self._store is None:
             if self.settings.store is None:
                 raise ConfigurationError(_STORE_MISSING)
@@ -265,6 +181,10 @@ class Auth:
     @property
     def sessions(self) -> Sessions:
         """Opens, refreshes and ends sessions. Raises `ConfigurationError` for what is missing to do so."""
+        return self.require_sessions()
+
+    def require_sessions(self) -> Sessions:
+        """See `sessions`: for callers that need them later, so that their faults show now."""
         if self._sessions is None:
             settings = self.settings
             if not settings.refresh_secret:
@@ -272,7 +192,7 @@ class Auth:
             self._sessions = Sessions(
                 self._reporting_store(),
                 self.issuer,
-                TokenVerifier(self._refresh_keys, settings.refresh_policy, cache_size=0, clock=self.clock),
+                TokenVerifier(self._own.refresh, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
                     grace=_milliseconds(settings.grace),
                     recovery=_milliseconds(settings.recovery),
@@ -282,7 +202,7 @@ class Auth:
                 session_ttl=_milliseconds(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
-                ready=self._current_keys,
+                ready=self._own.current,
             )
         return self._sessions
 
@@ -296,7 +216,7 @@ class Auth:
     @property
     def revoker(self) -> Revoker:
         """Ends sessions and revokes tokens. Raises `ConfigurationError` when there is no store."""
-        self.revocations  # noqa: B018 - says what is missing
+        self.require_store()
         return self._revoker
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
@@ -363,14 +283,6 @@ class Auth:
 
 
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
-_ENDED = "have all ended, as their exp says: asgi-jwt keys rotate gives it a new one"
-
-
-def _now(keys: KeySet | LocalKeys | RemoteKeySet) -> KeySet:
-    """One's own keys as they are now: a remote issuer's are none."""
-    if isinstance(keys, LocalKeys):
-        return keys.keys
-    return keys if isinstance(keys, KeySet) else KeySet(())
 
 
 def _milliseconds(seconds: float) -> int:

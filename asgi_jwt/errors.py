@@ -95,6 +95,7 @@ class MissingToken(AuthError):
     """The request bears no token: the challenge then has no error code (RFC 6750 section 3.1)."""
 
     reason = "token_missing"
+    description = "The request has no Bearer token"
 
 
 class InvalidRequest(AuthError):
@@ -129,11 +130,16 @@ class MalformedBody(InvalidRequest):
 
 
 class MissingField(InvalidRequest):
-    """The body lacks a field, or the field is no text; the detail is its name."""
+    """The body lacks a field, or the field is no text; the detail is its name, which the answer says."""
 
     reason = "field_missing"
     description = "A field of the body is missing or no text"
     challenges = False
+
+    def __init__(self, name: str, fault: str = "is missing") -> None:
+        super().__init__(name)
+        # The name stands in the host's code: nothing of the request is told.
+        self.description = f"The field {name!r} of the body {fault}"
 
 
 class MalformedClient(InvalidRequest):

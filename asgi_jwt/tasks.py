@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import EventLoopToken, RunVar, current_token
 
 from asgi_jwt.events import logger
 
@@ -16,6 +16,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 # An event loop holds its tasks by weak references alone.
 _held: set[asyncio.Task[None]] = set()
+_FEW: RunVar[CapacityLimiter] = RunVar("asgi_jwt.few_threads")
 
 
 def start(work: Work) -> None:
@@ -45,6 +46,16 @@ async def _logged(work: Work) -> None:
 async def in_thread(work: Callable[[], T]) -> T:
     """What `work` returns, done in a worker thread of its own, however busy those of the host are."""
     return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
+
+
+async def in_few_threads(work: Callable[[], T]) -> T:
+    """What `work` returns, done in one of 4 threads of this package's own: those of the host are never kept busy."""
+    try:
+        limiter = _FEW.get()
+    except LookupError:
+        limiter = CapacityLimiter(4)
+        _FEW.set(limiter)
+    return await to_thread.run_sync(work, limiter=limiter)
 
 
 class SingleFlight:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Scope
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, JWTMiddleware, MemoryStore, Settings
 from asgi_jwt.tokens.compact import encode_base64url
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 from benchmarks.asgi import bare, request_scope
 from benchmarks.fixture import AUDIENCE, ISSUER, claims
 

@@ -33,7 +33,7 @@ from asgi_jwt.stores.redis.swap import SWAP
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite.connection import MIGRATIONS
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 AT_ONCE = 50
 CLIENT = Client("Mozilla/5.0 (X11; Linux x86_64) ".ljust(120, "x"), "192.0.2.1")

@@ -9,6 +9,7 @@ from issuer_server import IssuerServer
 from asgi_jwt.errors import UnknownKey
 from asgi_jwt.events import Event, EventSink
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.key_source import candidates
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 FRESH = 600
@@ -26,7 +27,7 @@ class Remote:
     async def knows(self, kid: str = "a") -> bool:
         """Whether a key of that name is there to verify with."""
         try:
-            return bool(await self.keys.candidates(kid, "ES256"))
+            return bool(await candidates(self.keys, kid, "ES256"))
         except UnknownKey:
             return False
 

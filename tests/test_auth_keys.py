@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
@@ -16,8 +17,9 @@ from asgi_jwt import Auth, AuthError, ConfigurationError, Identity, KeySet, Memo
 from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
 from asgi_jwt.events import Event, KeysNotRead, KeysRead
 from asgi_jwt.testing import Clock, fake_issuer
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, secret_jwk
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.local_keys import LocalKeys
 
 pytestmark = pytest.mark.anyio
 
@@ -52,8 +54,9 @@ class Service:
         self.write(*rotate(old, new, now=int(self.clock()), overlap=overlap, keep=keep))
 
     async def look(self) -> None:
-        for keys in self.auth._local_keys:
-            await keys._flight.wait()  # one that had begun before may have seen the old file
+        for keys in (self.auth._own.access, self.auth._own.refresh):
+            if isinstance(keys, LocalKeys):
+                await keys._flight.wait()  # one that had begun before may have seen the old file
         self.clock.turn(10)
         await self.auth.published_keys()
         await wait_all_tasks_blocked()  # the events are told behind it
@@ -105,19 +108,50 @@ async def test_a_key_withdrawn_takes_what_it_verified_with_it(tmp_path: Path) ->
         await service.auth.verify(stolen)
 
 
+async def test_a_key_withdrawn_in_a_quiet_time(tmp_path: Path) -> None:
+    """Of the requests that come together after it, none is let in by the old key, its header known or not."""
+    service = Service(tmp_path)
+    stolen = [service.auth.issuer.access_token(Identity("alice")) for _ in range(3)]
+    await service.auth.verify(stolen[0])
+    service.rotate(overlap=0, keep=0)
+    service.clock.turn(600)
+    refused: list[type[AuthError]] = []
+
+    async def verify(token: str) -> None:
+        try:
+            await service.auth.verify(token)
+        except AuthError as error:
+            refused.append(type(error))
+
+    async with anyio.create_task_group() as group:
+        for token in stolen:
+            group.start_soon(verify, token)
+    assert refused == [UnknownKey] * 3
+
+
+async def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
+    """The file is looked at all the same: the old time of the last look does not put the next one off."""
+    service = Service(tmp_path)
+    stolen = [service.auth.issuer.access_token(Identity("alice"), ends_at=NOW + 60) for _ in range(2)]
+    await service.auth.verify(stolen[0])
+    service.rotate(overlap=0, keep=0)
+    service.clock.turn(-20)
+    with pytest.raises(UnknownKey):
+        await service.auth.verify(stolen[1])
+
+
 async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sync endpoint that mints may read the new file while a token is verified: nothing of the old key stays."""
+    """A sync endpoint that mints may end a key by the clock while a token is verified: nothing of the key stays."""
+    service = Service(tmp_path)
+    service.write({**generate_jwk("ES256"), "exp": NOW + OVERLAP}, {**generate_jwk("ES256"), "nbf": NOW + OVERLAP})
     service = Service(tmp_path)
     issuer = service.auth.issuer
     stolen = [issuer.access_token(Identity("alice")) for _ in range(2)]
-    await service.look()
-    await service.look()
     verify = Key.verify
 
     def overtaken(key: Key, algorithm: str, message: bytes, signature: bytes) -> bool:
         holds = verify(key, algorithm, message, signature)
-        service.rotate(overlap=0, keep=0)
-        service.clock.turn(1)
+        service.clock.now = NOW + OVERLAP
         thread = Thread(target=issuer.access_token, args=(Identity("bob"),))
         thread.start()
         thread.join(PATIENCE)
@@ -129,6 +163,33 @@ async def test_a_key_withdrawn_by_another_thread(tmp_path: Path, monkeypatch: py
     for token in stolen:
         with pytest.raises(UnknownKey):
             await service.auth.verify(token)
+
+
+async def test_what_mints_alone_follows_its_file(tmp_path: Path) -> None:
+    """In an event loop each access token sets off a look that is due, so that a service that never verifies follows."""
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    old = issuer.access_token(Identity("alice"))
+    service.rotate(overlap=0)
+    service.clock.turn(1)
+    issuer.access_token(Identity("alice"))
+    assert isinstance(service.auth._own.access, LocalKeys)
+    await service.auth._own.access._flight.wait()
+    assert named(issuer.access_token(Identity("alice"))) not in (None, named(old))
+
+
+@pytest.mark.parametrize("anyio_backend", ["none"])
+def test_what_mints_without_an_event_loop(anyio_backend: str, tmp_path: Path) -> None:
+    """Where no event loop runs, the keys begin and end by the clock, and the file waits for one that does."""
+    service = Service(tmp_path)
+    service.rotate()
+    service = Service(tmp_path)
+    issuer = service.auth.issuer
+    old = issuer.access_token(Identity("alice"))
+    service.clock.now = NOW + OVERLAP
+    new = issuer.access_token(Identity("alice"))
+    assert named(new) not in (None, named(old))
+    assert service.heard == []
 
 
 async def test_a_new_algorithm_comes_and_an_old_one_goes_with_its_key(tmp_path: Path) -> None:
@@ -354,7 +415,7 @@ async def test_keys_from_a_pipe(tmp_path: Path) -> None:
     settings = Settings(issuer=ISSUER, audience=AUDIENCE, keys_file=str(pipe))
     writer.join(PATIENCE)
     auth = Auth(settings)
-    assert isinstance(auth._keys, KeySet)
+    assert isinstance(auth.verifier.trusts[0].keys, KeySet)
     assert (await auth.verify(auth.issuer.access_token(Identity("alice")))).subject == "alice"
 
 

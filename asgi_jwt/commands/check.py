@@ -14,7 +14,6 @@ from asgi_jwt.commands.output import count, run, say, say_json
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
-from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Clock = Callable[[], float]
@@ -47,12 +46,11 @@ def _find(clock: Clock) -> list[Finding]:
 
 
 def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
-    keys, _ = auth.verifier.trusts[0]
-    if not isinstance(keys, RemoteKeySet):
-        yield from check_keys(auth.settings, keys if isinstance(keys, KeySet) else keys.keys, now)
+    if not auth.settings.is_remote:
+        yield from check_keys(auth.settings, auth.verifier.trusts[0].keys.known, now)
     if auth.settings.refresh_secret:
         try:
-            auth.issuer  # noqa: B018 - without one nobody logs in
+            _ = auth.issuer  # without one nobody logs in
         except ConfigurationError as error:
             yield from _faults(error)
 

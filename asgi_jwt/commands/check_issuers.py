@@ -20,7 +20,7 @@ async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]
         if ANOTHER_ISSUER not in str(why):
             mend = "see that ASGI_JWT_ISSUER, or ASGI_JWT_JWKS_URL, is right, and that this machine reaches it"
         return [problem("issuer", f"the keys of {issuer} can't be had: {printable(str(why))}", mend)]
-    verifying = [key for key in found.keys if key.verifies and key.algorithms]
+    verifying = [key for key in found if key.verifies and key.algorithms]
     has = f"{count(len(verifying), 'key')} to verify with, {listed(map(name_key, verifying))}"
     left_out = [ok("issuer", f"{issuer} has one that is left out: {printable(why)}") for why in keys.left_out]
     return [ok("issuer", f"{issuer} has {has}"), *left_out]

@@ -10,7 +10,8 @@ from pathlib import Path
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
 from asgi_jwt.commands.output import duration, listed, shown
 from asgi_jwt.settings import Settings
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 
 LONG_ACCESS = 1800
 """Seconds past which an access token is long-lived."""
@@ -44,13 +45,13 @@ def check_keys(settings: Settings, keys: KeySet, now: float) -> Iterator[Finding
 
 
 def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
-    verifying, signing = [key for key in keys.keys if key.verifies], keys.signing_key()
+    verifying, signing = [key for key in keys if key.verifies], keys.signing_key()
     if not verifying:
         yield problem(about, "all have ended, as their exp says", _ANOTHER)
         return
     told = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
     yield ok(about, f"{len(verifying)} to verify with, {told}")
-    if signing is not None and all(key.ends is not None for key in keys.keys if key.signs):
+    if signing is not None and all(key.ends is not None for key in keys if key.signs):
         yield warning(about, "every private one has an end", _ANOTHER)
     if signing is not None and signing.begins is not None and now < signing.begins:
         yield warning(about, "no private one has begun, as their nbf says, and the first signs all the same", _BEGIN)

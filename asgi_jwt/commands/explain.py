@@ -15,7 +15,7 @@ from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 _MISSING = object()
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")

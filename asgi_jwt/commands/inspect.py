@@ -14,7 +14,7 @@ from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.verifier import Trust
 
 STDIN = "-"
@@ -87,7 +87,7 @@ def _trust_of(auth: Auth, presented: Presented) -> Trust:
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
     with suppress(KeysUnavailable):
-        return (trust.keys if isinstance(trust.keys, KeySet) else await trust.keys.current()).keys
+        return tuple(await trust.keys.current())
     return ()
 
 

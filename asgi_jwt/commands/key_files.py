@@ -14,8 +14,9 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings.key_values import split_secrets
 from asgi_jwt.settings.text import trim
 from asgi_jwt.tokens.compact import parse_object
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.pem import pem_blocks
 
 _MOST_READ = 2**20

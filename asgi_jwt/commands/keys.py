@@ -15,8 +15,8 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
-from asgi_jwt.tokens.keys import Key
 
 Clock = Callable[[], float]
 

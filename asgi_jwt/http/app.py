@@ -12,10 +12,10 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import NO_STORE, Challenge, check_count, error_body
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, stating_the_end
+from asgi_jwt.http.bearer import Challenge, check_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
@@ -23,8 +23,10 @@ from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
+from asgi_jwt.http.server_metadata import ServerMetadata
 from asgi_jwt.http.session_endpoints import SessionEndpoints
 from asgi_jwt.sessions.sessions import LoadIdentity
+from asgi_jwt.tokens.identity import kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -36,11 +38,15 @@ class AuthApp:
     raise `TooManyAttempts`. `load_identity(subject, session)`, asked at each refresh, gives the user as they are now;
     None ends the session. Both sync or async.
 
-    Raises `ConfigurationError` when there is no `REFRESH_SECRET`, no store or no key to sign with.
+    Raises `ConfigurationError` for arguments of other types, and when there is no `REFRESH_SECRET`, no store or no key
+    to sign with.
     """
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
-        auth.sessions  # noqa: B018 - its faults show here, not at the first login
+        checked_auth(auth, "AuthApp(auth, authenticate)")
+        if not callable(authenticate):
+            raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
+        auth.require_sessions()
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
         self._root_path = RootPath(auth.settings.root_path)
@@ -58,6 +64,7 @@ class AuthApp:
             Route("/sessions", sessions.list, methods=["GET"]),
             Route("/sessions/{sid}", self._own_site(sessions.end), methods=["DELETE"]),
             Route("/revoke", sessions.revoke, methods=["POST"]),
+            Route("/.well-known/oauth-authorization-server", ServerMetadata(auth).answer, methods=["GET"]),
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
@@ -71,6 +78,7 @@ class AuthApp:
             self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
+        send = stating_the_end(send)
         respond: ASGIApp = self._app
         if scope["type"] == "http":
             try:
@@ -128,8 +136,5 @@ class AuthApp:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    headers = {**(error.headers or {}), **NO_STORE}
     told = error.detail if isinstance(error.detail, str) else "The request was refused"
-    body = {"error": name, "error_description": told}
-    return JSONResponse(body, status_code=error.status_code, headers=headers)
+    return error_response(error.status_code, told, error.headers)

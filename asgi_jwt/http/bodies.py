@@ -37,14 +37,16 @@ class Credentials(Mapping[str, str]):
         self._fields = MappingProxyType(dict(fields))
 
     def __getitem__(self, name: str) -> str:
-        value = self._fields.get(name)
-        if not isinstance(value, str):
+        if name not in self._fields:
             raise MissingField(name)
+        value = self._fields[name]
+        if not isinstance(value, str):
+            raise MissingField(name, "is no text")
         try:
             value.encode()
         except UnicodeEncodeError:
             # JSON can write half a surrogate pair, and hashing such a password would fail (RFC 7493 section 2.1).
-            raise MissingField(name) from None
+            raise MissingField(name, "is no text") from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -2,19 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
     bearer_token,
@@ -25,9 +24,11 @@ from asgi_jwt.http.bearer import (
 )
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths, RootPath
+from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
+from asgi_jwt.tokens.identity import kind
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
@@ -35,7 +36,6 @@ OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | N
 GUARD = "asgi_jwt.guard"
 """Where the scope holds the `Guard`."""
 
-_WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _PERCENT = ord("%")
 _NO_CREDENTIALS = AuthCredentials(())
@@ -80,7 +80,7 @@ class JWTMiddleware:
         self._on_error = on_error
         self._fault: ConfigurationError | None = None
         try:
-            self._set_up(auth or Auth.from_env(), public)
+            self._set_up(Auth.from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
             if not _in_event_loop():
                 raise
@@ -92,7 +92,7 @@ class JWTMiddleware:
         self._auth = auth
         settings = auth.settings
         if settings.store is not None:
-            self._auth.store  # noqa: B018 - nothing is opened yet, but its faults show here
+            self._auth.require_store()
         self._root_path = RootPath(settings.root_path)
         try:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
@@ -103,15 +103,9 @@ class JWTMiddleware:
         self._other_sources = tuple(source for source in settings.token_sources if source != "header")
         self._reads_subprotocol = "subprotocol" in settings.token_sources
         self._trusted = settings.trusted_origins
-        self._metadata_path: str | None = None
-        metadata_url = None
-        if settings.resource is not None:
-            url = urlsplit(settings.resource)
-            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            # The scope's path is decoded, the URL's is not.
-            self._metadata_path = unquote(path)
-            metadata_url = f"{url.scheme}://{url.netloc}{path}"
-        self._challenge = Challenge(settings.realm, metadata_url)
+        self._metadata = None if settings.resource is None else ResourceMetadata(auth)
+        metadata_url = None if self._metadata is None else self._metadata.url
+        self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
         self._guard = Guard(self._challenge, self._auth.events)
         self._sockets = Sockets(self._auth)
 
@@ -124,8 +118,8 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
-        if self._metadata_path is not None and self._asks_metadata(scope):
-            await self._metadata(scope)(scope, receive, send)
+        if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
+            await self._metadata(scope, receive, send)
             return
         scope[GUARD] = self._guard
         try:
@@ -216,8 +210,10 @@ class JWTMiddleware:
 
     async def _ask_host(self, claims: Claims, scope: Scope) -> None:
         """Raises `RefusedToken`, or what `validate` raises, for a token that the host refuses."""
-        answer = await settle(self._validate(claims, scope)) if self._validate else None
+        answer: object = await settle(self._validate(claims, scope)) if self._validate else None
         # A column of a database says 0 for False.
+        if answer is not None and not isinstance(answer, int):
+            raise TypeError(f"validate returns True, False or None, not {kind(answer)}: False refuses the token")
         if answer is not None and not answer:
             raise RefusedToken
 
@@ -226,27 +222,14 @@ class JWTMiddleware:
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
+            if response is not None and not callable(response):
+                raise TypeError(f"on_error returns a Response, or None for the standard one: not {kind(response)}")
         if response is None:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
-    def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
-
-    def _metadata(self, scope: Scope) -> Response:
-        """RFC 9728 section 3.2."""
-        if scope["method"] not in ("GET", "HEAD"):
-            return Response(status_code=405, headers={"Allow": "GET, HEAD"})
-        settings = self._auth.settings
-        sources = {source.partition(":")[0] for source in settings.token_sources}
-        return JSONResponse(
-            {
-                "resource": settings.resource,
-                "authorization_servers": list(self._auth.verifier.issuers),
-                "bearer_methods_supported": ["header"] if "header" in sources else [],
-            },
-            headers={"Cache-Control": "max-age=3600"},
-        )
+    def _asks_metadata(self, scope: Scope, path: str) -> bool:
+        return scope["type"] == "http" and self._root_path.route_path(scope) == path
 
 
 def _in_event_loop() -> bool:

@@ -90,7 +90,7 @@ class SessionEndpoints:
         return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
-        """RFC 7009: ends a refresh token's session, or refuses an access token; 200 also for one that nobody knows.
+        """RFC 7009: ends a refresh token's session, or refuses an access token; `{}` also for one that nobody knows.
 
         An access token without a `jti` is refused with its session. Raises `UnsupportedTokenType` for one with neither.
         """
@@ -104,7 +104,7 @@ class SessionEndpoints:
             await self._refuse(claims)
         else:
             await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
-        return Response(status_code=200, headers=NO_STORE)
+        return JSONResponse({}, headers=NO_STORE)
 
     async def _claims(self, request: Request) -> Claims:
         _, token = bearer_token(request.scope["headers"])

@@ -164,6 +164,8 @@ class RevocationList:
 
     async def current(self) -> None:
         """Have new entries read, if that is due. Raises `RevocationsUnavailable` where the log is out of reach."""
+        if self.freshness is Freshness.FRESH:
+            return
         await self.poll()
         if self._is_usable:
             return

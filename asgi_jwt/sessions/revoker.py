@@ -1,5 +1,8 @@
 """Ends sessions and revokes tokens: what is written, in which order, and for how long it counts."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property

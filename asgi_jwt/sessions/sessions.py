@@ -1,5 +1,8 @@
 """Sessions: opened, refreshed, listed and ended."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,7 +38,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity, names, with_scopes
+from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -261,10 +264,13 @@ class Sessions:
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
-        identity = await ask(load_identity, session.subject, session)
+        identity: object = await ask(load_identity, session.subject, session)
         if identity is None:
             await self._revoker.end(*session.key)
             raise SessionOver
+        if not isinstance(identity, Identity):
+            mend = "the user's Identity, or None to end the session, as Identity(subject)"
+            raise TypeError(f"load_identity returns {mend}: it returned {kind(identity)}")
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
         return identity

@@ -8,7 +8,8 @@ from asgi_jwt.settings import key_values, values
 from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 
 MAX_LEEWAY = 300
 """Seconds: no service takes a token for longer past its end."""
@@ -35,6 +36,8 @@ class SettingsFields:
     issuer: tuple[str, ...] = _setting(values.issuers, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
+    client_id: str | None = _setting(values.text, None)
+    """None: the first audience."""
     secret: str | bytes | None = _keys(key_values.secret, None)
     keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
@@ -52,6 +55,7 @@ class SettingsFields:
     cache_size: int = _setting(values.count(least=0), 4096)
     realm: str = _setting(values.quotable, "api")
     resource: str | None = _setting(values.resource, None)
+    scopes: tuple[str, ...] = _setting(values.scopes, ())
     public_paths: tuple[str, ...] = _setting(values.public_paths, ())
     root_path: str | None = _setting(values.root_path, None)
     token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))

@@ -12,7 +12,8 @@ from asgi_jwt.settings.key_text import plain_keys
 from asgi_jwt.settings.text import check_secret, check_utf8
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.discovery import check_url
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)?")
 
@@ -76,7 +77,7 @@ def _refresh_keys(value: object) -> KeySet:
     except ConfigurationError as fault:
         begins = "text that begins with { is a JWK Set, and a secret begins with another character"
         raise ValueError(f"{'; '.join(fault.faults)}: {begins}") from None
-    if not all("HS256" in key.algorithms for key in read.keys):
+    if not all("HS256" in key.algorithms for key in read):
         raise ValueError("holds a key that is none for HS256: refresh tokens are signed with secrets")
     return read
 

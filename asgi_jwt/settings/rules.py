@@ -97,7 +97,7 @@ def _check_remote_algorithms(values: SettingsFields) -> Iterator[Fault]:
 
 
 def _check_own_keys(values: SettingsFields) -> Iterator[Fault]:
-    keys = values.key_set.keys
+    keys = values.key_set
     if len({name in SYMMETRIC for key in keys for name in key.algorithms}) > 1:
         # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
         yield "keys", "holds a symmetric key next to asymmetric ones: keep them apart"
@@ -109,8 +109,8 @@ def _check_own_keys(values: SettingsFields) -> Iterator[Fault]:
 
 def _check_kinds_apart(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
     if values.secret or values.keys:
-        refreshing = {key.sign("HS256", b"") for key in values.refresh_keys.keys}
-        if any("HS256" in key.algorithms and key.sign("HS256", b"") in refreshing for key in values.key_set.keys):
+        refreshing = {key.sign("HS256", b"") for key in values.refresh_keys}
+        if any("HS256" in key.algorithms and key.sign("HS256", b"") in refreshing for key in values.key_set):
             yield "refresh_secret", "is a key of access tokens too: one kind could pass for the other"
 
 

@@ -11,8 +11,9 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.claim_path import find_claim, place_claim
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import Signer, access_payload
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 
 
 class FakeIssuer:
@@ -44,7 +45,7 @@ class FakeIssuer:
         policy = self._auth.verifier.policy
         now = self._auth.clock()
         identity = Identity(subject, scopes=scopes, roles=roles, client_id=client_id)
-        payload = access_payload(identity, policy, now=now, ttl=expires_in)
+        payload = access_payload(identity, policy, now=now, ttl=expires_in, client_id=self._auth.settings.client_id)
         payload["jti"] = secrets.token_urlsafe(16)
         for name, value in policy.required_claims:
             if find_claim(payload, name) is None:

@@ -1,24 +1,29 @@
 """What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
+    AlgorithmNotAllowed,
     ExpiredToken,
     ImmatureToken,
     IssuedInFuture,
     MalformedClaims,
+    MalformedToken,
     MissingClaim,
+    UnsupportedHeader,
     WrongAudience,
     WrongClaim,
+    WrongHeaderType,
     WrongIssuer,
     WrongType,
 )
 from asgi_jwt.tokens.claim_path import find_claim
-from asgi_jwt.tokens.compact import freeze, thaw
+from asgi_jwt.tokens.frozen import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -38,7 +43,8 @@ class AuthCredentials(NamedTuple):
 class Claims(Mapping[str, Any]):
     """The claims of a verified token, and the user they speak of.
 
-    A read-only mapping all the way down, since every request with the same token is handed the same instance.
+    A mapping that is read-only at every depth: all requests with the same token share one instance. A member that is a
+    list is given as a tuple, a member that is an object as a read-only `dict`, each as a copy.
     It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
@@ -54,14 +60,20 @@ class Claims(Mapping[str, Any]):
 
     @classmethod
     def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
+        return cls._of_parts(members, roles_claim, _credentials(find_claim(members, scope_claim)))
+
+    @classmethod
+    def _of_parts(cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials) -> Self:
         claims = object.__new__(cls)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
-        _set_credentials(claims, _credentials(find_claim(members, scope_claim)))
+        _set_credentials(claims, credentials)
         return claims
 
     def __getitem__(self, name: str) -> Any:
-        return self._members[name]
+        value = self._members[name]
+        # `dict.__setitem__` changes a `FrozenDict` all the same: the shared one is never given away.
+        return value if type(value) is str or type(value) is int else freeze(value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -69,16 +81,36 @@ class Claims(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("claims are read-only: every request with the same token shares them")
+    def _refuse(self, *_: object) -> NoReturn:
+        raise AttributeError("claims are read-only: all requests with the same token share them")
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("claims are read-only: every request with the same token shares them")
+    __setattr__ = __delattr__ = _refuse
 
     def __await__(self) -> Generator[None, None, Self]:
         """Itself, at once: what `require(...)` returns may be awaited, as FastAPI does with what needs no thread."""
         yield from ()
         return self
+
+    def __reduce__(self) -> tuple[Callable[..., "Claims"], tuple[object, ...]]:
+        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        """Pydantic's schema: an instance passes, nothing becomes one, and it is written as an object."""
+        written = {"type": "function-plain", "function": cls.to_dict}
+        return {"type": "is-instance", "cls": cls, "serialization": written}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        """Pydantic's JSON Schema: an object of any members."""
+        return {"type": "object", "title": "Claims"}
+
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """Pydantic writes by it an instance whose place in a model has the type `Any`."""
+        if "pydantic_core" not in sys.modules:
+            raise AttributeError("__pydantic_serializer__")
+        return _serializer(type(self))
 
     def __repr__(self) -> str:
         return f"<Claims of {self.get('sub')!r}>"
@@ -148,6 +180,16 @@ class Claims(Mapping[str, Any]):
 _set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
+def _rebuilt(cls: type[Claims], members: dict[str, Any], roles_claim: str, credentials: AuthCredentials) -> Claims:
+    """Copies and pickles of `Claims`."""
+    return cls._of_parts(freeze(members), roles_claim, credentials)
+
+
+@cache
+def _serializer(cls: type[Claims]) -> Any:
+    return sys.modules["pydantic_core"].SchemaSerializer(cls.__get_pydantic_core_schema__(None, None))
+
+
 def _credentials(scopes: object) -> AuthCredentials:
     """From a space-separated string (RFC 6749 section 3.3) or a list."""
     return _split_scopes(scopes) if type(scopes) is str else AuthCredentials(_strings(scopes))
@@ -194,13 +236,33 @@ def _media_type(typ: str) -> str:
     return typ.lower() if "/" in typ else f"application/{typ.lower()}"
 
 
+def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
+    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are never looked at (RFC 8725 section 3.10).
+
+    Raises `AlgorithmNotAllowed`, `UnsupportedHeader`, `WrongHeaderType` or `MalformedToken`.
+    """
+    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
+    if type(algorithm) is not str or algorithm not in policy.algorithms:
+        raise AlgorithmNotAllowed
+    if "crit" in header or "b64" in header:
+        raise UnsupportedHeader
+    if "typ" not in header:
+        if policy.require_typ:
+            raise WrongHeaderType
+    elif type(typ) is not str or not policy.accepts_typ(typ):
+        raise WrongHeaderType
+    if "kid" in header and type(kid) is not str:
+        raise MalformedToken("kid is no string")
+    return algorithm, kid
+
+
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
 
     Raises the child of `InvalidToken` that says what is wrong with them at `now`.
     """
     # The log of revocations names a token by its `jti` and its session by its `sid`.
-    if type(claims.get("jti", "")) is not str or type(claims.get("sid", "")) is not str:
+    if ("jti" in claims and type(claims["jti"]) is not str) or ("sid" in claims and type(claims["sid"]) is not str):
         raise MalformedClaims("jti or sid is no string")
     starts, ends = _check_times(claims, policy, now)
     if claims.get("iss") != policy.issuer:

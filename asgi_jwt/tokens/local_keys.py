@@ -1,26 +1,23 @@
 """Keys of one's own that change while they are used: with their file, and with the time."""
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple, cast
 
 import anyio
-from anyio.lowlevel import current_token
 
-from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
+from asgi_jwt.errors import ConfigurationError, KeysUnavailable
 from asgi_jwt.events import Event, EventSink, KeysNotRead, KeysRead
 from asgi_jwt.tasks import SingleFlight, in_thread, start
 from asgi_jwt.tokens.algorithms import same_algorithms
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 
 _EVERY = 1.0
 _QUIET = 10.0
 """After so many seconds without a look, keys may have been replaced long ago: the next look is waited for."""
 _PATIENCE = 1.0
-
+_NEVER = float("-inf")
 _Stamp = tuple[int, int, int, int]
 
 
@@ -65,13 +62,11 @@ class LocalKeys:
         self._stamp: _Stamp | None = None
         self._settled = False
         self._failure: str | None = None
-        self._looked_at = float("-inf")
+        self._looked_at = _NEVER
         self._awaited = False
-        self._flight = SingleFlight(self._look_and_tell)
-        self._thread: Thread | None = None
-        self._patient_until = 0.0
+        self._flight = SingleFlight(self._look)
         self._listeners: list[Callable[[KeySet], None]] = []
-        self._given = self._limited(keys)
+        self._given = keys.limited_to(self._algorithms)
         self._in_force = _InForce(self._given, KeySet(()), 0, 0)
         self._use(clock())
 
@@ -80,117 +75,62 @@ class LocalKeys:
         self._listeners.append(tell)
 
     @property
-    def given(self) -> KeySet:
-        """The keys whatever the time, those that have ended among them."""
-        return self._given
-
-    @property
-    def keys(self) -> KeySet:
+    def known(self) -> KeySet:
         """The keys as of now, as far as is known without a look at the file."""
         now = self._clock()
         given, keys, since, until = self._in_force
         return keys if given is self._given and since <= now < until else self._use(now)
 
     @property
-    def algorithms(self) -> frozenset[str]:
-        """What tokens may be signed with."""
-        return frozenset(self._algorithms or self._in_force.keys.algorithms)
-
-    @property
     def unquestioned_until(self) -> float:
         """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
-        until = self._in_force.until
-        return until if self._file is None else min(until, self._looked_at + _EVERY)
+        # A clock that was set back, too, has the keys asked for.
+        if self._awaited or self._clock() < max(self._in_force.since, self._looked_at):
+            return _NEVER
+        return self._in_force.until if self._file is None else min(self._in_force.until, self._looked_at + _EVERY)
 
     def warm_up(self) -> None:
         """Begin a look at the file if one is due, and don't wait for it. Needs a running event loop."""
-        self._begin_look()
+        if self._is_due():
+            self._flight.start()
+            self._looked_at = self._clock()
 
     async def current(self) -> KeySet:
         """The keys to verify and to sign with now. Raises `KeysUnavailable` when all have ended."""
         last = self._looked_at
-        if self._begin_look():
+        self.warm_up()
+        if self._looked_at != last:
             self._awaited = not last <= self._looked_at < last + _QUIET
-        # All who come before such a look is done, for any of them could show what a key signed that is long gone.
+        # While the look after a quiet time goes on, everyone waits: what is known may be long gone.
         if self._awaited:
             await self._wait()
             self._awaited = False
-        keys = self.keys
-        if not keys.keys:
+        keys = self.known
+        if not keys:
             raise KeysUnavailable("all keys have ended, as their `exp` says: asgi-jwt keys rotate makes a new one")
         return keys
 
-    async def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header: see `KeySet.candidates`.
-
-        Raises `KeysUnavailable`, `UnknownKey` or `UnsuitableKey`.
-        """
-        keys = await self.current()
-        try:
-            return keys.candidates(kid, algorithm)
-        except UnknownKey:
-            # Another process may have read a newer file than this one.
-            if not self._flight.under_way:
-                raise
+    async def renewed(self) -> KeySet:
+        """The keys after the look that is under way, if one is: another process may have read a newer file."""
+        if self._flight.under_way:
             await self._wait()
-        return self.keys.candidates(kid, algorithm)
-
-    def look(self) -> KeySet:
-        """The keys as of now, for those who can't wait: the file is looked at in the background, or at once where no
-        event loop runs."""
-        due = self._is_due()
-        if due or (self._thread is not None and self._thread.is_alive()):
-            try:
-                current_token()  # takes longer than all else here
-            except anyio.NoEventLoopError:
-                self._look_at_once(due=due)
-            else:
-                if due:
-                    self._flight.start()
-        return self.keys
+        return self.known
 
     def _is_due(self) -> bool:
-        """Whether the file is to be looked at; it then counts as looked at."""
-        if self._file is None:
-            return False
-        now = self._clock()
-        if self._looked_at <= now < self._looked_at + _EVERY:
-            return False
-        self._looked_at = now
-        return True
-
-    def _begin_look(self) -> bool:
-        due = self._is_due()
-        if due:
-            self._flight.start()
-        return due
-
-    def _look_at_once(self, *, due: bool) -> None:
-        # In a thread of its own, as a file system that hangs would take all threads of the host's.
-        thread = self._thread
-        if thread is None or (due and not thread.is_alive()):
-            self._thread = thread = Thread(target=anyio.run, args=(self._look_and_await_listener,), daemon=True)
-            self._patient_until = time.monotonic() + _PATIENCE
-            thread.start()
-        thread.join(max(0.0, self._patient_until - time.monotonic()))
+        return self._file is not None and not self._looked_at <= self._clock() < self._looked_at + _EVERY
 
     async def _wait(self) -> None:
         # A file system that hangs takes no request with it.
         with anyio.move_on_after(_PATIENCE):
             await self._flight.wait()
 
-    async def _look_and_tell(self) -> None:
-        event = await self._look()
+    async def _look(self) -> None:
+        event = await self._event_of_look()
         if event is not None:
             # Not within the look: the host's listener may take its time, and all would wait for it.
             start(lambda: self._events.emit(event))
 
-    async def _look_and_await_listener(self) -> None:
-        event = await self._look()
-        if event is not None:
-            await self._events.emit(event)
-
-    async def _look(self) -> Event | None:
+    async def _event_of_look(self) -> Event | None:
         file = cast(KeyFile, self._file)  # without one no look is due
         try:
             read = await in_thread(lambda: self._read_again(file))
@@ -199,7 +139,7 @@ class LocalKeys:
             return KeysNotRead(file.variable, self._failure) if self._failure != failure else None
         mended, self._failure = self._failure is not None, None
         if read is None:
-            return KeysRead(file.variable, len(self._given.keys)) if mended else None
+            return KeysRead(file.variable, len(self._given)) if mended else None
         # Only what is taken counts as read: a read may fail for want of a descriptor, and a look end with its loop.
         stamp, keys = read
         self._settled, self._stamp = stamp == self._stamp, stamp
@@ -208,7 +148,7 @@ class LocalKeys:
             self._use(self._clock())
         elif not mended:
             return None
-        return KeysRead(file.variable, len(self._given.keys))
+        return KeysRead(file.variable, len(self._given))
 
     def _read_again(self, file: KeyFile) -> tuple[_Stamp | None, KeySet] | None:
         """The stamp and the keys of a file that has changed.
@@ -218,10 +158,7 @@ class LocalKeys:
         stamp = _stamp(file.path)
         if stamp == self._stamp and self._settled:
             return None
-        return stamp, self._limited(file.read()).keeping(self._given)
-
-    def _limited(self, keys: KeySet) -> KeySet:
-        return KeySet(key.limited_to(self._algorithms) for key in keys.keys)
+        return stamp, file.read().limited_to(self._algorithms).keeping(self._given)
 
     def _use(self, now: float) -> KeySet:
         """Take the keys as of `now`, and return them."""

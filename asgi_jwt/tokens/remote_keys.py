@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import cache, partial
 from math import inf
 from typing import Any
 
 from anyio import get_cancelled_exc_class
 
-from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
+from asgi_jwt.errors import ConfigurationError, KeysUnavailable
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.tasks import SingleFlight, in_thread, start
 from asgi_jwt.tokens.algorithms import same_algorithms
@@ -24,7 +23,8 @@ from asgi_jwt.tokens.discovery import (
     system_certificates,
     without_query,
 )
-from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, KeySet
 
 MAX_WAITING = 1000
 MAX_KEYS = 100
@@ -97,7 +97,7 @@ class RemoteKeySet:
         self._listeners.append(tell)
 
     @property
-    def keys(self) -> KeySet:
+    def known(self) -> KeySet:
         """The keys that were fetched last; none before the first fetch."""
         return self._keys or KeySet(())
 
@@ -109,6 +109,9 @@ class RemoteKeySet:
     @property
     def unquestioned_until(self) -> float:
         """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
+        # A clock that was set back, too, has the keys asked for.
+        if self._awaited or self._clock() < self._fetched_at:
+            return _NEVER
         return min(max(self._due_at, self._attempted_at + _BETWEEN_ATTEMPTS), self._stale_at + _OUTAGE)
 
     def warm_up(self) -> None:
@@ -132,19 +135,15 @@ class RemoteKeySet:
             raise KeysUnavailable(self._failure)
         return self._keys
 
-    async def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header: see `KeySet.candidates`.
+    async def renewed(self) -> KeySet:
+        """The keys after a fetch, for a token of a key that none is: if there was no fetch lately. Raises
+        `KeysUnavailable`.
 
-        Raises `KeysUnavailable`, `UnknownKey` or `UnsuitableKey`.
+        The issuer may have a new key, or someone makes up names.
         """
-        keys = await self.current()
-        with suppress(UnknownKey):
-            return keys.candidates(kid, algorithm)
-        # The issuer may have a new key, or someone makes up names.
         if self._attempt(sought=True) and self._flight.waiting < MAX_WAITING:
             await self._flight.wait()
-            keys = await self.current()
-        return keys.candidates(kid, algorithm)
+        return await self.current()
 
     def _count_from(self, now: float) -> None:
         """The clock was set back: a fetch is due, and its failing makes the keys no younger than if they came now."""
@@ -197,7 +196,8 @@ class RemoteKeySet:
             self._tell(KeysNotFetched(self.source, self._failure))
         else:
             self._failure = None
-            self._tell(KeysFetched(self.source, len(self.keys.keys), self.left_out))
+            self._tell(KeysFetched(self.source, len(self.known), self.left_out))
+        self._awaited = False
 
     async def _renew(self, now: float) -> None:
         """Fetch the keys, and look in the metadata where they are, if they may have moved. Raises `KeysUnavailable`."""
@@ -229,7 +229,7 @@ class RemoteKeySet:
         keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
         self._fetched_at, self._stale_at = now, now + document.fresh_for
         self._due_at = min(now + _AHEAD * document.fresh_for, self._relocate_at)
-        old = self.keys
+        old = self.known
         self._keys = keys.keeping(old)
         if self._keys.keys != old.keys:
             for tell in self._listeners:

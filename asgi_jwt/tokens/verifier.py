@@ -7,86 +7,80 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
-
 from asgi_jwt.errors import (
-    AlgorithmNotAllowed,
     ConfigurationError,
     InvalidSignature,
     MalformedToken,
     MissingClaim,
     TokenTooLarge,
     UnknownKey,
-    UnsupportedHeader,
-    WrongHeaderType,
     WrongIssuer,
 )
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tasks import in_few_threads
+from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims, check_header
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, Key, KeySet
-from asgi_jwt.tokens.local_keys import LocalKeys
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.key_source import KeySource, candidates
+from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
-Candidates = tuple[str, tuple[Key, ...]]
+# The algorithm of a header, the keys that its tokens are tried with, how many fit, and whether a thread is to try them:
+# a plain tuple, as below.
+Candidates = tuple[str, tuple[Key, ...], int, bool]
 
 _KNOWN_HEADERS = 256
 _MAX_BRACKETS = 16
 _MAX_UNVERIFIED_BRACKETS = 500
-_MAX_THREADS = 4
-_SLOW_CHECKS: RunVar[CapacityLimiter] = RunVar("asgi_jwt.slow_checks")
 
 
 class Trust(NamedTuple):
     """One issuer that is trusted: `keys` verify its tokens, `policy` says what their claims have to meet."""
 
-    keys: KeySet | LocalKeys | RemoteKeySet
+    keys: KeySource
     policy: TokenPolicy
 
 
 class _Issuer:
     """A trust at work. Keys and headers of two issuers never mix."""
 
-    __slots__ = ("headers", "keys", "live", "policy")
+    __slots__ = ("headers", "keys", "known", "policy")
 
     def __init__(self, trust: Trust) -> None:
-        self.live = None if isinstance(trust.keys, KeySet) else trust.keys
-        self.keys = trust.keys if isinstance(trust.keys, KeySet) else KeySet(())
-        self.policy = trust.policy
+        self.keys, self.policy = trust
+        self.known = self.keys.known.keys
+        if self.keys.known.allowed is not None:
+            self.policy = replace(self.policy, algorithms=frozenset(ALGORITHMS))
         # An issuer's tokens share a few headers: parsed once, and only those of tokens that verified stay.
         self.headers: dict[bytes, Candidates] = {}
 
-    def candidates(self, header: bytes) -> Candidates:
-        """The algorithm that a header seen for the first time names, and the keys that may have signed."""
+    @property
+    def trust(self) -> Trust:
+        """The trust as of now: the algorithms follow keys that change."""
+        allowed = self.keys.known.allowed
+        return Trust(self.keys, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
+
+    async def candidates(self, header: bytes) -> Candidates:
+        """The algorithm that the header names, and the keys that may have signed, as they are now."""
         algorithm, kid = _read_header(header, self.policy)
-        return algorithm, self.keys.candidates(kid, algorithm)
-
-    async def live_candidates(self, header: bytes, live: LocalKeys | RemoteKeySet) -> Candidates:
-        """The same for any header, from keys that may have to be fetched: a change of theirs empties `headers`."""
-        # A new key may be for another algorithm, so one's own are looked at before the header is judged. A remote
-        # issuer is not asked for a header that no key could make good.
-        if header in self.headers or isinstance(live, LocalKeys):
-            await live.current()
-        if header in self.headers:
-            return self.headers[header]
-        algorithm, kid = _read_header(header, self.policy)
-        return algorithm, await live.candidates(kid, algorithm)
-
-    def remember(self, header: bytes, candidates: Candidates) -> None:
-        if header not in self.headers:
-            if len(self.headers) >= _KNOWN_HEADERS:
-                self.headers.clear()
-            self.headers[header] = candidates
-            if not all(map(self.has, candidates[1])):
-                self.headers.clear()
-
-    def has(self, key: Key) -> bool:
-        """Whether this is still one of its keys: a change in another thread may have come since it was asked for."""
-        return self.live is None or key in self.live.keys.keys
+        fitting = await candidates(self.keys, kid, algorithm)
+        tried = fitting[:MAX_CANDIDATES]
+        # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
+        return algorithm, tried, len(fitting), sum(key.slow_to_verify for key in tried) > 1
 
     def holds_until(self, expires: float) -> float:
         """Until when a token that expires then needs no other look than one at the clock."""
-        return expires if self.live is None else min(expires, self.live.unquestioned_until)
+        until = self.keys.unquestioned_until
+        return min(until, expires)
+
+    def remember(self, header: bytes, found: Candidates) -> None:
+        if header not in self.headers:
+            if len(self.headers) >= _KNOWN_HEADERS:
+                self.headers.clear()
+            self.headers[header] = found
+            # Another thread may have changed the keys since they were asked for.
+            if not all(key in self.known for key in found[1]):
+                self.headers.clear()
 
 
 # A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
@@ -106,7 +100,7 @@ class TokenVerifier:
 
     def __init__(
         self,
-        keys: KeySet | LocalKeys | RemoteKeySet,
+        keys: KeySource,
         policy: TokenPolicy,
         *,
         cache_size: int,
@@ -127,19 +121,18 @@ class TokenVerifier:
             raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
         self._first = self._issuers[policy.issuer]
         self._sole = len(trusts) == 1
-        self._live = [(issuer, issuer.live) for issuer in self._issuers.values() if issuer.live is not None]
-        for issuer, live in self._live:
-            live.on_change(partial(self._keys_changed, issuer))
+        for issuer in self._issuers.values():
+            issuer.keys.on_change(partial(self._keys_changed, issuer))
 
     @property
     def policy(self) -> TokenPolicy:
         """What a token of the first issuer has to meet. Its algorithms follow keys that change."""
-        return self._first.policy
+        return self._first.trust.policy
 
     @property
     def trusts(self) -> tuple[Trust, ...]:
         """Each issuer's keys, and what its tokens have to meet."""
-        return tuple(Trust(issuer.live or issuer.keys, issuer.policy) for issuer in self._issuers.values())
+        return tuple(issuer.trust for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -152,13 +145,14 @@ class TokenVerifier:
 
     def key_ages(self) -> dict[str, float]:
         """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
-        ages = {live.source: live.age for _, live in self._live if isinstance(live, RemoteKeySet)}
+        sources = [issuer.keys for issuer in self._issuers.values()]
+        ages = {source.source: source.age for source in sources if isinstance(source, RemoteKeySet)}
         return {source: age for source, age in ages.items() if age is not None}
 
     def warm_up(self) -> None:
         """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
-        for _, live in self._live:
-            live.warm_up()
+        for issuer in self._issuers.values():
+            issuer.keys.warm_up()
 
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
@@ -180,59 +174,69 @@ class TokenVerifier:
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
-        claims = self._remembered(digest)
-        if claims is None and self._live:
-            claims = await self._confirmed(digest)
-        if claims is not None:
-            return claims
-        header, payload, signature, message = split(token)
-        content, signed = decode_base64url(payload), decode_base64url(signature)
-        issuer = self._first if self._sole else self._issuer_of(token, content)
-        if issuer.live is None:
-            candidates = issuer.headers.get(header) or issuer.candidates(header)
-        else:
-            candidates = await issuer.live_candidates(header, issuer.live)
+        if digest in self._cache:
+            claims = self._remembered(digest)
+            if claims is None:
+                claims = await self._confirmed(digest)
+            if claims is not None:
+                return claims
+        now = self._clock()
+        issuer, header, payload, signature, message, found = self._taken_apart(token, now)
+        if found is None:
+            found = await issuer.candidates(header)
             # Of many requests with one token that waited, the first has verified it.
             claims = self._remembered(digest)
             if claims is not None:
                 return claims
+            now = self._clock()
+        if found[3]:
+            key = await in_few_threads(partial(self._verifying_key, found, message, signature))
+            now = self._clock()
+        else:
+            key = self._verifying_key(found, message, signature)
         # A change of keys that comes between a check and its being remembered, in another thread or while slow keys
         # are tried in one, finds what was remembered forgotten: here, or there.
-        key = await self._verifying_key(candidates, message, signed)
-        issuer.remember(header, candidates)
+        issuer.remember(header, found)
         policy = issuer.policy
-        members = parse_claims(content)
-        not_before, expires = check_claims(members, policy, self._clock())
+        members = parse_claims(payload)
+        not_before, expires = check_claims(members, policy, now)
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
         self.verified += 1
         if self._cache_size:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
             self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
-            if not issuer.has(key):
+            if key not in issuer.known:
                 self._cache.pop(digest, None)
         return claims
 
     async def verify_once(self, token: bytes) -> Mapping[str, Any]:
-        """The members of a token that is presented once: verified like any other, neither frozen nor remembered.
-
-        By the first issuer's keys.
-        """
+        """The members of a token that is presented once: verified like any other, neither frozen nor remembered."""
         if len(token) > self._max_token_size:
             raise TokenTooLarge
-        header, payload, signature, message = split(token)
-        content, signed = decode_base64url(payload), decode_base64url(signature)
-        issuer = self._first
-        if issuer.live is None:
-            candidates = issuer.headers.get(header) or issuer.candidates(header)
+        issuer, header, payload, signature, message, found = self._taken_apart(token, self._clock())
+        if found is None:
+            found = await issuer.candidates(header)
+        if found[3]:
+            await in_few_threads(partial(self._verifying_key, found, message, signature))
         else:
-            candidates = await issuer.live_candidates(header, issuer.live)
-        await self._verifying_key(candidates, message, signed)
-        issuer.remember(header, candidates)
-        members = parse_object(content)
+            self._verifying_key(found, message, signature)
+        issuer.remember(header, found)
+        members = parse_object(payload)
         check_claims(members, issuer.policy, self._clock())
         self.verified += 1
         return members
+
+    def _taken_apart(self, token: bytes, now: float) -> tuple[_Issuer, bytes, bytes, bytes, bytes, Candidates | None]:
+        """The token's issuer, its header as it came, its payload and signature decoded, and the bytes that are signed.
+
+        The last are the candidates of a header that verified before; None: ask `_Issuer.candidates`, which may wait.
+        """
+        header, payload, signature, message = split(token)
+        content = decode_base64url(payload)
+        issuer = self._first if self._sole else self._issuer_of(token, content)
+        found = issuer.headers.get(header) if now < issuer.keys.unquestioned_until else None
+        return issuer, header, content, decode_base64url(signature), message, found
 
     def _remembered(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
@@ -249,23 +253,18 @@ class TokenVerifier:
 
     async def _confirmed(self, digest: bytes) -> Claims | None:
         """The claims of a token remembered, when its issuer has been asked whether its key is still one."""
-        entry = self._cache.get(digest)
-        live = entry[-1].live if entry is not None else None
-        if live is None:
-            return None
-        await live.current()
-        entry = self._cache.get(digest)
-        if entry is not None:
+        if (entry := self._cache.get(digest)) is not None:
+            await entry[-1].keys.current()
+        if (entry := self._cache.get(digest)) is not None:
             claims, not_before, _, expires, key, issuer = entry
             self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
         return self._remembered(digest)
 
     def _keys_changed(self, issuer: _Issuer, keys: KeySet) -> None:
         """What a key that left had verified leaves the cache."""
+        issuer.known = keys.keys
         issuer.headers.clear()
-        if isinstance(issuer.live, LocalKeys):
-            issuer.policy = replace(issuer.policy, algorithms=issuer.live.algorithms)
-        staying = frozenset(keys.keys)
+        staying = frozenset(keys)
         # Thousands are looked at in one go.
         entries = list(self._cache.items())
         for digest in [digest for digest, entry in entries if entry[5] is issuer and entry[4] not in staying]:
@@ -284,33 +283,15 @@ class TokenVerifier:
             raise TokenTooLarge
         return issuer
 
-    async def _verifying_key(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
-        keys = candidates[1]
-        if len(keys) > 1 and sum(key.slow_to_verify for key in keys[:MAX_CANDIDATES]) > 1:
-            # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
-            return await to_thread.run_sync(self._check, candidates, message, signature, limiter=_slow_checks())
-        return self._check(candidates, message, signature)
-
-    def _check(self, candidates: Candidates, message: bytes, signature: bytes) -> Key:
-        """The key that verifies the signature. Raises `UnknownKey` or `InvalidSignature`."""
-        algorithm, keys = candidates
-        for key in keys[:MAX_CANDIDATES]:
+    def _verifying_key(self, found: Candidates, message: bytes, signature: bytes) -> Key:
+        algorithm, keys, fitting, _ = found
+        for key in keys:
             self.signature_checks += 1
             if key.verify(algorithm, message, signature):
                 return key
-        if len(keys) > MAX_CANDIDATES:
-            raise UnknownKey(f"{len(keys)} keys fit, and {MAX_CANDIDATES} at most are tried")
+        if fitting > len(keys):
+            raise UnknownKey(f"{fitting} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
-
-
-def _slow_checks() -> CapacityLimiter:
-    """Threads of their own, so that forged tokens never keep the host waiting for one."""
-    try:
-        return _SLOW_CHECKS.get()
-    except LookupError:
-        limiter = CapacityLimiter(_MAX_THREADS)
-        _SLOW_CHECKS.set(limiter)
-        return limiter
 
 
 def _read_header(header: bytes, policy: TokenPolicy) -> tuple[str, str | None]:
@@ -319,23 +300,3 @@ def _read_header(header: bytes, policy: TokenPolicy) -> tuple[str, str | None]:
     if content.count(b"{") + content.count(b"[") > _MAX_BRACKETS:
         raise MalformedToken("a header with too many objects and lists")
     return check_header(parse_object(content), policy)
-
-
-def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
-    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are never looked at (RFC 8725 section 3.10).
-
-    Raises `AlgorithmNotAllowed`, `UnsupportedHeader`, `WrongHeaderType` or `MalformedToken`.
-    """
-    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
-    if type(algorithm) is not str or algorithm not in policy.algorithms:
-        raise AlgorithmNotAllowed
-    if "crit" in header or "b64" in header:
-        raise UnsupportedHeader
-    if "typ" not in header:
-        if policy.require_typ:
-            raise WrongHeaderType
-    elif type(typ) is not str or not policy.accepts_typ(typ):
-        raise WrongHeaderType
-    if "kid" in header and type(kid) is not str:
-        raise MalformedToken("kid is no string")
-    return algorithm, kid

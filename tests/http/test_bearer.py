@@ -230,9 +230,9 @@ def test_retry_after() -> None:
 
 
 def test_body() -> None:
-    """The body has RFC 6749 section 5.2's members, and none where the RFC wants no error information."""
+    """The body has RFC 6749 section 5.2's members, and no `error` where the RFC wants none."""
     assert error_body(ExpiredToken()) == {"error": "invalid_token", "error_description": "The access token expired"}
-    assert error_body(MissingToken()) == {}
+    assert error_body(MissingToken()) == {"error_description": "The request has no Bearer token"}
 
 
 def deny_with(status: int) -> ASGIApp:

@@ -25,7 +25,7 @@ from asgi_jwt.events import TokenRefused
 from asgi_jwt.stores.records import Session
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.issuer import Signer
-from asgi_jwt.tokens.keys import Key
+from asgi_jwt.tokens.key import Key
 
 pytestmark = pytest.mark.anyio
 
@@ -396,3 +396,16 @@ async def test_refused_tokens_are_events(service: Service) -> None:
     await service.post("/refresh", None, ("sec-fetch-site", "cross-site"))
     refused = [(event.reason, event.status) for event in service.events if isinstance(event, TokenRefused)]
     assert refused == [("grant_invalid", 401), ("grant_invalid", 400), ("cross_site", 403)]
+
+
+@pytest.mark.parametrize("answer", ["alice", {"sub": "alice"}, True, False])
+async def test_load_identity_answers_something_else(answer: Any) -> None:
+    """What is neither an `Identity` nor None refreshes nothing and ends nothing; the error names its type."""
+    service = Service()
+    token = (await service.login()).cookie()
+    broken = Service(service.store, service.clock, load_identity=lambda subject, session: answer)
+    with pytest.raises(
+        TypeError, match=f"load_identity returns the user's Identity.* returned {type(answer).__name__}"
+    ):
+        await broken.refresh(token)
+    assert (await service.refresh(token)).status == 200

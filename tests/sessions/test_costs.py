@@ -18,7 +18,8 @@ from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 
 pytestmark = pytest.mark.anyio
 

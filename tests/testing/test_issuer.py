@@ -11,7 +11,8 @@ from asgi_jwt.errors import AuthError, ExpiredToken, InvalidSignature, UnknownKe
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock, FakeIssuer, fake_issuer
 from asgi_jwt.tokens.algorithms import ALGORITHMS
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 
 pytestmark = pytest.mark.anyio
 

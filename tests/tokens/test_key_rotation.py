@@ -11,8 +11,9 @@ from jwt.algorithms import ECAlgorithm
 from pems import private_pem, public_pem
 
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, pem_jwk, rotate, secret_jwk, waiting_key
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 
 OVERLAP, KEEP = 600, 3960
 

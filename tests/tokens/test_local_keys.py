@@ -18,6 +18,7 @@ from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey
 from asgi_jwt.events import Event, EventSink, KeysNotRead, KeysRead
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import local_keys
+from asgi_jwt.tokens.key_source import candidates
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
 
@@ -234,7 +235,7 @@ def test_a_look_that_ends_with_its_event_loop(anyio_backend: str, tmp_path: Path
         local.stalled.set()
     local.clock.turn(10)
     anyio.run(ask)
-    assert [key.kid for key in local.keys.keys.keys] == ["b"]
+    assert [key.kid for key in local.keys.known] == ["b"]
 
 
 async def test_a_file_system_that_stalls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,11 +257,11 @@ async def test_an_unknown_kid_waits_for_a_look_that_is_under_way(tmp_path: Path)
     await local.looked()
     local.write(jwk("b"))
     local.clock.turn(1)
-    assert [key.kid for key in await local.keys.candidates("b", "ES256")] == ["b"]
+    assert [key.kid for key in await candidates(local.keys, "b", "ES256")] == ["b"]
     reads = local.reads
     for _ in range(100):
         with pytest.raises(UnknownKey):
-            await local.keys.candidates("made up", "ES256")
+            await candidates(local.keys, "made up", "ES256")
     assert local.reads == reads
 
 
@@ -300,8 +301,8 @@ async def test_keys_begin_and_end_by_the_clock(tmp_path: Path) -> None:
         (NOW + 150, ["new", "old"], {"ES256", "ES384"}),
     ):
         local.clock.now = now
-        assert [key.kid for key in local.keys.keys.keys] == kids
-        assert local.keys.algorithms == algorithms
+        assert [key.kid for key in local.keys.known] == kids
+        assert set(local.keys.known.allowed or ()) == algorithms
     assert changes == [["new", "old"], ["new"], ["new", "old"]]
 
 
@@ -327,65 +328,33 @@ def test_keys_are_for_what_is_allowed(algorithms: tuple[str, ...], allowed: set[
     jwks = [jwk("rsa", rsa_key(), RSAAlgorithm, key_ops=None), jwk("ed", ed25519_key(), OKPAlgorithm)]
     keys, _ = KeySet.from_jwks({"keys": jwks})
     local = LocalKeys(keys, algorithms=algorithms, clock=Clock(NOW), events=EventSink())
-    assert local.algorithms == allowed
-    assert {name for key in local.keys.keys for name in key.algorithms} == set(allowed)
+    assert set(local.known.allowed or ()) == allowed
+    assert {name for key in local.known for name in key.algorithms} == set(allowed)
 
 
 async def test_a_look_without_waiting(tmp_path: Path) -> None:
     """Who can't wait sets off a look in the background."""
     local = Local(tmp_path, jwk("a"))
     local.write(jwk("b"))
-    local.keys.look()
+    local.keys.warm_up()
     await local.keys._flight.wait()
-    assert [key.kid for key in local.keys.keys.keys] == ["b"]
+    assert [key.kid for key in local.keys.known] == ["b"]
     local.write(jwk("c"))
     local.clock.turn(1)
     local.keys.warm_up()
     await local.keys._flight.wait()
-    assert [key.kid for key in local.keys.keys.keys] == ["c"]
+    assert [key.kid for key in local.keys.known] == ["c"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["none"])
-def test_a_look_without_an_event_loop(anyio_backend: str, tmp_path: Path) -> None:
-    """Where no event loop runs the look is done at once, as often as is due, and its event is told."""
+def test_no_look_without_an_event_loop(anyio_backend: str, tmp_path: Path) -> None:
+    """A look needs an event loop: where none runs it is not counted as done, and the next loop begins it."""
     local = Local(tmp_path, jwk("a"))
     local.write(jwk("b"))
-    local.keys.look()
-    local.write(jwk("c"))
-    local.keys.look()
-    assert [key.kid for key in local.keys.keys.keys] == ["b"]
-    local.clock.turn(1)
-    local.keys.look()
-    assert [key.kid for key in local.keys.keys.keys] == ["c"]
-    local.clock.turn(1)
-    local.keys.look()
-    assert local.heard == [KeysRead(VARIABLE, 1), KeysRead(VARIABLE, 1)]
-
-
-@pytest.mark.parametrize("anyio_backend", ["none"])
-def test_a_file_system_that_stalls_without_an_event_loop(
-    anyio_backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It takes no thread of the host's: each goes on after a moment, and no second look is begun beside the first."""
-    monkeypatch.setattr(local_keys, "_PATIENCE", 0.01)
-    local = Local(tmp_path, jwk("a"))
-    local.write(jwk("b"))
-    local.stalled.clear()
-
-    async def look() -> None:
-        local.keys.look()  # not due, and the loop does not wait
-
-    for _ in range(3):
-        local.keys.look()
-        anyio.run(look)
-        local.clock.turn(1)
-    assert [key.kid for key in local.keys.keys.keys] == ["a"]
-    local.stalled.set()
-    monkeypatch.setattr(local_keys, "_PATIENCE", 20)
-    assert local.keys._thread is not None
-    local.keys._thread.join(PATIENCE)
-    assert local.reads == 1
-    assert [key.kid for key in local.keys.keys.keys] == ["b"]
+    with pytest.raises(anyio.NoEventLoopError):
+        local.keys.warm_up()
+    assert local.reads == 0
+    assert anyio.run(local.kids) == ["b"]
 
 
 async def test_a_thread_that_was_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,5 +372,5 @@ async def test_a_thread_that_was_overtaken(tmp_path: Path, monkeypatch: pytest.M
         return found
 
     monkeypatch.setattr(KeySet, "at", overtaken)
-    _ = local.keys.keys
-    assert local.keys.keys.keys == overtaking.keys
+    _ = local.keys.known
+    assert local.keys.known.keys == overtaking.keys

@@ -107,7 +107,7 @@ class Service(Guarded):
 
     async def settled(self) -> None:
         """Until the fetch that goes on behind the requests is done, and told of."""
-        keys = self.auth.verifier._first.live
+        keys = self.auth.verifier.trusts[0].keys
         assert isinstance(keys, RemoteKeySet)
         while keys._flight.under_way:
             await keys._flight.wait()

@@ -20,7 +20,9 @@ from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import discovery, remote_keys
 from asgi_jwt.tokens.algorithms import thumbprint
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.key_source import candidates
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import MAX_KEYS, RemoteKeySet
 
 pytestmark = pytest.mark.anyio
@@ -249,7 +251,7 @@ async def test_no_fetch_for_a_key_that_does_not_fit(server: IssuerServer) -> Non
     await remote.keys.current()
     remote.clock.turn(60)
     with pytest.raises(UnsuitableKey):
-        await remote.keys.candidates("a", "ES384")
+        await candidates(remote.keys, "a", "ES384")
     assert server.count() == 1
 
 
@@ -383,14 +385,14 @@ async def test_a_set_that_mixes_all_kinds(server: IssuerServer) -> None:
     keys = await remote.keys.current()
     assert [key.kid for key in keys.keys] == ["a", "enc", "rsa", "p384"]
     for kid, algorithm in (("a", "ES256"), ("rsa", "RS512")):
-        (key,) = await remote.keys.candidates(kid, algorithm)
+        (key,) = await candidates(remote.keys, kid, algorithm)
         assert key.algorithms == (algorithm,)
     for kid, algorithm in (("enc", "ES256"), ("rsa", "RS256"), ("p384", "ES384")):
         with pytest.raises(UnsuitableKey):
-            await remote.keys.candidates(kid, algorithm)
+            await candidates(remote.keys, kid, algorithm)
     for kid in ("secret", "new kind", "broken", "curve", "oaep"):
         with pytest.raises(UnknownKey):
-            await remote.keys.candidates(kid, "ES256")
+            await candidates(remote.keys, kid, "ES256")
     await wait_all_tasks_blocked()
     (heard,) = remote.heard
     assert isinstance(heard, KeysFetched)

@@ -17,6 +17,7 @@ from remote_keys import FRESH, HOUR, Remote, settled
 from asgi_jwt.errors import KeysUnavailable, UnknownKey
 from asgi_jwt.events import KeysFetched, KeysNotFetched
 from asgi_jwt.tokens import discovery, remote_keys
+from asgi_jwt.tokens.key_source import candidates
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ async def test_a_key_published_with_its_secret(server: IssuerServer, kind: str) 
     remote = Remote(server.jwks_url)
     for algorithm in ("RS256", "ES256", "EdDSA", "HS256"):
         with pytest.raises(UnknownKey):
-            await remote.keys.candidates("private", algorithm)
+            await candidates(remote.keys, "private", algorithm)
     await wait_all_tasks_blocked()
     told = "key 1 of the JWK Set can't be used: it is published with its secret, so that everyone could sign with it"
     assert remote.heard == [KeysFetched(server.jwks_url, 1, (told,))]

@@ -55,8 +55,9 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 with warnings.catch_warnings(record=True):

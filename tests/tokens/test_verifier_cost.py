@@ -10,8 +10,9 @@ from forgeries import AUDIENCE, ISSUER, NOW, claims, jws
 
 from asgi_jwt.errors import InvalidSignature, MalformedToken
 from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 pytestmark = pytest.mark.anyio

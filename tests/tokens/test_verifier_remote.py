@@ -41,7 +41,8 @@ from asgi_jwt.errors import (
 )
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.keys import Key, KeySet
+from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import MAX_WAITING, RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
@@ -178,6 +179,45 @@ async def test_a_withdrawn_key_is_refused_within_its_freshness(server: IssuerSer
     assert await remote.refusal(stays) is None
     assert (remote.verifier.signature_checks, server.count()) == (2, 2)
     assert len(remote.verifier._cache) == 1
+
+
+async def test_a_key_withdrawn_in_a_quiet_time(server: IssuerServer) -> None:
+    """Of the requests that come together after it, none is let in by the old key, though its header is known."""
+    remote = Remote(server)
+    await remote.verifier.verify(genuine_token().encode())
+    server.publish(jwk_of(thief_key(), "other"))
+    remote.clock.turn(FRESH)
+    refused: list[type[AuthError] | None] = []
+
+    async def verify(number: int) -> None:
+        refused.append(await remote.refusal(genuine_token(jti=f"new {number}")))
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(verify, number)
+    assert refused == [UnknownKey] * 3
+
+
+async def test_a_clock_that_is_set_back_has_the_keys_fetched(server: IssuerServer) -> None:
+    """Keys that came in a future which was none are not relied on until it comes, though the header is known."""
+    remote = Remote(server)
+    await remote.verifier.verify(genuine_token(iat=NOW - 100).encode())
+    remote.clock.turn(-60)
+    assert await remote.refusal(genuine_token(iat=NOW - 100, jti="2")) is None
+    while remote.keys._flight.under_way:
+        await remote.keys._flight.wait()
+    assert server.count() == 2
+
+
+async def test_a_known_header_waits_for_nothing(server: IssuerServer) -> None:
+    """While the keys are unquestioned, a new token with a header that verified before is verified without waiting."""
+    remote = Remote(server)
+    await remote.verifier.verify(genuine_token().encode())
+    verifying = remote.verifier.verify(genuine_token(jti="2").encode())
+    with pytest.raises(StopIteration) as verified:
+        verifying.send(None)
+    assert verified.value.value.subject == "alice"
+    assert remote.verifier.signature_checks == 2
 
 
 async def test_a_key_withdrawn_under_load(server: IssuerServer) -> None:

@@ -1,0 +1,151 @@
+"""Key: a secret, PEM or JWK in, prepared once; signatures and a public JWK out."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from asgi_jwt.tokens.algorithms import MIN_RSA_BITS, KeyPair, Secret, UnsupportedKey, key_of, same_algorithms
+from asgi_jwt.tokens.pem import is_no_secret, load_pem, utf8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Key:
+    """One key, ready to use. Nothing of its material shows in its repr.
+
+    `kid` is the declared one, else the RFC 7638 thumbprint (a secret has none: it would help to guess it).
+    `declared` tells whether it was given: a key without one fits a token with any. `algorithms` are those that its
+    family, curve or length and its JWK's `alg` allow, `default` is the one it is made for. `verifies` and `signs`
+    tell what it may be used for. `begins` and `ends` (seconds since the epoch; None: always) are its JWK's `nbf` and
+    `exp` (OpenID Federation 1.0 section 8.7.2): when it begins to sign, and when it is no key any more.
+    """
+
+    kid: str | None
+    declared: bool
+    algorithms: tuple[str, ...]
+    default: str
+    verifies: bool
+    signs: bool
+    begins: float | None = None
+    ends: float | None = None
+    _material: Secret | KeyPair
+
+    def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        """Whether `signature` over `message` is this key's. The caller has checked that the algorithm fits."""
+        return self._material.verify(algorithm, message, signature)
+
+    def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
+        return self._material.sign(algorithm, message)
+
+    def limited_to(self, algorithms: tuple[str, ...]) -> "Key":
+        """This key for those of `algorithms` that fit it; where none are given, for what it is made for alone."""
+        allowed = algorithms or same_algorithms([self.default])
+        return replace(self, algorithms=tuple(name for name in self.algorithms if name in allowed))
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for two keys that are the same, to be used in the same way."""
+        use = (self.algorithms, self.verifies, self.signs, self.begins, self.ends)
+        return (self.kid, self.declared, use, self._material.identity)
+
+    @property
+    def slow(self) -> bool:
+        """Whether a signature takes milliseconds: RSA past 2048 bits."""
+        return isinstance(self._material, KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
+
+    @property
+    def slow_to_verify(self) -> bool:
+        """Whether two signature checks may take over 0.5 ms."""
+        return isinstance(self._material, KeyPair) and self._material.slow_to_verify
+
+    def public_jwk(self) -> dict[str, Any] | None:
+        """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
+        if isinstance(self._material, Secret):
+            return None
+        return {**self._material.public_members(), "kid": self.kid, "use": "sig", "alg": self.default}
+
+    def __repr__(self) -> str:
+        return f"Key(kid={self.kid!r}, algorithms={self.algorithms!r})"
+
+    @classmethod
+    def from_secret(cls, secret: str | bytes) -> "Key":
+        """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
+        return cls._made_of(_secret(utf8(secret)), signs=True)
+
+    @classmethod
+    def from_pem(cls, pem: str | bytes) -> "Key":
+        """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
+        public, private = load_pem(utf8(pem))
+        return cls._made_of(KeyPair(public, private), signs=private is not None)
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> "Key":
+        """A JWK (RFC 7517). Raises `ValueError`, and its child `UnsupportedKey` for a kind that is not used here."""
+        kty, kid, use, operations, alg = (jwk.get(name) for name in ("kty", "kid", "use", "key_ops", "alg"))
+        if not all(isinstance(member, str | None) for member in (kty, kid, use, alg)):
+            raise ValueError("its kty, kid, use or alg is no string")
+        if not isinstance(operations, list | tuple | None):
+            raise ValueError("its key_ops is no array")
+        times = {"begins": _time(jwk, "nbf"), "ends": _time(jwk, "exp")}
+        key = key_of(jwk)
+        private = key if hasattr(key, "private_bytes") else None
+        verifies = use in (None, "sig") and (operations is None or "verify" in operations)
+        may_sign = verifies and (operations is None or "sign" in operations)
+        return cls._made_of(
+            _secret(key, utf8(jwk["k"]))
+            if isinstance(key, bytes)
+            else KeyPair(key.public_key() if private else key, private),
+            signs=may_sign and (isinstance(key, bytes) or private is not None),
+            verifies=verifies,
+            kid=kid,
+            alg=alg,
+            **times,
+        )
+
+    @classmethod
+    def _made_of(
+        cls,
+        material: Secret | KeyPair,
+        *,
+        signs: bool,
+        verifies: bool = True,
+        kid: str | None = None,
+        alg: str | None = None,
+        **times: float | None,
+    ) -> "Key":
+        algorithms = material.algorithms
+        if alg is not None:
+            algorithms = tuple(name for name in same_algorithms([alg]) if name in algorithms)
+            if not algorithms:
+                raise UnsupportedKey("its alg is not one for signatures with a key of its kind and length")
+        if isinstance(material, KeyPair):
+            material.check_halves()
+        declared = kid is not None
+        if kid is None and isinstance(material, KeyPair):
+            kid = material.thumbprint
+        return cls(
+            kid=kid,
+            declared=declared,
+            algorithms=algorithms,
+            default=alg or algorithms[0],
+            verifies=verifies,
+            signs=signs,
+            _material=material,
+            **times,
+        )
+
+
+def _secret(content: bytes, *spelled: bytes) -> Secret:
+    # base64url is read leniently: the text of a PEM as a JWK's `k` gives bytes that nobody recognises.
+    if any(map(is_no_secret, (content, *spelled))):
+        raise ValueError(
+            "is a key's PEM, DER, JWK or ssh form, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"
+        )
+    return Secret(content)
+
+
+def _time(jwk: Mapping[str, Any], name: str) -> float | None:
+    time = jwk.get(name)
+    if time is None or (type(time) in (int, float) and 0 <= time < 2**53):
+        return time
+    raise ValueError(f"its {name} is no number of seconds")
