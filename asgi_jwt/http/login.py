@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import InvalidCredentials, InvalidGrant, InvalidRequest
-from asgi_jwt.hooks import ask
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.refresh import token_response

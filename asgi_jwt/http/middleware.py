@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.hooks import settle
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
@@ -57,7 +57,7 @@ class JWTMiddleware:
     `auth`: None reads `ASGI_JWT_*`, whose `STORE` may then not be `memory://`. `public`: paths that need no token,
     added to `PUBLIC_PATHS`; on them no token is read. `optional`: requests without a token pass as nobody; a bad token
     is refused all the same. `validate(claims, scope)`: the host's own check of a token that verified, sync or async;
-    False or an `AuthError` refuses it. `on_error(error, scope)`: another answer than the standard one, or None for that.
+    False or an `AuthError` refuses it. `on_error(error, scope)`: another answer than the standard one, or None.
 
     Raises `ConfigurationError` for settings that can't be used, and when called `RuntimeError` for a scope type other
     than `http`, `websocket` and `lifespan`: no connection reaches the app unverified. Built while an event loop runs,

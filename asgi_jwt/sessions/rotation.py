@@ -48,10 +48,8 @@ class Verdict(StrEnum):
     """A token that nobody honest still holds: the session has ended, for good."""
 
 
-TOKEN_STAYS = frozenset({Verdict.SAME, Verdict.HEALED})
+TOKEN_STAYS = (Verdict.SAME, Verdict.HEALED)
 """The verdicts that hand out no refresh token: the client keeps the presented one."""
-
-_HANDS_OUT = frozenset({Verdict.ROTATED, Verdict.REPLAYED, Verdict.RECOVERED})
 
 ANY_BRANCH = "*"
 """The `rotated_branch` of a session that caught up, for its store lost the true one. No token has this branch."""
@@ -106,29 +104,26 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     verdict = judge(session, presented, now=now, policy=policy)
     if session is None:
         return Decision(verdict, None, None)
-    kept = _following(verdict, session, presented, now, policy)
-    if verdict in TOKEN_STAYS:
-        return Decision(verdict, kept, presented.branch)
-    return Decision(verdict, kept, branch if verdict in _HANDS_OUT else None)
-
-
-def _following(verdict: Verdict, session: Session, presented: Presented, now: int, policy: RotationPolicy) -> Session:
-    """The session as the verdict leaves it; the very same object when there is nothing to write."""
-    if verdict is Verdict.REUSED or session.ending_at is not None:
-        # An end that did not come to its tombstone is finished by the refresh that meets its mark.
-        return end_session(session, now)
-    if verdict in (Verdict.INVALID, Verdict.REPLAYED) or (verdict is Verdict.SAME and session.seen):
-        return session
     # Where clocks differ by hours, a window that went back would be over at a server whose clock is ahead.
     window_at = max(now, session.window_at or now)
-    if verdict is Verdict.RECOVERED:
-        return session.changed(window_at=window_at)
+    if verdict is Verdict.ROTATED:
+        return Decision(verdict, _rotated(session, presented, window_at, now, policy), branch)
     if verdict is Verdict.SAME:
-        return session.changed(seen=True, window_at=window_at)
+        kept = session if session.seen else session.changed(seen=True, window_at=window_at)
+        return Decision(verdict, kept, presented.branch)
+    if verdict is Verdict.REPLAYED:
+        return Decision(verdict, session, branch)
+    if verdict is Verdict.RECOVERED:
+        return Decision(verdict, session.changed(window_at=window_at), branch)
     if verdict is Verdict.HEALED:
-        return session.changed(
-            generation=presented.generation, rotated_branch=ANY_BRANCH, seen=True, window_at=window_at
-        )
+        healed = {"generation": presented.generation, "rotated_branch": ANY_BRANCH, "seen": True}
+        return Decision(verdict, session.changed(**healed, window_at=window_at), presented.branch)
+    # An end that did not come to its tombstone is finished by the refresh that meets its mark.
+    ends = verdict is Verdict.REUSED or session.ending_at is not None
+    return Decision(verdict, end_session(session, now) if ends else session, None)
+
+
+def _rotated(session: Session, presented: Presented, window_at: int, now: int, policy: RotationPolicy) -> Session:
     used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
     return session.changed(
         generation=presented.generation + 1,

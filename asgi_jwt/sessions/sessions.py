@@ -1,5 +1,8 @@
 """Sessions: opened, refreshed, listed and ended."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +12,7 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 
+from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import (
     AuthError,
     InvalidGrant,
@@ -19,7 +23,6 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.hooks import ask
 from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (
@@ -261,7 +264,7 @@ class Sessions:
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
-        identity = await ask(load_identity, session.subject, session)
+        identity: object = await ask(load_identity, session.subject, session)
         if identity is None:
             await self._revoker.end(*session.key)
             raise SessionOver

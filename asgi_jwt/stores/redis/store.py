@@ -179,6 +179,13 @@ class RedisStore:
             answer = await run_again(link.log, READ, 1, self._log_key, *read_arguments(cursor))
         return page_of(answer, cursor)
 
+    async def maxmemory_policy(self) -> str:
+        """How the server makes room when its memory is full: of one node in a cluster. It needs the right `+info`."""
+        link = await self._link()
+        async with Deadline(self._timeout):
+            answer = await read(link.sessions, "INFO", "memory")
+        return str(answer["maxmemory_policy"])
+
     async def aclose(self) -> None:
         """See SessionStore."""
         self._closed = True

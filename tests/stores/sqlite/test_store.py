@@ -47,8 +47,9 @@ class TestSQLiteStore(StoreConformance):
     def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
         return opened(self.path, clock=self.clock)
 
-    async def pass_time(self, store: RevocationLog, ms: int) -> None:
+    async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         self.clock.turn(ms / 1000)
+        return True
 
 
 def threads_of(path: Path) -> list[str]:
