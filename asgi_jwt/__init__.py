@@ -9,6 +9,7 @@ from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.require import RequireMiddleware, require
+from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.sessions.sessions import Sessions, TokenPair
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.records import Client
@@ -41,6 +42,7 @@ __all__ = [
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",
+    "ResourceMetadata",
     "SQLiteStore",
     "Sessions",
     "Settings",

@@ -15,7 +15,7 @@ from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore
-from asgi_jwt.stores.telling import TellingStore
+from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
@@ -102,7 +102,7 @@ class Auth:
     def _keep_revocations(self) -> None:
         settings = self.settings
         self._revocations = RevocationList(
-            self._telling_store,
+            self._reporting_store,
             RevocationPolicy(
                 interval=settings.revocation_interval,
                 max_staleness=settings.revocation_max_staleness,
@@ -112,7 +112,7 @@ class Auth:
             events=self.events,
         )
         self._revoker = Revoker(
-            self._telling_store,
+            self._reporting_store,
             self._revocations,
             issuer=self._policy.issuer,
             ttl=_milliseconds(settings.revocation_ttl),
@@ -171,12 +171,12 @@ class Auth:
         """See `store`: for callers that need it later, so that its faults show now."""
         if self._store is None:
             if self.settings.store is None:
-                raise ConfigurationError(_NO_STORE)
+                raise ConfigurationError(_STORE_MISSING)
             self._store = self._opened = open_store(self.settings.store)
         return self._store
 
-    def _telling_store(self) -> TellingStore:
-        return TellingStore(self.store, self.events)
+    def _reporting_store(self) -> ReportingStore:
+        return ReportingStore(self.store, self.events)
 
     @property
     def sessions(self) -> Sessions:
@@ -190,7 +190,7 @@ class Auth:
             if not settings.refresh_secret:
                 raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: asgi-jwt keygen makes one")
             self._sessions = Sessions(
-                self._telling_store(),
+                self._reporting_store(),
                 self.issuer,
                 TokenVerifier(self._own.refresh, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
@@ -210,7 +210,7 @@ class Auth:
     def revocations(self) -> RevocationList:
         """Which tokens are revoked. Raises `ConfigurationError` when there is no store."""
         if self._revocations is None:
-            raise ConfigurationError(_NO_STORE)
+            raise ConfigurationError(_STORE_MISSING)
         return self._revocations
 
     @property
@@ -222,7 +222,8 @@ class Auth:
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
         claims = self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
-        if claims is None or self._revocations is None or self._revocations.clears(claims):
+        revocations = self._revocations
+        if claims is None or revocations is None or revocations.clears(claims):
             return claims
         return None
 
@@ -281,7 +282,7 @@ class Auth:
         await self.aclose()
 
 
-_NO_STORE = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+_STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,25 +2,27 @@
 
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from asgi_jwt.commands.check import check
-from asgi_jwt.commands.inspect import inspect_token
+from asgi_jwt.commands.inspect import STDIN, inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
 from asgi_jwt.commands.sessions import list_sessions, revoke_sessions
 from asgi_jwt.commands.token import make_token
 from asgi_jwt.demo.server import DemoError, run_demo
 from asgi_jwt.errors import AuthError, ConfigurationError
+from asgi_jwt.events import printable
 from asgi_jwt.settings import values
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 
 Clock = Callable[[], float]
 
 _INTERRUPTED = 130
-_STDIN = "-"
 _YEAR = 366 * 86400
 
 
@@ -30,13 +32,14 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
     0: all is well; 1: something is wrong, or the token would be refused; 2: wrong usage. `clock` gives seconds since
     the epoch.
     """
-    parser, words = _parser(), sys.argv[1:] if arguments is None else arguments
+    parser, words = _parser(clock), sys.argv[1:] if arguments is None else arguments
     if not words:
         parser.print_help(sys.stderr)
         return 2
-    given = parser.parse_args(words)
+    given = vars(parser.parse_args(words))
+    run: Callable[..., int] = given.pop("run")
     try:
-        status: int = given.run(given, clock)
+        return run(**given)
     except ConfigurationError as error:
         for fault in error.faults:
             complain(fault)
@@ -53,25 +56,32 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return status
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
+class _Parser(ArgumentParser):
+    """Shows no argument as it is: a terminal obeys escape sequences."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def _parser(clock: Clock) -> ArgumentParser:
+    """Reads the arguments of a command: `run`, and the parameters that it is called with, by their names."""
+    parser = _Parser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
-    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"))
-    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"))
-    _add_token(commands.add_parser("token", help="make an access token with the configured private key"))
+    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"), clock)
+    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"), clock)
+    _add_token(commands.add_parser("token", help="make an access token with the configured private key"), clock)
     _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
-    _add_keys(commands.add_parser("keys", help="give a key file a new key"))
-    _add_sessions(commands.add_parser("sessions", help="show and end the sessions of a subject"))
+    _add_keys(commands.add_parser("keys", help="give a key file a new key"), clock)
+    _add_sessions(commands.add_parser("sessions", help="show and end the sessions of a subject"), clock)
     return parser
 
 
 def _add_demo(demo: ArgumentParser) -> None:
     demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
-    demo.add_argument("--open", action="store_true", help="open the page in the browser")
+    demo.add_argument("--open", action="store_true", dest="browse", help="open the page in the browser")
     demo.set_defaults(run=_demo)
 
 
@@ -81,39 +91,41 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _demo(given: Namespace, clock: Clock) -> int:
-    run_demo(given.port, say_text, browse=given.open)
+def _demo(port: int, browse: bool) -> int:
+    run_demo(port, say_text, browse=browse)
     return 0
 
 
-def _add_check(parser: ArgumentParser) -> None:
+def _add_check(parser: ArgumentParser, clock: Clock) -> None:
     _add_json(parser)
-    parser.set_defaults(run=_check)
+    parser.set_defaults(run=partial(check, clock=clock))
 
 
-def _check(given: Namespace, clock: Clock) -> int:
-    return check(as_json=given.as_json, clock=clock)
-
-
-def _add_inspect(inspect: ArgumentParser) -> None:
-    inspect.add_argument("token", nargs="?", default=_STDIN, help="- or nothing: read from the standard input")
+def _add_inspect(inspect: ArgumentParser, clock: Clock) -> None:
+    inspect.add_argument("token", nargs="?", default=STDIN, help="- or nothing: read from the standard input")
     _add_json(inspect)
-    inspect.set_defaults(run=_inspect)
+    inspect.set_defaults(run=partial(inspect_token, clock=clock))
 
 
-def _inspect(given: Namespace, clock: Clock) -> int:
-    return inspect_token(None if given.token == _STDIN else given.token, as_json=given.as_json, clock=clock)
-
-
-def _add_token(token: ArgumentParser) -> None:
+def _add_token(token: ArgumentParser, clock: Clock) -> None:
     token.add_argument("subject", help="whom it speaks of: the user's id")
-    token.add_argument("--scope", action="append", default=[], help="a scope, or several with spaces; may be repeated")
-    token.add_argument("--role", action="append", default=[], help="a role; may be repeated")
+    token.add_argument(
+        "--scope",
+        action="append",
+        default=[],
+        dest="scopes",
+        metavar="SCOPE",
+        help="a scope, or several with spaces; may be repeated",
+    )
+    token.add_argument(
+        "--role", action="append", default=[], dest="roles", metavar="ROLE", help="a role; may be repeated"
+    )
     token.add_argument(
         "--claim",
         action="append",
         default=[],
         type=_claim,
+        dest="claims",
         metavar="NAME=VALUE",
         help="a further claim: JSON, else text; may be repeated",
     )
@@ -122,7 +134,7 @@ def _add_token(token: ArgumentParser) -> None:
     )
     token.add_argument("--client-id", help="the OAuth client it is made for")
     _add_json(token)
-    token.set_defaults(run=_token)
+    token.set_defaults(run=partial(make_token, clock=clock))
 
 
 def _add_json(parser: ArgumentParser) -> None:
@@ -146,43 +158,39 @@ def _duration(*, least: float = 0, most: float) -> Callable[[str], float]:
     return read
 
 
-def _token(given: Namespace, clock: Clock) -> int:
-    return make_token(
-        given.subject,
-        scopes=given.scope,
-        roles=given.role,
-        claims=given.claim,
-        client_id=given.client_id,
-        ttl=given.ttl,
-        as_json=given.as_json,
-        clock=clock,
-    )
-
-
 def _add_keygen(keygen: ArgumentParser) -> None:
-    keygen.add_argument("--alg", default="HS256", choices=ALGORITHMS, help="what it signs with (default: %(default)s)")
-    keygen.add_argument("--out", type=Path, metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE")
+    keygen.add_argument(
+        "--alg",
+        default="HS256",
+        choices=ALGORITHMS,
+        dest="algorithm",
+        help="what it signs with (default: %(default)s)",
+    )
+    keygen.add_argument(
+        "--out", type=Path, dest="path", metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE"
+    )
     keygen.add_argument(
         "--refresh-out",
         type=Path,
+        dest="refresh_path",
         metavar="FILE",
         help="put the secret of refresh tokens into a new file, for ASGI_JWT_REFRESH_SECRET_FILE",
     )
     _add_json(keygen)
-    keygen.set_defaults(run=_keygen)
+    keygen.set_defaults(run=make_keys)
 
 
-def _keygen(given: Namespace, clock: Clock) -> int:
-    return make_keys(algorithm=given.alg, path=given.out, refresh_path=given.refresh_out, as_json=given.as_json)
-
-
-def _add_keys(keys: ArgumentParser) -> None:
+def _add_keys(keys: ArgumentParser, clock: Clock) -> None:
     actions = keys.add_subparsers(title="actions", metavar="action", required=True)
     rotate = actions.add_parser(
         "rotate", help="a new key that signs after an overlap; the old one ends with its tokens"
     )
-    rotate.add_argument("file", type=Path, help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names")
-    rotate.add_argument("--alg", choices=ALGORITHMS, help="what the new key signs with (default: as the old one)")
+    rotate.add_argument(
+        "path", type=Path, metavar="file", help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names"
+    )
+    rotate.add_argument(
+        "--alg", choices=ALGORITHMS, dest="algorithm", help="what the new key signs with (default: as the old one)"
+    )
     rotate.add_argument(
         "--overlap",
         type=_duration(most=_YEAR),
@@ -195,35 +203,16 @@ def _add_keys(keys: ArgumentParser) -> None:
         help="for how long the old key verifies after that (default: as long as its tokens live); 0 after a theft",
     )
     _add_json(rotate)
-    rotate.set_defaults(run=_rotate)
+    rotate.set_defaults(run=partial(rotate_keys, clock=clock))
 
 
-def _rotate(given: Namespace, clock: Clock) -> int:
-    return rotate_keys(
-        given.file,
-        algorithm=given.alg,
-        overlap=given.overlap,
-        keep=given.keep,
-        as_json=given.as_json,
-        clock=clock,
-    )
-
-
-def _add_sessions(sessions: ArgumentParser) -> None:
+def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     actions = sessions.add_subparsers(title="actions", metavar="action", required=True)
     listing = actions.add_parser("list", help="show the subject's live sessions")
-    listing.set_defaults(run=_list_sessions)
+    listing.set_defaults(run=partial(list_sessions, clock=clock))
     revoke = actions.add_parser("revoke", help="end them, and revoke all tokens that the subject has")
     revoke.add_argument("--sid", help="this session alone")
-    revoke.set_defaults(run=_revoke_sessions)
+    revoke.set_defaults(run=partial(revoke_sessions, clock=clock))
     for action in (listing, revoke):
         action.add_argument("subject", help="whose: the user's id")
         _add_json(action)
-
-
-def _list_sessions(given: Namespace, clock: Clock) -> int:
-    return list_sessions(given.subject, as_json=given.as_json, clock=clock)
-
-
-def _revoke_sessions(given: Namespace, clock: Clock) -> int:
-    return revoke_sessions(given.subject, sid=given.sid, as_json=given.as_json, clock=clock)

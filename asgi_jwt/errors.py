@@ -7,6 +7,8 @@ AuthError                       status  error code           reason (for logs an
 ├── InvalidRequest              400     invalid_request      request_invalid
 │   ├── AmbiguousCredentials    400                          credentials_ambiguous
 │   ├── MalformedCredentials    400                          credentials_malformed
+│   ├── MalformedBody           400                          body_malformed
+│   ├── MissingField            400                          field_missing
 │   ├── MalformedClient         400                          client_malformed
 │   ├── InvalidScope            400     invalid_scope        scope_invalid
 │   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
@@ -93,6 +95,7 @@ class MissingToken(AuthError):
     """The request bears no token: the challenge then has no error code (RFC 6750 section 3.1)."""
 
     reason = "token_missing"
+    description = "The request has no Bearer token"
 
 
 class InvalidRequest(AuthError):
@@ -116,6 +119,27 @@ class MalformedCredentials(InvalidRequest):
 
     reason = "credentials_malformed"
     description = "The scheme Bearer takes exactly one token"
+
+
+class MalformedBody(InvalidRequest):
+    """The body is broken JSON or a broken form, names a field twice, or has too many fields."""
+
+    reason = "body_malformed"
+    description = "The body is malformed"
+    challenges = False
+
+
+class MissingField(InvalidRequest):
+    """The body lacks a field, or the field is no text; the detail is its name, which the answer says."""
+
+    reason = "field_missing"
+    description = "A field of the body is missing or no text"
+    challenges = False
+
+    def __init__(self, name: str, fault: str = "is missing") -> None:
+        super().__init__(name)
+        # The name stands in the host's code: nothing of the request is told.
+        self.description = f"The field {name!r} of the body {fault}"
 
 
 class MalformedClient(InvalidRequest):

@@ -234,7 +234,7 @@ class EventSink:
     async def emit(self, event: Event) -> None:
         if logger.isEnabledFor(event.level):
             fields = asdict(event)
-            told = "".join([f" {name}={_told(value)}" for name, value in fields.items()])
+            told = "".join([f" {name}={_formatted(value)}" for name, value in fields.items()])
             extra = {"event": event.name, **{f"event_{name}": _printable(value) for name, value in fields.items()}}
             logger.log(event.level, "%s%s", event.name, told, extra=extra)
         for listener in self._listeners:
@@ -258,21 +258,30 @@ async def _bounded(answer: Awaitable[None], event: Event) -> None:
         logger.error("on_event took longer than %g s for %s, and was cancelled", ON_EVENT_TIMEOUT, event.name)
 
 
-def _told(value: Any) -> str:
-    """`value` behind `name=` in a line: in quotes where it could else pass for the next field."""
+def printable(text: str) -> str:
+    """`text` in one line, with what is not printable in it escaped.
+
+    Anyone may have written it: a line break makes up a line of the log, a terminal obeys escape sequences, and marks of
+    direction make a text read as another.
+    """
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in text])
+
+
+def _formatted(value: Any) -> str:
+    """`value` as it stands behind `name=` in a line: quoted where it could pass for the next field otherwise."""
     text = "; ".join(value) if isinstance(value, tuple) else str(value)
     if _BARE.fullmatch(text) and text.isprintable():
         return text
-    return '"' + "".join(f"\\{character}" if character in '\\"' else _printable(character) for character in text) + '"'
+    return '"' + "".join(f"\\{character}" if character in '\\"' else printable(character) for character in text) + '"'
 
 
 _BARE = re.compile(r"[^\s\\\"=]+")
 
 
 def _printable(value: Any) -> Any:
-    """`value` without what breaks a line, moves a terminal's cursor, or turns the direction of writing."""
+    """`value`, a field of an event, with each text in it printable."""
     if isinstance(value, tuple):
         return tuple([_printable(member) for member in value])
-    if isinstance(value, str) and not value.isprintable():
-        return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in value])
-    return value
+    return printable(value) if isinstance(value, str) else value

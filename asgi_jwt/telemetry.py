@@ -79,7 +79,7 @@ def instrument(*auths: Instrumented, meter_provider: "MeterProvider | None" = No
     try:
         from opentelemetry.metrics import Observation, get_meter
     except ModuleNotFoundError:
-        raise ConfigurationError("metrics need opentelemetry-api: pip install 'asgi_jwt[otel]'") from None
+        raise ConfigurationError("metrics need opentelemetry-api: pip install opentelemetry-api") from None
     meter = get_meter("asgi_jwt", meter_provider=meter_provider)
     counters = _Counters(meter)
     for auth in auths:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.rounds import Result
 
-INSTALL = "pip install 'asgi_jwt[bench]'"
+INSTALL = "pip install '.[bench]'"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from outside import program
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from support import waiting
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -15,7 +16,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 20_000
+PATIENCE = 1000 * waiting.PATIENCE
 """Milliseconds."""
 
 
@@ -26,6 +27,7 @@ def chromium(*arguments: str, cache_pages: bool = False) -> Iterator[Browser]:
     `cache_pages`: the back button brings pages back as they were left, which Playwright switches off.
     """
     path = program("chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,

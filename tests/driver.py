@@ -14,6 +14,7 @@ from asgi_jwt.testing import Clock
 ISSUER = "https://issuer.example"
 AUDIENCE = "https://api.example"
 SECRET = "a secret of more than thirty-two bytes, for HS256"
+NO_TOKEN = {"error_description": "The request has no Bearer token"}
 CONNECT: Message = {"type": "websocket.connect"}
 
 Headers = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]

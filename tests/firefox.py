@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from outside import program
+from support.waiting import PATIENCE, wait_until
 from websockets.sync.client import ClientConnection, connect
 
-_PATIENCE = 30.0
 # It asks nobody for news of itself.
 _PREFERENCES = {
     "app.normandy.enabled": False,
@@ -44,7 +44,7 @@ class Firefox:
         self._sent += 1
         self._connection.send(json.dumps({"id": self._sent, "method": method, "params": params}))
         while True:
-            answer = json.loads(self._connection.recv(_PATIENCE))
+            answer = json.loads(self._connection.recv(PATIENCE))
             if answer.get("id") == self._sent:
                 if answer["type"] == "error":
                     raise RuntimeError(f"{method}: {answer['message']}")
@@ -89,7 +89,8 @@ class Tab:
     def wait_for(self, condition: str) -> None:
         """Until the script gives something true."""
         wait = f"""(async () => {{
-            for (let i = 0; i < 1000 && !({condition}); i++) await new Promise((later) => setTimeout(later, 10));
+            const end = performance.now() + {1000 * PATIENCE:.0f};
+            while (performance.now() < end && !({condition})) await new Promise((later) => setTimeout(later, 10));
             return Boolean({condition});
         }})()"""
         assert self.evaluate(wait), condition
@@ -112,20 +113,15 @@ def firefox(folder: Path) -> Iterator[Firefox]:
     log = folder / "log"
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            with connect(f"{_listening(process, log)}/session", open_timeout=_PATIENCE, max_size=None) as connection:
+            with connect(f"{_listening(process, log)}/session", open_timeout=PATIENCE, max_size=None) as connection:
                 yield Firefox(connection)
         finally:
             process.kill()
 
 
 def _listening(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    for _ in range(int(_PATIENCE / 0.05)):
-        if found := re.search(r"WebDriver BiDi listening on (ws://\S+)", log.read_text()):
-            return found[1]
-        if process.poll() is not None:
-            break
-        try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
+    address = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
+    wait_until(lambda: process.poll() is not None or address.search(log.read_text()))
+    if found := address.search(log.read_text()):
+        return found[1]
     raise RuntimeError(log.read_text())

@@ -105,3 +105,26 @@ def test_console_script() -> None:
     """The package installs the command `asgi-jwt`, which is `asgi_jwt.cli.main`."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     assert resolve_name(project["scripts"]["asgi-jwt"]) is cli.main
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["\x1b[2J"],
+        ["check", "\x1b[2J"],
+        ["check", "--\x1b[2J"],
+        ["keygen", "--alg", "\x1b[2J"],
+        ["demo", "--port", "\x1b[2J"],
+        ["keys", "rotate", "file", "--keep", "\x1b[2J"],
+        ["token", "alice", "--claim", "\x1b[2J\u202e"],
+        ["sessions", "\u009b2J\udcff\n"],
+    ],
+)
+def test_arguments_reach_no_terminal_as_they_are(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An argument in an error is escaped: a terminal would obey it."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert all(line.isprintable() for line in printed.err.splitlines())

@@ -34,6 +34,7 @@ STATUSES: dict[type[AuthError], int] = {
 
 # What another token, or a login, would mend: RFC 6750 section 3, RFC 9110 section 15.5.2.
 CHALLENGING = (errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant)
+OF_THE_BODY = (errors.MalformedBody, errors.MissingField)
 
 
 def raised(error: type[AuthError], detail: str | None = None) -> AuthError:
@@ -71,7 +72,8 @@ def test_the_status_follows_from_the_kind(error: type[AuthError]) -> None:
     assert issubclass(error, InvalidToken) == (error.error == "invalid_token")
     assert issubclass(error, errors.InvalidGrant) == (error.error == "invalid_grant")
     assert (raised(error).retry_after is not None) == issubclass(error, (Unavailable, TooManyAttempts))
-    assert error.challenges == (error is AuthError or issubclass(error, CHALLENGING))
+    challenges = issubclass(error, CHALLENGING) and not issubclass(error, OF_THE_BODY)
+    assert error.challenges == (error is AuthError or challenges)
 
 
 def test_no_token_has_no_error_code() -> None:

@@ -10,7 +10,7 @@ import pytest
 import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
-GROUND = frozenset({"errors", "events", "hooks", "tasks"})
+GROUND = frozenset({"errors", "events", "callbacks", "tasks"})
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW = {
     # `Require` asks for its signature there, once FastAPI is loaded.

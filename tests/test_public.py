@@ -26,6 +26,7 @@ NAMES = [
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",
+    "ResourceMetadata",
     "SQLiteStore",
     "Sessions",
     "Settings",

@@ -256,7 +256,7 @@ async def test_routes_table() -> None:
         assert refused.status == 405, path
         assert set(refused.headers["allow"].split(", ")) - {"HEAD"} == methods, path
     mounted: Any = service.app
-    assert {route.path for route in mounted._router.routes} == listed.keys()
+    assert {route.path for route in mounted._app.app.routes} == listed.keys()
 
 
 def test_rotation_table() -> None:

@@ -10,9 +10,9 @@ from asgi_jwt.commands.check_issuers import check_issuer
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
 from asgi_jwt.commands.findings import PROBLEM, WARNING, Finding, problem
-from asgi_jwt.commands.output import count, printable, say, say_json
-from asgi_jwt.commands.running import run
+from asgi_jwt.commands.output import count, run, say, say_json
 from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 

@@ -2,8 +2,9 @@
 
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem
-from asgi_jwt.commands.output import count, listed, printable
+from asgi_jwt.commands.output import count, listed
 from asgi_jwt.errors import KeysUnavailable
+from asgi_jwt.events import printable
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.discovery import ANOTHER_ISSUER
 from asgi_jwt.tokens.remote_keys import RemoteKeySet

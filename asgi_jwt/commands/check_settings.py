@@ -8,8 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import listed, shown
-from asgi_jwt.commands.times import duration
+from asgi_jwt.commands.output import duration, listed, shown
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
@@ -81,6 +80,12 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
             "ASGI_JWT_TYPE=* takes every kind of token that your keys sign",
             "set ASGI_JWT_TYPE to a claim that your access tokens alone have",
         )
+    if "/*" in settings.public_paths:
+        yield warning(
+            "settings",
+            "ASGI_JWT_PUBLIC_PATHS=/* lets every request in without a token",
+            "name the paths that need none",
+        )
     if not settings.cookie_secure:
         yield warning(
             "settings",
@@ -109,13 +114,26 @@ def _check_file(settings: Settings, name: str) -> Iterator[Finding]:
 
 
 def check_mode(path: Path, about: str, what: str, *, public: bool = False) -> Iterator[Finding]:
-    """Whether everyone on the machine can write the file, or read it where it is not public."""
-    mode = path.stat().st_mode if os.name == "posix" else 0
-    mend = f"chmod 600 {shown(str(path))}"
+    """Whether others than its owner can write the file or replace it, or read it where it is not public."""
+    mode, mend = _mode(path), f"chmod 600 {shown(str(path))}"
+    yield from _writers(mode, about, what, mend)
+    if mode & stat.S_IROTH and not mode & stat.S_IWOTH and not public:
+        yield warning(about, f"{what} can be read by everyone on this machine", mend)
+    for directory in dict.fromkeys((path.parent, path.resolve().parent)):
+        if not _mode(directory) & stat.S_ISVTX:  # else others can't replace the file
+            mend = f"chmod go-w {shown(str(directory))}"
+            yield from _writers(_mode(directory), about, f"the directory of {what}", mend)
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode if os.name == "posix" else 0
+
+
+def _writers(mode: int, about: str, what: str, mend: str) -> Iterator[Finding]:
     if mode & stat.S_IWOTH:
         yield problem(about, f"{what} can be written by everyone on this machine", mend)
-    elif mode & stat.S_IROTH and not public:
-        yield warning(about, f"{what} can be read by everyone on this machine", mend)
+    elif mode & stat.S_IWGRP:
+        yield warning(about, f"{what} can be written by its group", mend)
 
 
 def _is_guessable(secret: str) -> bool:

@@ -1,8 +1,10 @@
 """What `asgi-jwt check` finds at the session store: a session is written, read, and gone again."""
 
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -11,8 +13,9 @@ import anyio
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.check_settings import check_mode
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import printable, shown
+from asgi_jwt.commands.output import shown
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.events import printable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Revocation, log_value
@@ -25,14 +28,9 @@ PATIENCE = 10.0
 _LIFE = 60_000
 
 _REACH = "see that it runs, and that this machine reaches it"
-_MENDS = {
-    "NoPermission": "give its user the rights that the README lists under Stores",
-    "Authentication": "put the right user and password into ASGI_JWT_STORE",
-    "ReadOnly": "name its master in ASGI_JWT_STORE, for this is a replica",
-    "OutOfMemory": "give it more memory, or another server to what else it keeps",
-    "is locked": "see which process writes to it for so long",
-}
-"""By a sign in what the store says. What SQLite says has its mend in it otherwise."""
+_LOCKED = "see which process writes to it for so long"
+_COMPLAINT = re.compile(r"(.* \([A-Z]+\)): (.*)")
+"""What a Redis server complains of by its code, and the mend. What SQLite says has its mend in it."""
 
 
 async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
@@ -44,29 +42,50 @@ async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
     except ConfigurationError as error:
         return [problem("store", printable(fault)) for fault in error.faults]
     if not isinstance(store, SQLiteStore):
-        return [await _try(store, _name(auth.settings.store), _REACH, clock)]
+        return await _try(store, _name(auth.settings.store), _REACH, clock)
     name = f"the SQLite file {shown(str(store.path))}"
     if not store.path.exists():
         return [*_left_behind(store.path, name), _not_made_yet(store.path, name)]
-    return [*check_mode(store.path, "store", name), await _try(store, name, "", clock)]
+    return [*check_mode(store.path, "store", name), *await _try(store, name, "", clock)]
 
 
-async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], float]) -> Finding:
+async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], float]) -> list[Finding]:
     began = perf_counter()
     try:
         # A store that hangs is not closed either: that would wait for it.
         with anyio.fail_after(PATIENCE):
             kept = await _write_and_read(store, int(clock() * 1000))
+            policy = await _maxmemory_policy(store)
             await store.aclose()
     except TimeoutError:
-        return problem("store", f"{name} gives no answer within {PATIENCE:g} s", mend or _REACH)
+        return [problem("store", f"{name} gives no answer within {PATIENCE:g} s", mend or _REACH)]
     except StoreUnavailable as why:
         told = printable(str(why))
-        mends = [mend for sign, mend in _MENDS.items() if sign in told]
-        return problem("store", f"{name} can't be used: {told}", *mends[:1] or [mend])
+        complaint = _COMPLAINT.fullmatch(told)
+        told, mend = complaint.groups() if complaint else (told, _LOCKED if "is locked" in told else mend)
+        return [problem("store", f"{name} can't be used: {told}", mend)]
     if not kept:
-        return problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")
-    return ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
+        return [problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")]
+    found = ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
+    return [found, *_evictions(name, policy)]
+
+
+async def _maxmemory_policy(store: SessionStore) -> str | None:
+    """How a server of Redis makes room when its memory is full; None of another store, or where it does not say."""
+    ask: Callable[[], Awaitable[str]] | None = getattr(store, "maxmemory_policy", None)
+    if ask is not None:
+        with suppress(StoreUnavailable):  # the rights to ask for it are not among those that a store needs
+            return printable(await ask())
+    return None
+
+
+def _evictions(name: str, policy: str | None) -> Iterator[Finding]:
+    if policy not in (None, "noeviction"):
+        yield warning(
+            "store",
+            f"{name} evicts sessions, and the log of revocations, when its memory is full (maxmemory-policy {policy})",
+            "set its maxmemory-policy to noeviction",
+        )
 
 
 async def _write_and_read(store: SessionStore, now: int) -> bool:

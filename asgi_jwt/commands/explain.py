@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgi_jwt import errors
-from asgi_jwt.commands.output import listed, printable, shortened, shown
+from asgi_jwt.commands.output import duration, listed, moment, shortened, shown
 from asgi_jwt.commands.presented import Presented, fault_of_form
-from asgi_jwt.commands.times import duration, moment
 from asgi_jwt.errors import AuthError
+from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
 from asgi_jwt.tokens.claims import TokenPolicy

@@ -7,17 +7,17 @@ from functools import partial
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import Refusal, explain
-from asgi_jwt.commands.output import CommandError, printable, say, say_json, shortened, shown
+from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.presented import Presented, take_apart
-from asgi_jwt.commands.running import run
-from asgi_jwt.commands.times import moment
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
+from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.verifier import Trust
 
+STDIN = "-"
 MOST_READ = 2**20
 """What is longer is no token, and may have no end."""
 
@@ -25,12 +25,12 @@ _TIMES = ("exp", "nbf", "iat", "auth_time", "updated_at")
 _SHOWN = 1000
 
 
-def inspect_token(given: str | None, *, as_json: bool, clock: Callable[[], float]) -> int:
-    """Prints whether the token in `given` (None: the standard input) would be let in, and what it says.
+def inspect_token(token: str, *, as_json: bool, clock: Callable[[], float]) -> int:
+    """Prints whether the token in `token` (`-`: the standard input) would be let in, and what it says.
 
     Raises `ConfigurationError`, and `CommandError` where there is no token.
     """
-    presented = take_apart(_read_stdin() if given is None else given.encode("utf-8", "surrogateescape"))
+    presented = take_apart(_read_stdin() if token == STDIN else token.encode("utf-8", "surrogateescape"))
     if not presented.token:
         raise CommandError("there is no token: give it as the argument, or through a pipe", status=2)
     auth = Auth(Settings.from_env(), clock=clock)

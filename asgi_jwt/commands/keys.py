@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
-from asgi_jwt.commands.output import CommandError, complain, say, say_json, shown
-from asgi_jwt.commands.times import duration
+from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key import Key
@@ -42,8 +41,11 @@ def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, a
     then there is no new file.
     """
     lines = {}
-    made = [(path, algorithm), (refresh_path, "HS256")]
-    make_files([(each, [generate_jwk(alg)]) for each, alg in made if each is not None])
+    made = [(each, alg) for each, alg in ((path, algorithm), (refresh_path, "HS256")) if each is not None]
+    for each, _ in made:
+        if not str(each.absolute()).isprintable():
+            raise CommandError(f"{each.absolute()} can't be printed as it is: give it another name", status=2)
+    make_files([(each, [generate_jwk(alg)]) for each, alg in made])
     if path is not None:
         lines["ASGI_JWT_KEYS_FILE"] = str(path.absolute())
     elif algorithm in SYMMETRIC:

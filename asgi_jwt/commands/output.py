@@ -1,17 +1,26 @@
-"""What the commands print: for people, safe for any terminal, and for programs."""
+"""What the commands print: for people, safe for any terminal, and for programs; and what runs them."""
 
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import anyio
+
+from asgi_jwt.events import logger, printable
+
+T = TypeVar("T")
 
 SHOWN = 200
 """How much of one value is shown to people: a claim may be as long as its token."""
 
 _LISTED = 10
+_UNITS = (("year", 31_557_600, 2), ("day", 86400, 2), ("hour", 3600, 2), ("minute", 60, 2), ("second", 1, 0))
 
 
 class CommandError(Exception):
@@ -20,14 +29,6 @@ class CommandError(Exception):
     def __init__(self, message: str, *, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
-
-
-def printable(text: str) -> str:
-    """`text` in one line, what is not printable in it escaped.
-
-    Anyone may have written it: a terminal obeys escape sequences, and marks of direction make it read as another.
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def shown(value: object, most: int = SHOWN) -> str:
@@ -50,9 +51,33 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """In the largest unit that there are two of: `90 seconds`, `15 minutes`, `40 hours`."""
+    unit, size = next((unit, size) for unit, size, least in _UNITS if abs(seconds) >= least * size)
+    return count(round(abs(seconds) / size), unit)
+
+
+def relative(seconds: float) -> str:
+    """How far ahead: `in 15 minutes`, `15 minutes ago`, `now`."""
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(seconds)} ago"
+
+
+def moment(time: float, now: float) -> str:
+    """`2027-01-15 08:00:00 UTC, in 15 minutes`; times are seconds since the epoch."""
+    try:
+        date = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "no date"
+    return f"{date}, {relative(time - now)}"
+
+
 def say(line: str) -> None:
-    """Print a line to the standard output. Raises `CommandError` when that fails."""
-    say_text(line + "\n")
+    """Print a line to the standard output, with what is not printable in it escaped. Raises `CommandError` when that
+    fails.
+    """
+    say_text(printable(line) + "\n")
 
 
 def say_text(text: str) -> None:
@@ -99,3 +124,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(member) for member in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns, under asyncio, which the Redis store needs.
+
+    What it tells the log meanwhile the command tells in its own words.
+    """
+    nowhere = logging.NullHandler()
+    logger.addHandler(nowhere)
+    try:
+        return anyio.run(work)
+    finally:
+        logger.removeHandler(nowhere)

@@ -7,9 +7,7 @@ from typing import TypeVar
 import anyio
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.output import CommandError, count, say, say_json, shown
-from asgi_jwt.commands.running import run
-from asgi_jwt.commands.times import moment
+from asgi_jwt.commands.output import CommandError, count, moment, run, say, say_json, shown
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session

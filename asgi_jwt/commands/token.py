@@ -8,9 +8,8 @@ from typing import Any
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.inspect import refusal_of
-from asgi_jwt.commands.output import CommandError, complain, say, say_json
+from asgi_jwt.commands.output import CommandError, complain, run, say, say_json
 from asgi_jwt.commands.presented import take_apart
-from asgi_jwt.commands.running import run
 from asgi_jwt.errors import InvalidToken
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.identity import Identity

@@ -16,12 +16,12 @@ from starlette.routing import Mount, Route
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.demo.attempts import Attempt
-from asgi_jwt.demo.faults import NO_STORE, SlowNetwork, Thief
+from asgi_jwt.demo.faults import SlowNetwork, Thief
 from asgi_jwt.demo.feed import Feed
 from asgi_jwt.demo.page import PageHeaders, page_routes
 from asgi_jwt.errors import AuthError
 from asgi_jwt.http.app import AuthApp
-from asgi_jwt.http.bearer import error_body
+from asgi_jwt.http.bearer import NO_STORE, error_body
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.middleware import JWTMiddleware

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.demo.feed import Feed
 from asgi_jwt.errors import InvalidGrant, TokenReused
+from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.records import SessionKey
@@ -21,8 +22,6 @@ from asgi_jwt.stores.records import SessionKey
 MOST_COPIES = 100
 DELAY = 0.3
 """Seconds: about what a phone waits, and enough for all tabs to have sent what they send at once."""
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Thief:

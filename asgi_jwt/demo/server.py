@@ -43,7 +43,7 @@ def run_demo(
     try:
         import uvicorn
     except ModuleNotFoundError:
-        raise DemoError("the demo is served by uvicorn: pip install 'asgi_jwt[demo]'") from None
+        raise DemoError("the demo is served by uvicorn: pip install uvicorn") from None
 
     feed = Feed(clock)
 

@@ -9,22 +9,24 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, InvalidGrant, InvalidRequest
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import Challenge, check_count, error_body
-from asgi_jwt.http.client import BrowserClient
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, stating_the_end
+from asgi_jwt.http.bearer import Challenge, check_count, error_body, error_response
+from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.jwks import PublishedKeys
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.paths import RootPath
-from asgi_jwt.http.sessions import SessionEndpoints
-from asgi_jwt.http.token import NO_STORE, Refresh
+from asgi_jwt.http.published_keys import PublishedKeys
+from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
+from asgi_jwt.http.server_metadata import ServerMetadata
+from asgi_jwt.http.session_endpoints import SessionEndpoints
 from asgi_jwt.sessions.sessions import LoadIdentity
+from asgi_jwt.tokens.identity import kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -36,10 +38,14 @@ class AuthApp:
     raise `TooManyAttempts`. `load_identity(subject, session)`, asked at each refresh, gives the user as they are now;
     None ends the session. Both sync or async.
 
-    Raises `ConfigurationError` when there is no `REFRESH_SECRET`, no store or no key to sign with.
+    Raises `ConfigurationError` for arguments of other types, and when there is no `REFRESH_SECRET`, no store or no key
+    to sign with.
     """
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
+        checked_auth(auth, "AuthApp(auth, authenticate)")
+        if not callable(authenticate):
+            raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
         auth.require_sessions()
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
@@ -58,11 +64,12 @@ class AuthApp:
             Route("/sessions", sessions.list, methods=["GET"]),
             Route("/sessions/{sid}", self._own_site(sessions.end), methods=["DELETE"]),
             Route("/revoke", sessions.revoke, methods=["POST"]),
+            Route("/.well-known/oauth-authorization-server", ServerMetadata(auth).answer, methods=["GET"]),
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
-        self._router = Router(routes, redirect_slashes=False)
-        self._app = ExceptionMiddleware(self._route, {AuthError: self._refused, HTTPException: _http_error})
+        router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         check_scope_type(scope)
@@ -71,12 +78,14 @@ class AuthApp:
             self._root_path.settle(scope)
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
-        await self._app(scope, receive, send)
-
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send = stating_the_end(send)
+        respond: ASGIApp = self._app
         if scope["type"] == "http":
-            check_count(scope["headers"])
-        await self._router(scope, receive, send)
+            try:
+                check_count(scope["headers"])
+            except InvalidRequest as error:
+                respond = await self._refused(Request(scope), error)
+        await respond(scope, receive, send)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
         """Cookies are relied on: no other site's page may send the request, before anything of it is read."""
@@ -108,7 +117,7 @@ class AuthApp:
                 return await endpoint(request)
             except (InvalidGrant, InvalidRequest) as error:
                 await self._tell(request, error, status=400)
-                return JSONResponse(error_body(error), status_code=400, headers=NO_STORE)
+                return JSONResponse(error_body(error), status_code=400, headers=TOKEN_HEADERS)
 
         return answered
 
@@ -127,8 +136,5 @@ class AuthApp:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    name = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    headers = {**(error.headers or {}), "Cache-Control": "no-store"}
     told = error.detail if isinstance(error.detail, str) else "The request was refused"
-    body = {"error": name, "error_description": told}
-    return JSONResponse(body, status_code=error.status_code, headers=headers)
+    return error_response(error.status_code, told, error.headers)

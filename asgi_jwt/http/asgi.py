@@ -2,7 +2,12 @@
 
 from typing import NoReturn
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import ConfigurationError
+from asgi_jwt.settings import Settings
+from asgi_jwt.tokens.identity import kind
 
 _TYPES = ("http", "websocket", "lifespan")
 
@@ -14,6 +19,28 @@ def check_scope_type(scope: Scope) -> None:
     """
     if scope["type"] not in _TYPES:
         raise RuntimeError(f"asgi_jwt serves the scope types {', '.join(_TYPES)}, and not {scope['type']!r}")
+
+
+def checked_auth(auth: object, call: str) -> Auth:
+    """`auth`, if it is one. Raises `ConfigurationError`, which shows the `call` as it should be."""
+    if not isinstance(auth, Auth):
+        mend = ": Auth(settings) makes one" if isinstance(auth, Settings) else ""
+        raise ConfigurationError(f"{call} takes an Auth as auth, not {kind(auth)}{mend}")
+    return auth
+
+
+def stating_the_end(send: Send) -> Send:
+    """`send`, for the answer of a `Response`: it adds `more_body` to a last part, where Starlette leaves it out.
+
+    The ASGI specification makes `more_body` optional, and Quart's test client fails without it.
+    """
+
+    async def state(message: Message) -> None:
+        if message["type"].endswith("http.response.body"):
+            message.setdefault("more_body", False)
+        await send(message)
+
+    return state
 
 
 async def refuse_start(scope: Scope, receive: Receive, send: Send, fault: Exception) -> NoReturn:

@@ -1,36 +1,36 @@
 """A request's token, and an error's answer: RFC 6750, RFC 9728."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from asgi_jwt.errors import AmbiguousCredentials, AuthError, InsufficientScope, InvalidRequest, MalformedCredentials
+from asgi_jwt.errors import (
+    AmbiguousCredentials,
+    AuthError,
+    InsufficientScope,
+    InvalidRequest,
+    MalformedCredentials,
+    MissingToken,
+)
+from asgi_jwt.http.asgi import stating_the_end
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+NO_STORE = {"Cache-Control": "no-store"}
+FOR_ALL = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3600"}
+"""For documents that any page of any site may read."""
+"""The header of every answer that is about tokens, sessions or their refusal: RFC 9111 section 5.2.2.5."""
 
 _MOST_HEADERS = 1000
 # Browsers send 180 cookies of a domain at most, and a page offers a handful of subprotocols. Looking through 64 KB of
 # any of these takes 2 ms.
 _MOST_COOKIES = 1000
 _MOST_SUBPROTOCOLS = 100
-
-
-def plain_bearer(headers: Headers) -> bytes | None:
-    """What follows `Bearer ` in the one Authorization header, unchecked: only good for a look among known tokens.
-
-    None where there is none, or more than that, or it is spelled in another way: ask `bearer_token`.
-    """
-    found = None
-    for name, value in headers:
-        if name == b"authorization":
-            if found is not None:
-                return None
-            found = value
-    return found[7:] if found is not None and found.startswith(b"Bearer ") else None
 
 
 def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
@@ -129,25 +129,31 @@ def _subprotocols(scope: Scope) -> Sequence[str]:
 
 
 class Challenge:
-    """How errors are answered: the realm and, where there is one, the resource's metadata, quoted once."""
+    """How errors are answered: with the realm and the URL of the resource's metadata, if there is one.
 
-    def __init__(self, realm: str, resource_metadata: str | None = None) -> None:
+    `scopes` are those that the challenge for no token names.
+    """
+
+    def __init__(self, realm: str, resource_metadata: str | None = None, scopes: Iterable[str] = ()) -> None:
         self._start = f'Bearer realm="{realm}"'
         if resource_metadata is not None:
             self._start += f', resource_metadata="{resource_metadata}"'
+        self._scope = " ".join(scopes)
 
     def header(self, error: AuthError) -> str:
         """The value of `WWW-Authenticate`: RFC 6750 section 3, RFC 9728 section 5.1."""
         value = self._start
         if error.error is not None:
             value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
+        if isinstance(error, MissingToken) and self._scope:
+            value += f', scope="{self._scope}"'
         if isinstance(error, InsufficientScope) and error.scope:
             value += f', scope="{_quotable(error.scope)}"'
         return value
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """The headers of the answer."""
-        headers = {"Cache-Control": "no-store"}
+        headers = dict(NO_STORE)
         if error.challenges:
             headers["WWW-Authenticate"] = self.header(error)
         if error.retry_after is not None:
@@ -155,15 +161,24 @@ class Challenge:
         return headers
 
     def response(self, error: AuthError) -> Response:
-        """The answer: JSON, and nothing in it where the RFC wants no error code."""
+        """The answer: JSON."""
         return JSONResponse(error_body(error), status_code=error.status, headers=self.headers(error))
 
 
 def error_body(error: AuthError) -> dict[str, str]:
-    """`error` and `error_description` (RFC 6749 section 5.2); empty where the RFC wants no error information."""
-    if error.error is None:
-        return {}
-    return {"error": error.error, "error_description": error.description}
+    """`error` and `error_description` (RFC 6749 section 5.2).
+
+    No `error` where RFC 6750 section 3.1 wants none: a person still reads what is missing.
+    """
+    named = {} if error.error is None else {"error": error.error}
+    return {**named, "error_description": error.description}
+
+
+def error_response(status: int, told: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for what is no `AuthError`, in the same shape. `told` None: the status's own phrase."""
+    name = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
+    body = {"error": name, "error_description": told or HTTPStatus(status).phrase}
+    return JSONResponse(body, status_code=status, headers={**(headers or {}), **NO_STORE})
 
 
 def _quotable(text: str) -> str:
@@ -185,4 +200,4 @@ async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": close_code(response.status_code), "reason": ""})
             return
-    await response(scope, receive, send)
+    await response(scope, receive, stating_the_end(send))

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from asgi_jwt.errors import BodyTooLarge, InvalidRequest, MalformedToken, UnsupportedMediaType
+from asgi_jwt.errors import BodyTooLarge, MalformedBody, MalformedToken, MissingField, UnsupportedMediaType
 from asgi_jwt.tokens.compact import parse_object
 
 MAX_BODY = 64 * 1024
@@ -22,22 +22,6 @@ _EQUALS, _AND = b"\xfe", b"\xff"
 """Bytes that UTF-8 never has."""
 _AS_QUOTED_PRINTABLE = bytes.maketrans(b"%+=&", b"= " + _EQUALS + _AND)
 _AS_WRITTEN = bytes.maketrans(_EQUALS + _AND, b"=&")
-
-
-class MalformedBody(InvalidRequest):
-    """The body is broken JSON or a broken form, or names a field twice."""
-
-    reason = "body_malformed"
-    description = "The body is malformed"
-    challenges = False
-
-
-class MissingField(InvalidRequest):
-    """The body lacks a field, or it is no text."""
-
-    reason = "field_missing"
-    description = "A field of the body is missing or no text"
-    challenges = False
 
 
 class Credentials(Mapping[str, str]):
@@ -53,14 +37,16 @@ class Credentials(Mapping[str, str]):
         self._fields = MappingProxyType(dict(fields))
 
     def __getitem__(self, name: str) -> str:
-        value = self._fields.get(name)
-        if not isinstance(value, str):
+        if name not in self._fields:
             raise MissingField(name)
+        value = self._fields[name]
+        if not isinstance(value, str):
+            raise MissingField(name, "is no text")
         try:
             value.encode()
         except UnicodeEncodeError:
             # JSON can write half a surrogate pair, and hashing such a password would fail (RFC 7493 section 2.1).
-            raise MissingField(name) from None
+            raise MissingField(name, "is no text") from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -6,13 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import InvalidCredentials, InvalidGrant, InvalidRequest
-from asgi_jwt.hooks import ask
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
-from asgi_jwt.http.token import token_response
+from asgi_jwt.http.refresh import token_response
 from asgi_jwt.stores.records import Client
-from asgi_jwt.tokens.identity import Identity
+from asgi_jwt.tokens.identity import Identity, kind
 
 Authenticate = Callable[[Credentials, Request], Awaitable[Identity | None] | Identity | None]
 
@@ -34,6 +34,11 @@ class Login:
         identity = await ask(self._authenticate, credentials, request)
         if identity is None:
             raise InvalidCredentials
+        if not isinstance(identity, Identity):
+            raise TypeError(
+                "authenticate returns an Identity for a user and None for nobody, as Identity(str(user.id)):"
+                f" it returned {kind(identity)}"
+            )
         pair = await self._auth.sessions.open(identity, _client(request))
         if presented is not None:
             await self._end(presented)

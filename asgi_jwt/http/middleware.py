@@ -2,33 +2,33 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.hooks import settle
-from asgi_jwt.http.asgi import check_scope_type, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
     bearer_token,
     cookie_token,
     deny,
     hide_subprotocol_token,
-    plain_bearer,
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.paths import PublicPaths, RootPath
+from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
+from asgi_jwt.tokens.identity import kind
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
@@ -36,8 +36,8 @@ OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | N
 GUARD = "asgi_jwt.guard"
 """Where the scope holds the `Guard`."""
 
-_WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_PERCENT = ord("%")
 _NO_CREDENTIALS = AuthCredentials(())
 
 
@@ -80,7 +80,7 @@ class JWTMiddleware:
         self._on_error = on_error
         self._fault: ConfigurationError | None = None
         try:
-            self._set_up(auth or Auth.from_env(), public)
+            self._set_up(Auth.from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
             if not _in_event_loop():
                 raise
@@ -98,19 +98,14 @@ class JWTMiddleware:
             self._public = PublicPaths([*settings.public_paths, *public_paths(public)], self._root_path)
         except ValueError as fault:
             raise ConfigurationError(f"public: {fault}") from None
+        self._may_be_public = self._public.may_match
         self._reads_header = "header" in settings.token_sources
         self._other_sources = tuple(source for source in settings.token_sources if source != "header")
         self._reads_subprotocol = "subprotocol" in settings.token_sources
         self._trusted = settings.trusted_origins
-        self._metadata_path: str | None = None
-        metadata_url = None
-        if settings.resource is not None:
-            url = urlsplit(settings.resource)
-            path = _WELL_KNOWN + (url.path if url.path != "/" else "")
-            # The scope's path is decoded, the URL's is not.
-            self._metadata_path = unquote(path)
-            metadata_url = f"{url.scheme}://{url.netloc}{path}"
-        self._challenge = Challenge(settings.realm, metadata_url)
+        self._metadata = None if settings.resource is None else ResourceMetadata(auth)
+        metadata_url = None if self._metadata is None else self._metadata.url
+        self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
         self._guard = Guard(self._challenge, self._auth.events)
         self._sockets = Sockets(self._auth)
 
@@ -123,27 +118,19 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
-        if self._metadata_path is not None and self._asks_metadata(scope):
-            await self._metadata(scope)(scope, receive, send)
+        if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
+            await self._metadata(scope, receive, send)
             return
-        claims = None
         scope[GUARD] = self._guard
-        if self._public.match(scope):
-            self._root_path.settle(scope)
-        else:
-            try:
-                seen = plain_bearer(scope["headers"]) if self._reads_header else None
-                claims = self._auth.verify_cached(seen) if seen is not None else None
-                if claims is None:
-                    claims = await self._verify(scope)
-                if claims is not None and self._validate is not None:
-                    answer = await settle(self._validate(claims, scope))
-                    # A column of a database says 0 for False.
-                    if answer is not None and not answer:
-                        raise RefusedToken
-            except AuthError as error:
-                await self._refuse(error, scope, receive, send)
-                return
+        try:
+            claims = self._seen(scope)
+            if claims is None:
+                claims = await self._authenticate(scope)
+            if claims is not None and self._validate is not None:
+                await self._ask_host(claims, scope)
+        except AuthError as error:
+            await self._refuse(error, scope, receive, send)
+            return
         if claims is not None:
             scope["claims"] = scope["user"] = claims
             scope["auth"] = claims.credentials
@@ -171,7 +158,32 @@ class JWTMiddleware:
 
         return close
 
-    async def _verify(self, scope: Scope) -> Claims | None:
+    def _seen(self, scope: Scope) -> Claims | None:
+        """The claims of a request like most: its path is not public, and its one Bearer token was verified before.
+
+        None for every other request, of which `_authenticate` decides. All requests pay for each step here.
+        """
+        try:
+            raw_path = scope["raw_path"]
+            if scope["root_path"] or not raw_path or _PERCENT in raw_path or self._may_be_public(raw_path):
+                return None
+        except KeyError:  # ASGI leaves both out where a server has none
+            return None
+        found = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if found is not None:
+                    return None
+                found = value
+        if found is not None and self._reads_header and found.startswith(b"Bearer "):
+            return self._auth.verify_cached(found[7:])
+        return None
+
+    async def _authenticate(self, scope: Scope) -> Claims | None:
+        """The claims of the request's token; None on a public path, and without a token where that is `optional`."""
+        if self._public.match(scope):
+            self._root_path.settle(scope)
+            return None
         token = self._token(scope)
         if token is not None:
             return await self._auth.verify(token)
@@ -196,32 +208,28 @@ class JWTMiddleware:
                 return token
         return None
 
+    async def _ask_host(self, claims: Claims, scope: Scope) -> None:
+        """Raises `RefusedToken`, or what `validate` raises, for a token that the host refuses."""
+        answer: object = await settle(self._validate(claims, scope)) if self._validate else None
+        # A column of a database says 0 for False.
+        if answer is not None and not isinstance(answer, int):
+            raise TypeError(f"validate returns True, False or None, not {kind(answer)}: False refuses the token")
+        if answer is not None and not answer:
+            raise RefusedToken
+
     async def _refuse(self, error: AuthError, scope: Scope, receive: Receive, send: Send) -> None:
         await self._auth.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))
+            if response is not None and not callable(response):
+                raise TypeError(f"on_error returns a Response, or None for the standard one: not {kind(response)}")
         if response is None:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
-    def _asks_metadata(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and self._root_path.route_path(scope) == self._metadata_path
-
-    def _metadata(self, scope: Scope) -> Response:
-        """RFC 9728 section 3.2."""
-        if scope["method"] not in ("GET", "HEAD"):
-            return Response(status_code=405, headers={"Allow": "GET, HEAD"})
-        settings = self._auth.settings
-        sources = {source.partition(":")[0] for source in settings.token_sources}
-        return JSONResponse(
-            {
-                "resource": settings.resource,
-                "authorization_servers": list(self._auth.verifier.issuers),
-                "bearer_methods_supported": ["header"] if "header" in sources else [],
-            },
-            headers={"Cache-Control": "max-age=3600"},
-        )
+    def _asks_metadata(self, scope: Scope, path: str) -> bool:
+        return scope["type"] == "http" and self._root_path.route_path(scope) == path
 
 
 def _in_event_loop() -> bool:

@@ -41,6 +41,11 @@ class RootPath:
         self._configured = configured or ""
         self._warned = False
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether the setting `ROOT_PATH` is there."""
+        return bool(self._configured)
+
     def of(self, scope: Scope) -> str:
         """The root path of a request. Logs one WARNING when the server gives another than `configured`."""
         root_path: str = scope.get("root_path", "")
@@ -87,6 +92,10 @@ class PublicPaths:
         self._root_path = root_path or RootPath()
         self._exact = frozenset(path.removesuffix("/*") for path in paths) - {""}
         self._below = tuple(path.removesuffix("*") for path in paths if path.endswith("/*"))
+        beginnings = b"|".join(map(_beginning, [*self._exact, *self._below])) or b"(?!)"
+        # Below a configured root path, a public path begins with that.
+        self.may_match = re.compile(b"" if self._root_path.is_configured else beginnings).match
+        """None for a raw path, without a percent and of a request without a root path, that `match` would refuse."""
 
     def match(self, scope: Scope) -> bool:
         """Whether the path that the client asked for is public."""
@@ -96,6 +105,11 @@ class PublicPaths:
         if path is None:
             return False
         return path in self._exact or (path.startswith(self._below) and _is_plain(path))
+
+
+def _beginning(path: str) -> bytes:
+    # The root alone begins all others.
+    return rb"/(?:\?|\Z)" if path == "/" else re.escape(path.encode())
 
 
 def _requested_path(scope: Scope) -> str | None:

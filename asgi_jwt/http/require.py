@@ -1,10 +1,10 @@
 """Scopes and roles: RFC 6750 section 3.1, `insufficient_scope`."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import update_wrapper
 from inspect import Signature
-from typing import Protocol
+from typing import Annotated, NoReturn, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -16,7 +16,7 @@ from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import names
+from asgi_jwt.tokens.identity import kind, names
 
 
 class SecurityScopes(Protocol):
@@ -34,8 +34,9 @@ class Require:
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
-        self._scopes = _wanted(scopes if isinstance(scopes, str) else " ".join(scopes), given=scopes != ())
-        self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, given=roles != ()))
+        named = scopes if isinstance(scopes, str) else " ".join(names(scopes))
+        self._scopes = _wanted(named, "scopes", given=scopes != ())
+        self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, "roles", given=roles != ()))
 
     @property
     def __signature__(self) -> Signature:
@@ -64,7 +65,7 @@ class Require:
             raise MissingToken
         wanted = self._scopes
         if more:
-            wanted = names((*wanted, *_wanted(" ".join(more), given=True)))
+            wanted = names((*wanted, *_wanted(" ".join(more), "scopes", given=True)))
         granted = claims.credentials.scopes
         if not all(name in granted for name in wanted):
             raise InsufficientScope(scope=" ".join(wanted))
@@ -81,10 +82,10 @@ async def _awaited(require: Require, connection: HTTPConnection) -> None: ...
 update_wrapper(Require.__call__, _awaited, assigned=())
 
 
-def _wanted(listed: str | Iterable[str], *, given: bool) -> tuple[str, ...]:
-    wanted = names(listed)
-    if given and not wanted:
-        raise ValueError("scopes or roles were given, and none of them has a name: that would let everyone in")
+def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str, ...]:
+    wanted = names(listed, what)
+    if given and not any(name.strip() for name in wanted):
+        raise ValueError(f"{what} were given, and none of them has a name: that would let everyone in")
     return wanted
 
 
@@ -96,12 +97,26 @@ def guard_of(scope: Scope) -> Guard:
     return guard
 
 
-def require(*scopes: str, roles: str | Iterable[str] = ()) -> Require:
-    """What a route asks of a user: all of `scopes`, any of `roles`. Raises `ValueError` where all are empty.
+class _NotCalled:
+    """Pydantic finds it in the annotation that FastAPI reads of `require` itself, in the place of its result."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: object, handler: object) -> NoReturn:
+        raise TypeError("Depends(require) lacks the call: write Depends(require()), or Depends(require('orders:read'))")
+
+
+def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()) -> Require:
+    """What a route asks of a user: all of `scopes`, any of `roles`.
 
     In FastAPI `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`;
-    elsewhere `require("orders:write")(request)`.
+    elsewhere `require("orders:write")(request)`. Raises `TypeError` for scopes and roles that are no strings, and
+    `ValueError` where all are empty.
     """
+    for scope in scopes:
+        if isinstance(scope, (HTTPConnection, Mapping)):
+            raise TypeError(f"require was given a {kind(scope)}: require(...) makes the check, as require()(request)")
+        if not isinstance(scope, str):
+            raise TypeError(f"require takes each scope as a string, as require('a', 'b'), and was given {kind(scope)}")
     return Require(scopes, roles)
 
 

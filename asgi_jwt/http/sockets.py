@@ -1,6 +1,6 @@
 """WebSockets that were let in: each is closed when its token ends."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -34,21 +34,24 @@ SHORTEST_LOOK = 0.02
 _SHORTEST_INTERVAL = 0.1
 """Seconds between two reads of the log for the open WebSockets, at the least."""
 
+CLOSED_AT_ONCE = 20
+"""WebSockets that are closed in one turn of the event loop. Servers take up to 0.2 ms for each, so 5 ms are enough."""
+
+_COMPARED_AT_ONCE = 500
+"""WebSockets that are compared with the log in one turn of the event loop, at some microseconds each."""
+
 _CLOSE_TIMEOUT = 5.0
-"""How long (s) a close may wait for a client that reads nothing."""
+"""Seconds that a close may wait for a client that reads nothing."""
 
 _PATIENCE = 1.0
-"""How long (s) after a close an app may take what came before it."""
-
-_DRAIN = 0.2
-"""How long (s) it waits for each such message: those that are there already, and a busy event loop hands over late."""
+"""Seconds after a close in which the app receives the messages that the server had before."""
 
 _UNHEARD = 5.0
-"""How long (s) after a close an app may send what goes nowhere: longer than one that receives takes to be told."""
+"""Seconds after a close in which the app may go on: its messages are dropped. After that it gets an `OSError`."""
 
 
 class _Gone(OSError):
-    """An app sends long after the close: what ASGI has a server raise, so that no app goes on for ever unheard."""
+    """Ends an app that goes on long after a close, as the ASGI specification has `send` raise after a disconnect."""
 
 
 class Sockets:
@@ -64,10 +67,10 @@ class Sockets:
         try:
             await app(scope, socket.receive, socket.send)
         except* _Gone:
-            pass  # it has ended it, as it was to: no fault for the server to log
+            pass  # the app has ended; the server has no fault to log
         finally:
             self.leave(socket)
-            # The server closes the connection in its own way as soon as the app has returned.
+            # A server closes the connection in its own way as soon as the app returns.
             await socket.until_closed()
 
     def enter(self, socket: "_Socket") -> None:
@@ -80,14 +83,14 @@ class Sockets:
         watch.add(socket)
 
     def leave(self, socket: "_Socket") -> None:
-        """From now on it is not. A second call does nothing."""
+        """From now on `socket` is not watched. A second call does nothing."""
         loop = current_token()
         watch = self._watches.get(loop)
         if watch is not None and not watch.remove(socket):
             del self._watches[loop]
 
-    async def tell(self, error: AuthError) -> None:
-        """A WebSocket was closed because of `error`."""
+    async def emit_closed(self, error: AuthError) -> None:
+        """Emit the event that a WebSocket was closed because of `error`."""
         await self._auth.events.emit(SocketClosed(error.reason, close_code(error.status)))
 
 
@@ -111,12 +114,12 @@ class _Watch:
             self._nap.cancel()
 
     def remove(self, socket: "_Socket") -> bool:
-        """Whether there are others left."""
+        """Whether other WebSockets are left."""
         self._open.discard(socket)
         if not self._open:
             self._nap.cancel()
         elif len(self._ends) > 2 * len(self._open) + 100:
-            # Most leave long before their tokens end.
+            # Most WebSockets are closed long before their tokens end.
             self._ends = [end for end in self._ends if end[-1] in self._open]
             heapify(self._ends)
         return bool(self._open)
@@ -125,31 +128,33 @@ class _Watch:
         try:
             await self._watch()
         except Exception:
-            # Nobody would close them when they have to be.
-            self._close_if(lambda claims: True, Unavailable())
+            # No WebSocket stays open unwatched.
+            await self._close([*self._open], Unavailable())
             raise
 
     async def _watch(self) -> None:
         while self._open:
             now = self._auth.clock()
-            self._close_expired(now)
+            while expired := self._expired(now):
+                await self._close(expired, ExpiredToken())
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_LOOK, max(SHORTEST_LOOK, ends_at - now))
             self._next_look = now + wait
             with move_on_after(wait) as self._nap:
                 await self._close_revoked()
 
-    def _close_expired(self, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            _, _, socket = heappop(self._ends)
-            if socket in self._open:
-                socket.close(ExpiredToken())
+    def _expired(self, now: float) -> list["_Socket"]:
+        """The first of those whose tokens have ended, as many as are closed at once."""
+        expired: list[_Socket] = []
+        while self._ends and self._ends[0][0] <= now and len(expired) < CLOSED_AT_ONCE:
+            expired.append(heappop(self._ends)[-1])
+        return expired
 
     async def _close_revoked(self) -> None:
-        """Once an interval, when the copy of the log is due to be read on, have that done and go by it."""
+        """Once an interval, when the mirror is due to read the log, have it read and close by it."""
         try:
             revocations = self._auth.revocations
-        except ConfigurationError:  # without a store there are none
+        except ConfigurationError:  # without a store nothing is revoked
             await sleep_forever()
         while True:
             await sleep_until(self._check_at)
@@ -158,112 +163,110 @@ class _Watch:
                 # A read that was under way while the computer slept has not failed yet.
                 await revocations.poll()
             if revocations.out_of_reach:
-                self._close_if(lambda claims: True, RevocationsUnavailable())
-            self._close_if(revocations.is_revoked, RevokedToken())
+                await self._close([*self._open], RevocationsUnavailable())
+            for sockets in _slices([*self._open], _COMPARED_AT_ONCE):
+                revoked = [socket for socket in sockets if revocations.is_revoked(socket.claims)]
+                await self._close(revoked, RevokedToken())
+                await checkpoint()
             age, interval = revocations.age, revocations.interval
             due_in = interval - age if age is not None and 0 <= age < interval else interval
             self._check_at = current_time() + max(_SHORTEST_INTERVAL, due_in)
 
-    def _close_if(self, concerns: Callable[[Claims], bool], error: AuthError) -> None:
-        for socket in [socket for socket in self._open if concerns(socket.claims)]:
-            socket.close(error)
+    async def _close(self, sockets: list["_Socket"], error: AuthError) -> None:
+        """Close those that are open still, so many in one turn of the event loop."""
+        for closing in _slices(sockets, CLOSED_AT_ONCE):
+            for socket in closing:
+                if socket in self._open:
+                    socket.close(error)
+            await checkpoint()
+
+
+def _slices(sockets: list["_Socket"], size: int) -> Iterator[list["_Socket"]]:
+    return (sockets[first : first + size] for first in range(0, len(sockets), size))
 
 
 class _Socket:
-    """A WebSocket between its server and its app."""
+    """A WebSocket between its server and its app.
+
+    When it is closed because of its token, the app receives the messages that the server had before, then a disconnect.
+    The app's own messages are dropped, and `send` raises after a while, so that an app that only sends ends too.
+    """
 
     def __init__(self, sockets: Sockets, claims: Claims, receive: Receive, send: Send) -> None:
         self.claims = claims
         self._sockets = sockets
         self._receive = receive
         self._send = send
-        self._receiving: set[CancelScope] = set()
-        # Whether it was closed here, what its app is told then, and until when, of the event loop's clock, the app may
-        # take what came before, and send in vain.
-        self._closed = False
-        self._farewell: Message = {"type": "websocket.disconnect", "code": 1006}
-        self._until = self._unheard_until = inf
-        self._handed_over = anyio.Event()
-        self._closed_by_app = False
-        self._parted = False
+        self._waiting = CancelScope()
+        # The rest is of a close because of the token; its time is the event loop's.
+        self._closed_at = inf
+        self._farewell: Message | None = None
+        self._told_server = anyio.Event()
 
     async def receive(self) -> Message:
-        message = await (self._receive() if self._parted else self._next_message())
-        # An app that asks on behind the end waits as the server has it wait, and gets no message.
-        while self._parted and self._closed and message["type"] != "websocket.disconnect":
-            message = await self._receive()
+        message = await self._next_message()
         if message["type"] != "websocket.disconnect":
             return message
-        self._parted = True
         self._sockets.leave(self)
-        return self._farewell if self._closed else message
+        return self._farewell or message
 
     async def _next_message(self) -> Message:
-        """The server's. After a close: what is there already, and where nothing is, the end."""
-        deadline = inf
-        if self._closed:
-            now = current_time()
-            if now >= self._until:
-                return self._farewell
-            deadline = min(self._until, now + _DRAIN)
-        with CancelScope(deadline=deadline) as scope:
-            self._receiving.add(scope)
+        """The server's next message. After a close the end, when the time is up or the server has no more."""
+        if self._farewell is not None and current_time() >= self._closed_at + _PATIENCE:
+            await self._give_way()
+            return self._farewell
+        with CancelScope(deadline=self._closed_at + _PATIENCE) as self._waiting:
             try:
                 return await self._receive()
-            except Exception:  # some servers take it ill to be asked after a close
-                if not self._closed:
+            except Exception:
+                # Some servers raise when they are asked after a close.
+                if self._farewell is None:
                     raise
-            finally:
-                self._receiving.discard(scope)
-        return self._farewell
+        return {"type": "websocket.disconnect"}
 
     async def send(self, message: Message) -> None:
-        if self._closed:
-            # An app that does nothing but send may rest here alone.
-            await checkpoint()
-            if current_time() >= self._unheard_until:
-                raise _Gone("the WebSocket was closed when its token ended")
-            return
-        if message["type"] == "websocket.close":
-            await self._close_for_app(message)
+        if self._farewell is not None:
+            await self._give_way()
             return
         await self._send(message)
         if message["type"] == "websocket.accept":
             self._sockets.enter(self)
+        elif message["type"] == "websocket.close":
+            self._sockets.leave(self)
 
-    async def _close_for_app(self, message: Message) -> None:
-        self._closed_by_app = True
-        try:
-            await self._send(message)
-        except BaseException:
-            self._closed_by_app = False
-            raise
-        self._sockets.leave(self)
+    async def _give_way(self) -> None:
+        """Let other tasks run, for the app may do so nowhere else; raise once the app has gone on for too long."""
+        await checkpoint()
+        if current_time() >= self._closed_at + _UNHEARD:
+            raise _Gone
 
     def close(self, error: AuthError) -> None:
-        """Close the connection because of `error`: from now on the app sends nothing, and soon receives nothing."""
-        code, now = close_code(error.status), current_time()
+        """Close the connection because of `error`."""
+        code = close_code(error.status)
         self._sockets.leave(self)
-        self._closed = True
+        self._closed_at = current_time()
         self._farewell = {"type": "websocket.disconnect", "code": code, "reason": error.description}
-        self._until, self._unheard_until = now + _PATIENCE, now + _UNHEARD
-        for scope in self._receiving:
-            scope.deadline = now + _DRAIN
-        if self._closed_by_app:  # at this very moment
-            self._handed_over.set()
-            return
-        # In a task of its own: an app may neither send nor receive for long, and a client may read nothing.
+        self._waiting.deadline = self._closed_at + _PATIENCE
+        # In a task of its own: the app may neither send nor receive for long, and the client may read nothing.
         start(lambda: self._close(error, code))
 
     async def _close(self, error: AuthError, code: int) -> None:
         try:
-            with suppress(Exception), move_on_after(_CLOSE_TIMEOUT):  # those who have gone need not be told
-                await self._send({"type": "websocket.close", "code": code, "reason": error.description})
+            # The client may have gone, or the app have sent a close of its own at this moment.
+            with suppress(Exception), move_on_after(_CLOSE_TIMEOUT):
+                await self._send_close(code, error.description)
         finally:
-            self._handed_over.set()
-        await self._sockets.tell(error)
+            self._told_server.set()
+        await self._sockets.emit_closed(error)
+
+    async def _send_close(self, code: int, reason: str) -> None:
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception:
+            # Daphne refuses the code 1013, and would leave the connection open.
+            await self._send({"type": "websocket.close"})
 
     async def until_closed(self) -> None:
-        """Once a close has begun: until the server has been told of it."""
-        if self._closed:
-            await self._handed_over.wait()
+        """Once a close has begun: until the server has been told."""
+        if self._farewell is not None:
+            await self._told_server.wait()

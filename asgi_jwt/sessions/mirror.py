@@ -49,15 +49,16 @@ class Mirror:
     """
 
     def __init__(self) -> None:
-        self.cleared: dict[int, object] = {}
-        """By `id`: claims that no entry covers, for `RevocationList` to note. An addition begins it anew."""
         self._issuers: dict[str, _Issuer] = {}
 
     def __len__(self) -> int:
         return sum(len(kind) for issuer in self._issuers.values() for kind in (issuer.sid, issuer.jti, issuer.sub))
 
-    def add(self, revocations: Iterable[Revocation], now: int, wall: int) -> None:
-        """Take over entries, each for its life from `now` on. `wall`: ms since the epoch, by the process's clock."""
+    def add(self, revocations: Iterable[Revocation], now: int, wall: int) -> bool:
+        """Take over entries, each for its life from `now` on; whether there were any that have not lapsed.
+
+        `wall`: ms since the epoch, by the process's clock.
+        """
         added = False
         for revocation in revocations:
             kind, issuer, value, _, time, spares_sessions = revocation
@@ -76,8 +77,7 @@ class Mirror:
                 _add_subject(revoked.sub, value, (until, before, before - CLOCK_SKEW // 1000 * spares_sessions))
             else:
                 _add(revoked.sid if kind == "sid" else revoked.jti, value, until)
-        if added:
-            self.cleared = {}
+        return added
 
     def covers(self, claims: Mapping[str, Any]) -> bool:
         """Whether the token with these claims, which were verified, is revoked."""

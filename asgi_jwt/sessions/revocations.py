@@ -89,6 +89,7 @@ class RevocationList:
         self._lost: Callable[[], None] = lambda: None
         self._mirror = Mirror()
         self._covers = self._mirror.covers
+        self._cleared: dict[int, Claims] = {}  # by `id`: claims that no entry of the mirror covers
         self._cursor: object = None
         self._lapses = 0
         self._read_at = self._due_at = _NEVER  # by `clock`: as of when the mirror is, and when it is due
@@ -138,7 +139,7 @@ class RevocationList:
         # Every request calls this: it makes no call that can be spared.
         if not self._read_at <= self._clock() < self._due_at:
             return False
-        cleared = self._mirror.cleared
+        cleared = self._cleared
         if id(claims) in cleared:
             return True
         if self._covers(claims._members):
@@ -163,6 +164,8 @@ class RevocationList:
 
     async def current(self) -> None:
         """Have new entries read, if that is due. Raises `RevocationsUnavailable` where the log is out of reach."""
+        if self.freshness is Freshness.FRESH:
+            return
         await self.poll()
         if self._is_usable:
             return
@@ -177,6 +180,8 @@ class RevocationList:
 
         A store that stalls holds up no caller for longer than the mirror needs to be usable.
         """
+        if self.freshness is Freshness.FRESH:
+            return
         await self._read_if_due()
         if self.freshness is Freshness.STALE and self._failed_at is None:
             await self._read_if_due()  # the read had begun long ago, before the process was put to sleep
@@ -188,7 +193,7 @@ class RevocationList:
 
     def take(self, revocations: Iterable[Revocation]) -> None:
         """Take over entries that this process has put into the log: it refuses their tokens now."""
-        self._mirror.add(revocations, self._elapsed(), int(self._clock() * 1000))
+        self._add(revocations, self._elapsed(), int(self._clock() * 1000))
 
     def on_lost(self, listener: Callable[[], None]) -> None:
         """Call `listener`, within the event loop, whenever the log has lost the place where it was read."""
@@ -270,7 +275,7 @@ class RevocationList:
         for _ in range(_PAGES):
             page = await log.read_revocations(self._cursor)
             now = self._elapsed()
-            self._mirror.add(page.revocations, now, wall)
+            self._add(page.revocations, now, wall)
             if self._cursor is not None and not page.continues:
                 self._lost()
                 if now <= self._lapses:  # else the log has forgotten an entry that lapsed
@@ -282,6 +287,10 @@ class RevocationList:
                 return
             await checkpoint()  # a store may answer without waiting: a long log still leaves the loop to others
         raise StoreUnavailable("the log of revocations has no end")
+
+    def _add(self, revocations: Iterable[Revocation], now: int, wall: int) -> None:
+        if self._mirror.add(revocations, now, wall):
+            self._cleared = {}
 
     def _elapsed(self) -> int:
         return int(self._monotonic() * 1000)

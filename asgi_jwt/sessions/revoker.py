@@ -1,10 +1,14 @@
 """Ends sessions and revokes tokens: what is written, in which order, and for how long it counts."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import floor, inf
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import anyio
 from anyio import create_task_group
@@ -34,6 +38,27 @@ class _Written(NamedTuple):
     key: SessionKey | None
 
 
+class _Ending(Generic[T]):
+    """`change`, and the entries that go with it where it ends the session; of its last run, which counts."""
+
+    def __init__(
+        self,
+        change: Callable[[Session | None], tuple[Session | None, T]],
+        entries_of: Callable[[], Sequence[Revocation]],
+    ) -> None:
+        self.entries: Sequence[Revocation] = ()
+        self._change = change
+        self._entries_of = entries_of
+
+    def __call__(self, stored: Session | None) -> Outcome[T]:
+        changed, result = given = self._change(stored)
+        if changed is None or changed.ended_at is None or (stored is not None and stored.ended_at is not None):
+            self.entries = ()
+            return given
+        self.entries = self._entries_of()
+        return changed, result, self.entries
+
+
 class Revoker:
     """Ends the sessions of `issuer` in the store, and revokes tokens of any issuer.
 
@@ -61,7 +86,7 @@ class Revoker:
         events: EventSink,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
-        self._store = store
+        self._open = store
         self._revocations = revocations
         self._issuer = issuer
         self._leeway = leeway
@@ -77,6 +102,10 @@ class Revoker:
         self._putting_back = SingleFlight(self._put_back)
         revocations.on_lost(self._log_lost)
 
+    @cached_property
+    def _store(self) -> SessionStore:
+        return self._open()
+
     async def end(self, subject: str, sid: str) -> bool:
         """End one session of the subject's; whether there was a live one."""
         return await self._end(SessionKey(subject, sid))
@@ -90,7 +119,7 @@ class Revoker:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # Sessions that have expired by a clock that is ahead live by another.
-        keys = [session.key for session in await self._store().list(subject, now - SWEEP_AFTER)]
+        keys = [session.key for session in await self._store.list(subject, now - SWEEP_AFTER)]
         own = [key for key in keys if key.sid == last]
         ended = await self._end_each([key for key in keys if key.sid != last])
         if own and await self._end(own[0], entry):
@@ -132,18 +161,11 @@ class Revoker:
         self, key: SessionKey, change: Callable[[Session | None], tuple[Session | None, T]], *more: Revocation
     ) -> T:
         """`SessionStore.update`; where `change` ends the session, its entry, and `more`, go into the log with it."""
-        with_it = (self._session_entry(key.sid, self._now()), *more)
-        entries: Sequence[Revocation] = ()
-
-        def with_entries(stored: Session | None) -> Outcome[T]:
-            nonlocal entries
-            changed, result = change(stored)
-            ends = changed is not None and changed.ended_at is not None and (stored is None or stored.ended_at is None)
-            entries = with_it if ends else ()
-            return (changed, result, entries) if ends else (changed, result)
-
-        result = await self._store().update(key, with_entries)
-        self._remember(entries, key)
+        now = self._now()
+        ending = _Ending(change, lambda: (self._session_entry(key.sid, now), *more))
+        result = await self._store.update(key, ending)
+        if ending.entries:
+            self._remember(ending.entries, key)
         return result
 
     def close(self) -> None:
@@ -183,13 +205,11 @@ class Revoker:
         return sum(ended)
 
     async def _append(self, revocations: Sequence[Revocation]) -> None:
-        await self._store().append_revocations(revocations, self._now())
+        await self._store.append_revocations(revocations, self._now())
         self._remember(revocations)
 
     def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
         """Refuse from now on in this process, and know what to put back."""
-        if not revocations:
-            return
         self._revocations.take(revocations)
         now, wall = self._elapsed(), self._now()
         while self._written and self._written[0].lapses <= now:
@@ -221,7 +241,7 @@ class Revoker:
         held = [written for written in page if written.lapses > now]
         # With the remaining life, so that no entry lives on from loss to loss.
         entries = [each.revocation._replace(until=each.revocation.time + each.lapses - now) for each in held]
-        await self._store().append_revocations(entries, self._now())
+        await self._store.append_revocations(entries, self._now())
         # A tombstone may be lost as well: a session that is live again ends again.
         await self._end_each([each.key for each in held if each.key is not None])
 

@@ -48,7 +48,7 @@ class Verdict(StrEnum):
     """A token that nobody honest still holds: the session has ended, for good."""
 
 
-TOKEN_STAYS = frozenset({Verdict.SAME, Verdict.HEALED})
+TOKEN_STAYS = (Verdict.SAME, Verdict.HEALED)
 """The verdicts that hand out no refresh token: the client keeps the presented one."""
 
 ANY_BRANCH = "*"
@@ -104,30 +104,31 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     verdict = judge(session, presented, now=now, policy=policy)
     if session is None:
         return Decision(verdict, None, None)
-    if verdict is Verdict.INVALID:
-        # An end that did not come to its tombstone is finished by the refresh that meets its mark.
-        return Decision(verdict, session if session.ending_at is None else end_session(session, now), None)
-    if verdict is Verdict.HEALED:
-        healed = session.changed(generation=presented.generation, rotated_branch=ANY_BRANCH, seen=True, window_at=now)
-        return Decision(verdict, healed, presented.branch)
-    if verdict is Verdict.SAME:
-        kept = session if session.seen else session.changed(seen=True, window_at=now)
-        return Decision(verdict, kept, presented.branch)
+    # Where clocks differ by hours, a window that went back would be over at a server whose clock is ahead.
+    window_at = max(now, session.window_at or now)
     if verdict is Verdict.ROTATED:
-        return Decision(verdict, _rotated(session, presented, now, policy), branch)
+        return Decision(verdict, _rotated(session, presented, window_at, now, policy), branch)
+    if verdict is Verdict.SAME:
+        kept = session if session.seen else session.changed(seen=True, window_at=window_at)
+        return Decision(verdict, kept, presented.branch)
     if verdict is Verdict.REPLAYED:
         return Decision(verdict, session, branch)
     if verdict is Verdict.RECOVERED:
-        return Decision(verdict, session.changed(window_at=now), branch)
-    return Decision(verdict, end_session(session, now), None)
+        return Decision(verdict, session.changed(window_at=window_at), branch)
+    if verdict is Verdict.HEALED:
+        healed = {"generation": presented.generation, "rotated_branch": ANY_BRANCH, "seen": True}
+        return Decision(verdict, session.changed(**healed, window_at=window_at), presented.branch)
+    # An end that did not come to its tombstone is finished by the refresh that meets its mark.
+    ends = verdict is Verdict.REUSED or session.ending_at is not None
+    return Decision(verdict, end_session(session, now) if ends else session, None)
 
 
-def _rotated(session: Session, presented: Presented, now: int, policy: RotationPolicy) -> Session:
+def _rotated(session: Session, presented: Presented, window_at: int, now: int, policy: RotationPolicy) -> Session:
     used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
     return session.changed(
         generation=presented.generation + 1,
         rotated_branch=presented.branch,
-        window_at=now,
+        window_at=window_at,
         seen=False,
         used_at=used_at,
         expires_at=min(used_at + policy.refresh_ttl, session.ends_at),

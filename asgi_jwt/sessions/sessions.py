@@ -1,13 +1,18 @@
 """Sessions: opened, refreshed, listed and ended."""
 
+# A function within a method is made at each call, and its annotations would be evaluated then.
+from __future__ import annotations
+
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from anyio import to_thread
 
+from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import (
     AuthError,
     InvalidGrant,
@@ -18,7 +23,7 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.hooks import ask
+from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import (
     TOKEN_STAYS,
@@ -33,7 +38,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity, names, with_scopes
+from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -94,6 +99,8 @@ class Sessions:
         self._clock = clock
         self._events = events
         self._ready = ready
+        self._gate = Gate()
+        self._overload_told_at = -inf
         self._swept_at: int | None = None
 
     def _now(self) -> int:
@@ -101,6 +108,9 @@ class Sessions:
 
     async def open(self, identity: Identity, client: Client | None = None) -> TokenPair:
         """A new session for `identity` on the device `client`, and its first tokens."""
+        return await self._at_the_gate("open", partial(self._open, identity, client))
+
+    async def _open(self, identity: Identity, client: Client | None) -> TokenPair:
         now = self._now()
         session = open_session(
             identity.subject,
@@ -140,6 +150,26 @@ class Sessions:
         when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
         scope that the session does not have.
         """
+        return await self._at_the_gate("refresh", partial(self._refresh, token, load_identity, client_id, scope))
+
+    async def _at_the_gate(self, operation: str, work: Callable[[], Awaitable[TokenPair]]) -> TokenPair:
+        """Refuse what can't be served in time before it costs a signature."""
+        try:
+            entered = await self._gate.enter()
+        except StoreUnavailable as overload:
+            # Told once a second: each of thousands of refusals would delay the callers who are at work.
+            if abs(self._clock() - self._overload_told_at) >= 1:
+                self._overload_told_at = self._clock()
+                await self._events.emit(StoreFailed(operation, overload.detail or ""))
+            raise
+        try:
+            return await work()
+        finally:
+            self._gate.leave(entered)
+
+    async def _refresh(
+        self, token: str | bytes, load_identity: LoadIdentity | None, client_id: str | None, scope: str
+    ) -> TokenPair:
         members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
         key = SessionKey(members["sub"], members["sid"])
@@ -234,10 +264,13 @@ class Sessions:
         return await self._mint(identity, session), identity
 
     async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
-        identity = await ask(load_identity, session.subject, session)
+        identity: object = await ask(load_identity, session.subject, session)
         if identity is None:
             await self._revoker.end(*session.key)
             raise SessionOver
+        if not isinstance(identity, Identity):
+            mend = "the user's Identity, or None to end the session, as Identity(subject)"
+            raise TypeError(f"load_identity returns {mend}: it returned {kind(identity)}")
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
         return identity

@@ -36,6 +36,8 @@ class SettingsFields:
     issuer: tuple[str, ...] = _setting(values.issuers, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
     """None: not checked (`*`)."""
+    client_id: str | None = _setting(values.text, None)
+    """None: the first audience."""
     secret: str | bytes | None = _keys(key_values.secret, None)
     keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
@@ -53,6 +55,7 @@ class SettingsFields:
     cache_size: int = _setting(values.count(least=0), 4096)
     realm: str = _setting(values.quotable, "api")
     resource: str | None = _setting(values.resource, None)
+    scopes: tuple[str, ...] = _setting(values.scopes, ())
     public_paths: tuple[str, ...] = _setting(values.public_paths, ())
     root_path: str | None = _setting(values.root_path, None)
     token_sources: tuple[str, ...] = _setting(values.token_sources, ("header",))

@@ -15,6 +15,7 @@ class SettingsKeywords(TypedDict, total=False):
 
     issuer: Names
     audience: Names
+    client_id: str | None
     secret: str | bytes | None
     secret_file: str
     keys: str | Mapping[str, Any] | KeySet | None
@@ -34,6 +35,7 @@ class SettingsKeywords(TypedDict, total=False):
     cache_size: int | str
     realm: str
     resource: str | None
+    scopes: Names
     public_paths: Names
     root_path: str | None
     token_sources: Names

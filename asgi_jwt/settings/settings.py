@@ -95,8 +95,9 @@ class Settings(SettingsFields):
             # Another service of the same issuer and store has sessions of its own.
             audience=self.audience,
             algorithms=frozenset({"HS256"}),
-            # The session's record decides when it is over; clocks that differ log no one out.
+            # The session's record decides when it is over: clocks that differ log no one out.
             leeway=300,
+            checks_iat=False,
             type=("type", "refresh"),
             typ=frozenset({"rt+jwt"}),
             require_typ=True,

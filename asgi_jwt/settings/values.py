@@ -72,6 +72,14 @@ def audience(value: object) -> tuple[str, ...] | None:
     return None if named == ("*",) else named
 
 
+def scopes(value: object) -> tuple[str, ...]:
+    """A list of scopes: commas or blanks stand between them (RFC 6749 section 3.3)."""
+    listed = tuple(dict.fromkeys(" ".join(texts(value)).split()))
+    if not all(re.fullmatch(r"[!#-\[\]-~]+", name) for name in listed):
+        raise ValueError("has to be a list of scopes: printable ASCII without blanks, quotes and backslashes")
+    return listed
+
+
 def issuers(value: object) -> tuple[str, ...]:
     named = texts(value)
     if any(len(name.split()) > 1 for name in named):
@@ -96,7 +104,7 @@ def duration(*, least: float = 0, most: float | None = None) -> Callable[[object
         if seconds < least or (most is not None and seconds > most):
             unit = "second" if least == 1 else "seconds"
             raise ValueError(f"has to be {least:g} {unit} at least" + (f" and {most:g} at most" if most else ""))
-        return seconds
+        return float(seconds)
 
     return read
 

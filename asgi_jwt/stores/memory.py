@@ -47,7 +47,8 @@ class MemoryStore:
             self._subjects.setdefault(key.subject, {})[key.sid] = next_version(key, stored, changed)
             if stored is None:
                 heappush(self._ends, (changed.kept_until, key))
-        self._append(entries, 0)
+        if entries:
+            self._append(entries, 0)
         return result
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:

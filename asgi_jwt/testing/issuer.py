@@ -45,7 +45,7 @@ class FakeIssuer:
         policy = self._auth.verifier.policy
         now = self._auth.clock()
         identity = Identity(subject, scopes=scopes, roles=roles, client_id=client_id)
-        payload = access_payload(identity, policy, now=now, ttl=expires_in)
+        payload = access_payload(identity, policy, now=now, ttl=expires_in, client_id=self._auth.settings.client_id)
         payload["jti"] = secrets.token_urlsafe(16)
         for name, value in policy.required_claims:
             if find_claim(payload, name) is None:

@@ -1,10 +1,11 @@
 """What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
@@ -22,7 +23,7 @@ from asgi_jwt.errors import (
     WrongType,
 )
 from asgi_jwt.tokens.claim_path import find_claim
-from asgi_jwt.tokens.compact import freeze, thaw
+from asgi_jwt.tokens.frozen import freeze, thaw
 
 DEFAULT_TYP = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -42,7 +43,8 @@ class AuthCredentials(NamedTuple):
 class Claims(Mapping[str, Any]):
     """The claims of a verified token, and the user they speak of.
 
-    A read-only mapping all the way down, since every request with the same token is handed the same instance.
+    A mapping that is read-only at every depth: all requests with the same token share one instance. A member that is a
+    list is given as a tuple, a member that is an object as a read-only `dict`, each as a copy.
     It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
@@ -58,14 +60,20 @@ class Claims(Mapping[str, Any]):
 
     @classmethod
     def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
+        return cls._of_parts(members, roles_claim, _credentials(find_claim(members, scope_claim)))
+
+    @classmethod
+    def _of_parts(cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials) -> Self:
         claims = object.__new__(cls)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
-        _set_credentials(claims, _credentials(find_claim(members, scope_claim)))
+        _set_credentials(claims, credentials)
         return claims
 
     def __getitem__(self, name: str) -> Any:
-        return self._members[name]
+        value = self._members[name]
+        # `dict.__setitem__` changes a `FrozenDict` all the same: the shared one is never given away.
+        return value if type(value) is str or type(value) is int else freeze(value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -73,16 +81,36 @@ class Claims(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("claims are read-only: every request with the same token shares them")
+    def _refuse(self, *_: object) -> NoReturn:
+        raise AttributeError("claims are read-only: all requests with the same token share them")
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("claims are read-only: every request with the same token shares them")
+    __setattr__ = __delattr__ = _refuse
 
     def __await__(self) -> Generator[None, None, Self]:
         """Itself, at once: what `require(...)` returns may be awaited, as FastAPI does with what needs no thread."""
         yield from ()
         return self
+
+    def __reduce__(self) -> tuple[Callable[..., "Claims"], tuple[object, ...]]:
+        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
+        """Pydantic's schema: an instance passes, nothing becomes one, and it is written as an object."""
+        written = {"type": "function-plain", "function": cls.to_dict}
+        return {"type": "is-instance", "cls": cls, "serialization": written}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        """Pydantic's JSON Schema: an object of any members."""
+        return {"type": "object", "title": "Claims"}
+
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """Pydantic writes by it an instance whose place in a model has the type `Any`."""
+        if "pydantic_core" not in sys.modules:
+            raise AttributeError("__pydantic_serializer__")
+        return _serializer(type(self))
 
     def __repr__(self) -> str:
         return f"<Claims of {self.get('sub')!r}>"
@@ -152,6 +180,16 @@ class Claims(Mapping[str, Any]):
 _set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
+def _rebuilt(cls: type[Claims], members: dict[str, Any], roles_claim: str, credentials: AuthCredentials) -> Claims:
+    """Copies and pickles of `Claims`."""
+    return cls._of_parts(freeze(members), roles_claim, credentials)
+
+
+@cache
+def _serializer(cls: type[Claims]) -> Any:
+    return sys.modules["pydantic_core"].SchemaSerializer(cls.__get_pydantic_core_schema__(None, None))
+
+
 def _credentials(scopes: object) -> AuthCredentials:
     """From a space-separated string (RFC 6749 section 3.3) or a list."""
     return _split_scopes(scopes) if type(scopes) is str else AuthCredentials(_strings(scopes))
@@ -171,7 +209,8 @@ def _strings(value: object) -> tuple[str, ...]:
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for.
+    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `checks_iat`: whether a
+    token that says it was issued later than now is refused.
     """
 
     issuer: str
@@ -186,6 +225,7 @@ class TokenPolicy:
     scope_claim: str = "scope"
     roles_claim: str = "roles"
     max_token_size: int = 8192
+    checks_iat: bool = True
 
     def accepts_typ(self, typ: str) -> bool:
         """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
@@ -224,7 +264,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     # The log of revocations names a token by its `jti` and its session by its `sid`.
     if ("jti" in claims and type(claims["jti"]) is not str) or ("sid" in claims and type(claims["sid"]) is not str):
         raise MalformedClaims("jti or sid is no string")
-    starts, ends = _check_times(claims, policy.leeway, now)
+    starts, ends = _check_times(claims, policy, now)
     if claims.get("iss") != policy.issuer:
         raise WrongIssuer if "iss" in claims else MissingClaim("iss")
     if policy.audience is not None:
@@ -248,13 +288,16 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     return starts, ends
 
 
-def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[float, float]:
+def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
     expires: Any = claims.get("exp")
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
         # Neither a boolean, which is an int to Python, nor anything that the arithmetic can't take.
         if (type(time) is not int and type(time) is not float) or not _EARLIEST < time < _LATEST:
             raise MissingClaim("exp") if "exp" not in claims else MalformedClaims("a time is no finite number")
+    leeway = policy.leeway
+    if not policy.checks_iat:
+        issued = not_before
     if expires + leeway <= now:
         raise ExpiredToken
     if not_before - leeway > now:

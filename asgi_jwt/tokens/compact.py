@@ -140,26 +140,3 @@ _PLAIN = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refus
 _DOCUMENT = json.JSONDecoder(object_pairs_hook=_plain_object, parse_constant=_refuse_constant, parse_int=float)
 _FROZEN = json.JSONDecoder(object_pairs_hook=_frozen_object, parse_constant=_refuse_constant)
 _ATOMS = frozenset({str, int, float, bool, type(None)})
-
-
-def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
-    """`value` with its lists as tuples and its objects as read-only mappings, all the way down.
-
-    Raises `ValueError` for nesting past `MAX_DEPTH`.
-    """
-    if not isinstance(value, (list, tuple, Mapping)):
-        return value
-    if not levels:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
-    if isinstance(value, Mapping):
-        return MappingProxyType({name: freeze(member, levels - 1) for name, member in value.items()})
-    return tuple(freeze(member, levels - 1) for member in value)
-
-
-def thaw(value: Any) -> Any:
-    """A plain, fresh copy of what `freeze` froze."""
-    if isinstance(value, Mapping):
-        return {name: thaw(member) for name, member in value.items()}
-    if isinstance(value, tuple):
-        return [thaw(member) for member in value]
-    return value

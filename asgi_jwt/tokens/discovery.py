@@ -5,6 +5,7 @@ OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ def require_http_client() -> None:
         import httpcore2  # noqa: F401 - what httpx2 loads only with its first client
         import httpx2  # noqa: F401
     except ImportError:
-        raise ConfigurationError("keys over HTTP need httpx2: pip install 'asgi_jwt[jwks]'") from None
+        raise ConfigurationError("keys over HTTP need httpx2: pip install httpx2") from None
 
 
 def system_certificates() -> ssl.SSLContext:
@@ -171,7 +172,12 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
 
     try:
         client = await in_thread(partial(_client, url, certificates))
-        async with client, client.stream("GET", url, headers=_HEADERS) as response:
+        # httpx2 logs the URL of each request: without the query, which goes to the server as the request's target.
+        target = {"target": httpx2.URL(url).raw_path}
+        async with (
+            client,
+            client.stream("GET", without_query(url), headers=_HEADERS, extensions=target) as response,
+        ):
             content = await _read(response)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise KeysUnavailable(_reason(error)) from None
@@ -179,13 +185,28 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
 
 
 def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
-    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread."""
+    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread.
+
+    Raises `KeysUnavailable` when the environment's proxies can't be used, and shows nothing of them.
+    """
     import httpx2
 
     # A request over http never leaves this machine: it needs neither certificates nor a proxy of the environment.
     remote = url.startswith("https:")
     verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
+    logging.getLogger("httpcore2.socks").addFilter(_shows_no_password)
+    try:
+        return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
+    except ImportError:
+        raise KeysUnavailable("HTTPS_PROXY or ALL_PROXY is a SOCKS proxy: pip install socksio") from None
+    except (httpx2.InvalidURL, ValueError):
+        # Its text may hold the proxy's password.
+        raise KeysUnavailable("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY can't be used: correct it") from None
+
+
+def _shows_no_password(record: logging.LogRecord) -> bool:
+    """False for the line at DEBUG in which httpcore2 shows the user and the password of a SOCKS proxy."""
+    return "auth=(" not in record.getMessage()
 
 
 async def _read(response: httpx2.Response) -> bytes:

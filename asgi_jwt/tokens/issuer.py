@@ -39,11 +39,16 @@ class Signer:
         return (signing_input + b"." + signature).decode("ascii")
 
 
-def access_payload(whom: Described, policy: TokenPolicy, *, now: float, ttl: float) -> dict[str, Any]:
-    """The claims that make an access token of `whom` meet `policy`, but for `jti` and `sid`."""
+def access_payload(
+    whom: Described, policy: TokenPolicy, *, now: float, ttl: float, client_id: str | None = None
+) -> dict[str, Any]:
+    """The claims that make an access token of `whom` meet `policy`, but for `jti` and `sid`.
+
+    `client_id` is that of tokens whose `whom` names none; None: the first audience (RFC 9068 section 2.2).
+    """
     payload = dict(whom.claims)
-    if whom.client_id is not None:
-        payload["client_id"] = whom.client_id
+    if client := whom.client_id or client_id or next(iter(policy.audience or ()), None):
+        payload["client_id"] = client
     if policy.type is not None:
         place_claim(payload, policy.type[0], policy.type[1])
     if whom.scopes:
@@ -61,8 +66,9 @@ def access_payload(whom: Described, policy: TokenPolicy, *, now: float, ttl: flo
 class TokenIssuer:
     """Issues access tokens that meet `policy`, signed with `key`.
 
-    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens. `look`,
-    called before each access token, may call `sign_with`: keys change. `slow` tells that signing belongs into a thread.
+    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens.
+    `client_id` is that of tokens whose identity names none, the first audience by default. `look`, called before each
+    access token, may call `sign_with`: keys change. `slow` tells that signing belongs into a thread.
     Raises `ConfigurationError` where the audience is not checked: what has no audience can't be issued.
     """
 
@@ -75,6 +81,7 @@ class TokenIssuer:
         ttl: float,
         clock: Callable[[], float],
         refresh_key: Key | None = None,
+        client_id: str | None = None,
         look: Callable[[], None] | None = None,
     ) -> None:
         if policy.audience is None:
@@ -90,6 +97,7 @@ class TokenIssuer:
         paths = (policy.audience_claim, policy.scope_claim, policy.roles_claim, (policy.type or ("",))[0])
         self._reserved = {*paths, *(split_path(path)[0] for path in paths)}
         self._policy = policy
+        self._client_id = client_id
         self._clock = clock
         self._look = look
 
@@ -111,7 +119,9 @@ class TokenIssuer:
             self._look()
         if not self._reserved.isdisjoint(identity.claims):
             raise ValueError("claims that hold the audience, the type, scopes or roles are the issuer's to set")
-        payload = access_payload(identity, self._policy, now=self._clock(), ttl=self.access_ttl)
+        payload = access_payload(
+            identity, self._policy, now=self._clock(), ttl=self.access_ttl, client_id=self._client_id
+        )
         payload["jti"] = secrets.token_hex(16)
         if session_id is not None:
             payload["sid"] = session_id

@@ -41,6 +41,8 @@ class KeySettings(Protocol):
     @property
     def access_ttl(self) -> float: ...
     @property
+    def client_id(self) -> str | None: ...
+    @property
     def files(self) -> Mapping[str, Path]: ...
     def variable(self, name: str) -> str: ...
     def read_again(self, name: str) -> Self: ...
@@ -85,6 +87,7 @@ class OwnKeys:
                 ttl=self._settings.access_ttl,
                 clock=self._clock,
                 refresh_key=refresh_key,
+                client_id=self._settings.client_id,
                 look=self._look,
             )
         return self._issuer

@@ -153,7 +153,12 @@ class TokenVerifier:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
         if len(token) > self._max_token_size:
             return None
-        return self._remembered(sha256(token).digest())
+        # Every request comes this way: it makes no call that can be spared.
+        entry = self._cache.get(sha256(token).digest())
+        if entry is not None and entry[1] <= self._clock() < entry[2]:
+            self.cache_hits += 1
+            return entry[0]
+        return None
 
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. Raises the child of `InvalidToken` that says what is wrong with it.

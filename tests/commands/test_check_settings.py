@@ -129,6 +129,8 @@ def test_keys_that_have_not_begun() -> None:
         (0o644, False, WARNING),
         (0o604, False, WARNING),
         (0o602, True, PROBLEM),
+        (0o620, True, WARNING),
+        (0o660, False, WARNING),
         (0o666, False, PROBLEM),
     ],
 )
@@ -140,6 +142,33 @@ def test_modes(tmp_path: Path, mode: int, public: bool, level: str | None) -> No
     found: list[Finding] = list(check_mode(path, "keys", "the file", public=public))
     assert [finding.level for finding in found] == ([level] if level else [])
     assert all(finding.mend.startswith("chmod 600 ") and finding.mend.isprintable() for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o755, None), (0o775, WARNING), (0o757, PROBLEM), (0o777, PROBLEM), (0o1777, None)]
+)
+@pytest.mark.parametrize("linked", [False, True])
+def test_modes_of_directories(tmp_path: Path, mode: int, level: str | None, linked: bool) -> None:
+    """Whoever can write a key file's directory can replace the file, also where the path is a link to it."""
+    directory = tmp_path / "keys"
+    directory.mkdir()
+    path = directory / "key.pem"
+    path.touch(0o600)
+    directory.chmod(mode)
+    if linked:
+        (tmp_path / "link.pem").symlink_to(path)
+        path = tmp_path / "link.pem"
+    found = list(check_mode(path, "keys", "the file"))
+    assert [finding.level for finding in found] == ([level] if level else [])
+    assert all("the directory of the file can be written" in finding.found for finding in found)
+    assert all(finding.mend.startswith("chmod go-w ") for finding in found)
+
+
+def test_every_path_is_public() -> None:
+    """Public paths that are all paths are warned of."""
+    for paths, told in ((("/health",), False), (("/health", "/*"), True), (("/*",), True)):
+        found = [finding.found for finding in check_settings(settings(public_paths=paths))]
+        assert ("ASGI_JWT_PUBLIC_PATHS=/* lets every request in without a token" in found) is told
 
 
 def test_files_of_settings(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.testing import Clock
 
@@ -158,21 +159,42 @@ def test_a_server(valkey: Valkey) -> None:
     valkey.wait_until_left(0)
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_server_that_evicts(valkey: Valkey, policy: str) -> None:
+    """A server that may evict sessions is warned of, where its user may ask for that."""
+    valkey.ask("CONFIG", "SET", "maxmemory-policy", policy)
+    tried, warned = look(valkey.url)
+    assert (tried.level, warned.level) == (OK, WARNING)
+    assert f"(maxmemory-policy {policy})" in warned.found
+    assert warned.mend == "set its maxmemory-policy to noeviction"
+    rights = re.findall(r"\+[a-z@|]+", RedisStore.__doc__ or "")
+    valkey.ask("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~asgi-jwt:*", *rights)
+    assert told(f"redis://app:{PASSWORD}@{valkey.address}")[0] == OK
+
+
 def test_a_server_that_refuses(valkey: Valkey) -> None:
     """A wrong password, missing rights, a replica and a full memory each have their mend, and no password is shown."""
     valkey.ask("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~asgi-jwt:*", "+get", "+@connection")
     for user, sign, mend in (
         (f"app:{PASSWORD}", "NoPermissionError", "give its user the rights that the README lists under Stores"),
-        (f"app:{PASSWORD}x", "AuthenticationError", "put the right user and password into ASGI_JWT_STORE"),
+        (f"app:{PASSWORD}x", "AuthenticationError", "put the right user and password into the store's URL"),
     ):
         level, found, told_mend = told(f"redis://{user}@{valkey.address}")
         assert (level, told_mend) == (PROBLEM, mend)
         assert found.startswith(f"redis://{valkey.address}/0 can't be used: {sign}")
+    level, found, mend = told(f"{valkey.url}/99")
+    assert found.endswith("/99 can't be used: ResponseError (ERR)")
+    assert mend == "name a database that the server has in the store's URL"
+    valkey.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    level, found, mend = told(valkey.url)
+    assert found.endswith("can't be used: ResponseError (NOREPLICAS)")
+    assert mend == "the master lacks replicas (min-replicas-to-write): bring them back, or name the new master"
+    valkey.ask("CONFIG", "SET", "min-replicas-to-write", 0)
     valkey.ask("CONFIG", "SET", "maxmemory", 1)
-    assert told(valkey.url)[2] == "give it more memory, or another server to what else it keeps"
+    assert told(valkey.url)[2] == "give the server more memory, or another server to what else it keeps"
     valkey.ask("CONFIG", "SET", "maxmemory", 0)
     valkey.ask("REPLICAOF", "127.0.0.1", "1")
-    assert told(valkey.url)[2] == "name its master in ASGI_JWT_STORE, for this is a replica"
+    assert told(valkey.url)[2] == "name the master in the store's URL, for this server is a replica"
 
 
 def test_a_server_that_is_gone(valkey: Valkey) -> None:

@@ -144,7 +144,7 @@ def test_a_token_is_no_way_into_the_terminal(asgi_jwt: CommandLine) -> None:
         "sub": evil,
         "iat": math.inf,
         "nbf": "x",
-        "exp": -(10**300),
+        "exp": -(10**90),
         "n" * 300: 1,
     }
     payload = json.dumps(claims(**named)).replace("Infinity", "1e400").encode()

@@ -15,7 +15,7 @@ from pems import private_pem, public_pem
 
 from asgi_jwt import Auth, Identity, KeySet, Settings, cli
 from asgi_jwt.commands.keys import KEEP, OVERLAP, SAFE_OVERLAP
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 
@@ -107,6 +107,14 @@ def test_keygen_keeps_a_file_that_is_there(file: Path, command: Command) -> None
     assert f"keys rotate {file}" in command.fails("keygen", "--out", file)
     assert file.read_bytes() == before
     assert "can't be made" in command.fails("keygen", "--out", file.parent / "missing" / "keys")
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "\u202ekeys", "two\nlines", "\udcff"])
+@pytest.mark.parametrize("option", ["--out", "--refresh-out"])
+def test_keygen_prints_no_name_that_a_terminal_obeys(name: str, option: str, command: Command, tmp_path: Path) -> None:
+    """A name that can't be printed is refused: a line that escapes it would name another file."""
+    assert "give it another name" in command.fails("keygen", option, tmp_path / name, status=2)
+    assert os.listdir(tmp_path) == []
 
 
 def test_rotate(file: Path, command: Command) -> None:
@@ -481,15 +489,13 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> Owners:
     return Owners(monkeypatch)
 
 
-def test_the_owner_stays(file: Path, command: Command, owners: Owners) -> None:
-    """After root has rotated, the processes that own the file still read it, in a directory of theirs and of root's."""
+@pytest.mark.parametrize("above", [os.geteuid(), 4711])
+def test_the_owner_stays(above: int, file: Path, command: Command, owners: Owners) -> None:
+    """After root has rotated, the processes that own the file still read it, in a directory of theirs or of root's."""
     owners.give(file, 4711)
+    owners.give(file.parent, above)
     command("keys", "rotate", file)
     assert owners.given == [(4711, 4711)]
-    owners.give(file, 4711)
-    owners.give(file.parent, 4711)
-    command("keys", "rotate", file, "--overlap", "0")
-    assert owners.given == [(4711, 4711)] * 2
 
 
 def test_a_directory_of_another_user(file: Path, command: Command, owners: Owners) -> None:

@@ -1,16 +1,33 @@
 """What commands print is safe for any terminal, and whole for programs."""
 
+import asyncio
 import io
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forgeries import NOW
 from support.waiting import PATIENCE
 
 from asgi_jwt.commands import output
-from asgi_jwt.commands.output import CommandError, complain, count, listed, printable, say, say_json, shortened, shown
+from asgi_jwt.commands.output import (
+    CommandError,
+    complain,
+    count,
+    duration,
+    listed,
+    moment,
+    relative,
+    run,
+    say,
+    say_json,
+    shortened,
+    shown,
+)
+from asgi_jwt.events import logger, printable
 
 # A terminal's escape in one byte and in two, a bell, a line break, marks of direction, nothing visible, half a pair.
 UNSAFE = "\x9b31m\x1b]0;title\x07\r\n\u202e\u2066\u200b\ud800\x7f\x00"
@@ -113,3 +130,67 @@ def test_a_reader_who_leaves() -> None:
             check=False,
         )
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (119.6, "120 seconds"),
+        (120, "2 minutes"),
+        (900, "15 minutes"),
+        (3600, "60 minutes"),
+        (7200, "2 hours"),
+        (-172800, "2 days"),
+        (30 * 86400, "30 days"),
+        (1_800_000_000, "57 years"),
+    ],
+)
+def test_durations(seconds: float, told: str) -> None:
+    """A duration is told in the largest unit that it has two of, without its sign."""
+    assert duration(seconds) == told
+
+
+def test_how_far_a_time_is() -> None:
+    """What is ahead, what is behind, and what is now."""
+    assert relative(900) == "in 15 minutes"
+    assert relative(-31) == "31 seconds ago"
+    assert relative(0.4) == "now"
+
+
+def test_moments() -> None:
+    """A time is told in UTC, with how far it is from now."""
+    assert moment(NOW + 60, NOW) == "2027-01-15 08:01:00 UTC, in 60 seconds"
+    assert moment(0, NOW) == "1970-01-01 00:00:00 UTC, 57 years ago"
+    assert moment(NOW + 0.5, NOW) == "2027-01-15 08:00:00 UTC, now"
+
+
+@pytest.mark.parametrize("time", [1e300, float("inf"), -1e20, float("nan"), 2**63, -(2**40) * 1000])
+def test_what_is_no_date(time: float) -> None:
+    """No number is an error: a token may hold any."""
+    assert moment(time, NOW) == "no date"
+
+
+def test_it_runs_under_asyncio_and_keeps_the_log_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """The work has asyncio, and what it logs is not printed by Python's last resort; afterwards all is as it was."""
+    heard: list[logging.LogRecord] = []
+
+    class Host(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record)
+
+    async def work() -> str:
+        logger.warning("said")
+        return type(asyncio.get_running_loop()).__name__
+
+    host, before = Host(), list(logger.handlers)
+    logging.getLogger().addHandler(host)
+    try:
+        assert "Loop" in run(work)
+    finally:
+        logging.getLogger().removeHandler(host)
+    assert [record.getMessage() for record in heard] == ["said"]
+    assert capsys.readouterr() == ("", "")
+    assert logger.handlers == before

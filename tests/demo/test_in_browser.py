@@ -51,11 +51,11 @@ class Screen:
     def sees(self, *marks: str) -> None:
         """The story has come to all of these, in this order, beside access tokens that are refused as revoked."""
         shown = self.page.get_by_role("log", name="What happened").locator(".mark").filter(has_not_text="Revoked")
-        expect(shown).to_have_text([re.compile(mark) for mark in marks], timeout=browsers.PATIENCE)
+        expect(shown).to_have_text([re.compile(mark) for mark in marks])
 
     def waits(self) -> None:
         """Until what was begun has come to its end."""
-        expect(self.button("missing")).to_have_attribute("aria-disabled", "false", timeout=browsers.PATIENCE)
+        expect(self.button("missing")).to_have_attribute("aria-disabled", "false")
 
     def check_accessibility(self) -> None:
         """Axe finds nothing. On a screen so high that nothing covers another's colours."""

@@ -1,16 +1,31 @@
 """Scope types: what no rule here is for reaches no app."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driver import Recorder, bearer, exchange, http_scope, make_auth
-from starlette.types import ASGIApp
+from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, websocket_scope
+from quart import Quart
+from starlette.types import ASGIApp, Scope
 
-from asgi_jwt import Auth, AuthApp, JWTMiddleware, MemoryStore, RequireMiddleware
+from asgi_jwt import Auth, AuthApp, ConfigurationError, JWTMiddleware, MemoryStore, RequireMiddleware
 
 pytestmark = pytest.mark.anyio
 
 APPS = ["JWTMiddleware", "JWTMiddleware, optional", "JWTMiddleware, public", "RequireMiddleware", "AuthApp"]
+
+METADATA = "/.well-known/oauth-protected-resource"
+PATHS = {
+    "/login": "POST",
+    "/refresh": "POST",
+    "/logout": "POST",
+    "/sessions": "GET",
+    "/nothing": "GET",
+    "/token": "DELETE",
+    "/asgi-jwt.js": "GET",
+    "/.well-known/jwks.json": "GET",
+}
 
 
 def build(name: str, auth: Auth, app: ASGIApp) -> ASGIApp:
@@ -34,3 +49,47 @@ async def test_an_unknown_scope_type_is_refused(name: str, kind: Any) -> None:
             await exchange(build(name, auth, app), scope)
         assert str(raised.value).endswith(repr(kind))
     assert app.calls == []
+
+
+async def test_every_answer_states_its_end() -> None:
+    """Each last part has `more_body: False`, of HTTP and of denied WebSockets: Quart's test client needs it."""
+    auth = make_auth(
+        refresh_secret="another secret of thirty-two bytes or more",
+        store=MemoryStore(),
+        resource="https://host.example",
+    )
+    app = AuthApp(auth, lambda credentials, request: None)
+    asked: list[tuple[ASGIApp, Scope]] = [(app, http_scope(path, method=method)) for path, method in PATHS.items()]
+    for guarded in (JWTMiddleware(Recorder(), auth), JWTMiddleware(RequireMiddleware(Recorder()), auth, optional=True)):
+        asked += [(guarded, http_scope(METADATA)), (guarded, http_scope()), (guarded, websocket_scope())]
+    for asgi, scope in asked:
+        *_, last = (await exchange(asgi, scope)).messages
+        assert last["more_body"] is False, scope["path"]
+
+
+async def test_quarts_test_client_reads_the_answers() -> None:
+    """Quart's test client reads a refusal."""
+    app: Any = Quart(__name__)
+    app.asgi_app = JWTMiddleware(app.asgi_app, make_auth())
+    answer = await app.test_client().get("/")
+    assert (answer.status_code, await answer.get_json()) == (401, NO_TOKEN)
+
+
+Untyped: Any = JWTMiddleware
+UntypedApp: Any = AuthApp
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: Untyped(Recorder(), make_auth().settings), "not Settings: Auth(settings) makes one"),
+    (lambda: Untyped(make_auth(), Recorder()), "JWTMiddleware(app, auth) takes an Auth as auth, not Recorder"),
+    (
+        lambda: UntypedApp(lambda *_: None, make_auth()),
+        "(auth, authenticate) takes an Auth as auth, not function",
+    ),
+    (lambda: UntypedApp(make_auth(), None), "AuthApp(auth, authenticate) calls authenticate: not None"),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), WRONG)
+def test_arguments_of_other_types(make: Callable[[], object], told: str) -> None:
+    """Arguments that are swapped, or settings in the place of an Auth, are named with the call as it should be."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        make()

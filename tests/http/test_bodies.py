@@ -193,8 +193,10 @@ def test_no_text(value: Any) -> None:
             "invalid_request",
             "field_missing",
         )
-    with pytest.raises(InvalidRequest):
+        assert refused.value.description == "The field 'password' of the body is no text"
+    with pytest.raises(InvalidRequest) as missing:
         given["otp"]
+    assert missing.value.description == "The field 'otp' of the body is missing"
     assert (given["username"], given.get("otp"), given.get("otp", "none")) == ("alice", None, "none")
 
 

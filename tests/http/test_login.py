@@ -277,3 +277,22 @@ async def test_mounted_nowhere(service: Service) -> None:
     """Without a `root_path` the routes are at the root, and the cookie's path is `/`."""
     answer = await ask(service.app, "POST", "/login", **json_body(credentials()))
     assert "; Path=/; " in answer.set_cookies[0]
+
+
+async def test_a_missing_field_is_named() -> None:
+    """The answer for credentials that lack a field says which one."""
+    answer = await Service().post("/login", json_body({"name": "alice"}))
+    assert (answer.status, answer.json()) == (
+        400,
+        {"error": "invalid_request", "error_description": "The field 'username' of the body is missing"},
+    )
+
+
+@pytest.mark.parametrize("answer", ["alice", {"sub": "alice"}, True, False, ("alice", "scope"), object(), 0])
+async def test_authenticate_answers_something_else(answer: Any) -> None:
+    """What is neither an `Identity` nor None logs nobody in; the error names its type and what to return."""
+    service = Service(authenticate=lambda credentials, request: answer)
+    told = rf"authenticate returns an Identity .* Identity\(str\(user.id\)\): it returned {type(answer).__name__}$"
+    with pytest.raises(TypeError, match=told):
+        await service.login()
+    assert service.store.writes == 0

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from driver import AUDIENCE, ISSUER, SECRET, Guarded, bearer, make_auth, make_token
+from driver import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, bearer, make_auth, make_token
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
@@ -51,6 +51,24 @@ async def test_validate_refuses(validate: Validate) -> None:
         {"error": "invalid_token", "error_description": "The access token was refused"},
     )
     assert guarded.app.calls == []
+
+
+@pytest.mark.parametrize("answer", ["banned", "", {"active": False}, [], Response(status_code=403), 1.5])
+async def test_validate_answers_something_else(answer: Any) -> None:
+    """An answer that is neither True, False nor None lets nobody in; the error names its type and what to answer."""
+    for validate in both(answer):
+        guarded = Guarded(validate=validate)
+        told = f"validate returns True, False or None, not {type(answer).__name__}: False refuses"
+        with pytest.raises(TypeError, match=told):
+            await guarded.request(headers=bearer(guarded.auth))
+        assert guarded.app.calls == []
+
+
+async def test_on_error_answers_something_else() -> None:
+    """The error names the type of an answer that is no Response."""
+    answers: Any = lambda error, scope: {"error": "no"}  # noqa: E731
+    with pytest.raises(TypeError, match="on_error returns a Response, or None for the standard one: not dict"):
+        await Guarded(on_error=answers).request()
 
 
 class Suspended(AuthError):
@@ -159,7 +177,7 @@ async def test_on_error_says_nothing(on_error: Callable[[AuthError, Scope], None
     """None is for the standard answer."""
     guarded = Guarded(on_error=on_error)
     answer = await guarded.request()
-    assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', {})
+    assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', NO_TOKEN)
 
 
 async def test_on_error_hears_why() -> None:

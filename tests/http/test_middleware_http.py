@@ -1,7 +1,7 @@
 """The middleware before an HTTP app: which token of a request counts, and every answer of the table of errors."""
 
 import pytest
-from driver import AUDIENCE, ISSUER, SECRET, Guarded, bearer, make_auth, make_token
+from driver import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, bearer, make_auth, make_token
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware
 from asgi_jwt.testing import Clock
@@ -47,7 +47,7 @@ async def test_token_expires_in_the_cache(guarded: Guarded) -> None:
 async def test_no_token(guarded: Guarded, headers: dict[str, str]) -> None:
     """No token, or another scheme: 401, and no error code in the challenge or in the body (RFC 6750 section 3.1)."""
     answer = await guarded.request(headers=headers)
-    assert (answer.status, answer.challenge, answer.json()) == (401, CHALLENGE, {})
+    assert (answer.status, answer.challenge, answer.json()) == (401, CHALLENGE, NO_TOKEN)
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["content-type"] == "application/json"
     assert guarded.app.calls == []

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from driver import Guarded, bearer, exchange, make_auth, make_token, websocket_scope
+from driver import NO_TOKEN, Guarded, bearer, exchange, make_auth, make_token, websocket_scope
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -38,7 +38,7 @@ async def test_denied_with_a_response(guarded: Guarded) -> None:
         "websocket.http.response.start",
         "websocket.http.response.body",
     ]
-    assert (answer.status, answer.challenge, answer.json()) == (401, CHALLENGE, {})
+    assert (answer.status, answer.challenge, answer.json()) == (401, CHALLENGE, NO_TOKEN)
     assert answer.headers["cache-control"] == "no-store"
     assert guarded.app.calls == []
 

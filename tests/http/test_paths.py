@@ -6,6 +6,8 @@ from urllib.parse import quote, unquote
 import litestar
 import pytest
 from driver import exchange, http_scope, make_auth
+from hypothesis import given
+from hypothesis import strategies as st
 from litestar.middleware import DefineMiddleware
 from litestar.testing import TestClient as LitestarClient
 from starlette.requests import Request
@@ -17,6 +19,20 @@ from asgi_jwt import JWTMiddleware
 from asgi_jwt.http.paths import PublicPaths, RootPath
 
 PUBLIC = PublicPaths(["/health", "/auth/*", "/schema/*", "/exact/../dots"])
+
+
+@given(
+    public=st.lists(st.sampled_from(["/", "/health", "/auth/*", "/a.b", "/*", "/ü"]), max_size=3),
+    path=st.text("/aéüh.%?", max_size=6).map("/{}".format)
+    | st.sampled_from(["/", "/?x", "/health", "/auth", "/auth/x", "/%61uth/x", "/ü", "/a.b", "/axb"]),
+    configured=st.sampled_from([None, "/api"]),
+)
+def test_the_quick_look_never_hides_a_public_path(public: list[str], path: str, configured: str | None) -> None:
+    """A path that the look before the look-up calls not public is not public by the whole rules."""
+    paths = PublicPaths(public, RootPath(configured))
+    raw_path = path.encode()
+    if b"%" not in raw_path and not paths.may_match(raw_path):
+        assert not paths.match({**http_scope(path.partition("?")[0]), "raw_path": raw_path})
 
 
 @pytest.mark.parametrize(

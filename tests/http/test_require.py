@@ -1,10 +1,12 @@
 """Scopes and roles: who may do what."""
 
+import re
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from driver import Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
+from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient as FastAPIClient
 from starlette.applications import Starlette
@@ -208,7 +210,7 @@ async def test_middleware_and_nobody() -> None:
     for options in ({"public": ["/"]}, {"optional": True}):
         guarded = JWTMiddleware(RequireMiddleware(app), auth, **options)
         answer = await exchange(guarded, http_scope())
-        assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', {})
+        assert (answer.status, answer.challenge, answer.json()) == (401, 'Bearer realm="api"', NO_TOKEN)
     assert app.calls == []
 
 
@@ -300,3 +302,25 @@ def test_fastapi_runs_it_in_no_thread() -> None:
         assert client.get("/", headers=bearer(auth)).json() == "alice"
     assert len(threads) == 2
     assert len(set(threads)) == 1
+
+
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: require(["a", "b"]), "as require('a', 'b'), and was given list"),  # type: ignore[arg-type]
+    (lambda: require(None), "takes each scope as a string, as require('a', 'b'), and was given None"),  # type: ignore[arg-type]
+    (lambda: require(Request(http_scope())), "was given a Request: require(...) makes the check"),  # type: ignore[arg-type]
+    (lambda: require(http_scope()), "was given a dict: require(...) makes the check"),  # type: ignore[arg-type]
+    (lambda: require(roles=None), "roles are a string or a list of strings, not None"),  # type: ignore[arg-type]
+    (lambda: require(roles={"admin": False}), "roles are a string or a list of strings, not dict"),
+    (lambda: require(roles=[]), "roles were given, and none of them has a name"),
+    (lambda: require(roles=[" "]), "roles were given, and none of them has a name"),
+    (lambda: require("", " "), "scopes were given, and none of them has a name"),
+    (lambda: RequireMiddleware(Recorder(), scopes=None), "scopes are a string or a list of strings, not None"),  # type: ignore[arg-type]
+    (lambda: RequireMiddleware(Recorder(), scopes=[1]), "and one in the list is int"),  # type: ignore[list-item]
+]
+
+
+@pytest.mark.parametrize(("make", "told"), WRONG)
+async def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -> None:
+    """Arguments that name no scopes or roles raise where the check is made, with what was given and what to give."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
+        make()

@@ -3,9 +3,22 @@
 from typing import Any
 
 import pytest
-from driver import ISSUER, SECRET, Guarded, bearer, make_token
+from driver import (
+    ISSUER,
+    SECRET,
+    Guarded,
+    Recorder,
+    bearer,
+    exchange,
+    http_scope,
+    make_auth,
+    make_token,
+    websocket_scope,
+)
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from asgi_jwt import Auth, Settings
+from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, ResourceMetadata, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +37,7 @@ async def test_metadata(method: str) -> None:
     answer = await protecting().request(f"{WELL_KNOWN}/mcp", method=method)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.headers["cache-control"] == "max-age=3600"
+    assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.json() == {
         "resource": RESOURCE,
         "authorization_servers": [ISSUER],
@@ -76,7 +90,51 @@ async def test_only_to_read(method: str) -> None:
     guarded = protecting()
     answer = await guarded.request(f"{WELL_KNOWN}/mcp", method=method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.json() == {"error": "method_not_allowed", "error_description": "Method Not Allowed"}
     assert guarded.app.calls == []
+
+
+async def test_a_browser_may_ask_first() -> None:
+    """A page of any site may read it, also one that sends MCP's own header along: the preflight is answered."""
+    headers = {"origin": "https://inspector.example", "access-control-request-method": "GET"}
+    headers["access-control-request-headers"] = "mcp-protocol-version"
+    answer = await protecting().request(f"{WELL_KNOWN}/mcp", method="OPTIONS", headers=headers)
+    assert (answer.status, answer.body) == (204, b"")
+    allowed = [answer.headers[f"access-control-allow-{each}"] for each in ("origin", "methods", "headers")]
+    assert allowed == ["*", "GET, HEAD", "*"]
+
+
+async def test_scopes() -> None:
+    """With `SCOPES` the metadata and the challenge for no token name them; no other challenge does."""
+    guarded = protecting(scopes="orders:read orders:write")
+    answer = await guarded.request(f"{WELL_KNOWN}/mcp")
+    assert answer.json()["scopes_supported"] == ["orders:read", "orders:write"]
+    missing = await guarded.request()
+    assert missing.challenge is not None
+    assert missing.challenge.endswith(', scope="orders:read orders:write"')
+    bad = await guarded.request(headers={"authorization": "Bearer a.b.c"})
+    assert bad.challenge is not None
+    assert "scope" not in bad.challenge
+
+
+async def test_beside_a_mounted_app() -> None:
+    """`ResourceMetadata` answers where the guarded app, being mounted, can't: at the root of the host."""
+    auth = protecting().auth
+    routes = [Mount("/mcp", JWTMiddleware(Recorder(), auth)), Mount(WELL_KNOWN, ResourceMetadata(auth))]
+    app = Starlette(routes=routes)
+    refused = await exchange(app, http_scope("/mcp/"))
+    assert refused.challenge == f'Bearer realm="api", resource_metadata="https://host.example{WELL_KNOWN}/mcp"'
+    for path in (f"{WELL_KNOWN}/mcp", f"{WELL_KNOWN}/", WELL_KNOWN + "/mcp/"):
+        answer = await exchange(app, http_scope(path))
+        assert (answer.status, answer.json()["resource"]) == (200, RESOURCE)
+
+
+async def test_the_app_of_the_metadata() -> None:
+    """It answers no WebSocket, and there is none without a `RESOURCE`."""
+    app = ResourceMetadata(protecting().auth)
+    assert (await exchange(app, websocket_scope())).status == 404
+    with pytest.raises(ConfigurationError, match="ASGI_JWT_RESOURCE is missing"):
+        ResourceMetadata(make_auth())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from auth_service import (
     json_body,
     payload,
 )
+from driver import NO_TOKEN
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.errors import RevokedToken
@@ -181,7 +182,7 @@ async def test_logout_all(service: Service, by: str) -> None:
 async def test_logout_all_of_nobody(service: Service) -> None:
     """Without a token and a cookie it is a 401 whose challenge has no error code."""
     answer = await service.post("/logout-all")
-    assert (answer.status, answer.json(), answer.set_cookies) == (401, {}, [])
+    assert (answer.status, answer.json(), answer.set_cookies) == (401, NO_TOKEN, [])
     assert answer.headers["www-authenticate"] == 'Bearer realm="api"'
 
 
@@ -280,7 +281,7 @@ async def test_sessions_take_a_bearer_token_alone(service: Service, method: str,
     one = await device(service)
     service.store.calls.clear()
     nobody = await service.ask(method, path, headers=[cookie(one.refresh)])
-    assert (nobody.status, nobody.json()) == (401, {})
+    assert (nobody.status, nobody.json()) == (401, NO_TOKEN)
     assert nobody.headers["www-authenticate"] == 'Bearer realm="api"'
     for token in (one.refresh, "rubbish", one.access[:-6] + "AAAAAA"):
         answer = await service.ask(method, path, headers=[bearer(token)])
@@ -296,7 +297,7 @@ async def test_revoke(service: Service, body: Any) -> None:
     one, other = await device(service), await device(service)
     for _ in range(2):
         answer = await service.post("/revoke", body({"token": one.refresh, "token_type_hint": "refresh_token"}))
-        assert (answer.status, answer.body, answer.set_cookies) == (200, b"", [])
+        assert (answer.status, answer.body, answer.set_cookies) == (200, b"{}", [])
         assert answer.headers["cache-control"] == "no-store"
     assert await alive(service, one, other) == [False, True]
 

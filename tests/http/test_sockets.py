@@ -96,27 +96,43 @@ async def test_a_client_that_goes_on_sending_is_not_heard(monkeypatch: pytest.Mo
     assert "let me in" not in server.texts
 
 
-async def test_asking_behind_the_end() -> None:
-    """An app that asks on waits as it would without us: it is told of the end no second time unless the server says
-    so, and gets no message."""
+async def test_an_app_that_ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that asks on after the disconnect gets no message but the same disconnect, holds nobody up, and ends."""
+    monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sockets, "_UNHEARD", 0.2)
     got: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
-        got.append(await receive())
-        got.append(await receive())
+        while True:
+            got.append(await receive())
 
     open_ = Sockets(app)
     server = Server("never")
-    async with open_.connected(server) as returned:
+    async with open_.connected(server):
         open_.turn(LIFE + LEEWAY)
         await until(lambda: got)
         server.arrive("one", "two")
-        await looked()
-        assert (len(got), returned.is_set()) == (1, False)
-        server.leave(1006)
-    assert got == 2 * [{"type": "websocket.disconnect", "code": 3000, "reason": "The access token expired"}]
+    told = {"type": "websocket.disconnect", "code": 3000, "reason": "The access token expired"}
+    assert all(message == told for message in got)
+
+
+async def test_a_server_that_refuses_the_code() -> None:
+    """Where the server takes no such code, the connection is closed with the server's own."""
+
+    class Choosy(Server):
+        async def send(self, message: Message) -> None:
+            if "code" in message:
+                raise ValueError("invalid close code")
+            await super().send({**message, "code": 1000} if message["type"] == "websocket.close" else message)
+
+    app = Echo()
+    open_ = Sockets(app)
+    server = Choosy()
+    async with open_.connected(server):
+        open_.turn(LIFE + LEEWAY)
+    assert (server.closes, app.ends) == ([(1000, "")], [3000])
 
 
 async def test_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +299,8 @@ async def close(send: Send) -> None:
 
 
 async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the server takes the app's own close, the token's end adds none, but the app hears of the end."""
+    """While the server takes the app's own close, the token's end is told to the app, and a server that refuses a
+    second close harms nobody."""
     monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
     got: list[Message] = []
 
@@ -296,10 +313,12 @@ async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch)
             group.cancel_scope.cancel()
 
     class Slow(Server):
-        begun = 0
+        begun = False
 
         async def send(self, message: Message) -> None:
-            self.begun += message["type"] == "websocket.close"
+            if self.begun:
+                raise RuntimeError("unexpected message: the connection is closed")
+            self.begun = message["type"] == "websocket.close"
             await super().send(message)
 
     open_ = Sockets(app)
@@ -307,7 +326,7 @@ async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch)
     async with open_.connected(server):
         await until(lambda: server.begun)
         open_.turn(LIFE + LEEWAY)
-    assert (server.begun, [message["code"] for message in got], open_.heard) == (1, [3000], [])
+    assert (server.closes, [message["code"] for message in got]) == ([], [3000])
 
 
 async def test_an_apps_close_that_was_given_up() -> None:

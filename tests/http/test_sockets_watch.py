@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 from auth_service import WatchedStore
@@ -14,7 +16,7 @@ from driver import bearer, make_auth
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketTestSession
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from support.waiting import PATIENCE, until
 from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
@@ -65,6 +67,57 @@ async def test_a_thousand_open_connections(anyio_backend: str) -> None:
     await until(lambda: len(open_.heard) == 1000)
     await until(lambda: tasks(anyio_backend) == before)
     assert open_.middleware._sockets._watches == {}
+
+
+@pytest.mark.parametrize("end", ["expired", "revoked", "out of reach", "failed watch"])
+async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections end at once, few are closed in one turn of the event loop: others are served between."""
+    monkeypatch.setattr(sockets, "_SHORTEST_INTERVAL", 0.01)
+    turns, closed_in = 0, Counter[int]()
+
+    class Counted(Server):
+        async def send(self, message: Message) -> None:
+            closed_in[turns] += message["type"] == "websocket.close"
+            await super().send(message)
+
+    class Breaking(Clock):
+        broken = False
+
+        def __call__(self) -> float:
+            assert not self.broken, "the watch fails"
+            return super().__call__()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    store, clock = WatchedStore(MemoryStore()), Breaking(NOW)
+    auth = make_auth(store=store, clock=clock, revocation_interval=0.02)
+    open_ = Sockets(Echo(), auth)
+    headers = bearer(auth)
+    servers = [Counted() for _ in range(1000)]
+    async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as connections:
+            for server in servers:
+                connections.start_soon(open_.call, server, headers)
+            await until(lambda: all(ACCEPT in server.sent for server in servers))
+            group.start_soon(count)
+            if end == "revoked":
+                await auth.revoke_subject("alice")
+                clock.turn(1)
+            elif end == "out of reach":
+                store.down = {"read_revocations"}
+                clock.turn(60)
+            elif end == "failed watch":
+                clock.broken = True
+            else:
+                clock.turn(LIFE + LEEWAY)
+        group.cancel_scope.cancel()
+    assert sum(closed_in.values()) == 1000
+    # One turn of the event loop may hold the ends of two of the counter's on trio, which takes tasks in any order.
+    assert max(closed_in.values()) <= 2 * sockets.CLOSED_AT_ONCE
 
 
 @pytest.mark.parametrize("with_store", [True, False])

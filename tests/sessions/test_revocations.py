@@ -225,7 +225,7 @@ async def test_notes_of_tokens_are_bounded() -> None:
     await reader.list.check(OTHER)
     tokens = [Claims({**CLAIMS.to_dict(), "jti": f"{n}"}) for n in range(5000)]
     assert all(reader.list.clears(claims) for claims in tokens for _ in range(2))
-    assert len(reader.list._mirror.cleared) <= 4096
+    assert len(reader.list._cleared) <= 4096
 
 
 async def test_a_short_outage_is_not_noticed() -> None:

@@ -1,5 +1,6 @@
 """Each row of the rotation table, at its boundaries."""
 
+import itertools
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from asgi_jwt.sessions.rotation import (
 from asgi_jwt.stores.records import Client, Session
 
 SECOND = 1000
+MINUTE = 60 * SECOND
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 G = 30 * SECOND
@@ -215,6 +217,31 @@ def test_after_healed(presented: Presented, elapsed: int, verdict: Verdict) -> N
     """A store that caught up doesn't know which branch rotated: for the grace every branch before may be on its way."""
     healed = refresh(session(), Presented(8, "ahead"), 0).session
     assert refresh(healed, presented, elapsed).verdict is verdict
+
+
+@pytest.mark.parametrize("presented", [CURRENT, PARENT, AHEAD])
+def test_window_never_goes_back(presented: Presented) -> None:
+    """A server whose clock is behind moves no window back: it would be over at a server whose clock is ahead."""
+    kept = refresh(session(), presented, -HOUR).session
+    assert kept is not None
+    assert kept.window_at == START
+
+
+@pytest.mark.parametrize("servers", list(itertools.product((0, HOUR), repeat=6)))
+def test_servers_whose_clocks_are_an_hour_apart(servers: tuple[int, ...]) -> None:
+    """Tabs that race at servers whose clocks are an hour apart log nobody out, whichever server each one meets."""
+    stored: Session | None = session(window_at=START + HOUR, seen=True)
+    jar, now = CURRENT, START
+    for first, second in zip(servers[::2], servers[1::2], strict=True):
+        now += 10 * MINUTE
+        presented = jar
+        for skew in (first, second):
+            decision = decide(stored, presented, branch=f"b{now + skew}", now=now + skew, policy=POLICY)
+            assert decision.verdict not in (Verdict.REUSED, Verdict.INVALID)
+            stored = decision.session
+            assert stored is not None
+            assert decision.branch is not None
+            jar = Presented(stored.generation, decision.branch)
 
 
 def test_mark_ends() -> None:

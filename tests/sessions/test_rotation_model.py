@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support.waiting import PATIENCE
 from valkey_servers import Valkey
 
-from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, open_session
+from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
 from asgi_jwt.stores.base import Change, SessionStore, outcome
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.urls import open_store
@@ -36,7 +36,7 @@ USERS = 2
 SESSION_TTL = 30 * DAY
 POLICY = RotationPolicy(grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=7 * DAY)  # as little as will do
 
-HANDED_OUT = (Verdict.ROTATED, Verdict.HEALED, Verdict.REPLAYED, Verdict.RECOVERED)
+HANDED_OUT = (Verdict.ROTATED, Verdict.REPLAYED, Verdict.RECOVERED)
 STEPS = (0, SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND, 31 * SECOND, 15 * MINUTE, 12 * HOUR)
 
 anyone = st.integers(0, USERS - 1)
@@ -204,7 +204,7 @@ class Rotation(RuleBasedStateMachine):
         decision = self._refresh(self.victim, loot[-1 - which % len(loot)], skew)
         if decision.branch is not None:
             assert not self.victim.thief_is_out
-            if decision.verdict is not Verdict.SAME:
+            if decision.verdict not in TOKEN_STAYS:
                 loot.append(self.victim.issued[-1])
 
     @precondition(lambda self: self.failovers < 2)
@@ -253,7 +253,7 @@ class Rotation(RuleBasedStateMachine):
         user.out = user.out or decision.branch is None
         if not user.disturbed:
             self._require_no_false_logout(user, before, decision, self.now + skew)
-        if decision.verdict is not Verdict.SAME and token in user.unknown_to_thief:
+        if decision.verdict not in TOKEN_STAYS and token in user.unknown_to_thief:
             user.thief_is_out = True  # his victim's second refresh, with a token that the first one handed out
         if decision.verdict in HANDED_OUT:
             user.unknown_to_thief.add(user.issued[-1])
@@ -290,6 +290,7 @@ class Rotation(RuleBasedStateMachine):
         if decision.verdict in (Verdict.ROTATED, Verdict.HEALED):
             assert after.generation not in user.generations, "a generation begins once"
             user.generations.add(after.generation)
+        if decision.verdict is Verdict.ROTATED:
             user.alive_until = min(now + POLICY.refresh_ttl, after.ends_at)
         if decision.verdict in HANDED_OUT:
             user.issued.append(Presented(after.generation, branch))

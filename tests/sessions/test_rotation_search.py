@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import pytest
 
-from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide
+from asgi_jwt.sessions.rotation import ANY_BRANCH, TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide
 from asgi_jwt.stores.records import Session
 
 StateT = TypeVar("StateT", bound=Hashable)
@@ -37,6 +37,11 @@ class Window(NamedTuple):
     age: int | None = None
     seen: bool = False
     rotated_branch: str | None = None
+
+    def named(self, name: Callable[[str], str]) -> "Window":
+        if self.rotated_branch in (None, ANY_BRANCH):
+            return self
+        return self._replace(rotated_branch=name(str(self.rotated_branch)))
 
 
 def present(
@@ -97,22 +102,27 @@ class Message(NamedTuple):
 
 
 class World(NamedTuple):
-    """One cookie jar, shared by any number of tabs, and what is on its way."""
+    """One cookie jar, shared by any number of tabs, and what is on its way.
+
+    `before` is the window as it was before the present generation began; a failover brings it back, once.
+    """
 
     window: Window = Window()
     jar: Token = Token(0, "b0")
     messages: tuple[Message, ...] = ()
+    before: Window | None = None
+    failed_over: bool = False
 
     def canonical(self) -> "World":
         name = renaming()
-        branch = self.window.rotated_branch
-        window = self.window._replace(rotated_branch=None if branch is None else name(branch))
+        window = self.window.named(name)
         jar = self.jar._replace(branch=name(self.jar.branch))
+        before = self.before and self.before.named(name)
         messages = sorted(
             message._replace(token=message.token._replace(branch=name(message.token.branch)))
             for message in sorted(self.messages)
         )
-        return World(window, jar, tuple(messages))
+        return World(window, jar, tuple(messages), before, self.failed_over)
 
 
 class FalseLogoutError(Exception):
@@ -123,13 +133,15 @@ class Browser(NamedTuple):
     """What may happen to an honest user.
 
     A request or an answer takes at most `leg` ticks, or is lost; at most `parallel` are on their way; and the clocks
-    of the servers are at most `skew` ticks from the true time.
+    of the servers are at most `skew` ticks from the true time. With `failover` the store loses, once and at any time,
+    its last rotation and all that it has written since.
     """
 
     policy: RotationPolicy
     leg: int
     skew: int = 0
     parallel: int = 3
+    failover: bool = False
 
     def steps(self, world: World) -> Iterator[World]:
         return (step.canonical() for step in self._steps(world))
@@ -137,6 +149,8 @@ class Browser(NamedTuple):
     def _steps(self, world: World) -> Iterator[World]:
         if len(world.messages) < self.parallel:
             yield world._replace(messages=(*world.messages, Message(False, world.jar, 0)))
+        if self.failover and world.before is not None and not world.failed_over:
+            yield self._fail_over(world, world.before)
         if all(message.age < self.leg for message in world.messages) and not self._sleeps_too_long(world):
             yield self._tick(world)
         for message in world.messages:
@@ -156,16 +170,22 @@ class Browser(NamedTuple):
     def _tick(self, world: World) -> World:
         oldest = max(2 * self.policy.grace, self.policy.recovery) + 2 * self.skew
         messages = tuple(message._replace(age=message.age + 1) for message in world.messages)
-        return world._replace(window=older(world.window, oldest), messages=messages)
+        before = world.before and older(world.before, oldest)
+        return world._replace(window=older(world.window, oldest), messages=messages, before=before)
+
+    def _fail_over(self, world: World, before: Window) -> World:
+        messages = tuple(message._replace(token=message.token.seen_from(-1)) for message in world.messages)
+        return World(before, world.jar.seen_from(-1), messages, failed_over=True)
 
     def _serve(self, world: World, request: Message, rest: list[Message], skew: int) -> World:
         decision, window, rotations = present(world.window, request.token, "fresh", skew, self.policy)
         if decision.verdict is Verdict.REUSED:
             raise FalseLogoutError(f"{request} in {world}")
         messages = [message._replace(token=message.token.seen_from(rotations)) for message in rest]
-        if decision.verdict is not Verdict.SAME:  # which sends no cookie
+        if decision.verdict not in TOKEN_STAYS:  # else no cookie is sent
             messages.append(Message(True, Token(0, "fresh"), 0))
-        return World(window, world.jar.seen_from(rotations), tuple(messages))
+        before = world.window if rotations and self.failover and not world.failed_over else world.before
+        return World(window, world.jar.seen_from(rotations), tuple(messages), before, world.failed_over)
 
 
 def policy(grace: int, recovery: int) -> RotationPolicy:
@@ -179,8 +199,9 @@ def policy(grace: int, recovery: int) -> RotationPolicy:
         Browser(policy(grace=5, recovery=13), leg=2),
         Browser(policy(grace=4, recovery=13), leg=1, skew=1),
         Browser(policy(grace=2, recovery=8), leg=1, parallel=4),
+        Browser(policy(grace=2, recovery=8), leg=1, failover=True),
     ],
-    ids=["as long as the grace allows", "finer ticks", "clocks apart", "four in flight"],
+    ids=["as long as the grace allows", "finer ticks", "clocks apart", "four in flight", "a failover"],
 )
 def test_no_honest_user_is_logged_out(browser: Browser) -> None:
     """However requests race, arrive late or out of order, and answers are lost, no honest session ends."""
@@ -235,8 +256,7 @@ class Heist(NamedTuple):
 
     def _named(self, loot: frozenset[Token]) -> "Heist":
         name = renaming()
-        branch = self.window.rotated_branch
-        window = self.window._replace(rotated_branch=None if branch is None else name(branch))
+        window = self.window.named(name)
         overtaken = self.jar.offset < -1
         jar = Token(-2, "overtaken") if overtaken else self.jar._replace(branch=name(self.jar.branch))
         named = frozenset(token._replace(branch=name(token.branch)) for token in sorted(loot))
@@ -267,7 +287,7 @@ class Theft(NamedTuple):
     def _refresh(self, heist: Heist) -> Iterator[Heist]:
         decision, window, rotations = present(heist.window, heist.jar, "victim's", 0, self.policy)
         if decision.branch is not None:
-            stays = decision.verdict is Verdict.SAME
+            stays = decision.verdict in TOKEN_STAYS
             stolen = heist.loot is not None
             yield heist._replace(
                 window=window,
@@ -282,7 +302,7 @@ class Theft(NamedTuple):
         decision, window, rotations = present(heist.window, token, "thief's", 0, self.policy)
         if decision.branch is not None:
             loot = {held.seen_from(rotations) for held in heist.loot or ()}
-            if decision.verdict is not Verdict.SAME:
+            if decision.verdict not in TOKEN_STAYS:
                 loot.add(Token(0, "thief's"))
             yield heist._replace(window=window, jar=heist.jar.seen_from(rotations), loot=frozenset(loot), thieved=True)
 

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 from auth_service import NOW, Service, WatchedStore, payload
 
 from asgi_jwt import Client, Identity
 from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
+from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +95,18 @@ async def test_refresh(as_bytes: bool) -> None:
     same = await service.auth.sessions.refresh(token)
     assert (same.verdict, same.refresh_token) == (Verdict.SAME, rotated.refresh_token)
     assert service.events[1:] == [Refreshed("ROTATED"), Refreshed("SAME")]
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+async def test_servers_whose_clocks_differ_log_nobody_out(skew: int) -> None:
+    """A refresh token of a server whose clock is an hour off is exchanged at any other: its record decides."""
+    one = a_service()
+    other = Service(one.store, clock=Clock(NOW + skew))
+    pair = await one.auth.sessions.open(ALICE)
+    for n in range(24):
+        pair = await (one, other)[n % 2].auth.sessions.refresh(pair.refresh_token)
+        for service in (one, other):
+            service.clock.turn(61)
 
 
 async def test_refusals_say_why() -> None:
@@ -242,6 +258,42 @@ async def test_store_that_is_down(down: str) -> None:
         with pytest.raises(StoreUnavailable):
             await sessions.end_all("alice")
     assert service.verdicts == []
+
+
+class StalledStore(WatchedStore):
+    """Answers no read before it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.free = anyio.Event()
+
+    async def get(self, key: SessionKey) -> Session | None:
+        await self.free.wait()
+        return await super().get(key)
+
+
+async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places taken, callers who can't wait so long cost no signature; once a second that is told."""
+    store = StalledStore()
+    service = a_service(store)
+    sessions = service.auth.sessions
+    pair = await sessions.open(ALICE)
+    monkeypatch.setattr(sessions, "_gate", Gate(places=1, patience=0.05))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sessions.refresh, pair.refresh_token)
+        await wait_all_tasks_blocked()
+        for seconds in (0, 0, 1):
+            service.clock.turn(seconds)
+            with pytest.raises(StoreUnavailable, match="overloaded"):
+                await sessions.refresh("no token at all")
+        service.clock.turn(1)
+        with pytest.raises(StoreUnavailable, match="overloaded"):
+            await sessions.open(ALICE)
+        store.free.set()
+    overloaded = "overloaded: 1 callers are at work, and more wait"
+    told = [event for event in service.events if isinstance(event, StoreFailed)]
+    assert told == [StoreFailed("refresh", overloaded)] * 2 + [StoreFailed("open", overloaded)]
+    assert service.verdicts == ["ROTATED"]
 
 
 async def test_pair_shows_no_token() -> None:

@@ -27,8 +27,9 @@ class TestMemoryStore(StoreConformance):
         finally:
             await store.aclose()
 
-    async def pass_time(self, store: RevocationLog, ms: int) -> None:
+    async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         self.clock.turn(ms / 1000)
+        return True
 
 
 def a_session(sid: str, life: int = LIFE) -> Session:

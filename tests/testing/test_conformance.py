@@ -199,8 +199,9 @@ async def test_finds_a_broken_store(store: type[MemoryStore], check: Check) -> N
             def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
                 return self._opened()
 
-            async def pass_time(self, store: RevocationLog, ms: int) -> None:
+            async def pass_time(self, store: RevocationLog, ms: int) -> bool:
                 self.clock.turn(ms / 1000)
+                return True
 
         return Suite()
 

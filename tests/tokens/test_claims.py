@@ -1,12 +1,16 @@
 """What a verified token says, and the rules it has to meet."""
 
 import copy
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from forgeries import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims, without
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import (
     ExpiredToken,
@@ -20,7 +24,7 @@ from asgi_jwt.errors import (
     WrongIssuer,
     WrongType,
 )
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import AuthCredentials, Claims, TokenPolicy, check_claims
 
 ZITADEL = "urn:zitadel:iam:org:project:roles"
 POLICY = TokenPolicy(issuer=ISSUER, audience=(AUDIENCE, "other"), algorithms=frozenset({"ES256"}))
@@ -165,6 +169,7 @@ ATTACKS: dict[str, Callable[[Any], object]] = {
     "list item": lambda user: user["groups"].__setitem__(0, "admin"),
     "inner item assignment": lambda user: user["tenant"].__setitem__("plan", "gold"),
     "inner list append": lambda user: user["tenant"]["owners"].append("alice"),
+    "inner update": lambda user: user["tenant"].update(plan="gold"),
     "members": lambda user: user._members.__setitem__("roles", ("admin",)),
     "new attribute": lambda user: setattr(user, "admin", True),
     "attribute": lambda user: setattr(user, "_members", {"sub": "admin"}),
@@ -194,6 +199,39 @@ def test_no_handler_can_change_claims(attack: Callable[[Any], object]) -> None:
         attack(user)
     assert user.to_dict() == content
     assert (user.credentials.scopes, *user.scopes, *user.roles) == (("a",), "a", "r")
+
+
+def test_a_member_is_a_copy() -> None:
+    """`dict.__setitem__` and `obj.__dict__ = member` write past a dict's own methods, and don't reach the claims."""
+    user = Claims(claims(realm={"roles": ["r"], "inner": [{"a": 1}]}), roles_claim="realm.roles")
+    dict.__setitem__(user["realm"], "roles", ("admin",))
+    dict.clear(user["realm"]["inner"][0])
+    dict.clear(dict(user)["realm"])
+    for member in user.values():
+        if isinstance(member, dict):
+            dict.clear(member)
+    assert user.roles == {"r"}
+    assert user["realm"] == {"roles": ("r",), "inner": ({"a": 1},)}
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda user: pickle.loads(pickle.dumps(user))])  # noqa: S301
+def test_claims_can_be_copied(copied: Callable[[Claims], Claims]) -> None:
+    """A copy, a deep copy and unpickled claims say the same as the first, and are read-only."""
+    given = claims(realm={"roles": ["r"]}, scp=["a", "b c"])
+    user = Claims(given, roles_claim="realm.roles", scope_claim="scp")
+    again = copied(user)
+    assert type(again) is Claims
+    assert (again.to_dict(), again.roles, again.credentials) == (given, frozenset({"r"}), user.credentials)
+    assert type(again.credentials) is AuthCredentials
+    with pytest.raises(AttributeError):
+        again.credentials = AuthCredentials(("admin",))
+
+
+def test_pydantic_is_not_needed() -> None:
+    """Claims have no serializer where pydantic is not loaded: what looks through all attributes finds nothing amiss."""
+    code = "import sys; from asgi_jwt import Claims; c = Claims({}); print(hasattr(c, '__pydantic_serializer__'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("initialize", ["__init__", "_replace"])

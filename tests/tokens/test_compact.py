@@ -18,13 +18,12 @@ from asgi_jwt.tokens.compact import (
     MAX_PARTS,
     decode_base64url,
     encode_base64url,
-    freeze,
     parse_claims,
     parse_document,
     parse_object,
     split,
-    thaw,
 )
+from asgi_jwt.tokens.frozen import freeze, thaw
 
 URLSAFE = string.ascii_letters + string.digits + "-_"
 
@@ -236,19 +235,3 @@ def test_names_of_strangers_are_not_kept() -> None:
     """The names in a header are not interned, for anyone can send one, and some Pythons keep such names for ever."""
     first, second = (parse_object(b'{"https://claims.example/stranger": 1}') for _ in range(2))
     assert next(iter(first)) is not next(iter(second))
-
-
-@given(objects)
-def test_freeze_and_thaw_are_each_others_inverse(document: dict[str, Any]) -> None:
-    """What is frozen can't be changed, and thaws to an equal plain copy that shares nothing with it."""
-    frozen = freeze(document)
-    assert_frozen(frozen)
-    assert thaw(frozen) == document
-
-
-def test_freezing_too_deep_raises() -> None:
-    """Nesting past `MAX_DEPTH` is a `ValueError`, also where a container holds itself."""
-    endless: list[Any] = []
-    endless.append(endless)
-    with pytest.raises(ValueError, match="deep"):
-        freeze(endless)

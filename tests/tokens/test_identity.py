@@ -1,8 +1,14 @@
 """Whom a token is issued for."""
 
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 
 from asgi_jwt.tokens.identity import RESERVED, Identity
 
@@ -55,11 +61,53 @@ def test_reserved_claims_raise_at_once(name: str) -> None:
         ({"claims": {"x": {1, 2}}}, TypeError),
         ({"claims": {"x": float("nan")}}, ValueError),
         ({"claims": {"x": float("inf")}}, ValueError),
+        ({"claims": None}, TypeError),
+        ({"claims": [("x", 1)]}, TypeError),
     ],
 )
 def test_what_can_be_no_token_raises_at_once(arguments: dict[str, Any], fault: type[Exception]) -> None:
     """A subject, scope or role that is no string, a scope with a space, and claims that are no JSON are refused."""
     with pytest.raises(fault):
+        Identity(**{"subject": "alice", **arguments})
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Model(BaseModel):
+    born: date
+
+
+GIVEN: list[tuple[dict[str, Any], str]] = [
+    ({"subject": UUID(int=1)}, "subject is a string, not UUID: str(user.id)"),
+    ({"subject": 7}, "subject is a string, not int: str(user.id)"),
+    ({"subject": None}, "subject is a string, not None"),
+    ({"client_id": UUID(int=1)}, "client_id is a string, not UUID"),
+    ({"scopes": None}, "scopes are a string or a list of strings, not None"),
+    ({"scopes": {"orders:write": False}}, "scopes are a string or a list of strings, not dict"),
+    ({"scopes": b"a"}, "scopes are a string or a list of strings, not bytes"),
+    ({"scopes": [Colour.RED]}, "scopes are a string or a list of strings, and one in the list is Colour"),
+    ({"roles": 1}, "roles are a string or a list of strings, not int"),
+    ({"roles": {"admin": False}}, "roles are a string or a list of strings, not dict"),
+    ({"claims": "x"}, "claims are a mapping of names to JSON values, not str"),
+    ({"claims": {"id": UUID(int=1)}}, "the claim id is JSON, not UUID: give str(value)"),
+    ({"claims": {"a": {"b": [datetime.now(UTC)]}}}, "the claim a.b is JSON, not datetime: give value.isoformat()"),
+    ({"claims": {"a": date(2000, 1, 1)}}, "the claim a is JSON, not date: give value.isoformat()"),
+    ({"claims": {"a": {1, 2}}}, "the claim a is JSON, not set: give sorted(value)"),
+    ({"claims": {"a": b"b"}}, "the claim a is JSON, not bytes: give value.decode()"),
+    ({"claims": {"a": Decimal(1)}}, "the claim a is JSON, not Decimal: give str(value)"),
+    ({"claims": {"a": Colour.RED}}, "the claim a is JSON, not Colour: give text"),
+    ({"claims": {"a": Model(born=date(2000, 1, 1))}}, "the claim a is JSON, not Model: give text"),
+    ({"claims": {"a": float("nan")}}, "the claim a is nan"),
+    ({"claims": {"a": [{7: 1}]}}, "one of the claims within a has a name of int"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), GIVEN)
+def test_the_error_names_the_argument_and_the_mend(arguments: dict[str, Any], told: str) -> None:
+    """The error says which argument or claim is wrong, of which type it is, and what to give; no value is in it."""
+    with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         Identity(**{"subject": "alice", **arguments})
 
 

@@ -69,9 +69,21 @@ def test_an_access_token_says_what_rfc_9068_asks_for() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    """An identity without scopes, roles, client and session gives a token without these claims."""
+    """An identity without scopes, roles and session gives a token without these claims."""
     _, payload = read(issuer_for().access_token(Identity("alice")))
-    assert payload.keys() == {"iss", "sub", "aud", "exp", "iat", "jti", "type"}
+    assert payload.keys() == {"iss", "sub", "aud", "exp", "iat", "jti", "client_id", "type"}
+
+
+@pytest.mark.parametrize(
+    ("named", "setting", "client_id"), [(None, None, AUDIENCE), (None, "web", "web"), ("app", "web", "app")]
+)
+def test_a_token_always_has_a_client(named: str | None, setting: str | None, client_id: str) -> None:
+    """`client_id` is the identity's, else `CLIENT_ID`, else the first audience (RFC 9068 section 2.2)."""
+    auth = Auth(Settings(issuer=ISSUER, audience=[AUDIENCE, "second"], client_id=setting, secret=SECRET))
+    _, payload = read(auth.issuer.access_token(Identity("alice", client_id=named)))
+    assert payload["client_id"] == client_id
+    with fake_issuer(auth) as issue:
+        assert read(issue.token("alice", client_id=named))[1]["client_id"] == client_id
 
 
 def test_every_token_has_an_id_of_its_own() -> None:

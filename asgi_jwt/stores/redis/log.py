@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis.pipeline import Answer, Command
 from asgi_jwt.stores.redis.script import Script
 
@@ -19,23 +19,30 @@ class Cursor(NamedTuple):
 
 
 # KEYS[1]  the log
-# ARGV[1]  how long to keep it from now on, in ms, unless it is kept for longer already
-# ARGV[2]  entries that ended before this, in ms since the epoch, may go
-# ARGV[3]  where to look for them, besides the beginning: thousandths of the time that the log spans
-# ARGV[4]  and on: an entry's end and its record, for each
+# ARGV[1]  how long to keep the key from now on, in ms, unless it is kept for longer already
+# ARGV[2]  how much longer than its life an entry is kept, in ms
+# ARGV[3]  where to look for entries that lapsed, besides the beginning: thousandths of the time that the log spans
+# ARGV[4]  and on: an entry's end in ms since the epoch, its record and its life in ms, for each
 # answers  nil
 #
-# Ends don't come in order, for tokens of other issuers may live for days. So that one of them at the beginning keeps
-# nothing that ended behind it for long, a page somewhere else is looked at too: the log then holds few that ended.
+# The id of the entry that is appended tells the server's time, so no clock of a process takes an entry. Ends don't come
+# in order, for tokens of other issuers may live for days. So that an entry of theirs at the beginning keeps nothing
+# that ended behind it for long, a page somewhere else is looked at too: the log then holds few that ended. Releases
+# before read an entry's record as its fourth member, and write entries without a life.
 APPEND = Script.of(b"""\
 local log, last = KEYS[1], nil
-for i = 4, #ARGV, 2 do
-  last = redis.call('XADD', log, '*', 'u', ARGV[i], 'r', ARGV[i + 1])
+for i = 4, #ARGV, 3 do
+  last = redis.call('XADD', log, '*', 'u', ARGV[i], 'r', ARGV[i + 1], 'l', ARGV[i + 2])
+end
+local now = tonumber(string.match(last, '%d+'))
+local function kept_until(entry)
+  local life = entry[2][6]
+  return (life and string.match(entry[1], '%d+') + life or tonumber(entry[2][2])) + ARGV[2]
 end
 local function forget(start)
   local page, ended = redis.call('XRANGE', log, start, '+', 'COUNT', 100), {}
   for _, entry in ipairs(page) do
-    if tonumber(entry[2][2]) < tonumber(ARGV[2]) then
+    if kept_until(entry) < now and entry[1] ~= last then
       ended[#ended + 1] = entry[1]
     end
   end
@@ -50,10 +57,8 @@ for _ = 1, 10 do
   end
 end
 local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-if first then
-  local from, to = string.match(first[1], '%d+'), string.match(last, '%d+')
-  forget(string.format('%.0f', from + (to - from) * ARGV[3] / 1000))
-end
+local from = string.match(first[1], '%d+')
+forget(string.format('%.0f', from + (now - from) * ARGV[3] / 1000))
 if redis.call('PTTL', log) < tonumber(ARGV[1]) then
   redis.call('PEXPIRE', log, ARGV[1])
 end
@@ -63,17 +68,27 @@ end
 # ARGV[1]  the last entry that was read, empty for none
 # ARGV[2]  its record
 # ARGV[3]  how many entries to answer at the most
-# answers  lines: 1 when the log goes on from there, else 0 and what follows is its beginning; then each entry's id and
-#          its record. In one string, for a client takes a hundred times as long to read nested lists
+# ARGV[4]  how far (ms) before an entry that is gone the reading begins again
+# answers  lines: 1 when the log goes on from there, else 0; then each entry's id and its record. In one string, for a
+#          client takes a hundred times as long to read nested lists
+#
+# Ids follow the server's clock, so that all that is older was read. A log without an entry so young has another past,
+# of a server whose clock is behind: it is read from its beginning.
 READ = Script.of(b"""\
-local limit, page, lines, from = tonumber(ARGV[3]), {}, {'0'}, 1
-if ARGV[1] ~= '' then
-  page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', limit + 1)
+local last, limit, page, lines, from = ARGV[1], tonumber(ARGV[3]), {}, {'0'}, 1
+if last ~= '' then
+  page = redis.call('XRANGE', KEYS[1], last, '+', 'COUNT', limit + 1)
 end
-if page[1] and page[1][1] == ARGV[1] and page[1][2][4] == ARGV[2] then
+if page[1] and page[1][1] == last and page[1][2][4] == ARGV[2] then
   lines[1], from = '1', 2
 else
-  page = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)
+  if last ~= '' then
+    local before = math.max(0, string.match(last, '%d+') - ARGV[4])
+    page = redis.call('XRANGE', KEYS[1], string.format('%.0f', before), '+', 'COUNT', limit)
+  end
+  if not page[1] then
+    page = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', limit)
+  end
 end
 for i = from, #page do
   lines[#lines + 1] = page[i][1]
@@ -85,17 +100,17 @@ return table.concat(lines, '\\n')
 
 def append_arguments(revocations: Sequence[Revocation], now: int) -> Command:
     """ARGV of `APPEND`."""
-    lives = max(0, *(revocation.until - now for revocation in revocations))
-    arguments: list[bytes | str | int] = [lives + SWEEP_AFTER, now - SWEEP_AFTER, secrets.randbelow(1000)]
-    for revocation in revocations:
-        arguments += (revocation.until, pack_revocation(revocation))
+    lives = [revocation.life(now) for revocation in revocations]
+    arguments: list[bytes | str | int] = [max(lives) + SWEEP_AFTER, CLOCK_SKEW, secrets.randbelow(1000)]
+    for revocation, life in zip(revocations, lives, strict=True):
+        arguments += (revocation.until, pack_revocation(revocation), life)
     return arguments
 
 
 def read_arguments(cursor: Cursor | None) -> Command:
     """ARGV of `READ`."""
     entry, record = cursor or (b"", b"")
-    return entry, record, LOG_PAGE + 1
+    return entry, record, LOG_PAGE + 1, CLOCK_SKEW
 
 
 def page_of(answer: Answer, cursor: Cursor | None) -> LogPage:

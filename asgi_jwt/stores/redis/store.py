@@ -13,6 +13,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -23,14 +24,18 @@ from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Deadline, Link, Links, running_loop
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
-from asgi_jwt.stores.redis.pipeline import Pipeline
+from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
 from asgi_jwt.stores.redis.script import read, run, run_again
-from asgi_jwt.stores.redis.swap import SWAP, swap_arguments
+from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
 from asgi_jwt.stores.redis.url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
 
 T = TypeVar("T")
 
+_DONE = 1
+"""What `SWAP` answers when it wrote; else the record as it stands, which is bytes, or None."""
+
+_LISTED_AT_ONCE = 100
 _ROUNDS = 50
 _ROUNDS_AT_ONCE = 5
 
@@ -85,8 +90,7 @@ class RedisStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
-        index_key = self._index_key(key.subject)
-        record_key = _record_key(index_key, key.sid)
+        record_key = self._record_key(key)
         # One at a time within the process: those who raced here would lose to each other alone.
         async with Deadline(self._timeout), link.locks.setdefault(key, asyncio.Lock()):
             record = await read(link.sessions, "GET", record_key)
@@ -98,32 +102,60 @@ class RedisStore:
                 changed, result, entries = outcome(change(session))
                 if changed is session:
                     return result
-                arguments = swap_arguments(key, record, session, changed)
-                if entries and session is not None and changed is not None and changed.ended_at is not None:
-                    # One script can't write all, for in a cluster the log is in another slot than the session.
-                    marked = session.marked(changed.ended_at)
-                    if marked is not session:
-                        mark = swap_arguments(key, record, session, marked)
-                        record = await run(link.sessions, SWAP, 2, record_key, index_key, *mark)
-                        if record != 1:
-                            continue
-                        session = next_version(key, session, marked)
-                        arguments = swap_arguments(key, pack(session), session, changed)
-                    await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, changed.ended_at))
-                record = await run(link.sessions, SWAP, 2, record_key, index_key, *arguments)
-                if record == 1:
+                if entries:
+                    record = await self._end(link, key, record, session, changed, entries)
+                else:
+                    record = await self._swap(link, key, record, session, changed)
+                if record == _DONE:
                     return result
         raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
+
+    async def _end(
+        self,
+        link: Link,
+        key: SessionKey,
+        record: bytes | None,
+        stored: Session | None,
+        ended: Session | None,
+        entries: Sequence[Revocation],
+    ) -> Answer:
+        """Mark, entries, tombstone: in a cluster the log is in another slot than the session, so no script has both.
+
+        Answers as `SWAP` does. Whoever finds a mark that another process left goes on from there.
+        """
+        swap_arguments(key, record, stored, ended)  # before anything is written, for what can't be written raises
+        now = entries[0].time
+        marked = stored and stored.marked(now)
+        if marked is not None and marked is not stored:
+            answer = await self._swap(link, key, record, stored, marked)
+            if answer != _DONE:
+                return answer
+            stored = next_version(key, stored, marked)
+            record = pack(stored)
+        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now))
+        return await self._swap(link, key, record, stored, ended)
+
+    async def _swap(
+        self, link: Link, key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None
+    ) -> Answer:
+        index_key = self._index_key(key.subject)
+        arguments = swap_arguments(key, record, stored, changed)
+        return await run(link.sessions, SWAP, 2, _record_key(index_key, key.sid), index_key, *arguments)
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
+        sessions: list[Session] = []
         async with Deadline(self._timeout):
-            sids = await read(link.sessions, "ZRANGE", self._index_key(subject), 0, -1)
-            keys = [SessionKey(subject, sid.decode("utf-8", "surrogatepass")) for sid in sids]
-            records = await read(link.sessions, "MGET", *map(self._record_key, keys)) if keys else ()
-        sessions = [unpack(key, record) for key, record in zip(keys, records, strict=True) if record is not None]
-        return sorted((session for session in sessions if session.is_live(now)), key=lambda s: (s.created_at, s.sid))
+            answer = await run_again(link.sessions, SIDS, 1, self._index_key(subject))
+            sids = sorted(sids_of(answer))
+            # A page at a time: thousands of records would hold up the event loop.
+            for start in range(0, len(sids), _LISTED_AT_ONCE):
+                page = [SessionKey(subject, sid) for sid in sids[start : start + _LISTED_AT_ONCE]]
+                records = await read(link.sessions, "MGET", *map(self._record_key, page))
+                found = (unpack(key, record) for key, record in zip(page, records, strict=True) if record is not None)
+                sessions += (session for session in found if session.is_live(now))
+        return sorted(sessions, key=attrgetter("created_at"))  # those of one time by their sids, as they were read
 
     async def sweep(self, now: int) -> int:
         """Nothing: records expire by themselves."""
@@ -144,6 +176,13 @@ class RedisStore:
         async with Deadline(self._timeout):
             answer = await run_again(link.log, READ, 1, self._log_key, *read_arguments(cursor))
         return page_of(answer, cursor)
+
+    async def maxmemory_policy(self) -> str:
+        """How the server makes room when its memory is full: of one node in a cluster. It needs the right `+info`."""
+        link = await self._link()
+        async with Deadline(self._timeout):
+            answer = await read(link.sessions, "INFO", "memory")
+        return str(answer["maxmemory_policy"])
 
     async def aclose(self) -> None:
         """See SessionStore."""

@@ -2,13 +2,15 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.packed import pack, pack_revocation, unpack, unpack_revocations
-from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.stores.sqlite.connection import ChangeError, Database, Reader, Writer
 from asgi_jwt.stores.sqlite.thread import BatchThread
 
@@ -23,41 +25,47 @@ class SQLiteStore:
     """A `SessionStore` in the file at `path`, made with mode 600 at the first use if it isn't there.
 
     Writes go through one thread, which takes all that has queued up into one transaction, synced to disk before any
-    caller is answered; reads go through another, and wait for no write. `timeout`, in seconds, is how long a
-    transaction waits for those of other processes before its callers get StoreUnavailable. `path` is absolute.
-    `commits` counts the transactions. Raises ConfigurationError when no file can be at `path`.
+    caller is answered; reads of sessions go through another, and reads of the log through a third: none waits for
+    writes. `timeout`, in seconds, is how long a call waits for transactions of other processes before it raises
+    StoreUnavailable. `path` is absolute. `commits` counts the transactions. `clock` gives seconds since the epoch: by
+    it the log knows how long it has kept an entry. Raises ConfigurationError when no file can be at `path`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 5.0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, timeout: float = 5.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self.commits = 0
         database = Database(path, timeout)
         self.path = database.path
+        self._clock = clock
         self._writer: _Thread = BatchThread(f"the writer of {database.path}", lambda: Writer(database, self._count))
         self._reader: _Thread = BatchThread(f"the reader of {database.path}", lambda: Reader(database))
+        self._log: _Thread = BatchThread(f"the log's reader of {database.path}", lambda: Reader(database))
 
     async def get(self, key: SessionKey) -> Session | None:
         return await self._reader.call(partial(_get, key))
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        return await self._writer.call(partial(_update, key, change))
+        return await self._writer.call(partial(_update, key, change, self._now()))
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:
-        sessions = await self._reader.call(partial(_list, subject))
-        live = (session for session in sessions if session.is_live(now))
-        return tuple(sorted(live, key=lambda session: (session.created_at, session.sid)))
+        return await self._reader.call(partial(_list, subject, now))
 
     async def sweep(self, now: int) -> int:
         return await self._writer.call(partial(_sweep, now))
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        await self._writer.call(partial(_append, revocations, now))
+        await self._writer.call(partial(_append, revocations, now, self._now()))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
-        return await self._reader.call(partial(_page, cursor))
+        return await self._log.call(partial(_page, cursor))
 
     async def aclose(self) -> None:
-        await self._reader.aclose()
-        await self._writer.aclose()
+        for thread in (self._log, self._reader, self._writer):
+            await thread.aclose()
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
 
     def _count(self) -> None:
         self.commits += 1
@@ -71,7 +79,7 @@ def _get(key: SessionKey, connection: sqlite3.Connection) -> Session | None:
     return None if row is None else unpack(key, row[0])
 
 
-def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) -> T:
+def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.Connection) -> T:
     row_key = _row_key(key)
     row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row_key).fetchone()
     try:
@@ -80,7 +88,7 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
         if changed is stored:
             return result
         record = None if changed is None else pack(next_version(key, stored, changed))
-        rows = _log_rows(entries)
+        rows = _log_rows(entries, clock, entries[0].time if entries else 0)
     except BaseException as error:
         raise ChangeError from error
     if changed is None:
@@ -97,11 +105,12 @@ def _update(key: SessionKey, change: Change[T], connection: sqlite3.Connection) 
     return result
 
 
-def _list(subject: str, connection: sqlite3.Connection) -> list[Session]:
+def _list(subject: str, now: int, connection: sqlite3.Connection) -> tuple[Session, ...]:
     # Tombstones are many and stay long: they are not even read.
-    live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended"
-    rows = connection.execute(live, (_blob(subject),)).fetchall()
-    return [unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows]
+    live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended ORDER BY sid"
+    rows = connection.execute(live, (_blob(subject),))
+    found = (unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows)
+    return tuple(sorted((session for session in found if session.is_live(now)), key=attrgetter("created_at")))
 
 
 def _sweep(now: int, connection: sqlite3.Connection) -> int:
@@ -114,15 +123,17 @@ def _sweep(now: int, connection: sqlite3.Connection) -> int:
 _APPEND = "INSERT INTO revocations (until, record) VALUES (?, ?)"
 
 
-def _log_rows(revocations: Sequence[Revocation]) -> list[tuple[int, bytes]]:
-    return [(min(revocation.until, LAST), pack_revocation(revocation)) for revocation in revocations]
+def _log_rows(revocations: Sequence[Revocation], clock: int, now: int) -> list[tuple[int, bytes]]:
+    """Each record, and until when it is kept: by `clock`, the store's own, whatever a process says that it is `now`."""
+    return [(min(clock + revocation.life(now), LAST), pack_revocation(revocation)) for revocation in revocations]
 
 
-def _append(revocations: Sequence[Revocation], now: int, connection: sqlite3.Connection) -> None:
-    connection.executemany(_APPEND, _log_rows(revocations))
+def _append(revocations: Sequence[Revocation], now: int, clock: int, connection: sqlite3.Connection) -> None:
+    connection.executemany(_APPEND, _log_rows(revocations, clock, now))
     connection.execute(
-        "DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)",
-        (now - SWEEP_AFTER, SWEEP_LIMIT),
+        """DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)
+        AND id < (SELECT max(id) FROM revocations)""",
+        (clock - CLOCK_SKEW, SWEEP_LIMIT),
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -27,10 +28,11 @@ BATCH_LIMIT = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Generic[SubjectT, T]):
-    """What a task wants done, and the future it waits for."""
+    """What a task wants done, the future it waits for, and since when, by the monotonic clock in seconds."""
 
     work: Callable[[SubjectT], T]
     future: Future[T] = field(default_factory=Future)
+    asked_at: float = field(default_factory=monotonic)
 
 
 class Batches(Protocol[SubjectT]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -16,7 +17,7 @@ from valkey_servers import Valkey, poll
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER
 from asgi_jwt.stores.packed import pack_revocation
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.redis.log import APPEND, READ, Cursor, append_arguments, page_of
 
@@ -87,17 +88,51 @@ async def test_log_is_small(own_valkey: Valkey) -> None:
         assert own_valkey.ask("MEMORY", "USAGE", LOG) / own_valkey.ask("XLEN", LOG) < 120
 
 
+def append_at(server: Valkey, now: int, entry: Revocation, clock: int | None = None) -> None:
+    """An append by a process whose clock says `clock`, to a server whose clock says `now`."""
+    script = APPEND.text.replace(b"'*'", b"'%d-*'" % now)
+    server.ask("EVAL", script, 1, LOG, *append_arguments([entry], now if clock is None else clock))
+
+
 async def test_log_shrinks_behind_entries_that_last(own_valkey: Valkey) -> None:
     """Entries that hold for days, at the beginning, keep no others: a hundred logouts later most of those have gone."""
     for n in range(100):
-        write(own_valkey, f"{NOW + n}-0", revocations(1, until=NOW + 100 * HOUR, first=n)[0])
+        append_at(own_valkey, NOW + n, revocations(1, until=NOW + 100 * HOUR, first=n)[0])
     for n in range(1000):
-        write(own_valkey, f"{NOW + 1000 * (n + 1)}-0", revocations(1, first=n)[0])
-    later = NOW + HOUR + SWEEP_AFTER + 1
+        append_at(own_valkey, NOW + 1000 * (n + 1), revocations(1, first=n)[0])
+    later = NOW + HOUR + CLOCK_SKEW + 1_000_001
     for n in range(100):
-        script = APPEND.text.replace(b"'*'", b"'%d-0'" % (NOW + 1_000_001 + 10 * n))  # as a server of that time has it
-        own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, until=later + HOUR), later))
+        append_at(own_valkey, later + 10 * n, revocations(1, until=later + HOUR)[0])
     assert 200 <= own_valkey.ask("XLEN", LOG) < 300
+
+
+@pytest.mark.parametrize("skew", [-HOUR, HOUR])
+async def test_no_clock_of_a_process_takes_an_entry(own_valkey: Valkey, skew: int) -> None:
+    """An entry is kept for its life by the server's time, however wrong the clocks of processes that append are."""
+    append_at(own_valkey, NOW, revocations(1)[0])
+    append_at(own_valkey, NOW + 1, revocations(1, until=NOW + skew + HOUR, first=1)[0], NOW + skew)
+    for n in range(2):
+        clock = NOW + HOUR + 2 * n * skew
+        append_at(own_valkey, NOW + HOUR + n, revocations(1, until=clock + HOUR, first=2 + n)[0], clock)
+        assert own_valkey.ask("XLEN", LOG) == 3 + n
+    append_at(own_valkey, NOW + HOUR + CLOCK_SKEW + 2, revocations(1, until=NOW + 9 * HOUR)[0])
+    assert own_valkey.ask("XLEN", LOG) == 3
+
+
+async def test_newest_entry_stays(own_valkey: Valkey) -> None:
+    """An entry that has lapsed before it comes is kept while it is the last, and goes with the next."""
+    for n in range(3):
+        append_at(own_valkey, NOW + n * HOUR, revocations(1, until=0)[0])
+        assert own_valkey.ask("XLEN", LOG) == 1
+
+
+@pytest.mark.parametrize(("later", "left"), [(CLOCK_SKEW, [b"0", b"1"]), (CLOCK_SKEW + 1, [b"1"])])
+async def test_entries_of_a_release_before(own_valkey: Valkey, later: int, left: list[bytes]) -> None:
+    """An entry without a life is kept until its end, and a little for clocks that differ."""
+    write(own_valkey, f"{NOW}-0", revocations(1)[0])
+    append_at(own_valkey, NOW + HOUR + later, revocations(1, first=1)[0])
+    records = [fields[b"r"] for _, fields in own_valkey.ask("XRANGE", LOG, "-", "+")]
+    assert [json.loads(record)[3].encode() for record in records] == [value.zfill(22) for value in left]
 
 
 async def test_log_that_was_flushed(own_valkey: Valkey) -> None:
@@ -122,6 +157,29 @@ async def test_server_whose_clock_is_behind(own_valkey: Valkey) -> None:
         write(own_valkey, f"{NOW + 1000}-0", revocations(1, first=2)[0])
         write(own_valkey, f"{NOW + 9000}-0", revocations(1, first=3)[0])
         assert (await values(store, cursor))[:2] == ([0, 2, 3], False)
+
+
+async def test_lost_place_costs_a_minute_of_the_log(own_valkey: Valkey) -> None:
+    """A reader whose last entry is gone reads again what is up to a minute older than it, and no more."""
+    async with opened(own_valkey.url) as store:
+        for n in range(10):
+            write(own_valkey, f"{NOW + 30_000 * n}-0", revocations(1, first=n)[0])
+        found, _, cursor = await values(store)
+        own_valkey.ask("XDEL", LOG, f"{NOW + 270_000}-0")
+        write(own_valkey, f"{NOW + 270_001}-0", revocations(1, first=10)[0])
+        assert found == list(range(10))
+        assert (await values(store, cursor))[:2] == ([7, 8, 10], False)
+
+
+async def test_log_of_another_past_is_read_whole(own_valkey: Valkey) -> None:
+    """A log that is all older than the reader's place is another server's, whose clock is behind: all of it is read."""
+    async with opened(own_valkey.url) as store:
+        write(own_valkey, f"{NOW}-0", revocations(1)[0])
+        _, _, cursor = await values(store)
+        own_valkey.ask("DEL", LOG)
+        for n in range(2):
+            write(own_valkey, f"{NOW - HOUR + 120_000 * n}-0", revocations(1, first=n + 1)[0])
+        assert (await values(store, cursor))[:2] == ([1, 2], False)
 
 
 async def test_another_entry_of_the_same_id(own_valkey: Valkey) -> None:

@@ -130,14 +130,14 @@ async def test_list_has_no_ghosts(kept: Kept) -> None:
     assert [session.sid for session in await kept.store.list("alice", NOW)] == ["there"]
 
 
-async def test_list_takes_two_round_trips(kept: Kept) -> None:
-    """However many sessions a subject has, two commands list them."""
-    for n in range(20):
-        await kept.write(a_session(f"s{n:02}"))
+@pytest.mark.parametrize(("count", "pages"), [(20, 1), (100, 1), (101, 2), (1000, 10)])
+async def test_list_is_read_by_the_page(kept: Kept, count: int, pages: int) -> None:
+    """One command gives a subject's sessions, and one more each hundred of them: an event loop goes on in between."""
+    await asyncio.gather(*(kept.write(a_session(f"s{n:04}")) for n in range(count)))
     before = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
-    assert len(await kept.store.list("alice", NOW)) == 20
+    assert [session.sid for session in await kept.store.list("alice", NOW)] == [f"s{n:04}" for n in range(count)]
     after = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 0]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, pages, 0]
 
 
 async def test_session_is_small(kept: Kept) -> None:

@@ -9,11 +9,12 @@ import pytest
 from sqlite_files import a_session, connect, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.base import LOG_PAGE, SWEEP_LIMIT
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.sqlite import connection as sqlite_connection
 from asgi_jwt.stores.sqlite.connection import MIGRATIONS
 from asgi_jwt.stores.sqlite.store import LAST, SQLiteStore
+from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -78,18 +79,36 @@ async def test_file_that_was_put_back(path: Path, tmp_path: Path) -> None:
         assert (found, (await values(store, cursor))[:2]) == ([0, 1, 2, 3], ([0, 1, 8, 9], False))
 
 
-async def test_forgets_a_bounded_number_a_call(store: SQLiteStore, path: Path) -> None:
-    """A log of which much has lapsed shrinks by the sweep's limit with each call, through an index."""
-    for first in range(0, SWEEP_LIMIT + LOG_PAGE, LOG_PAGE):
-        await store.append_revocations(revocations(LOG_PAGE, first=first), NOW)
-    lengths = []
-    with closing(connect(path)) as connection:
-        for now in (NOW + HOUR + SWEEP_AFTER, *[NOW + HOUR + SWEEP_AFTER + 1] * 3):
-            await store.append_revocations([], now)
-            lengths += connection.execute("SELECT count(*) FROM revocations").fetchone()
-        plan = connection.execute("EXPLAIN QUERY PLAN SELECT id FROM revocations WHERE until < 0 LIMIT 1").fetchall()
-    assert lengths == [SWEEP_LIMIT + LOG_PAGE, LOG_PAGE, 0, 0]
+async def test_forgets_a_bounded_number_a_call(path: Path) -> None:
+    """A log of which much has lapsed shrinks by the sweep's limit with each call, through an index, to one entry."""
+    clock = Clock()
+    async with opened(path, clock=clock) as store:
+        for first in range(0, SWEEP_LIMIT + LOG_PAGE, LOG_PAGE):
+            await store.append_revocations(revocations(LOG_PAGE, first=first), NOW)
+        clock.turn((HOUR + CLOCK_SKEW) / 1000)
+        lengths = []
+        with closing(connect(path)) as connection:
+            for seconds in (0, 1, 0, 0):
+                clock.turn(seconds)
+                await store.append_revocations([], NOW)
+                lengths += connection.execute("SELECT count(*) FROM revocations").fetchone()
+            query = "EXPLAIN QUERY PLAN SELECT id FROM revocations WHERE until < 0 LIMIT 1"
+            plan = connection.execute(query).fetchall()
+    assert lengths == [SWEEP_LIMIT + LOG_PAGE, LOG_PAGE, 1, 1]
     assert "revocations_by_end" in plan[0][3]
+
+
+@pytest.mark.parametrize("skew", [-HOUR, HOUR])
+async def test_no_clock_of_a_process_takes_an_entry(path: Path, skew: int) -> None:
+    """An entry is kept for its life by the store's clock, however wrong the clocks of processes that append are."""
+    clock = Clock()
+    async with opened(path, clock=clock) as store:
+        await store.append_revocations(revocations(1), NOW)
+        await store.append_revocations(revocations(1, until=NOW + skew + HOUR, first=1), NOW + skew)
+        clock.turn(HOUR / 1000)
+        for n in (2, 3):
+            await store.append_revocations(revocations(1, until=NOW + 9 * HOUR, first=n), NOW + n * skew)
+        assert (await values(store))[0] == [0, 1, 2, 3]
 
 
 async def test_revocation_without_end(store: SQLiteStore) -> None:

@@ -18,11 +18,11 @@ from sqlite_files import LIFE, a_session, advance, connect, locked, opened, writ
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore
+from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, RevocationLog, SessionStore
 from asgi_jwt.stores.records import Session
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite import connection as sqlite_connection
-from asgi_jwt.testing import StoreConformance
+from asgi_jwt.testing import Clock, StoreConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -42,9 +42,14 @@ class TestSQLiteStore(StoreConformance):
     @pytest.fixture(autouse=True)
     def at(self, path: Path) -> None:
         self.path = path
+        self.clock = Clock()
 
     def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
-        return opened(self.path)
+        return opened(self.path, clock=self.clock)
+
+    async def pass_time(self, store: RevocationLog, ms: int) -> bool:
+        self.clock.turn(ms / 1000)
+        return True
 
 
 def threads_of(path: Path) -> list[str]:
@@ -329,3 +334,24 @@ async def test_first_writer_of_all_waits_for_another(path: Path, monkeypatch: py
         async with opened(path) as store:
             await write(store, a_session())
     assert len(pauses) == 1
+
+
+@pytest.mark.anyio
+async def test_log_is_read_past_all_that_waits(path: Path) -> None:
+    """A read of the log waits neither for a writer nor for readers of sessions."""
+    async with opened(path) as store:
+        await store.get(a_session().key)
+        begun, freed = threading.Event(), threading.Event()
+
+        def stall(_: object) -> None:
+            begun.set()
+            assert freed.wait(30)
+
+        async with anyio.create_task_group() as tasks:
+            for thread in (store._reader, store._writer):
+                tasks.start_soon(thread.call, stall)
+            await anyio.to_thread.run_sync(begun.wait, 30)
+            with anyio.fail_after(30):
+                assert not (await store.read_revocations()).more
+            assert not freed.is_set()
+            freed.set()

@@ -68,7 +68,6 @@ FORGED = {
     "expired": signed(REFRESH_SECRET, exp=1_799_999_000),
     "for another service": signed(REFRESH_SECRET, aud="https://admin.example"),
     "for no service": signed(REFRESH_SECRET, aud=None),
-    "not yet issued": signed(REFRESH_SECRET, iat=1_800_001_000),
     "without a session": signed(REFRESH_SECRET, sid=None),
     "without a generation": signed(REFRESH_SECRET, gen=None),
     "without a branch": signed(REFRESH_SECRET, br=None),
@@ -82,9 +81,11 @@ FORGED = {
 }
 
 
-async def test_genuine_is_taken(service: Service) -> None:
-    """What the forgeries differ from in one thing reaches the store: that one thing is what stops them."""
-    assert (await service.refresh(signed(REFRESH_SECRET))).status == 401
+@pytest.mark.parametrize("issued", [1_800_000_000, 1_800_086_400, None])
+async def test_genuine_is_taken(service: Service, issued: int | None) -> None:
+    """What the forgeries differ from in one thing reaches the store: that one thing is what stops them. When a token
+    says that it was issued is none: the clock of its server may be ahead."""
+    assert (await service.refresh(signed(REFRESH_SECRET, iat=issued))).status == 401
     assert service.store.calls["get"] == 1
 
 
@@ -396,3 +397,16 @@ async def test_refused_tokens_are_events(service: Service) -> None:
     await service.post("/refresh", None, ("sec-fetch-site", "cross-site"))
     refused = [(event.reason, event.status) for event in service.events if isinstance(event, TokenRefused)]
     assert refused == [("grant_invalid", 401), ("grant_invalid", 400), ("cross_site", 403)]
+
+
+@pytest.mark.parametrize("answer", ["alice", {"sub": "alice"}, True, False])
+async def test_load_identity_answers_something_else(answer: Any) -> None:
+    """What is neither an `Identity` nor None refreshes nothing and ends nothing; the error names its type."""
+    service = Service()
+    token = (await service.login()).cookie()
+    broken = Service(service.store, service.clock, load_identity=lambda subject, session: answer)
+    with pytest.raises(
+        TypeError, match=f"load_identity returns the user's Identity.* returned {type(answer).__name__}"
+    ):
+        await broken.refresh(token)
+    assert (await service.refresh(token)).status == 200

@@ -15,13 +15,11 @@ from asgi_jwt.errors import (
     UnsupportedTokenType,
     WrongIssuer,
 )
-from asgi_jwt.http.bearer import bearer_token
+from asgi_jwt.http.bearer import NO_STORE, bearer_token
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class SessionEndpoints:
@@ -92,7 +90,7 @@ class SessionEndpoints:
         return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
-        """RFC 7009: ends a refresh token's session, or refuses an access token; 200 also for one that nobody knows.
+        """RFC 7009: ends a refresh token's session, or refuses an access token; `{}` also for one that nobody knows.
 
         An access token without a `jti` is refused with its session. Raises `UnsupportedTokenType` for one with neither.
         """
@@ -106,7 +104,7 @@ class SessionEndpoints:
             await self._refuse(claims)
         else:
             await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
-        return Response(status_code=200, headers=NO_STORE)
+        return JSONResponse({}, headers=NO_STORE)
 
     async def _claims(self, request: Request) -> Claims:
         _, token = bearer_token(request.scope["headers"])

@@ -1,4 +1,4 @@
-"""A store whose failures are told of."""
+"""A store whose failures become events."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, EventSink, StoreFailed
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
-from asgi_jwt.stores.telling import TellingStore
+from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
@@ -29,12 +29,12 @@ CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
 }
 
 
-class TestTellingStore(StoreConformance):
+class TestReportingStore(StoreConformance):
     """It keeps the contract of the store within."""
 
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[SessionStore]:
-        store = TellingStore(MemoryStore(), EventSink())
+        store = ReportingStore(MemoryStore(), EventSink())
         try:
             yield store
         finally:
@@ -46,7 +46,7 @@ async def test_each_failure_is_told_once(operation: str) -> None:
     """A call that fails is told of by its name, once, and fails all the same; one that doesn't is not."""
     heard: list[Event] = []
     inner = WatchedStore(MemoryStore())
-    store = TellingStore(inner, EventSink(heard.append))
+    store = ReportingStore(inner, EventSink(heard.append))
     await CALLS[operation](store)
     assert heard == []
     inner.down = {operation}
@@ -62,7 +62,7 @@ async def test_a_read_of_the_log_is_told_by_who_keeps_a_copy() -> None:
     inner = WatchedStore(MemoryStore())
     inner.down = {"read_revocations"}
     with pytest.raises(StoreUnavailable):
-        await TellingStore(inner, EventSink(heard.append)).read_revocations()
+        await ReportingStore(inner, EventSink(heard.append)).read_revocations()
     assert heard == []
 
 
@@ -76,7 +76,7 @@ async def test_what_is_told_is_bounded(detail: str | None, told: str) -> None:
             raise StoreUnavailable(detail)
 
     with pytest.raises(StoreUnavailable):
-        await TellingStore(Down(), EventSink(heard.append)).get(KEY)
+        await ReportingStore(Down(), EventSink(heard.append)).get(KEY)
     assert heard == [StoreFailed("get", told)]
 
 
@@ -88,5 +88,5 @@ async def test_what_a_change_raises_is_no_failure_of_the_stores() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await TellingStore(MemoryStore(), EventSink(heard.append)).update(KEY, mistaken)
+        await ReportingStore(MemoryStore(), EventSink(heard.append)).update(KEY, mistaken)
     assert heard == []

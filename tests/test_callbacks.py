@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asgi_jwt.hooks import ask, settle
+from asgi_jwt.callbacks import ask, settle
 
 pytestmark = pytest.mark.anyio
 

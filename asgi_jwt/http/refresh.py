@@ -7,12 +7,14 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import InvalidGrant, UnsupportedGrantType
+from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
 
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+TOKEN_HEADERS = {**NO_STORE, "Pragma": "no-cache"}
+"""The headers of every answer about tokens: RFC 6749 section 5.1."""
 
 
 def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
@@ -25,7 +27,7 @@ def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
     }
     if refresh_token:
         body["refresh_token"] = pair.refresh_token
-    return JSONResponse(body, headers=NO_STORE)
+    return JSONResponse(body, headers=TOKEN_HEADERS)
 
 
 class Refresh:

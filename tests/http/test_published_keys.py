@@ -9,7 +9,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet as TheirKeySet
 
 from asgi_jwt import Auth, AuthApp, Identity, KeySet, Settings
-from asgi_jwt.http.jwks import MAX_AGE
+from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate
 
