@@ -194,8 +194,8 @@ class JWTMiddleware:
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
         if self._reads_header:
-            given, token = bearer_token(headers)
-            if given:
+            token = bearer_token(headers)
+            if token is not None:
                 return token
         for source in self._other_sources:
             if source == "subprotocol":
