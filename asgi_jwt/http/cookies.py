@@ -5,6 +5,7 @@ from urllib.parse import quote
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from asgi_jwt.errors import InvalidRequest
 from asgi_jwt.http.bearer import cookie_token
 from asgi_jwt.sessions.rotation import TOKEN_STAYS
 from asgi_jwt.sessions.sessions import TokenPair
@@ -26,6 +27,14 @@ class TokenCookies:
     def refresh_token(self, connection: HTTPConnection) -> bytes | None:
         """The refresh token that came. Raises `AmbiguousCredentials` for two cookies of its name."""
         return cookie_token(connection.scope["headers"], self._name.encode())
+
+    def came(self, connection: HTTPConnection) -> bool:
+        """Whether the request has a cookie of this app: of two of a name, or among too many, nobody can tell whose."""
+        names = (self._name, self._access_name)
+        try:
+            return any(name and cookie_token(connection.scope["headers"], name.encode()) for name in names)
+        except InvalidRequest:
+            return True
 
     def set(self, response: Response, connection: HTTPConnection, pair: TokenPair) -> None:
         """Put the tokens into the browser's jar; an unchanged refresh token stays there as it is.
