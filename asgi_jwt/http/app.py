@@ -12,8 +12,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ConfigurationError, CrossSite, InvalidGrant, InvalidRequest
-from asgi_jwt.events import LoginRefused, TokenRefused
+from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
+from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, stating_the_end
 from asgi_jwt.http.bearer import Challenge, bearer_token, check_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
@@ -135,6 +135,8 @@ class AuthApp:
         return response
 
     async def _tell(self, request: Request, error: AuthError, *, status: int) -> None:
+        if isinstance(error, CookieTooLarge):
+            logger.error("%s", error)
         login = get_route_path(request.scope) == "/login"
         event = LoginRefused(error.reason) if login else TokenRefused(error.reason, status, "http")
         await self._auth.events.emit(event)

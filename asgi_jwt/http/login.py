@@ -41,7 +41,8 @@ class Login:
                 "authenticate returns an Identity for a user and None for nobody, as Identity(str(user.id)):"
                 f" it returned {kind(identity)}"
             )
-        pair = await self._auth.sessions.open(identity, _client(request))
+        check_size = None if in_body else self._cookies.check_size
+        pair = await self._auth.sessions.open(identity, _client(request), check_size=check_size)
         if presented is not None:
             await self._end(presented)
         if in_body:

@@ -42,7 +42,9 @@ class Refresh:
         token = self._cookies.refresh_token(request)
         if token is None:
             raise InvalidGrant
-        pair = await self._auth.sessions.refresh(token, load_identity=self._load_identity)
+        pair = await self._auth.sessions.refresh(
+            token, load_identity=self._load_identity, check_size=self._cookies.check_size
+        )
         response = token_response(pair)
         self._cookies.set(response, request, pair)
         return response
