@@ -19,7 +19,9 @@ from asgi_jwt.http.bearer import Challenge, bearer_token, check_count, error_bod
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.hints import HINTS, Hints
 from asgi_jwt.http.login import Authenticate, Login
+from asgi_jwt.http.middleware import GUARD
 from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
@@ -52,6 +54,7 @@ class AuthApp:
         self._root_path = RootPath(auth.settings.root_path)
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
+        self._hints = Hints(auth.clock)
         login = Login(auth, authenticate, self._cookies)
         refresh = Refresh(auth, self._cookies, load_identity)
         sessions = SessionEndpoints(auth, self._cookies)
@@ -76,6 +79,9 @@ class AuthApp:
         if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
             # The path is not below the root path: a client may have named it, and the cookie's path is made of it.
             self._root_path.settle(scope)
+        guard = scope.get(GUARD)
+        scope[HINTS] = hints = self._hints if guard is None else guard.hints
+        hints.auth_app_is_reached()
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         send = stating_the_end(send)
@@ -137,6 +143,7 @@ class AuthApp:
     async def _tell(self, request: Request, error: AuthError, *, status: int) -> None:
         if isinstance(error, CookieTooLarge):
             logger.error("%s", error)
+        request.scope[HINTS].refused(error, request.scope)
         login = get_route_path(request.scope) == "/login"
         event = LoginRefused(error.reason) if login else TokenRefused(error.reason, status, "http")
         await self._auth.events.emit(event)

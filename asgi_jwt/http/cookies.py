@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from asgi_jwt.errors import CookieTooLarge, InvalidRequest
 from asgi_jwt.http.bearer import cookie_token
+from asgi_jwt.http.hints import HINTS
 from asgi_jwt.sessions.rotation import TOKEN_STAYS
 from asgi_jwt.sessions.sessions import TokenPair
 from asgi_jwt.settings import Settings
@@ -25,13 +26,17 @@ class TokenCookies:
         self._name = settings.cookie_name
         self._path = settings.cookie_path
         self._access_name = settings.access_cookie
+        self._is_secure = settings.cookie_secure
         secure = "; Secure" if settings.cookie_secure else ""
         self._attributes = f"HttpOnly; SameSite=Strict{secure}"
         self._access_attributes = f"HttpOnly; SameSite={settings.access_cookie_samesite.capitalize()}{secure}"
 
     def refresh_token(self, connection: HTTPConnection) -> bytes | None:
         """The refresh token that came. Raises `AmbiguousCredentials` for two cookies of its name."""
-        return cookie_token(connection.scope["headers"], self._name.encode())
+        token = cookie_token(connection.scope["headers"], self._name.encode())
+        if token is not None:
+            connection.scope[HINTS].cookie_came_back()
+        return token
 
     def came(self, connection: HTTPConnection) -> bool:
         """Whether the request has a cookie of this app: of two of a name, or among too many, nobody can tell whose."""
@@ -55,6 +60,9 @@ class TokenCookies:
         if pair.verdict not in TOKEN_STAYS:
             self._add_refresh(response, connection, pair.refresh_token, pair.refresh_expires_in)
         self._add_access(response, pair.access_token, pair.expires_in)
+        if pair.verdict is None:
+            path = self._mount_path(connection)
+            connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)
 
     def clear(self, response: Response, connection: HTTPConnection) -> None:
         """Take the tokens out of the browser's jar."""

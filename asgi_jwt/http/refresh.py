@@ -11,6 +11,7 @@ from asgi_jwt.events import logger
 from asgi_jwt.http.bearer import NO_STORE, error_body
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.hints import HINTS
 from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
 
@@ -52,6 +53,7 @@ class Refresh:
 
     def _nobody(self, request: Request) -> Response:
         """The answer to a page that nobody has logged in on: each such page asks, so it is no refusal to tell of."""
+        request.scope[HINTS].cookie_is_missing(request.scope)
         logger.debug("a refresh without a cookie: nobody is logged in")
         error = InvalidGrant()
         headers = {**TOKEN_HEADERS, "WWW-Authenticate": "Bearer"}

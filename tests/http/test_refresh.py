@@ -118,7 +118,7 @@ async def test_access_token_is_no_refresh_token(service: Service) -> None:
 
 @pytest.mark.parametrize("jar", [[], [("cookie", "theme=dark")], [cookie("")]])
 async def test_no_cookie(service: Service, jar: list[tuple[str, str]], caplog: pytest.LogCaptureFixture) -> None:
-    """A refresh without a cookie is a 401 `invalid_grant`, and as each page asks so, no event and no line above DEBUG."""
+    """A refresh without a cookie is a 401 `invalid_grant`. Each page asks so: that is no event, and a line at DEBUG."""
     caplog.set_level(logging.DEBUG, "asgi_jwt")
     for headers in ([], [("sec-fetch-site", "same-origin")]):
         answer = await service.post("/refresh", None, *headers, *jar)
