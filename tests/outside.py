@@ -7,7 +7,13 @@ import pytest
 
 NPM = Path(__file__).parent / "npm"
 
-_DEBIAN = {"chromium": "chromium", "firefox-esr": "firefox-esr", "node": "nodejs npm", "promtool": "prometheus"}
+_DEBIAN = {
+    "chromium": "chromium",
+    "firefox-esr": "firefox-esr",
+    "nginx": "nginx",
+    "node": "nodejs npm",
+    "promtool": "prometheus",
+}
 
 
 def program(name: str) -> str:
