@@ -38,12 +38,13 @@ def run_demo(
     """Serves the demo until Ctrl-C. `port` 0 takes a free one; `write` is given what there is to read.
 
     Keys, passwords and sessions are made for it alone and go with it; the tokens' times are the `clock`'s. `browse`
-    opens its page in the browser. Raises `DemoError` when uvicorn is not installed or the port can't be had.
+    opens its page in the browser. Raises `DemoError` when uvicorn or pwdlib is not installed or the port can't be had.
     """
     try:
+        import pwdlib  # noqa: F401
         import uvicorn
     except ModuleNotFoundError:
-        raise DemoError("the demo is served by uvicorn: pip install uvicorn") from None
+        raise DemoError("the demo takes uvicorn and pwdlib: pip install uvicorn 'pwdlib[argon2]'") from None
 
     feed = Feed(clock)
 

@@ -34,7 +34,7 @@ class TokenCookies:
     def refresh_token(self, connection: HTTPConnection) -> bytes | None:
         """The refresh token that came. Raises `AmbiguousCredentials` for two cookies of its name."""
         token = cookie_token(connection.scope["headers"], self._name.encode())
-        if token is not None:
+        if token is not None and HINTS in connection.scope:  # the demo reads cookies beside AuthApp
             connection.scope[HINTS].cookie_came_back()
         return token
 

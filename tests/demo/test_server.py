@@ -203,8 +203,9 @@ def test_port_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         run_demo(80, pytest.fail)
 
 
-def test_without_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where uvicorn is missing, the error is the line that installs it."""
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(DemoError, match="pip install uvicorn"):
+@pytest.mark.parametrize("missing", ["uvicorn", "pwdlib"])
+def test_without_its_packages(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Where uvicorn or pwdlib is missing, the error is the line that installs both."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(DemoError, match="pip install uvicorn 'pwdlib"):
         run_demo(0, pytest.fail)
