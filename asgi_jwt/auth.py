@@ -221,7 +221,7 @@ class Auth:
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
-        claims = self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
+        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
         revocations = self._revocations
         if claims is None or revocations is None or revocations.clears(claims):
             return claims
@@ -239,7 +239,7 @@ class Auth:
 
     async def authentic(self, token: str | bytes) -> Claims:
         """The same, revoked or not: to end what the token is of, and for nothing that it would give access to."""
-        return await self.verifier.verify(token if isinstance(token, bytes) else _bytes(token))
+        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Have this one access token refused from now on, by every process that shares the store; its session lives on.
@@ -289,6 +289,6 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _bytes(token: str) -> bytes:
+def _bytes(token: str | bytes) -> bytes:
     # Text that is not ASCII stays so, and is refused as malformed like any other.
-    return token.encode("utf-8", "surrogatepass")
+    return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else bytes(token)
