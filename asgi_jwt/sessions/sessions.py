@@ -108,7 +108,11 @@ class Sessions:
 
     async def open(self, identity: Identity, client: Client | None = None) -> TokenPair:
         """A new session for `identity` on the device `client`, and its first tokens."""
-        return await self._at_the_gate("open", partial(self._open, identity, client))
+        entered = await self._enter("open")
+        try:
+            return await self._open(identity, client)
+        finally:
+            self._gate.leave(entered)
 
     async def _open(self, identity: Identity, client: Client | None) -> TokenPair:
         now = self._now()
@@ -150,22 +154,22 @@ class Sessions:
         when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
         scope that the session does not have.
         """
-        return await self._at_the_gate("refresh", partial(self._refresh, token, load_identity, client_id, scope))
-
-    async def _at_the_gate(self, operation: str, work: Callable[[], Awaitable[TokenPair]]) -> TokenPair:
-        """Refuse what can't be served in time before it costs a signature."""
+        entered = await self._enter("refresh")
         try:
-            entered = await self._gate.enter()
+            return await self._refresh(token, load_identity, client_id, scope)
+        finally:
+            self._gate.leave(entered)
+
+    async def _enter(self, operation: str) -> float:
+        """Take a place at the gate. Refuses what can't be served in time before it costs a signature."""
+        try:
+            return await self._gate.enter()
         except StoreUnavailable as overload:
             # Told once a second: each of thousands of refusals would delay the callers who are at work.
             if abs(self._clock() - self._overload_told_at) >= 1:
                 self._overload_told_at = self._clock()
                 await self._events.emit(StoreFailed(operation, overload.detail or ""))
             raise
-        try:
-            return await work()
-        finally:
-            self._gate.leave(entered)
 
     async def _refresh(
         self, token: str | bytes, load_identity: LoadIdentity | None, client_id: str | None, scope: str
@@ -257,7 +261,7 @@ class Sessions:
     ) -> tuple[str, Described]:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
         identity = session if load_identity is None else await self._loaded(session, load_identity)
-        if asked := names(scope):
+        if scope and (asked := names(scope)):
             if not set(asked) <= {*session.scopes, *identity.scopes}:
                 raise InvalidScope
             identity = with_scopes(identity, (name for name in identity.scopes if name in asked))
