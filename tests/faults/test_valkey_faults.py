@@ -95,7 +95,7 @@ async def test_rolled_back(valkey: Valkey) -> None:
         await assert_logged_in(auth, alice)
         healed = await session_of(auth, alice.cookie)
         assert healed is not None
-        assert healed.generation == 3
+        assert healed.generation == 2
 
 
 async def test_stalled(valkey: Valkey) -> None:

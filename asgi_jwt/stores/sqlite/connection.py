@@ -51,6 +51,10 @@ _FAULTS = {
 }
 
 
+_MOMENT = 0.02
+"""Seconds for which no caller is let wait on alone: those who came together are told together."""
+
+
 class ChangeError(Exception):
     """A change failed by itself, before anything of it was written: its cause is its caller's alone."""
 
@@ -60,21 +64,30 @@ class Database(StoreFile):
 
     def __init__(self, path: str | os.PathLike[str], timeout: float) -> None:
         super().__init__(path)
-        self._timeout = timeout
+        self.timeout = timeout
+        self._checked: tuple[int, int] | None = None
 
-    def open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode=rw", uri=True, timeout=self._timeout, isolation_level=None
-        )
+    def open(self, patience: float) -> sqlite3.Connection:
+        """A connection that waits `patience` seconds for locks of others."""
+        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=patience, isolation_level=None)
         try:
-            self._require_ours(connection)
-            self._enter_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # NORMAL can lose the last rotations with the power
-            self._migrate(connection)
+            self._check(connection, patience)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _check(self, connection: sqlite3.Connection, patience: float) -> None:
+        """Once for each file: a connection that is open goes on reading when the schema changes, and so does another
+        of this process. Transactions that write look at its version each.
+        """
+        identity = self.identity()
+        if identity != self._checked:
+            self._require_ours(connection)
+            self._enter_wal(connection, patience)
+            self._migrate(connection)
+            self._checked = identity
 
     def begin(self, connection: sqlite3.Connection) -> int:
         """Begin a transaction that writes, unless a newer process has changed the schema; which version it has."""
@@ -95,9 +108,9 @@ class Database(StoreFile):
         if used and _pragma(connection, "application_id") != APPLICATION_ID:
             raise StoreUnavailable(f"{self.path} is another program's database: give the store a file of its own")
 
-    def _enter_wal(self, connection: sqlite3.Connection) -> None:
+    def _enter_wal(self, connection: sqlite3.Connection, patience: float) -> None:
         """The first of all processes changes the mode. SQLite doesn't wait for a writer then, so this does."""
-        deadline = monotonic() + self._timeout
+        deadline = monotonic() + patience
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -129,9 +142,10 @@ class Connection:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
 
-    def perform(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def perform(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
+        """Do the work, and wait `patience` seconds for locks of others; None: the store's `timeout`."""
         try:
-            return work(self._open())
+            return work(self._open(self._database.timeout if patience is None else patience))
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise StoreUnavailable(self._explain(error)) from error
@@ -145,13 +159,14 @@ class Connection:
         if connection is not None:
             connection.close()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, patience: float) -> sqlite3.Connection:
         if self._connection is not None and self._identity != self._database.identity():
             self.close()
         if self._connection is None:
             self._database.make()
             self._identity = self._database.identity()
-            self._connection = self._database.open()
+            self._connection = self._database.open(patience)
+        self._connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
         return self._connection
 
     def _explain(self, error: sqlite3.Error | OSError) -> str:
@@ -184,15 +199,28 @@ class Writer(Connection):
         self._committed = committed
 
     def run(self, calls: Sequence[_Call]) -> None:
-        try:
-            answers = self.perform(partial(self._transact, calls))
-        except StoreUnavailable as fault:
-            for call in calls:
-                call.future.set_exception(_again(fault))
-        else:
-            self._committed()
-            for answer in answers:
-                answer()
+        while calls:
+            try:
+                answers = self.perform(partial(self._transact, calls), max(0.0, self._patience(calls[0])))
+            except StoreUnavailable as fault:
+                calls = self._tell(calls, fault)
+            else:
+                self._committed()
+                for answer in answers:
+                    answer()
+                return
+
+    def _patience(self, call: _Call) -> float:
+        """For how many seconds more its caller waits for locks of others."""
+        return call.asked_at + self._database.timeout - monotonic()
+
+    def _tell(self, calls: Sequence[_Call], fault: StoreUnavailable) -> Sequence[_Call]:
+        """Tell the callers of the fault. Those who came later wait on where the file is locked."""
+        locked = getattr(fault.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        waiting = [call for call in calls if locked and self._patience(call) > _MOMENT]
+        for call in calls[: len(calls) - len(waiting)]:
+            call.future.set_exception(_again(fault))
+        return waiting
 
     def _transact(self, calls: Sequence[_Call], connection: sqlite3.Connection) -> list[Callable[[], None]]:
         self._database.begin(connection)

@@ -17,9 +17,6 @@ from asgi_jwt.stores.sqlite.thread import BatchThread
 T = TypeVar("T")
 _Thread = BatchThread[sqlite3.Connection]
 
-_PATIENCE = 0.25
-"""Seconds that a caller waits longer than a transaction, so that the first of them all are told of its fault."""
-
 LAST = 2**63 - 1
 """The largest integer that SQLite holds."""
 
@@ -41,12 +38,9 @@ class SQLiteStore:
         database = Database(path, timeout)
         self.path = database.path
         self._clock = clock
-        patience = timeout + _PATIENCE
-        self._writer: _Thread = BatchThread(
-            f"the writer of {database.path}", lambda: Writer(database, self._count), patience
-        )
-        self._reader: _Thread = BatchThread(f"the reader of {database.path}", lambda: Reader(database), patience)
-        self._log: _Thread = BatchThread(f"the log's reader of {database.path}", lambda: Reader(database), patience)
+        self._writer: _Thread = BatchThread(f"the writer of {database.path}", lambda: Writer(database, self._count))
+        self._reader: _Thread = BatchThread(f"the reader of {database.path}", lambda: Reader(database))
+        self._log: _Thread = BatchThread(f"the log's reader of {database.path}", lambda: Reader(database))
 
     async def get(self, key: SessionKey) -> Session | None:
         return await self._reader.call(partial(_get, key))

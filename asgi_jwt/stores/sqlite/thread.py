@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -27,10 +28,11 @@ BATCH_LIMIT = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Generic[SubjectT, T]):
-    """What a task wants done, and the future it waits for."""
+    """What a task wants done, the future it waits for, and since when, by the monotonic clock in seconds."""
 
     work: Callable[[SubjectT], T]
     future: Future[T] = field(default_factory=Future)
+    asked_at: float = field(default_factory=monotonic)
 
 
 class Batches(Protocol[SubjectT]):
@@ -73,16 +75,13 @@ def _set_all(events: Sequence[anyio.Event]) -> None:
 class BatchThread(Generic[SubjectT]):
     """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
 
-    `patience`: how many seconds a caller waits, for the calls before his own and for that.
-
     The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
     `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
     none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
     """
 
-    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]], patience: float) -> None:
+    def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
         self._name = name
-        self._patience = patience
         self._batches = batches
         self._lock = Lock()
         self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
@@ -96,8 +95,7 @@ class BatchThread(Generic[SubjectT]):
     async def call(self, work: Callable[[SubjectT], T]) -> T:
         """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
 
-        Raises StoreUnavailable when it is not done in time (it may still be), after `aclose`, and in a process that was
-        forked after the first call.
+        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
         """
         call, wake = Call(work), _wake()
         with self._lock:
@@ -114,12 +112,7 @@ class BatchThread(Generic[SubjectT]):
             turn.append(call)
             if len(turn) == 1:
                 wake(self._hand_over, wake)
-        with anyio.move_on_after(self._patience):
-            return await _outcome(call.future, wake, self._wakings)
-        raise StoreUnavailable(
-            f"{self._name} gave no answer within {self._patience:g} s: see which process locks the file for so long, "
-            "and whether its disk stalls"
-        )
+        return await _outcome(call.future, wake, self._wakings)
 
     def _hand_over(self, wake: Wake) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite import connection as sqlite_connection
 from asgi_jwt.stores.sqlite.connection import MIGRATIONS
+from asgi_jwt.stores.sqlite.thread import Call
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +156,34 @@ async def test_locked_file(path: Path) -> None:
                     tasks.start_soon(attempt)
         assert details == [f"{path} is locked by another connection (database is locked)"] * 5
         assert await still_works(store)
+
+
+async def test_each_caller_waits_for_a_locked_file_from_when_he_came(path: Path) -> None:
+    """Behind a lock every caller waits the timeout from his own call on, however many batches were before his."""
+    async with opened(path) as store:
+        await write(store, a_session())
+    database = sqlite_connection.Database(path, 0.3)
+    writer = sqlite_connection.Writer(database, lambda: pytest.fail("committed"))
+    waits: list[float] = []
+
+    def call(waited: float) -> Call[sqlite3.Connection, None]:
+        return Call(lambda _: pytest.fail("begun"), asked_at=monotonic() - waited)
+
+    original = database.open
+
+    def opening(patience: float) -> sqlite3.Connection:
+        waits.append(patience)
+        return original(patience)
+
+    with locked(path), closing(writer), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "open", opening)
+        calls = [call(9), call(0.3), call(0.29), call(0.1), call(0)]
+        writer.run(calls)
+    assert [type(call.future.exception()) for call in calls] == [StoreUnavailable] * 5
+    # Callers who had waited are told at once; a wait that took longer than it should leaves no more for the last.
+    assert waits[0] == 0 < waits[1] <= 0.2
+    assert all(0 < wait <= 0.3 for wait in waits[1:])
+    assert len(waits) <= 3
 
 
 async def test_first_use_of_a_file_that_stays_locked(path: Path) -> None:

@@ -21,11 +21,11 @@ NAME = "the batch thread under test"
 class Recorder:
     """The batches of these tests: they note the thread that made them, each batch's size, and that they were closed."""
 
-    def __init__(self, patience: float = 30) -> None:
+    def __init__(self) -> None:
         self.made: list[int] = []
         self.batches: list[int] = []
         self.closed: list[int] = []
-        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.make, patience)
+        self.thread: BatchThread[Recorder] = BatchThread(NAME, self.make)
 
     def make(self) -> "Recorder":
         self.made.append(threading.get_ident())
@@ -232,27 +232,3 @@ async def test_process_forked_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert recorder.batches == [1]
     assert recorder.closed == []
-
-
-@pytest.mark.anyio
-async def test_each_caller_waits_for_so_long() -> None:
-    """A caller behind work that takes for ever waits its own time, is told why, and its work is not begun."""
-    recorder, begun, freed = Recorder(patience=0.1), threading.Event(), threading.Event()
-
-    def stall(_: Recorder) -> None:
-        begun.set()
-        assert freed.wait(30)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_unanswered, recorder, stall)
-        await anyio.to_thread.run_sync(begun.wait, 30)
-        for _ in range(2):
-            await _unanswered(recorder, lambda _: pytest.fail("begun although nobody waits"))
-        freed.set()
-    await recorder.thread.aclose()
-    assert recorder.batches == [1]
-
-
-async def _unanswered(recorder: Recorder, work: Callable[[Recorder], None]) -> None:
-    with pytest.raises(StoreUnavailable, match=r"under test gave no answer within 0\.1 s: see which process locks"):
-        await recorder.thread.call(work)
