@@ -27,9 +27,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark as `outside` whatever takes too long for every day."""
+    """Mark as `outside` whatever takes too long for every day, and give it longer."""
     if is_outside(item):
         item.add_marker(pytest.mark.outside)
+    if item.get_closest_marker("outside"):
+        item.add_marker(pytest.mark.timeout(20 * 60))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -46,7 +46,7 @@ def quick(command: str) -> dict[str, Any]:
         cwd=ROOT,
         capture_output=True,
         check=True,
-        timeout=PATIENCE,
+        timeout=8 * PATIENCE,
     )
     report: dict[str, Any] = json.loads(run.stdout)
     return report

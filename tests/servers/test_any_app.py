@@ -58,10 +58,13 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
         yield Service(address, client, issue, gate)
 
 
+NO_TOKEN = "The request has no Bearer token"
+
+
 def test_no_token(service: Service) -> None:
     """A request without a token gets a 401 whose challenge names no error."""
     response = service.client.get("/me")
-    assert (response.status_code, response.json()) == (401, {})
+    assert (response.status_code, response.json()) == (401, {"error_description": NO_TOKEN})
     assert response.headers["www-authenticate"] == CHALLENGE
     assert response.headers["cache-control"] == "no-store"
 

@@ -12,6 +12,7 @@ _OUTSIDE = (
     "benchmarks",
     "demo/test_server.py",
     "faults",
+    "servers/test_root_path.py",
     "servers/test_sockets.py",
     "stores/redis/test_faults.py",
     "test_readme_commands.py",
