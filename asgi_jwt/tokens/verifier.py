@@ -68,11 +68,6 @@ class _Issuer:
         # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
         return algorithm, tried, len(fitting), sum(key.slow_to_verify for key in tried) > 1
 
-    def holds_until(self, expires: float) -> float:
-        """Until when a token that expires then needs no other look than one at the clock."""
-        until = self.keys.unquestioned_until
-        return min(until, expires)
-
     def remember(self, header: bytes, found: Candidates) -> None:
         if header not in self.headers:
             if len(self.headers) >= _KNOWN_HEADERS:
@@ -154,6 +149,11 @@ class TokenVerifier:
         for issuer in self._issuers.values():
             issuer.keys.warm_up()
 
+    async def ready(self) -> None:
+        """Have the keys of every issuer read, where that is due. Raises `KeysUnavailable`."""
+        for issuer in self._issuers.values():
+            await issuer.keys.current()
+
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
         if len(token) > self._max_token_size:
@@ -205,7 +205,10 @@ class TokenVerifier:
         if self._cache_size:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
-            self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
+            until = expires
+            if issuer.keys.unquestioned_until < expires:
+                until = issuer.keys.unquestioned_until
+            self._cache[digest] = (claims, not_before, until, expires, key, issuer)
             if key not in issuer.known:
                 self._cache.pop(digest, None)
         return claims
@@ -257,7 +260,8 @@ class TokenVerifier:
             await entry[-1].keys.current()
         if (entry := self._cache.get(digest)) is not None:
             claims, not_before, _, expires, key, issuer = entry
-            self._cache[digest] = (claims, not_before, issuer.holds_until(expires), expires, key, issuer)
+            until = min(expires, issuer.keys.unquestioned_until)
+            self._cache[digest] = (claims, not_before, until, expires, key, issuer)
         return self._remembered(digest)
 
     def _keys_changed(self, issuer: _Issuer, keys: KeySet) -> None:
