@@ -1,6 +1,6 @@
 """Verified Bearer tokens for any ASGI app, and refresh tokens that rotate."""
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from asgi_jwt.auth import Auth
@@ -12,7 +12,7 @@ from asgi_jwt.http.require import RequireMiddleware, require
 from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.sessions.sessions import Sessions, TokenPair
 from asgi_jwt.settings import Settings
-from asgi_jwt.stores.records import Client
+from asgi_jwt.stores.records import Client, Session
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims, TokenPolicy
 from asgi_jwt.tokens.discovery import discover
@@ -23,6 +23,7 @@ from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 if TYPE_CHECKING:
+    __version__: str
     from asgi_jwt.stores.memory import MemoryStore
     from asgi_jwt.stores.redis import RedisStore
     from asgi_jwt.stores.sqlite import SQLiteStore
@@ -44,6 +45,7 @@ __all__ = [
     "RequireMiddleware",
     "ResourceMetadata",
     "SQLiteStore",
+    "Session",
     "Sessions",
     "Settings",
     "TokenIssuer",
@@ -52,6 +54,7 @@ __all__ = [
     "TokenVerifier",
     "TooManyAttempts",
     "Trust",
+    "__version__",
     "discover",
     "open_store",
     "require",
@@ -61,6 +64,8 @@ _STORES = {"MemoryStore": "memory", "RedisStore": "redis", "SQLiteStore": "sqlit
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # reads a file
+        return metadata.version("asgi-jwt")
     # A store brings its driver: only when it is asked for.
     if name not in _STORES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from asgi_jwt.errors import ConfigurationError
+from anyio import fail_after
+
+from asgi_jwt.errors import ConfigurationError, Unavailable
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.revoker import Revoker
@@ -15,6 +17,7 @@ from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
@@ -142,6 +145,20 @@ class Auth:
         self.verifier.warm_up()
         if self._revocations is not None:
             self._revocations.warm_up()
+
+    async def ready(self) -> None:
+        """For a readiness route: returns when the keys of every issuer are there, and the store, if any, answers.
+
+        Raises `Unavailable` where one of them is out of reach, after 5 seconds at the latest.
+        """
+        try:
+            with fail_after(_READY_WITHIN):
+                await self.verifier.ready()
+                if self._revocations is not None:
+                    await self.require_store().get(_NOBODYS)
+                    await self._revocations.current()
+        except TimeoutError:
+            raise Unavailable(f"no answer within {_READY_WITHIN} s") from None
 
     @property
     def issuer(self) -> TokenIssuer:
@@ -282,6 +299,8 @@ class Auth:
         await self.aclose()
 
 
+_READY_WITHIN = 5
+_NOBODYS = SessionKey("asgi-jwt ready", "none")
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 
 

@@ -6,8 +6,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from asgi_jwt import __version__
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.inspect import STDIN, inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
@@ -68,15 +69,22 @@ class _Parser(ArgumentParser):
 def _parser(clock: Clock) -> ArgumentParser:
     """Reads the arguments of a command: `run`, and the parameters that it is called with, by their names."""
     parser = _Parser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
+    parser.add_argument("--version", action="version", version=f"asgi-jwt {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    _add_demo(commands.add_parser("demo", help="serve a page on this machine that shows everything live"))
-    _add_check(commands.add_parser("check", help="tell what is wrong with how it is set up, and the mend"), clock)
-    _add_inspect(commands.add_parser("inspect", help="tell whether a token would be let in here, and why not"), clock)
-    _add_token(commands.add_parser("token", help="make an access token with the configured private key"), clock)
-    _add_keygen(commands.add_parser("keygen", help="make keys, as ASGI_JWT_* lines"))
-    _add_keys(commands.add_parser("keys", help="give a key file a new key"), clock)
-    _add_sessions(commands.add_parser("sessions", help="show and end the sessions of a subject"), clock)
+    _add_demo(_add(commands, "demo", "serve a page on this machine that shows everything live"))
+    _add_check(_add(commands, "check", "tell what is wrong with how it is set up, and the mend"), clock)
+    _add_inspect(_add(commands, "inspect", "tell whether a token would be let in here, and why not"), clock)
+    _add_token(_add(commands, "token", "make an access token with the configured private key"), clock)
+    _add_keygen(_add(commands, "keygen", "make keys, as ASGI_JWT_* lines"))
+    _add_keys(_add(commands, "keys", "give a key file a new key"), clock)
+    _add_sessions(_add(commands, "sessions", "show and end the sessions of a subject"), clock)
     return parser
+
+
+def _add(commands: Any, name: str, told: str) -> ArgumentParser:
+    """A command or an action that says what it does, in the list of all and in its own help."""
+    added: ArgumentParser = commands.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
+    return added
 
 
 def _add_demo(demo: ArgumentParser) -> None:
@@ -182,9 +190,7 @@ def _add_keygen(keygen: ArgumentParser) -> None:
 
 def _add_keys(keys: ArgumentParser, clock: Clock) -> None:
     actions = keys.add_subparsers(title="actions", metavar="action", required=True)
-    rotate = actions.add_parser(
-        "rotate", help="a new key that signs after an overlap; the old one ends with its tokens"
-    )
+    rotate = _add(actions, "rotate", "a new key that signs after an overlap; the old one ends with its tokens")
     rotate.add_argument(
         "path", type=Path, metavar="file", help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names"
     )
@@ -208,9 +214,9 @@ def _add_keys(keys: ArgumentParser, clock: Clock) -> None:
 
 def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     actions = sessions.add_subparsers(title="actions", metavar="action", required=True)
-    listing = actions.add_parser("list", help="show the subject's live sessions")
+    listing = _add(actions, "list", "show the subject's live sessions")
     listing.set_defaults(run=partial(list_sessions, clock=clock))
-    revoke = actions.add_parser("revoke", help="end them, and revoke all tokens that the subject has")
+    revoke = _add(actions, "revoke", "end them, and revoke all tokens that the subject has")
     revoke.add_argument("--sid", help="this session alone")
     revoke.set_defaults(run=partial(revoke_sessions, clock=clock))
     for action in (listing, revoke):

@@ -130,16 +130,17 @@ class MalformedBody(InvalidRequest):
 
 
 class MissingField(InvalidRequest):
-    """The body lacks a field, or the field is no text; the detail is its name, which the answer says."""
+    """The body lacks a field, or the field is no text. The detail is its name; with a `fault` the answer says both."""
 
     reason = "field_missing"
     description = "A field of the body is missing or no text"
     challenges = False
 
-    def __init__(self, name: str, fault: str = "is missing") -> None:
-        super().__init__(name)
-        # The name stands in the host's code: nothing of the request is told.
-        self.description = f"The field {name!r} of the body {fault}"
+    def __init__(self, detail: str | None = None, *, fault: str | None = None) -> None:
+        super().__init__(detail)
+        if fault is not None:
+            # The name stands in the host's code: nothing of the request is told.
+            self.description = f"The field '{detail}' of the body {fault}"
 
 
 class MalformedClient(InvalidRequest):

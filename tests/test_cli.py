@@ -2,11 +2,13 @@
 
 import io
 import os
+import re
 import runpy
 import socket
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -90,6 +92,25 @@ def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.err.startswith("usage: asgi-jwt")
     for command in ("demo", "check", "inspect", "token", "keygen", "keys"):
         assert f"\n    {command} " in told.err
+
+
+@pytest.mark.parametrize(
+    "words", ["demo", "check", "inspect", "token", "keygen", "keys", "keys rotate", "sessions", "sessions list"]
+)
+def test_every_command_says_what_it_does(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of a command and of an action begins with a sentence that describes it."""
+    with pytest.raises(SystemExit):
+        cli.main([*words.split(), "--help"])
+    told = capsys.readouterr().out.split("\n\n")[1]
+    assert re.fullmatch(r"[A-Z][^.]+(\.[^.]+)*\.", told.replace("\n", " ")), told
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints the version of the installed package."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"asgi-jwt {metadata.version('asgi-jwt')}\n"
 
 
 def test_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from importlib.resources import files
 
 import pytest
@@ -28,6 +29,7 @@ NAMES = [
     "RequireMiddleware",
     "ResourceMetadata",
     "SQLiteStore",
+    "Session",
     "Sessions",
     "Settings",
     "TokenIssuer",
@@ -36,6 +38,7 @@ NAMES = [
     "TokenVerifier",
     "TooManyAttempts",
     "Trust",
+    "__version__",
     "discover",
     "open_store",
     "require",
@@ -89,6 +92,11 @@ def test_a_store_is_there_when_it_is_asked_for(name: str, module: str) -> None:
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ran.stdout, ran.stderr) == (f"[]\n['{module}']\n", "")
     assert getattr(asgi_jwt, name) is getattr(import_module(f"asgi_jwt.stores.{module}"), name)
+
+
+def test_the_version() -> None:
+    """`__version__` is that of the installed distribution."""
+    assert asgi_jwt.__version__ == version("asgi-jwt")
 
 
 def test_no_other_name_is_there() -> None:

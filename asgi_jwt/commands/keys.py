@@ -13,7 +13,7 @@ from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
 from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.published_keys import MAX_AGE
-from asgi_jwt.settings import MAX_LEEWAY, Settings
+from asgi_jwt.settings import MAX_LEEWAY, Settings, given_variables
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
@@ -35,12 +35,12 @@ KEEP = 3600 + MAX_LEEWAY + _CLOCKS
 
 
 def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, as_json: bool) -> int:
-    """Prints `ASGI_JWT_*` lines with a new key for access tokens and a new secret for refresh tokens.
+    """Prints `ASGI_JWT_*` lines: an issuer and an audience, a new key of access tokens, a new secret of refresh tokens.
 
     With `path` the key goes into a new file of that name, with `refresh_path` the secret. Raises `CommandError`, and
     then there is no new file.
     """
-    lines = {}
+    lines = _named_already()
     made = [(each, alg) for each, alg in ((path, algorithm), (refresh_path, "HS256")) if each is not None]
     for each, _ in made:
         if not str(each.absolute()).isprintable():
@@ -64,6 +64,22 @@ def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, a
         for name, value in lines.items():
             say(f"{name}={shlex.quote(value)}")
     return 0
+
+
+def _named_already() -> dict[str, str]:
+    """The lines of the issuer and the audience: as the environment has them, else examples to change.
+
+    None of those that a file names, and no audience beside a `RESOURCE`, which is its default.
+    """
+    given = given_variables()
+    lines = {}
+    for name, example, instead in (
+        ("issuer", "https://issuer.example", {"issuer_file"}),
+        ("audience", "orders", {"audience_file", "resource", "resource_file"}),
+    ):
+        if name in given or instead.isdisjoint(given):
+            lines[f"ASGI_JWT_{name.upper()}"] = given.get(name, example)
+    return lines
 
 
 def rotate_keys(

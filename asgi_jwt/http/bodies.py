@@ -38,15 +38,15 @@ class Credentials(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if name not in self._fields:
-            raise MissingField(name)
+            raise MissingField(name, fault="is missing")
         value = self._fields[name]
         if not isinstance(value, str):
-            raise MissingField(name, "is no text")
+            raise MissingField(name, fault="is no text")
         try:
             value.encode()
         except UnicodeEncodeError:
             # JSON can write half a surrogate pair, and hashing such a password would fail (RFC 7493 section 2.1).
-            raise MissingField(name, "is no text") from None
+            raise MissingField(name, fault="is no text") from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:

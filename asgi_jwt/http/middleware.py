@@ -54,10 +54,10 @@ class JWTMiddleware:
     The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, their scopes in `scope["auth"]`.
     A WebSocket ends with its token: with 3000 when that expires or is revoked, 1013 when revocations are out of reach.
 
-    `auth`: None reads `ASGI_JWT_*`. `public`: paths that need no token, added to `PUBLIC_PATHS`; on them no token is
-    read. `optional`: requests without a token pass as nobody; a bad token is refused all the same.
-    `validate(claims, scope)`: the host's own check of a token that verified, sync or async; False or an `AuthError`
-    refuses it. `on_error(error, scope)`: another answer than the standard one, or None for that.
+    `auth`: None reads `ASGI_JWT_*`, whose `STORE` may then not be `memory://`. `public`: paths that need no token,
+    added to `PUBLIC_PATHS`; on them no token is read. `optional`: requests without a token pass as nobody; a bad token
+    is refused all the same. `validate(claims, scope)`: the host's own check of a token that verified, sync or async;
+    False or an `AuthError` refuses it. `on_error(error, scope)`: another answer than the standard one, or None.
 
     Raises `ConfigurationError` for settings that can't be used, and when called `RuntimeError` for a scope type other
     than `http`, `websocket` and `lifespan`: no connection reaches the app unverified. Built while an event loop runs,
@@ -80,7 +80,7 @@ class JWTMiddleware:
         self._on_error = on_error
         self._fault: ConfigurationError | None = None
         try:
-            self._set_up(Auth.from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
+            self._set_up(_auth_of_its_own() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
             if not _in_event_loop():
                 raise
@@ -230,6 +230,17 @@ class JWTMiddleware:
 
     def _asks_metadata(self, scope: Scope, path: str) -> bool:
         return scope["type"] == "http" and self._root_path.route_path(scope) == path
+
+
+def _auth_of_its_own() -> Auth:
+    """The Auth of the environment. Raises `ConfigurationError` for `memory://`: nobody else could revoke in it."""
+    auth = Auth.from_env()
+    if (auth.settings.store or "").lower().startswith("memory:"):
+        raise ConfigurationError(
+            "ASGI_JWT_STORE is memory://, and JWTMiddleware without auth= would have a store of its own, in which no"
+            " logout shows: pass the auth of AuthApp, as JWTMiddleware(app, auth=auth), or unset ASGI_JWT_STORE"
+        )
+    return auth
 
 
 def _in_event_loop() -> bool:

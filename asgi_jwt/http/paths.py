@@ -13,19 +13,28 @@ from asgi_jwt.settings.values import public_path
 _LONGEST = 2048
 """Bytes of a path that can be public: the decoding of a longer one would cost an anonymous client nothing."""
 
-# Full-width forms, and what Windows maps to a dot or a slash where a character set has no other sign for it.
+# Full-width and small forms (Unicode's NFKC), and what Windows maps to a dot or a slash where a character set has no
+# other sign for it.
 _LOOKALIKES = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     **dict.fromkeys([0x2044, 0x2215], "/"),
-    0x2024: ".",
-    0x2025: "..",
-    0x2216: "\\",
+    **dict.fromkeys([0x2216, 0xFE68], "\\"),
+    **dict.fromkeys([0x2024, 0xFE52], "."),
+    **dict.fromkeys([0x2025, 0xFE30], ".."),
+    0xFE54: ";",
+    0xFE56: "?",
+    0xFE5F: "#",
+    0xFE6A: "%",
 }
+
+_UNSEEN = r"[\s\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
+"""A blank, or a character that nobody sees: some file systems and programs drop those."""
 
 _AMBIGUOUS = re.compile(
     r"//|/;|\\"  # empty segments, also with parameters; the other slash
-    r"|/ *\.{1,2} *(?:[/;?#]|\Z)"  # dot segments, also with parameters, and before what cuts a path off
+    # Dot segments, also with parameters, and before what cuts a path off.
+    rf"|/{_UNSEEN}*+\.{_UNSEEN}*+(?:\.{_UNSEEN}*+)?(?:[/;?#]|\Z)"
     r"|[\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]"  # control characters, and bytes that are no UTF-8
-    r"|%(?:2[35ef]|3[bf]|5c|7f|[0189a-f][0-9a-f])",  # each of these, or a percent, encoded once more
+    r"|%(?:u[0-9a-f]{4}|2[35ef]|3[bf]|5c|7f|[0189a-f][0-9a-f])",  # each of these, or a percent, encoded once more
     re.IGNORECASE,
 )
 

@@ -5,11 +5,12 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
-    AmbiguousCredentials,
     InvalidGrant,
+    InvalidRequest,
     InvalidToken,
     MissingClaim,
     MissingToken,
+    RevokedToken,
     SessionNotFound,
     SessionOver,
     UnsupportedTokenType,
@@ -55,7 +56,9 @@ class SessionEndpoints:
             by_cookie = await self._by_cookie(request)
             holder = self._session_of(by_cookie)
             if holder is None or not await self._auth.sessions.is_live(*holder):
-                if await self._logged_out(await self._shown(request)) or await self._logged_out(by_cookie):
+                # A token that does not verify is not tried a second time: each try takes up to four signature checks.
+                shown = await self._shown(request) if isinstance(refused, RevokedToken) else None
+                if await self._logged_out(shown) or await self._logged_out(by_cookie):
                     return self._cleared(request)
                 # A token of a session that is over speaks for nobody.
                 raise refused if holder is None else SessionOver from None
@@ -79,7 +82,7 @@ class SessionEndpoints:
         A token that is refused already ends its own session, too: after a 503 the request is made again.
         """
         sid = request.path_params["sid"]
-        shown = await self._shown(request)
+        shown = await self._auth.authentic(self._bearer(request))
         own = self._session_of(shown)
         if own is None or own.sid != sid:
             claims = await self._claims(request)
@@ -106,11 +109,14 @@ class SessionEndpoints:
             await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
         return JSONResponse({}, headers=NO_STORE)
 
-    async def _claims(self, request: Request) -> Claims:
+    def _bearer(self, request: Request) -> bytes:
         _, token = bearer_token(request.scope["headers"])
         if token is None:
             raise MissingToken
-        return self._own(await self._auth.verify(token))
+        return token
+
+    async def _claims(self, request: Request) -> Claims:
+        return self._own(await self._auth.verify(self._bearer(request)))
 
     async def _shown(self, request: Request) -> Claims | None:
         """The claims of the access token that came along, if it is one to log out by."""
@@ -135,15 +141,15 @@ class SessionEndpoints:
     async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
         """The claims of the refresh cookie.
 
-        Two cookies are none `beside` an access token's claims: a sibling subdomain can toss one, and nobody is to be
-        kept from logging out. Raises `AmbiguousCredentials` without claims.
+        Two cookies are none `beside` an access token's claims, nor is one among too many: a sibling subdomain can toss
+        them, and nobody is to be kept from logging out. Raises `InvalidRequest` without claims.
         """
         try:
             token = self._cookies.refresh_token(request)
             return None if token is None else await self._auth.sessions.read(token)
         except InvalidGrant:
             return None
-        except AmbiguousCredentials:
+        except InvalidRequest:
             if beside is None:
                 raise
             return None

@@ -269,8 +269,10 @@ class Sessions:
             await self._revoker.end(*session.key)
             raise SessionOver
         if not isinstance(identity, Identity):
-            mend = "the user's Identity, or None to end the session, as Identity(subject)"
-            raise TypeError(f"load_identity returns {mend}: it returned {kind(identity)}")
+            raise TypeError(
+                "load_identity returns the user's Identity, or None to end the session, as Identity(subject):"
+                f" it returned {kind(identity)}"
+            )
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
         return identity

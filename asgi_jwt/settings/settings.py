@@ -15,6 +15,11 @@ from asgi_jwt.tokens.algorithms import ASYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import TokenPolicy
 
 
+def given_variables() -> dict[str, str]:
+    """The text of each `ASGI_JWT_*` variable of the process, by its setting's name."""
+    return read_variables(os.environ)
+
+
 class Settings(SettingsFields):
     """How tokens are verified and issued. The README's table describes each setting.
 

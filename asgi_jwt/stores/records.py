@@ -65,6 +65,7 @@ class Session:
 
     @property
     def key(self) -> SessionKey:
+        """By what a store finds it: its subject and its `sid`."""
         return SessionKey(self.subject, self.sid)
 
     def is_live(self, now: int) -> bool:

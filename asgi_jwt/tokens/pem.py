@@ -1,10 +1,11 @@
 """Keys as text: PEM taken apart, and what is no secret though it looks like one."""
 
 import re
-from base64 import b64decode
+from base64 import b32decode, b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import HMACAlgorithm
@@ -35,7 +36,7 @@ def is_no_secret(content: bytes) -> bool:
 
 
 _LAYERS = 5
-_BLANKS = b" \t\r\n\v\f\0\xef\xbb\xbf"
+_BLANKS = b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"
 _MARKS = re.compile(
     rb"""-----BEGIN\ | ----\ BEGIN\ | ["']kty\\*["'] | \A\s*https?://
     | (?:ssh-|ecdsa-sha2-|sk-)\S+\s+AAAA | \A\0\0\0.(?:ssh-|ecdsa-sha2-|sk-)
@@ -49,16 +50,22 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _decoded(content: bytes) -> Iterator[bytes]:
-    """`content` without its blanks and quotes, and the bytes that it stands for in hex, base64 or base64url."""
+    """`content` without its blanks and quotes, without the zeros of UTF-16, and the bytes that it stands for in
+    percent-encoding, hex, base32, base64 or base64url.
+    """
     bare = content.strip(_BLANKS)
     yield bare
+    yield bare.replace(b"\0", b"")
+    yield unquote_to_bytes(bare)
     if bare[:1] == bare[-1:] and bare[:1] in (b"'", b'"', b"`"):
         yield bare[1:-1]
-    # PEM's first and last line, line breaks that are written as in JSON, and what marks hex.
-    bare = re.sub(rb"-----[^-]*-----|\\[nrt]|\s|\A0x", b"", bare)
+    # A name of the encoding, PEM's first and last line, and line breaks that are written as in JSON.
+    bare = re.sub(rb"\A(?:data:[^,]*,|hex:|base\d\d:)|-----[^-]*-----|\\[nrt]|\s", b"", bare)
     with suppress(ValueError):
-        yield bytes.fromhex(bare.replace(b":", b"").decode())
+        yield bytes.fromhex(re.sub(rb"[0\\]x|[:,]", b"", bare).decode())
     unpadded = bare.rstrip(b"=").translate(_TO_STANDARD)
+    with suppress(ValueError):
+        yield b32decode(unpadded + b"=" * (-len(unpadded) % 8), casefold=True)
     with suppress(ValueError):
         yield b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
 

@@ -149,6 +149,11 @@ class TokenVerifier:
         for issuer in self._issuers.values():
             issuer.keys.warm_up()
 
+    async def ready(self) -> None:
+        """Have the keys of every issuer read, where that is due. Raises `KeysUnavailable`."""
+        for issuer in self._issuers.values():
+            await issuer.keys.current()
+
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
         if len(token) > self._max_token_size:

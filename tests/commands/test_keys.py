@@ -67,6 +67,9 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+EXAMPLES = {"ASGI_JWT_ISSUER": "https://issuer.example", "ASGI_JWT_AUDIENCE": "orders"}
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("into_file", [False, True])
 def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Path) -> None:
@@ -78,11 +81,30 @@ def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Pat
     assert get_unverified_header(auth.issuer.access_token(Identity("alice")))["alg"] == algorithm
     assert auth.sessions
     if into_file:
-        assert environ.keys() == {"ASGI_JWT_KEYS_FILE", "ASGI_JWT_REFRESH_SECRET"}
+        assert environ.keys() == {*EXAMPLES, "ASGI_JWT_KEYS_FILE", "ASGI_JWT_REFRESH_SECRET"}
         assert mode(tmp_path / "the keys") == 0o600
     told = json.loads(command("keygen", "--alg", algorithm, "--json"))
     assert ("ASGI_JWT_SECRET" if algorithm in SYMMETRIC else "ASGI_JWT_KEYS") in told
-    assert (set(told.values()) - set(ALGORITHMS)).isdisjoint(environ.values())
+    assert (set(told.values()) - {*ALGORITHMS, *EXAMPLES.values()}).isdisjoint(environ.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, EXAMPLES),
+        ({"ASGI_JWT_ISSUER": "https://auth.example"}, {**EXAMPLES, "ASGI_JWT_ISSUER": "https://auth.example"}),
+        ({"ASGI_JWT_ISSUER_FILE": "issuer"}, {"ASGI_JWT_AUDIENCE": "orders"}),
+        ({"ASGI_JWT_RESOURCE": "https://host/mcp"}, {"ASGI_JWT_ISSUER": "https://issuer.example"}),
+    ],
+)
+def test_keygen_names_an_issuer_and_an_audience(
+    given: dict[str, str], told: dict[str, str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines name all that is required: as the environment does, which they never replace, else by examples."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    lines = json.loads(command("keygen", "--json"))
+    assert {name: lines[name] for name in lines if "SECRET" not in name} == told
 
 
 def test_keygen_makes_a_file_for_the_refresh_secret(command: Command, tmp_path: Path) -> None:
@@ -90,7 +112,8 @@ def test_keygen_makes_a_file_for_the_refresh_secret(command: Command, tmp_path: 
     keys, secret = tmp_path / "keys.json", tmp_path / "refresh.json"
     printed = command("keygen", "--alg", "ES256", "--out", keys, "--refresh-out", secret)
     environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
-    assert environ == {"ASGI_JWT_KEYS_FILE": str(keys), "ASGI_JWT_REFRESH_SECRET_FILE": str(secret)}
+    files = {"ASGI_JWT_KEYS_FILE": str(keys), "ASGI_JWT_REFRESH_SECRET_FILE": str(secret)}
+    assert environ == {**EXAMPLES, **files}
     assert mode(secret) == 0o600
     assert Auth(Settings.from_env({**environ, "ASGI_JWT_ISSUER": "i", "ASGI_JWT_AUDIENCE": "a"})).sessions
     command("keys", "rotate", secret, "--keep", "169h")

@@ -1,7 +1,20 @@
 """The middleware before an HTTP app: which token of a request counts, and every answer of the table of errors."""
 
 import pytest
-from driver import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, bearer, make_auth, make_token
+from driver import (
+    AUDIENCE,
+    ISSUER,
+    NO_TOKEN,
+    SECRET,
+    Guarded,
+    Recorder,
+    bearer,
+    exchange,
+    http_scope,
+    make_auth,
+    make_token,
+)
+from starlette.applications import Starlette
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware
 from asgi_jwt.testing import Clock
@@ -245,3 +258,16 @@ async def test_environments_own_auth(monkeypatch: pytest.MonkeyPatch) -> None:
     guarded.middleware = JWTMiddleware(guarded.app)
     assert (await guarded.request()).status == 401
     assert (await guarded.request(headers=bearer(Auth.from_env()))).status == 200
+
+
+@pytest.mark.parametrize("store", ["memory://", "MEMORY://"])
+async def test_a_store_that_nobody_else_has(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `auth=` the middleware would look for logouts in a memory store of its own: it says what to pass."""
+    environ = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "SECRET": SECRET, "STORE": store}
+    for name, value in environ.items():
+        monkeypatch.setenv(f"ASGI_JWT_{name}", value)
+    app = Starlette()
+    app.add_middleware(JWTMiddleware)
+    with pytest.raises(ConfigurationError, match=r"memory://.*JWTMiddleware\(app, auth=auth\)"):
+        await exchange(app, http_scope())
+    assert JWTMiddleware(Recorder(), Auth.from_env())

@@ -20,7 +20,10 @@ from auth_service import (
     json_body,
     payload,
 )
+from cryptography.hazmat.primitives.asymmetric import ec
 from driver import NO_TOKEN
+from forgeries import claims, jws
+from pems import private_pem
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.errors import RevokedToken
@@ -115,6 +118,38 @@ async def test_two_cookies_beside_a_bearer_token(service: Service, way: str) -> 
     else:
         assert_cleared(await service.post(way, None, *headers))
     assert await alive(service, one, other, tossed) == [False, True, True]
+
+
+@pytest.mark.parametrize("way", ["/logout", "/logout-all", "delete"])
+async def test_too_many_cookies_beside_a_bearer_token(service: Service, way: str) -> None:
+    """A thousand tossed cookies keep nobody from logging out by the Bearer token either."""
+    one = await device(service)
+    headers = [bearer(one.access), ("cookie", f"{COOKIE}=tossed; " * 1001)]
+    if way == "delete":
+        assert_cleared(await service.ask("DELETE", f"/sessions/{one.sid}", headers=headers))
+    else:
+        assert_cleared(await service.post(way, None, *headers))
+    assert await alive(service, one) == [False]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/logout"),
+        ("POST", "/logout-all"),
+        ("GET", "/sessions"),
+        ("DELETE", "/sessions/x"),
+        ("POST", "/revoke"),
+    ],
+)
+async def test_a_forged_token_costs_four_signature_checks(method: str, path: str) -> None:
+    """No endpoint tries a forged token a second time: four keys without a `kid` make four checks a request."""
+    keys = [private_pem(ec.generate_private_key(ec.SECP256R1())).decode() for _ in range(4)]
+    service = Service(settings={"secret": None, "keys": "".join(keys)})
+    forged = jws({"alg": "ES256", "typ": "at+jwt"}, claims(), lambda _: b"x" * 64)
+    body = json_body({"token": forged}) if path == "/revoke" else {}
+    await service.ask(method, path, **{**body, "headers": [*body.get("headers", ()), bearer(forged)]})
+    assert service.auth.verifier.signature_checks == 4
 
 
 async def test_a_logout_that_ends_the_first_session_alone(service: Service) -> None:

@@ -118,3 +118,10 @@ def test_trusted(origin: str) -> None:
 def test_not_trusted(origin: str) -> None:
     """The site itself, another scheme or port, and text that only ends like a trusted origin are not trusted."""
     assert not is_trusted(origin, WILD)
+
+
+def test_a_long_origin() -> None:
+    """Of hosts, the longest that there can be is trusted, and a longer one is not even looked through."""
+    longest = "a." * 121 + "vercel.app"
+    assert is_trusted(f"https://{longest}", WILD)
+    assert not is_trusted(f"https://{'a.' * 32000}vercel.app", WILD)

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
@@ -196,6 +197,17 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
     "base64url without padding": encode_base64url,
     "base64 twice": lambda content: base64.b64encode(base64.b64encode(content)),
     "hex of base64": lambda content: base64.b64encode(content).hex().encode(),
+    "hex with a name": lambda content: b"hex:" + content.hex().encode(),
+    "hex, escaped": lambda content: b"".join(b"\\x%02x" % each for each in content),
+    "hex, a list": lambda content: b", ".join(b"0x%02x" % each for each in content),
+    "base32": base64.b32encode,
+    "base64 with a name": lambda content: b"base64:" + base64.b64encode(content),
+    "a data URL": lambda content: b"data:application/x-pem-file;base64," + base64.b64encode(content),
+    "percent-encoded": lambda content: quote(content).encode(),
+    "base64, percent-encoded": lambda content: quote(base64.b64encode(content), safe="").encode(),
+    "UTF-16": lambda content: base64.b64encode(content).decode().encode("utf-16"),
+    "UTF-16 without its mark": lambda content: content.hex().encode("utf-16-be"),
+    "base64 of UTF-16": lambda content: base64.b64encode(base64.b64encode(content).decode().encode("utf-16-le")),
     "double quotes": lambda content: b'"' + content + b'"',
     "single quotes around base64": lambda content: b"'" + base64.b64encode(content) + b"'",
     "behind a line break": lambda content: b"\n" + content,

@@ -46,9 +46,10 @@ class RedisStore:
     `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
     owner's to close. To one server or a master the store has connections of its own, made as the client's are: 8 at the
     most, or the client's `max_connections` but 2 at least. Its retries and `decode_responses` don't matter. Given a
-    RedisURL, the store has clients of its own for each event loop. `timeout` (seconds) bounds each exchange; a method
-    takes twice that at the most. `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or
-    a timeout that is not positive. Nothing is opened before the first use, and asyncio alone can use it.
+    RedisURL, the store has clients of its own for each event loop; a RedisCluster serves the first loop alone, and
+    another gets a ConfigurationError. `timeout` (seconds) bounds each exchange; a method takes twice that at the most.
+    `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
+    positive. Nothing is opened before the first use, and asyncio alone can use it.
 
     Its user needs `+get +mget +zrange +eval +evalsha`, what the scripts call (`+set +del +zadd +zrem +zremrangebyscore
     +pttl +pexpire +xadd +xrange +xdel`) and what connections need (`+@connection`, in a cluster `+cluster|slots
@@ -69,6 +70,7 @@ class RedisStore:
         self._log_key = self._prefix + b"revocations"
         self._timeout = 2 * timeout
         self._links = Links(lambda: Link(self._pipeline(timeout), self._pipeline(timeout, for_log=True)))
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @classmethod
@@ -203,7 +205,19 @@ class RedisStore:
         loop = running_loop()
         if loop is None:
             raise ConfigurationError("the Redis store needs asyncio, as its driver does: under trio use sqlite://")
+        if isinstance(self._client, RedisCluster):
+            self._require_own_loop(loop)
         return await self._links.get(loop)
+
+    def _require_own_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A cluster's client has connections, which belong to the event loop that dialled them."""
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise ConfigurationError(
+                "the RedisCluster client that RedisStore was given is used by several event loops, and its connections"
+                " belong to the first: RedisStore.from_url('redis+cluster://...') makes connections for each"
+            )
 
     def _require_open(self) -> None:
         if self._closed:

@@ -120,6 +120,27 @@ async def test_any_cluster_client_will_do(cluster: Cluster, decode: bool) -> Non
         assert await client.ping()
 
 
+def test_a_cluster_client_belongs_to_one_event_loop(cluster: Cluster) -> None:
+    """A second event loop is told so, and what to give instead, rather than that the cluster is out of reach."""
+    store = RedisStore(RedisCluster("127.0.0.1", cluster.nodes[0].port), prefix=f"{uuid4().hex}:", timeout=PATIENCE)
+
+    async def use() -> None:
+        await store.get(SessionKey("alice", "s1"))
+
+    asyncio.run(use())
+    with pytest.raises(ConfigurationError, match=r"several event loops.*redis\+cluster://"):
+        asyncio.run(use())
+
+
+def test_other_clients_serve_every_event_loop(valkey: Valkey, watched: Watched) -> None:
+    """A client of one server, and one that Sentinel leads to, are dialled anew by each event loop."""
+    sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", watched.sentinel.port)])
+    for client in (Redis.from_url(valkey.url), sentinel.master_for("sessions")):
+        store = RedisStore(client, prefix=f"{uuid4().hex}:", timeout=PATIENCE)
+        for _ in range(2):
+            asyncio.run(works(store))
+
+
 async def test_sentinel_leads_to_the_master(watched: Watched) -> None:
     """By URL or with a client of the host's own, what Sentinel leads to is the master."""
     store = RedisStore.from_url(watched.url)
