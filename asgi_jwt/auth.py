@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -22,7 +21,6 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
@@ -124,18 +122,6 @@ class Auth:
             clock=self.clock,
             events=self.events,
         )
-
-    @contextmanager
-    def using(self, keys: KeySet) -> Iterator[None]:
-        """Other keys for a while, for every issuer, under the same policies: for tests."""
-        kept = self._own, self.verifier, self._sessions
-        self._own = self._own.with_access(keys)
-        self.verifier = self._verifier(Trust(keys, policy) for _, policy in self.verifier.trusts)
-        self._sessions = None
-        try:
-            yield
-        finally:
-            self._own, self.verifier, self._sessions = kept
 
     def warm_up(self) -> None:
         """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
