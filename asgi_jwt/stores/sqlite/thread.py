@@ -84,7 +84,7 @@ class BatchThread(Generic[SubjectT]):
         self._name = name
         self._batches = batches
         self._lock = Lock()
-        self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Call[SubjectT, Any]] | None] = SimpleQueue()
         self._ended: Future[None] = Future()
         self._wakings = Wakings()
         self._turns: dict[Wake, list[Call[SubjectT, Any]]] = {}
@@ -116,8 +116,9 @@ class BatchThread(Generic[SubjectT]):
 
     def _hand_over(self, wake: Wake) -> None:
         with self._lock:
-            for call in self._turns.pop(wake, ()):
-                self._queue.put(call)
+            turn = self._turns.pop(wake, [])
+            for first in range(0, len(turn), BATCH_LIMIT):
+                self._queue.put(turn[first : first + BATCH_LIMIT])
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -145,7 +146,7 @@ class BatchThread(Generic[SubjectT]):
 
 def _work(
     make: Callable[[], Batches[SubjectT]],
-    queue: SimpleQueue[Call[SubjectT, Any] | None],
+    queue: SimpleQueue[list[Call[SubjectT, Any]] | None],
     wakings: Wakings,
     ended: Future[None],
 ) -> None:
@@ -163,16 +164,16 @@ def _work(
         wakings.flush()
 
 
-def _next_batch(queue: SimpleQueue[Call[SubjectT, Any] | None]) -> list[Call[SubjectT, Any]]:
+def _next_batch(queue: SimpleQueue[list[Call[SubjectT, Any]] | None]) -> list[Call[SubjectT, Any]]:
     """What has queued up, at least one call; nothing when the thread is to end."""
     batch: list[Call[SubjectT, Any]] = []
     with suppress(Empty):
         while len(batch) < BATCH_LIMIT:
-            call = queue.get(block=not batch)
-            if call is None:
+            turn = queue.get(block=not batch)
+            if turn is None:
                 queue.put(None)  # for the next time: first what came before it
                 break
-            batch.append(call)
+            batch += turn
     return batch
 
 
