@@ -8,17 +8,13 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
-    AlgorithmNotAllowed,
     ExpiredToken,
     ImmatureToken,
     IssuedInFuture,
     MalformedClaims,
-    MalformedToken,
     MissingClaim,
-    UnsupportedHeader,
     WrongAudience,
     WrongClaim,
-    WrongHeaderType,
     WrongIssuer,
     WrongType,
 )
@@ -226,34 +222,6 @@ class TokenPolicy:
     roles_claim: str = "roles"
     max_token_size: int = 8192
     checks_iat: bool = True
-
-    def accepts_typ(self, typ: str) -> bool:
-        """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
-        return _media_type(typ) in map(_media_type, self.typ)
-
-
-def _media_type(typ: str) -> str:
-    return typ.lower() if "/" in typ else f"application/{typ.lower()}"
-
-
-def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
-    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are never looked at (RFC 8725 section 3.10).
-
-    Raises `AlgorithmNotAllowed`, `UnsupportedHeader`, `WrongHeaderType` or `MalformedToken`.
-    """
-    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
-    if type(algorithm) is not str or algorithm not in policy.algorithms:
-        raise AlgorithmNotAllowed
-    if "crit" in header or "b64" in header:
-        raise UnsupportedHeader
-    if "typ" not in header:
-        if policy.require_typ:
-            raise WrongHeaderType
-    elif type(typ) is not str or not policy.accepts_typ(typ):
-        raise WrongHeaderType
-    if "kid" in header and type(kid) is not str:
-        raise MalformedToken("kid is no string")
-    return algorithm, kid
 
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
