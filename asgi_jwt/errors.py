@@ -44,6 +44,7 @@ AuthError                       status  error code           reason (for logs an
 ├── BodyTooLarge                413     body_too_large       body_too_large
 ├── UnsupportedMediaType        415                          media_type_unsupported
 ├── TooManyAttempts             429     too_many_attempts    too_many_attempts
+├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
@@ -421,6 +422,19 @@ class TooManyAttempts(AuthError):
 
     def __reduce__(self) -> tuple[type, tuple[int | None, str | None]]:
         return type(self), (self.retry_after, self.detail)
+
+
+class CookieTooLarge(AuthError):
+    """Browsers drop the cookie of a token in silence: with its name it is past 4,096 bytes (RFC 6265bis section 5.7).
+
+    The detail is for the log: which cookie, and by how much.
+    """
+
+    status = 500
+    error = "server_error"
+    reason = "cookie_too_large"
+    description = "The tokens are larger than a cookie may be"
+    challenges = False
 
 
 class Unavailable(AuthError):

@@ -29,6 +29,7 @@ STATUSES: dict[type[AuthError], int] = {
     errors.BodyTooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.TooManyAttempts: 429,
+    errors.CookieTooLarge: 500,
     errors.Unavailable: 503,
 }
 

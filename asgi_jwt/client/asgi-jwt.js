@@ -1,6 +1,6 @@
 /**
  * The browser's side of AuthApp: the access token in memory alone, one refresh at a time among all tabs.
- * The types and the documentation are in asgi-jwt.d.ts. All times are milliseconds.
+ * Types and documentation: asgi-jwt.d.ts. All times are milliseconds.
  */
 
 const MARGIN = 30_000; // before its end a token is renewed
@@ -18,7 +18,7 @@ export class AuthError extends Error {
 export function createAuth(options) {
   // A polluted Object.prototype must not name an origin.
   const given = { __proto__: null, ...options };
-  // Now: `window.fetch = auth.fetch` must not end in itself.
+  // Taken now: `window.fetch = auth.fetch` must not call itself.
   const send = globalThis.fetch;
   const origins = new Set([location.origin, ...(given.origins ?? []).map((one) => new URL(one).origin)]);
   const { protocol, origin, pathname } = new URL(given.base ?? "/auth", location.href);
@@ -121,6 +121,7 @@ export function createAuth(options) {
       credentials: "include",
       cache: "no-store",
       redirect: "error", // a password follows no redirect
+      referrer: root + path + "?asgi-jwt", // the path before any proxy
       signal: AbortSignal.timeout(TIMEOUT),
       ...init,
     });
@@ -136,7 +137,7 @@ export function createAuth(options) {
 
   const isOver = (error) => error.status === 401 && error.error === "invalid_grant";
 
-  // Whether that settled it; else there is to be another attempt, not before `notBefore`.
+  // Whether that settled it; else another attempt follows, not before `notBefore`.
   async function attempt() {
     if (!isDue()) return true; // another tab was faster
     if (notBefore > performance.now()) return false;
@@ -174,7 +175,6 @@ export function createAuth(options) {
 
   const renew = () => (pending ??= persist().finally(() => (pending = undefined)));
 
-  // The token and whose it is.
   async function fresh() {
     if (isDue()) await renew();
     return session ? [token, session.subject] : [];
@@ -235,7 +235,7 @@ export function createAuth(options) {
     });
   }
 
-  // Out of the back/forward cache: it has missed what was said.
+  // Back from the back/forward cache: it missed what was said.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
   globalThis.addEventListener("pageshow", onpageshow);
 

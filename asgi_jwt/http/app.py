@@ -12,14 +12,16 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ConfigurationError, InvalidGrant, InvalidRequest
-from asgi_jwt.events import LoginRefused, TokenRefused
+from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
+from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, stating_the_end
-from asgi_jwt.http.bearer import Challenge, check_count, error_body, error_response
+from asgi_jwt.http.bearer import Challenge, bearer_token, check_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.hints import HINTS, Hints
 from asgi_jwt.http.login import Authenticate, Login
+from asgi_jwt.http.middleware import GUARD
 from asgi_jwt.http.paths import RootPath
 from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
@@ -52,11 +54,12 @@ class AuthApp:
         self._root_path = RootPath(auth.settings.root_path)
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
+        self._hints = Hints(auth.clock)
         login = Login(auth, authenticate, self._cookies)
         refresh = Refresh(auth, self._cookies, load_identity)
         sessions = SessionEndpoints(auth, self._cookies)
         routes = [
-            Route("/login", self._own_site(login.post), methods=["POST"]),
+            Route("/login", login.post, methods=["POST"]),
             Route("/refresh", self._own_site(self._clearing(refresh.by_cookie)), methods=["POST"]),
             Route("/token", self._as_oauth(refresh.by_body), methods=["POST"]),
             Route("/logout", self._own_site(sessions.logout), methods=["POST"]),
@@ -76,6 +79,9 @@ class AuthApp:
         if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
             # The path is not below the root path: a client may have named it, and the cookie's path is made of it.
             self._root_path.settle(scope)
+        guard = scope.get(GUARD)
+        scope[HINTS] = hints = self._hints if guard is None else guard.hints
+        hints.auth_app_is_reached()
         # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
         scope.setdefault("app", self)
         send = stating_the_end(send)
@@ -88,10 +94,15 @@ class AuthApp:
         await respond(scope, receive, send)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
-        """Cookies are relied on: no other site's page may send the request, before anything of it is read."""
+        """Another site's page may send no request that relies on a cookie: it is refused before its body is read."""
 
         async def checked(request: Request) -> Response:
-            check_cross_site(request.scope, self._trusted)
+            try:
+                check_cross_site(request.scope, self._trusted)
+            except CrossSite:
+                # An app in a web view has a site of its own, and shows its token.
+                if self._cookies.came(request) or bearer_token(request.scope["headers"]) is None:
+                    raise
             return await endpoint(request)
 
         return checked
@@ -130,6 +141,9 @@ class AuthApp:
         return response
 
     async def _tell(self, request: Request, error: AuthError, *, status: int) -> None:
+        if isinstance(error, CookieTooLarge):
+            logger.error("%s", error)
+        request.scope[HINTS].refused(error, request.scope)
         login = get_route_path(request.scope) == "/login"
         event = LoginRefused(error.reason) if login else TokenRefused(error.reason, status, "http")
         await self._auth.events.emit(event)

@@ -33,8 +33,8 @@ _MOST_COOKIES = 1000
 _MOST_SUBPROTOCOLS = 100
 
 
-def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
-    """Whether there is an Authorization header, and its Bearer token; None for another scheme (RFC 6750 section 2.1).
+def bearer_token(headers: Headers) -> bytes | None:
+    """The Bearer token of the Authorization header; None for another scheme and for no header (RFC 6750 section 2.1).
 
     Raises `AmbiguousCredentials` for two headers, `MalformedCredentials` for no or several credentials, and
     `InvalidRequest` for more than 1,000 headers of any name.
@@ -47,14 +47,14 @@ def bearer_token(headers: Headers) -> tuple[bool, bytes | None]:
                 raise AmbiguousCredentials
             found = value
     if found is None:
-        return False, None
+        return None
     scheme, _, credentials = found.strip(b" \t").partition(b" ")
     if scheme.lower() != b"bearer":
-        return True, None
+        return None
     credentials = credentials.strip(b" ")
     if not credentials or b" " in credentials:
         raise MalformedCredentials
-    return True, credentials
+    return credentials
 
 
 def check_count(headers: Headers) -> None:

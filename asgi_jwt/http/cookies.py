@@ -5,13 +5,18 @@ from urllib.parse import quote
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from asgi_jwt.errors import CookieTooLarge, InvalidRequest
 from asgi_jwt.http.bearer import cookie_token
+from asgi_jwt.http.hints import HINTS
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.rotation import TOKEN_STAYS
 from asgi_jwt.settings import Settings
 
 # RFC 3986 section 3.3, but for the semicolon. What browsers leave as it is must stay: they compare letter by letter.
 _PATH_CHARACTERS = "/!$&'()*+,=:@"
+
+_MOST_BYTES = 4096
+"""Bytes of a cookie's name and value that browsers keep: RFC 6265bis section 5.7. Attributes are not counted."""
 
 
 class TokenCookies:
@@ -21,31 +26,71 @@ class TokenCookies:
         self._name = settings.cookie_name
         self._path = settings.cookie_path
         self._access_name = settings.access_cookie
-        self._attributes = "HttpOnly; SameSite=Strict" + ("; Secure" if settings.cookie_secure else "")
+        self._is_secure = settings.cookie_secure
+        secure = "; Secure" if settings.cookie_secure else ""
+        self._attributes = f"HttpOnly; SameSite=Strict{secure}"
+        self._access_attributes = f"HttpOnly; SameSite={settings.access_cookie_samesite.capitalize()}{secure}"
 
     def refresh_token(self, connection: HTTPConnection) -> bytes | None:
         """The refresh token that came. Raises `AmbiguousCredentials` for two cookies of its name."""
-        return cookie_token(connection.scope["headers"], self._name.encode())
+        token = cookie_token(connection.scope["headers"], self._name.encode())
+        if token is not None:
+            connection.scope[HINTS].cookie_came_back()
+        return token
+
+    def came(self, connection: HTTPConnection) -> bool:
+        """Whether the request has a cookie of this app: of two of a name, or among too many, nobody can tell whose."""
+        names = (self._name, self._access_name)
+        try:
+            return any(name and cookie_token(connection.scope["headers"], name.encode()) for name in names)
+        except InvalidRequest:
+            return True
+
+    def check_size(self, access_token: str, refresh_token: str) -> None:
+        """Raises `CookieTooLarge` for tokens that browsers would not keep."""
+        _check_size(self._name, refresh_token)
+        if self._access_name is not None:
+            _check_size(self._access_name, access_token)
 
     def set(self, response: Response, connection: HTTPConnection, pair: TokenPair) -> None:
         """Put the tokens into the browser's jar; an unchanged refresh token stays there as it is.
 
-        A late answer must not put an older cookie back into the jar.
+        A late answer must not put an older cookie back into the jar. Raises `CookieTooLarge`.
         """
         if pair.verdict not in TOKEN_STAYS:
-            self._add(response, self._name, pair.refresh_token, self._mount_path(connection), pair.refresh_expires_in)
-        if self._access_name is not None:
-            self._add(response, self._access_name, pair.access_token, "/", pair.expires_in)
+            self._add_refresh(response, connection, pair.refresh_token, pair.refresh_expires_in)
+        self._add_access(response, pair.access_token, pair.expires_in)
+        if pair.verdict is None:
+            path = self._mount_path(connection)
+            connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)
 
     def clear(self, response: Response, connection: HTTPConnection) -> None:
         """Take the tokens out of the browser's jar."""
-        self._add(response, self._name, "", self._mount_path(connection), 0)
-        if self._access_name is not None:
-            self._add(response, self._access_name, "", "/", 0)
+        self._add_refresh(response, connection, "", 0)
+        self._add_access(response, "", 0)
 
-    def _add(self, response: Response, name: str, value: str, path: str, max_age: int) -> None:
-        response.headers.append("Set-Cookie", f"{name}={value}; Path={path}; Max-Age={max_age}; {self._attributes}")
+    def _add_refresh(self, response: Response, connection: HTTPConnection, token: str, max_age: int) -> None:
+        _check_size(self._name, token)
+        path = self._mount_path(connection)
+        response.headers.append(
+            "Set-Cookie", f"{self._name}={token}; Path={path}; Max-Age={max_age}; {self._attributes}"
+        )
+
+    def _add_access(self, response: Response, token: str, max_age: int) -> None:
+        if self._access_name is not None:
+            _check_size(self._access_name, token)
+            cookie = f"{self._access_name}={token}; Path=/; Max-Age={max_age}; {self._access_attributes}"
+            response.headers.append("Set-Cookie", cookie)
 
     def _mount_path(self, connection: HTTPConnection) -> str:
         """Where the app is mounted, encoded as browsers encode a path, and so that nothing in it ends the attribute."""
         return self._path or quote(connection.scope.get("root_path", ""), safe=_PATH_CHARACTERS) or "/"
+
+
+def _check_size(name: str, value: str) -> None:
+    size = len(name) + len(value)
+    if size > _MOST_BYTES:
+        raise CookieTooLarge(
+            f"the cookie {name} has {size:,} bytes with its name, {size - _MOST_BYTES:,} past the {_MOST_BYTES:,} that"
+            " browsers keep: give the Identity fewer claims, scopes and roles, or a shorter subject"
+        )

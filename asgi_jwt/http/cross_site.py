@@ -16,18 +16,25 @@ def check_cross_site(scope: Scope, trusted: Iterable[str]) -> None:
     `Sec-Fetch-Site` decides where there is one (W3C Fetch Metadata), else `Origin` (RFC 6454), whose host and port
     have to be the `Host`'s: schemes are not compared, for TLS may end at a proxy. No header of both: not a browser.
     """
-    sites = _values(scope, b"sec-fetch-site")
-    origins = _values(scope, b"origin")
+    sites = values_of(scope, b"sec-fetch-site")
+    origins = values_of(scope, b"origin")
     if len(origins) == 1 and is_trusted(origins[0].decode("latin-1"), trusted):
         return
     if sites:
         if any(site not in _OWN for site in sites):
             raise CrossSite
-    elif origins and (len(origins) > 1 or not _is_host(origins[0], _values(scope, b"host"))):
+    elif origins and not is_own_origin(scope):
         raise CrossSite
 
 
-def _values(scope: Scope, wanted: bytes) -> list[bytes]:
+def is_own_origin(scope: Scope) -> bool:
+    """Whether the request has one `Origin`, whose host and port are those of `Host`."""
+    origins = values_of(scope, b"origin")
+    return len(origins) == 1 and _is_host(origins[0], values_of(scope, b"host"))
+
+
+def values_of(scope: Scope, wanted: bytes) -> list[bytes]:
+    """The values of the header `wanted`."""
     return [value for name, value in scope["headers"] if name == wanted]
 
 

@@ -23,6 +23,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.http.sockets import Sockets
@@ -46,6 +47,7 @@ class Guard(NamedTuple):
 
     challenge: Challenge
     events: EventSink
+    hints: Hints
 
 
 class JWTMiddleware:
@@ -106,7 +108,8 @@ class JWTMiddleware:
         self._metadata = None if settings.resource is None else ResourceMetadata(auth)
         metadata_url = None if self._metadata is None else self._metadata.url
         self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
-        self._guard = Guard(self._challenge, self._auth.events)
+        self._hints = Hints(auth.clock, expects_auth_app=bool(settings.refresh_secret))
+        self._guard = Guard(self._challenge, self._auth.events, self._hints)
         self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -201,8 +204,8 @@ class JWTMiddleware:
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
         if self._reads_header:
-            given, token = bearer_token(headers)
-            if given:
+            token = bearer_token(headers)
+            if token is not None:
                 return token
         for source in self._other_sources:
             if source == "subprotocol":
@@ -226,6 +229,7 @@ class JWTMiddleware:
 
     async def _refuse(self, error: AuthError, scope: Scope, receive: Receive, send: Send) -> None:
         await self._auth.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
+        self._hints.refused(error, scope)
         response = None
         if self._on_error is not None:
             response = await settle(self._on_error(error, scope))

@@ -7,9 +7,11 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import InvalidGrant, UnsupportedGrantType
-from asgi_jwt.http.bearer import NO_STORE
+from asgi_jwt.events import logger
+from asgi_jwt.http.bearer import NO_STORE, error_body
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.hints import HINTS
 from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import LoadIdentity
@@ -42,10 +44,22 @@ class Refresh:
     async def by_cookie(self, request: Request) -> Response:
         token = self._cookies.refresh_token(request)
         if token is None:
-            raise InvalidGrant
-        pair = await self._auth.sessions.refresh(token, load_identity=self._load_identity)
+            return self._nobody(request)
+        pair = await self._auth.sessions.refresh(
+            token, load_identity=self._load_identity, check_size=self._cookies.check_size
+        )
         response = token_response(pair)
         self._cookies.set(response, request, pair)
+        return response
+
+    def _nobody(self, request: Request) -> Response:
+        """The answer to a page that nobody has logged in on: each such page asks, so it is no refusal to tell of."""
+        request.scope[HINTS].cookie_is_missing(request.scope)
+        logger.debug("a refresh without a cookie: nobody is logged in")
+        error = InvalidGrant()
+        headers = {**TOKEN_HEADERS, "WWW-Authenticate": "Bearer"}
+        response = JSONResponse(error_body(error), status_code=error.status, headers=headers)
+        self._cookies.clear(response, request)
         return response
 
     async def by_body(self, request: Request) -> Response:

@@ -110,7 +110,7 @@ class SessionEndpoints:
         return JSONResponse({}, headers=NO_STORE)
 
     def _bearer(self, request: Request) -> bytes:
-        _, token = bearer_token(request.scope["headers"])
+        token = bearer_token(request.scope["headers"])
         if token is None:
             raise MissingToken
         return token
@@ -120,7 +120,7 @@ class SessionEndpoints:
 
     async def _shown(self, request: Request) -> Claims | None:
         """The claims of the access token that came along, if it is one to log out by."""
-        _, token = bearer_token(request.scope["headers"])
+        token = bearer_token(request.scope["headers"])
         return None if token is None else await self._authentic(token)
 
     async def _refuse(self, shown: Claims | None) -> None:

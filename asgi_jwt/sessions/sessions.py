@@ -42,6 +42,8 @@ from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scop
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
+CheckSize = Callable[[str, str], None]
+"""Raises for an access token and a refresh token that are too large for where they go."""
 LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
@@ -88,15 +90,20 @@ class Sessions:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    async def open(self, identity: Identity, client: Client | None = None) -> TokenPair:
-        """A new session for `identity` on the device `client`, and its first tokens."""
+    async def open(
+        self, identity: Identity, client: Client | None = None, *, check_size: CheckSize | None = None
+    ) -> TokenPair:
+        """A new session for `identity` on the device `client`, and its first tokens.
+
+        What `check_size` raises of the tokens is raised before anything is kept.
+        """
         entered = await self._enter("open")
         try:
-            return await self._open(identity, client)
+            return await self._open(identity, client, check_size)
         finally:
             self._gate.leave(entered)
 
-    async def _open(self, identity: Identity, client: Client | None) -> TokenPair:
+    async def _open(self, identity: Identity, client: Client | None, check_size: CheckSize | None) -> TokenPair:
         now = self._now()
         session = open_session(
             identity.subject,
@@ -114,6 +121,8 @@ class Sessions:
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
         # What can't be made, because it would be too large, shows before anything is kept.
         pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now)
+        if check_size is not None:
+            check_size(access_token, pair.refresh_token)
         await self._store.update(session.key, lambda _: (session, None))
         await self._events.emit(SessionOpened())
         await self._sweep(now)
@@ -126,19 +135,21 @@ class Sessions:
         load_identity: LoadIdentity | None = None,
         client_id: str | None = None,
         scope: str = "",
+        check_size: CheckSize | None = None,
     ) -> TokenPair:
         """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
 
         `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the id
         of the OAuth client that asks, empty for a client that names none: a session that has a client id is for that
         client alone. None: no client asks, but the page that the cookie belongs to. `scope` narrows the access token
-        to these space-separated scopes; empty: it has all. Raises `SessionOver` or `TokenReused`, both `InvalidGrant`,
+        to these space-separated scopes; empty: it has all. What `check_size` raises of the new access token is
+        raised before anything is changed. Raises `SessionOver` or `TokenReused`, both `InvalidGrant`,
         when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
         scope that the session does not have.
         """
         entered = await self._enter("refresh")
         try:
-            return await self._refresh(token, load_identity, client_id, scope)
+            return await self._refresh(token, load_identity, client_id, scope, check_size)
         finally:
             self._gate.leave(entered)
 
@@ -154,7 +165,12 @@ class Sessions:
             raise
 
     async def _refresh(
-        self, token: str | bytes, load_identity: LoadIdentity | None, client_id: str | None, scope: str
+        self,
+        token: str | bytes,
+        load_identity: LoadIdentity | None,
+        client_id: str | None,
+        scope: str,
+        check_size: CheckSize | None,
     ) -> TokenPair:
         members = await self._members(token)
         presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
@@ -169,6 +185,8 @@ class Sessions:
             minted = None
             if session is not None and verdict not in _REFUSED:
                 minted = await self._provisional(session, load_identity, scope)
+                if check_size is not None:
+                    check_size(minted[0], "")
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
             if decision.verdict in _REFUSED:

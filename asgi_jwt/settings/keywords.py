@@ -51,6 +51,7 @@ class SettingsKeywords(TypedDict, total=False):
     cookie_path: str | None
     cookie_secure: bool | str
     access_cookie: str | None
+    access_cookie_samesite: str
     revocation_interval: Duration
     revocation_max_staleness: Duration
     revocation_outage: str

@@ -155,6 +155,14 @@ def cookie_path(value: object) -> str:
     return path
 
 
+def same_site(value: object) -> str:
+    """Which requests of other sites a cookie goes along with (RFC 6265bis section 5.6.7)."""
+    named = text(value).lower()
+    if named not in ("lax", "strict"):
+        raise ValueError("has to be lax, where who follows a link from another site is logged in, or strict")
+    return named
+
+
 def claim_name(value: object) -> str:
     """The name of a claim, or the path to one: dots lead into objects, and a name with dots is quoted."""
     if not isinstance(value, str) or not value.strip():

@@ -1,6 +1,7 @@
 """Who is logged in, as the page sees it: login, logout, and the tabs beside it."""
 
 import json
+import logging
 from base64 import urlsafe_b64encode
 
 import pytest
@@ -77,6 +78,17 @@ def test_nobody(page: Page, site: Site) -> None:
     assert page.evaluate("me()") == 401
     assert page.evaluate("auth.token()") is None
     assert site.asked() == 1
+
+
+def test_an_anonymous_page_load_is_no_alarm(page: Page, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A page that nobody has logged in on, loaded and reloaded, is no event and no line of the log above DEBUG."""
+    for _ in range(2):
+        page.reload()
+        page.wait_for_function("window.loaded")
+        page.evaluate("auth.ready")
+    assert site.asked() == 3
+    assert site.events == []
+    assert [record for record in caplog.records if record.name == "asgi_jwt" and record.levelno > logging.DEBUG] == []
 
 
 def test_other_tabs_see_login_and_logout(context: BrowserContext, site: Site) -> None:

@@ -111,7 +111,8 @@ async def test_insecure(store: WatchedStore) -> None:
     lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
     assert {attributes(line)[0] for line in lines} == {"refresh_token", "access_token"}
     assert not any("Secure" in attributes(line)[1] for line in lines)
-    assert all({"HttpOnly", "SameSite=Strict"} < attributes(line)[1] for line in lines)
+    same_site = {"refresh_token": "SameSite=Strict", "access_token": "SameSite=Lax"}
+    assert all({"HttpOnly", same_site[name]} < flags for name, flags in map(attributes, lines))
     browser = Browser(service)
     await browser.login()
     assert (await browser.post("/refresh")).status == 200
@@ -157,10 +158,17 @@ async def me(service: Service, browser: Browser, *headers: tuple[str, str], meth
 async def test_access_cookie(with_access_cookie: Service) -> None:
     """`ACCESS_COOKIE`: login and refresh set the access token as a cookie for the whole host, logout clears it."""
     lines = await set_and_cleared(with_access_cookie.app, "/auth", root_path="/auth")
-    flags = {"Path=/", "HttpOnly", "Secure", "SameSite=Strict"}
+    flags = {"Path=/", "HttpOnly", "Secure", "SameSite=Lax"}
     alive, dead = flags | {"Max-Age=900"}, flags | {"Max-Age=0"}
     access = [attributes(line) for line in lines if line.startswith(ACCESS)]
     assert access == [(ACCESS, alive), (ACCESS, alive), (ACCESS, dead), (ACCESS, dead)]
+
+
+async def test_same_site(store: WatchedStore) -> None:
+    """`ACCESS_COOKIE_SAMESITE=strict` is the access cookie's, set and cleared; the refresh cookie is always Strict."""
+    service = Service(store, settings={"access_cookie": ACCESS, "access_cookie_samesite": "Strict"})
+    lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
+    assert all("SameSite=Strict" in attributes(line)[1] for line in lines)
 
 
 async def test_access_cookie_with_same(with_access_cookie: Service) -> None:

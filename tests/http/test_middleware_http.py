@@ -187,20 +187,42 @@ async def test_cookies_split_by_http2() -> None:
         (None, None, 401),
         ("bad", "bob", 401),
         ("alice", "bad", "alice"),
-        ("basic", "bob", 401),
     ],
 )
 async def test_header_wins(sources: str, header: str | None, cookie: str | None, found: str | int) -> None:
-    """Where there is an Authorization header, it alone counts, in whichever order the sources stand."""
+    """Where there is a Bearer token in the Authorization header, it alone counts, wherever the header is listed."""
     guarded = Guarded(make_auth(token_sources=sources))
     values = {name: make_token(guarded.auth, name) for name in ("alice", "bob")} | {"bad": "a.b.c"}
     headers = {}
     if header is not None:
-        headers["authorization"] = f"Bearer {values[header]}" if header != "basic" else "Basic dTpw"
+        headers["authorization"] = f"Bearer {values[header]}"
     if cookie is not None:
         headers["cookie"] = f"token={values[cookie]}"
     answer = await guarded.request(headers=headers)
     assert (guarded.app.subject if answer.status == 200 else answer.status) == found
+
+
+@pytest.mark.parametrize("sources", ["header,cookie:token", "cookie:token,header"])
+@pytest.mark.parametrize("credentials", ["Basic dTpw", "Digest username=u", "Negotiate YII=", "DPoP a.b.c", ""])
+async def test_another_scheme_hides_no_cookie(sources: str, credentials: str) -> None:
+    """Beside a proxy's credentials in the Authorization header the cookie's token counts, for a bad one too."""
+    guarded = Guarded(make_auth(token_sources=sources))
+    headers = {"authorization": credentials, "cookie": f"token={make_token(guarded.auth, 'bob')}"}
+    assert (await guarded.request(headers=headers)).status == 200
+    assert guarded.app.subject == "bob"
+    assert (await guarded.request(headers={**headers, "cookie": "token=a.b.c"})).status == 401
+    cross_site = {**headers, "sec-fetch-site": "cross-site"}
+    assert (await guarded.request(headers=cross_site, method="POST")).status == 403
+
+
+async def test_two_authorization_headers_beside_a_cookie() -> None:
+    """Two Authorization headers are a 400 whatever their schemes, and the cookie's token is not used."""
+    guarded = Guarded(make_auth(token_sources="header,cookie:token"))
+    cookie = ("cookie", f"token={make_token(guarded.auth)}")
+    for second in ("Basic dTpw", "Bearer a.b.c"):
+        headers = [("authorization", "Basic dTpw"), ("authorization", second), cookie]
+        assert (await guarded.request(headers=headers)).status == 400
+    assert not guarded.app.calls
 
 
 async def test_first_cookie_with_a_token() -> None:

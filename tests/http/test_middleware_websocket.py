@@ -72,6 +72,20 @@ async def test_invalid_request(guarded: Guarded) -> None:
     assert guarded.app.calls == []
 
 
+@pytest.mark.parametrize("credentials", ["Basic dTpw", "Digest username=u", ""])
+async def test_another_scheme_hides_no_token(credentials: str) -> None:
+    """Beside a proxy's credentials in the Authorization header the subprotocol's token counts, and the cookie's."""
+    guarded = Guarded(make_auth(token_sources=ALL_SOURCES))
+    token = make_token(guarded.auth)
+    headers = {"authorization": credentials}
+    by_subprotocol = await guarded.connect(headers=headers, subprotocols=["bearer", token])
+    by_cookie = await guarded.connect(headers={**headers, "cookie": f"token={token}"})
+    assert by_subprotocol.messages[0]["type"] == by_cookie.messages[0]["type"] == "websocket.accept"
+    cross_site = {**headers, "cookie": f"token={token}", "origin": "https://evil.example"}
+    assert (await guarded.connect(headers=cross_site)).status == 403
+    assert (await guarded.connect(headers=headers)).status == 401
+
+
 @pytest.mark.parametrize(
     ("sources", "header", "subprotocol", "cookie", "found"),
     [

@@ -1,6 +1,7 @@
 """POST /refresh and POST /token: both transports' answers, `load_identity`, and tokens that are no good."""
 
 import base64
+import logging
 from typing import Any
 
 import pytest
@@ -115,10 +116,24 @@ async def test_access_token_is_no_refresh_token(service: Service) -> None:
     assert service.store.calls.total() == 0
 
 
-async def test_no_cookie(service: Service) -> None:
-    """A refresh without a cookie is a 401 `invalid_grant`."""
-    answer = await service.post("/refresh")
-    assert (answer.status, answer.json()["error"]) == (401, "invalid_grant")
+@pytest.mark.parametrize("jar", [[], [("cookie", "theme=dark")], [cookie("")]])
+async def test_no_cookie(service: Service, jar: list[tuple[str, str]], caplog: pytest.LogCaptureFixture) -> None:
+    """A refresh without a cookie is a 401 `invalid_grant`. Each page asks so: that is no event, and a line at DEBUG."""
+    caplog.set_level(logging.DEBUG, "asgi_jwt")
+    for headers in ([], [("sec-fetch-site", "same-origin")]):
+        answer = await service.post("/refresh", None, *headers, *jar)
+        assert (answer.status, answer.json()["error"]) == (401, "invalid_grant")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["cache-control"] == "no-store"
+    assert service.events == []
+    assert {record.levelno for record in caplog.records} == {logging.DEBUG}
+    assert service.store.calls.total() == 0
+
+
+async def test_a_cookie_of_no_use(service: Service) -> None:
+    """A refresh with a cookie that is no good is a failure, and counts as one."""
+    await service.refresh("x")
+    assert service.events == [TokenRefused("grant_invalid", 401, "http")]
 
 
 async def test_refresh_secrets_roll_over(store: WatchedStore) -> None:

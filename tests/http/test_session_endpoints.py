@@ -214,6 +214,17 @@ async def test_logout_all(service: Service, by: str) -> None:
     assert await alive(service, one, other, bobs, after) == [False, False, True, True]
 
 
+@pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-all"])
+async def test_another_scheme_beside_the_cookie(service: Service, path: str) -> None:
+    """The credentials of a proxy in the Authorization header leave the cookie in force."""
+    token = (await service.login()).cookie()
+    answer = await service.post(path, None, cookie(token), ("authorization", "Basic dTpw"))
+    assert answer.status in (200, 204)
+    session = await service.session(token)
+    assert session is not None
+    assert (session.ended_at is None) == (path == "/refresh")
+
+
 async def test_logout_all_of_nobody(service: Service) -> None:
     """Without a token and a cookie it is a 401 whose challenge has no error code."""
     answer = await service.post("/logout-all")

@@ -25,7 +25,7 @@ def test_defaults() -> None:
         None,
         True,
     )
-    assert (settings.access_cookie, settings.trusted_origins) == (None, ())
+    assert (settings.access_cookie, settings.access_cookie_samesite, settings.trusted_origins) == (None, "lax", ())
     assert (settings.revocation_interval, settings.revocation_max_staleness) == (1, 5)
     assert (settings.revocation_outage, settings.revocation_ttl) == ("closed", 3600)
     assert (read(refresh_secret=None).store, read(store="memory://").store) == (None, "memory://")
@@ -49,6 +49,7 @@ def test_environment(tmp_path: Path) -> None:
             "ASGI_JWT_COOKIE_NAME": "rt",
             "ASGI_JWT_COOKIE_PATH": "/api/auth",
             "ASGI_JWT_ACCESS_COOKIE": "__Host-at",
+            "ASGI_JWT_ACCESS_COOKIE_SAMESITE": "strict",
             "ASGI_JWT_TRUSTED_ORIGINS": "https://app.example, http://localhost:3000",
             "ASGI_JWT_REVOCATION_INTERVAL": "0.5",
             "ASGI_JWT_REVOCATION_MAX_STALENESS": "1m",
@@ -60,6 +61,7 @@ def test_environment(tmp_path: Path) -> None:
     assert (settings.refresh_ttl, settings.session_ttl) == (14 * 86400, 90 * 86400)
     assert (settings.grace, settings.recovery) == (0, 3600)
     assert (settings.cookie_name, settings.cookie_path, settings.access_cookie) == ("rt", "/api/auth", "__Host-at")
+    assert settings.access_cookie_samesite == "strict"
     assert settings.trusted_origins == ("https://app.example", "http://localhost:3000")
     assert (settings.revocation_interval, settings.revocation_max_staleness) == (0.5, 60)
     assert (settings.revocation_outage, settings.revocation_ttl) == ("open", 86400)
@@ -114,6 +116,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"cookie_path": "/a\r\nb"}, "COOKIE_PATH has to be a percent-encoded path"),
     ({"cookie_name": "__Host-rt"}, "COOKIE_NAME begins with __Host-"),
     ({"cookie_name": "__host-rt", "cookie_path": "/auth"}, "COOKIE_NAME begins with __Host-"),
+    ({"access_cookie_samesite": "none"}, "ACCESS_COOKIE_SAMESITE has to be lax, where who follows a link"),
     ({"cookie_name": "t", "access_cookie": "t"}, "ACCESS_COOKIE is the name of the refresh token's cookie too"),
     ({"revocation_interval": 61}, "REVOCATION_INTERVAL has to be 0 seconds at least and 60 at most"),
     ({"revocation_interval": -1}, "REVOCATION_INTERVAL has to be"),

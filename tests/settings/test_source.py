@@ -42,7 +42,7 @@ def test_a_file_that_is_none_counts_as_absent() -> None:
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("cookie_samesite", None),
+        ("cookie_samesite", "access_cookie_samesite"),
         ("cookie_domain", None),
         ("log_level", None),
         ("database_url", None),

@@ -1,0 +1,135 @@
+"""What keeps browsers from logging in or from staying so, and shows on the server alone: a WARNING with the mend.
+
+Each is told once, and nothing of a request stands in it: a client that makes one up fills no log.
+"""
+
+import re
+from collections.abc import Callable
+
+from starlette.types import Scope
+
+from asgi_jwt.errors import AuthError, CrossSite, MissingToken
+from asgi_jwt.events import logger
+from asgi_jwt.http.cross_site import is_own_origin, values_of
+
+HINTS = "asgi_jwt.hints"
+"""Where the scope of a request to `AuthApp` holds the `Hints`."""
+
+_SOON = 60.0
+"""Seconds after a login in which a refresh of the same client brings the cookie, or the browser does not send it."""
+
+_PUBLIC = (
+    "a login was refused for want of a token before AuthApp saw it: list the path where AuthApp is mounted, as"
+    ' JWTMiddleware(app, auth, public=["/auth/*"]) or ASGI_JWT_PUBLIC_PATHS=/auth/*'
+)
+_HOST = (
+    "a page of this site was refused as another site's: a proxy sends a Host that lacks the port or is its own; have it"
+    " send the browser's, in nginx by proxy_set_header Host $http_host, or list the page in ASGI_JWT_TRUSTED_ORIGINS"
+)
+_PLAIN_HTTP = (
+    "a browser logged in over plain http, and drops Secure cookies of hosts other than localhost: use https, or"
+    " ASGI_JWT_COOKIE_SECURE=false in development"
+)
+_PREFIX = (
+    "a browser does not send the refresh token's cookie back: if a proxy strips a prefix of the path, set"
+    " ASGI_JWT_COOKIE_PATH to the path at which browsers see AuthApp, as /api/auth, or give the server its root path"
+)
+
+# The browser client names the path that it asks for: a proxy may have changed what arrives.
+_CLIENT_REFERER = re.compile(rb"https?://[^/?#]{1,300}(/[^?#]{0,1000})\?asgi-jwt")
+_ORIGIN = re.compile(rb"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
+_LOOPBACK = re.compile(rb"(?:.+\.)?localhost|127\.[0-9.]+|\[::1\]")
+
+
+class Hints:
+    """What one middleware, or one `AuthApp` without, has seen of its browsers. `clock`: seconds."""
+
+    def __init__(self, clock: Callable[[], float], *, expects_auth_app: bool = False) -> None:
+        self._clock = clock
+        self._told: set[str] = set()
+        self._host_is_right = False
+        self._cookie_comes_back = False
+        self._last_login: tuple[object, float] | None = None
+        self._expects_auth_app = expects_auth_app
+
+    def _tell(self, hint: str) -> None:
+        if hint not in self._told:
+            self._told.add(hint)
+            logger.warning(hint)
+
+    def auth_app_is_reached(self) -> None:
+        """`AuthApp` got a request: its path is public."""
+        self._expects_auth_app = False
+
+    def refused(self, error: AuthError, scope: Scope) -> None:
+        """A request was refused."""
+        if isinstance(error, CrossSite):
+            if not self._host_is_right and _has_lost_host(scope):
+                self._tell(_HOST)
+        elif isinstance(error, MissingToken) and self._expects_auth_app and _is_for_auth_app(scope):
+            self._tell(_PUBLIC)
+
+    def logged_in(self, scope: Scope, cookie_path: str, *, secure: bool) -> None:
+        """A login set its cookie, at `cookie_path`."""
+        own = is_own_origin(scope)
+        self._host_is_right |= own
+        if own and secure and _is_plain_http(scope):
+            self._tell(_PLAIN_HTTP)
+        elif _is_elsewhere(scope, cookie_path):
+            self._tell(_PREFIX)
+        elif not self._cookie_comes_back:
+            self._last_login = _client(scope), self._clock()
+
+    def cookie_came_back(self) -> None:
+        """A request had a refresh token's cookie."""
+        self._cookie_comes_back = True
+        self._last_login = None
+
+    def cookie_is_missing(self, scope: Scope) -> None:
+        """A refresh came without: the page is opened by nobody, or the browser has the cookie for another path."""
+        if self._last_login is not None:
+            client, at = self._last_login
+            if client == _client(scope) and abs(self._clock() - at) < _SOON:
+                self._tell(_PREFIX)
+
+
+def _client(scope: Scope) -> object:
+    """What tells one client from another, as far as a server sees."""
+    names = (b"user-agent", b"accept-language", b"x-forwarded-for", b"x-real-ip")
+    return (scope.get("client") or ("",))[0], *(tuple(values_of(scope, name)) for name in names)
+
+
+def _is_for_auth_app(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.endswith("/asgi-jwt.js") or (path.endswith(("/login", "/refresh")) and scope.get("method") == "POST")
+
+
+def _is_elsewhere(scope: Scope, cookie_path: str) -> bool:
+    """Whether the browser asked for a path that a cookie of `cookie_path` does not go to (RFC 6265 section 5.1.4)."""
+    asked = [matched[1] for referer in values_of(scope, b"referer") if (matched := _CLIENT_REFERER.fullmatch(referer))]
+    # Set by Traefik and others that strip a prefix.
+    asked += [prefix.rstrip(b"/") + b"/" for prefix in values_of(scope, b"x-forwarded-prefix") if prefix.strip(b"/")]
+    path = cookie_path.encode().rstrip(b"/") + b"/"
+    return any(not each.startswith(path) and not path.startswith(each) for each in asked)
+
+
+def _is_plain_http(scope: Scope) -> bool:
+    matched = _origin(scope)
+    return matched is not None and matched[0].startswith(b"http:") and not _LOOPBACK.fullmatch(matched[1])
+
+
+def _has_lost_host(scope: Scope) -> bool:
+    """Whether the origin is the host but for its port, or the host a proxy's own name for this server."""
+    matched, hosts = _origin(scope), values_of(scope, b"host")
+    if matched is None or len(hosts) != 1 or values_of(scope, b"sec-fetch-site"):
+        return False
+    host, authority = hosts[0].lower(), matched[1] + (matched[2] or b"")
+    if authority in values_of(scope, b"x-forwarded-host"):
+        return True
+    is_loopback = _LOOPBACK.fullmatch(host.rpartition(b":")[0] or host) is not None
+    return host == matched[1] or (is_loopback and not _LOOPBACK.fullmatch(matched[1]))
+
+
+def _origin(scope: Scope) -> re.Match[bytes] | None:
+    origins = values_of(scope, b"origin")
+    return _ORIGIN.fullmatch(origins[0].lower()) if len(origins) == 1 else None
