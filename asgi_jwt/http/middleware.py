@@ -14,14 +14,7 @@ from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
-from asgi_jwt.http.bearer import (
-    Challenge,
-    bearer_token,
-    cookie_token,
-    deny,
-    hide_subprotocol_token,
-    subprotocol_token,
-)
+from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath

@@ -26,15 +26,7 @@ from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, S
 from asgi_jwt.sessions.gate import Gate
 from asgi_jwt.sessions.pairs import TokenPair, issued_pair
 from asgi_jwt.sessions.revoker import Revoker
-from asgi_jwt.sessions.rotation import (
-    Decision,
-    Presented,
-    RotationPolicy,
-    Verdict,
-    decide,
-    judge,
-    open_session,
-)
+from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, judge, open_session
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims

@@ -206,8 +206,7 @@ def _strings(value: object) -> tuple[str, ...]:
 class TokenPolicy:
     """What a token has to meet. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: no type claim is asked for. `checks_iat`: whether a
-    token that says it was issued later than now is refused.
+    `audience` None: not checked. `leeway` in seconds. `type` None: not asked for. `checks_iat`: refuses a later `iat`.
     """
 
     issuer: str
