@@ -492,6 +492,10 @@ class Owners:
         monkeypatch.setattr(Path, "lstat", lambda path: os.lstat(path))
         monkeypatch.setattr(os, "fchown", lambda _, uid, gid: self.given.append((uid, gid)))
 
+    def forget(self) -> None:
+        """A new file may have the inode of one that has gone."""
+        self._owners.clear()
+
     def give(self, path: Path, owner: int) -> None:
         status = path.lstat()
         self._owners[status.st_dev, status.st_ino] = owner
