@@ -10,7 +10,8 @@ from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.require import RequireMiddleware, require
 from asgi_jwt.http.resource_metadata import ResourceMetadata
-from asgi_jwt.sessions.sessions import Sessions, TokenPair
+from asgi_jwt.sessions.pairs import TokenPair
+from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.records import Client, Session
 from asgi_jwt.stores.urls import open_store

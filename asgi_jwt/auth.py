@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -22,7 +21,6 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
-from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
@@ -125,18 +123,6 @@ class Auth:
             events=self.events,
         )
 
-    @contextmanager
-    def using(self, keys: KeySet) -> Iterator[None]:
-        """Other keys for a while, for every issuer, under the same policies: for tests."""
-        kept = self._own, self.verifier, self._sessions
-        self._own = self._own.with_access(keys)
-        self.verifier = self._verifier(Trust(keys, policy) for _, policy in self.verifier.trusts)
-        self._sessions = None
-        try:
-            yield
-        finally:
-            self._own, self.verifier, self._sessions = kept
-
     def warm_up(self) -> None:
         """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
 
@@ -238,7 +224,7 @@ class Auth:
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
-        claims = self.verifier.verify_cached(token if isinstance(token, bytes) else _bytes(token))
+        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
         revocations = self._revocations
         if claims is None or revocations is None or revocations.clears(claims):
             return claims
@@ -256,7 +242,7 @@ class Auth:
 
     async def authentic(self, token: str | bytes) -> Claims:
         """The same, revoked or not: to end what the token is of, and for nothing that it would give access to."""
-        return await self.verifier.verify(token if isinstance(token, bytes) else _bytes(token))
+        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Have this one access token refused from now on, by every process that shares the store; its session lives on.
@@ -308,6 +294,6 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _bytes(token: str) -> bytes:
+def _bytes(token: str | bytes) -> bytes:
     # Text that is not ASCII stays so, and is refused as malformed like any other.
-    return token.encode("utf-8", "surrogatepass")
+    return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else bytes(token)

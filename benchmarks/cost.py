@@ -44,7 +44,7 @@ async def _measure(costly: Costly, rounds: int) -> dict[str, float]:
 
 
 async def answered(costly: Costly) -> int:
-    """The status that the request is answered with; 101 for a WebSocket that is accepted."""
+    """The status that the request is answered with; 101 for a WebSocket that is accepted, 403 for one that is not."""
     statuses: list[int] = []
     waiting = list(costly.chunks)
     waiting.reverse()
@@ -56,7 +56,7 @@ async def answered(costly: Costly) -> int:
         return {"type": "http.request", "body": chunk, "more_body": bool(waiting)}
 
     async def send(message: Any) -> None:
-        statuses.append(message.get("status", 101))
+        statuses.append(message.get("status", 403 if message["type"] == "websocket.close" else 101))
 
     # Routers write into the scope: each request has its own.
     await costly.app({**costly.scope, "state": {}}, receive, send)

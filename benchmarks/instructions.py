@@ -41,10 +41,11 @@ def _ours(fixture: Fixture, **settings: Any) -> Any:
 
 
 async def _minimum(fixture: Fixture, *, revocations: bool) -> Any:
-    from benchmarks.minimum import minimum
+    from benchmarks.minimum import Minimum, MinimumWithRevocation
     from benchmarks.verify import auth
 
-    return await minimum(bare, auth(fixture), fixture.tokens, revocations=revocations)
+    kind = MinimumWithRevocation if revocations else Minimum
+    return await kind.around(bare, auth(fixture), fixture.tokens)
 
 
 async def _bare(fixture: Fixture) -> Any:

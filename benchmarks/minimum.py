@@ -3,6 +3,7 @@
 It answers nothing but the requests that the benchmark sends, so it is a floor to measure against and no middleware.
 """
 
+import re
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -12,27 +13,33 @@ from asgi_jwt import Auth
 from benchmarks.fixture import LEEWAY, PUBLIC_PATHS
 
 MAX_TOKEN_SIZE = 8192
-_EXACT = frozenset(path for path in PUBLIC_PATHS if not path.endswith("/*"))
-_BELOW = tuple(path.removesuffix("*") for path in PUBLIC_PATHS if path.endswith("/*"))
+_PERCENT = ord("%")
+_PUBLIC = re.compile(b"|".join(re.escape(path.removesuffix("/*").encode()) for path in PUBLIC_PATHS)).match
 
 
-async def minimum(app: Any, auth: Auth, tokens: list[str], *, revocations: bool) -> Any:
-    """`app` behind the checks, with `tokens` verified by `auth` beforehand; with `revocations`, the look-ups too."""
-    cache = {}
-    for token in tokens:
-        claims = await auth.verify(token)
-        cache[sha256(token.encode()).digest()] = (claims, 0.0, claims.expires_at + LEEWAY)
-    return _with_revocations(app, cache) if revocations else _without(app, cache)
+class Minimum:
+    """`app` behind the checks, with `tokens` that `auth` verified beforehand."""
 
+    def __init__(self, app: Any, tokens: dict[bytes, Any]) -> None:
+        self.app = app
+        self.hits = 0
+        self.clock: Callable[[], float] = time.time
+        self.tokens = tokens
+        self.guard = object()
 
-def _without(app: Any, cache: dict[bytes, Any]) -> Any:
-    clock: Callable[[], float] = time.time
-    guard = object()
+    @classmethod
+    async def around(cls, app: Any, auth: Auth, tokens: list[str]) -> Any:
+        """With `tokens` known."""
+        known = {}
+        for token in tokens:
+            claims = await auth.verify(token)
+            known[sha256(token.encode()).digest()] = (claims, 0.0, float(claims.expires_at + LEEWAY))
+        return cls(app, known)
 
-    async def protected(scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            path = scope["path"]
-            if path not in _EXACT and not path.startswith(_BELOW) and not scope["root_path"]:
+            raw_path = scope["raw_path"]
+            if not scope["root_path"] and _PERCENT not in raw_path and not _PUBLIC(raw_path):
                 found = None
                 for name, value in scope["headers"]:
                     if name == b"authorization":
@@ -40,26 +47,29 @@ def _without(app: Any, cache: dict[bytes, Any]) -> Any:
                             return
                         found = value
                 if found is not None and found.startswith(b"Bearer ") and len(found) <= MAX_TOKEN_SIZE:
-                    claims, not_before, ends = cache[sha256(found[7:]).digest()]
-                    if not_before <= clock() < ends:
-                        scope["guard"] = guard
-                        scope["claims"] = scope["user"] = claims
+                    entry = self.tokens.get(sha256(found[7:]).digest())
+                    if entry is not None and entry[1] <= self.clock() < entry[2]:
+                        self.hits += 1
+                        scope["guard"] = self.guard
+                        scope["claims"] = scope["user"] = claims = entry[0]
                         scope["auth"] = claims.credentials
-                        await app(scope, receive, send)
-
-    return protected
+                        await self.app(scope, receive, send)
 
 
-def _with_revocations(app: Any, cache: dict[bytes, Any]) -> Any:
-    clock: Callable[[], float] = time.time
-    guard = object()
-    read_at, due_at = clock(), clock() + 86400
-    revoked: dict[str, set[str]] = {"jti": set(), "sid": set(), "sub": set()}
+class MinimumWithRevocation(Minimum):
+    """The same, which asks three look-ups of a mirror that is fresh."""
 
-    async def protected(scope: Any, receive: Any, send: Any) -> None:
+    def __init__(self, app: Any, tokens: dict[bytes, Any]) -> None:
+        super().__init__(app, tokens)
+        self.read_at, self.due_at = self.clock(), self.clock() + 86400
+        self.jti: set[str] = set()
+        self.sid: set[str] = set()
+        self.sub: set[str] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            path = scope["path"]
-            if path not in _EXACT and not path.startswith(_BELOW) and not scope["root_path"]:
+            raw_path = scope["raw_path"]
+            if not scope["root_path"] and _PERCENT not in raw_path and not _PUBLIC(raw_path):
                 found = None
                 for name, value in scope["headers"]:
                     if name == b"authorization":
@@ -67,17 +77,17 @@ def _with_revocations(app: Any, cache: dict[bytes, Any]) -> Any:
                             return
                         found = value
                 if found is not None and found.startswith(b"Bearer ") and len(found) <= MAX_TOKEN_SIZE:
-                    claims, not_before, ends = cache[sha256(found[7:]).digest()]
-                    if (
-                        not_before <= clock() < ends
-                        and read_at <= clock() < due_at
-                        and claims.get("jti") not in revoked["jti"]
-                        and claims.get("sid") not in revoked["sid"]
-                        and claims["sub"] not in revoked["sub"]
-                    ):
-                        scope["guard"] = guard
-                        scope["claims"] = scope["user"] = claims
-                        scope["auth"] = claims.credentials
-                        await app(scope, receive, send)
-
-    return protected
+                    entry = self.tokens.get(sha256(found[7:]).digest())
+                    if entry is not None and entry[1] <= self.clock() < entry[2]:
+                        self.hits += 1
+                        claims = entry[0]
+                        if (
+                            self.read_at <= self.clock() < self.due_at
+                            and claims.get("jti") not in self.jti
+                            and claims.get("sid") not in self.sid
+                            and claims["sub"] not in self.sub
+                        ):
+                            scope["guard"] = self.guard
+                            scope["claims"] = scope["user"] = claims
+                            scope["auth"] = claims.credentials
+                            await self.app(scope, receive, send)

@@ -32,6 +32,7 @@ from asgi_jwt.errors import (
 from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
+from asgi_jwt.testing.issuer import using
 from asgi_jwt.tokens.compact import decode_base64url, parse_object
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.keys import KeySet
@@ -114,7 +115,7 @@ async def test_the_first_private_key_signs_with_the_first_algorithm_it_has(algor
     auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, keys=keys, algorithms=algorithms), clock=Clock(NOW))
     token = auth.issuer.access_token(Identity("alice"))
     assert (await auth.verify(token)).subject == "alice"
-    with auth.using(KeySet.parse(private_pem(rsa_key()))):
+    with using(auth, KeySet.parse(private_pem(rsa_key()))):
         header = auth.issuer.access_token(Identity("alice")).partition(".")[0]
         assert parse_object(decode_base64url(header.encode()))["alg"] == signs_with
 
@@ -147,13 +148,13 @@ async def test_other_keys_for_a_while() -> None:
     await auth.verify(token)
     verifier = auth.verifier
     other = KeySet.from_secret("another secret of more than thirty-two bytes")
-    with auth.using(other):
+    with using(auth, other):
         assert auth.verify_cached(token) is None
         with pytest.raises(InvalidSignature):
             await auth.verify(token)
         theirs = auth.issuer.access_token(Identity("mallory"))
         assert (await auth.verify(theirs)).subject == "mallory"
-    with pytest.raises(LookupError), auth.using(other):
+    with pytest.raises(LookupError), using(auth, other):
         raise LookupError
     assert auth.verifier is verifier
     assert auth.verify_cached(token) is not None

@@ -4,59 +4,22 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from asgi_jwt import errors
-from asgi_jwt.commands.output import duration, listed, moment, shortened, shown
-from asgi_jwt.commands.presented import Presented, fault_of_form
+from asgi_jwt.commands.output import duration, listed, moment, shown
+from asgi_jwt.commands.presented import fault_of_form
+from asgi_jwt.commands.refusal import Refusal, found_as
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
-from asgi_jwt.tokens.claims import TokenPolicy
-from asgi_jwt.tokens.key import Key
 
-_MISSING = object()
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 # Refresh tokens have keys of their own, by which they are refused before anyone looks at what they are.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
-_REFRESH_TYP = ("rt+jwt", "application/rt+jwt")
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A token that was refused, and by what: `keys` are those of its issuer, `key_source` the place they come from.
-
-    `issuers` are all that are trusted, `policy` is the token's issuer's, else the first one's.
-    """
-
-    error: AuthError
-    presented: Presented
-    policy: TokenPolicy
-    issuers: tuple[str, ...]
-    keys: tuple[Key, ...]
-    key_source: str
-    remote: bool
-    now: float
-
-    @property
-    def header(self) -> Mapping[str, Any]:
-        return self.presented.header or {}
-
-    @property
-    def claims(self) -> Mapping[str, Any]:
-        return self.presented.claims or {}
-
-    @property
-    def is_refresh_token(self) -> bool:
-        return self.header.get("typ") in _REFRESH_TYP or self.claims.get("type") == "refresh"
-
-    def found(self, name: str) -> str:
-        return _found(self.claims, name)
 
 
 def explain(refusal: Refusal) -> str:
@@ -84,7 +47,7 @@ def _malformed(refusal: Refusal) -> str:
 
 def _algorithm(refusal: Refusal) -> str:
     allowed = _any_of(sorted(refusal.policy.algorithms), quoted=False)
-    told = f"{_found(refusal.header, 'alg')}, allowed here: {allowed}"
+    told = f"{found_as(refusal.header, 'alg')}, allowed here: {allowed}"
     alg = refusal.header.get("alg")
     name = alg if isinstance(alg, str) else ""
     if name.strip().lower() == "none":
@@ -98,12 +61,12 @@ def _algorithm(refusal: Refusal) -> str:
 
 
 def _extension(refusal: Refusal) -> str:
-    found = " and ".join(_found(refusal.header, name) for name in ("crit", "b64") if name in refusal.header)
+    found = " and ".join(found_as(refusal.header, name) for name in ("crit", "b64") if name in refusal.header)
     return f"{found} in its header, and no extension is understood here: have the issuer leave it out"
 
 
 def _header_type(refusal: Refusal) -> str:
-    found, expected = _found(refusal.header, "typ"), _any_of(sorted(refusal.policy.typ), quoted=False)
+    found, expected = found_as(refusal.header, "typ"), _any_of(sorted(refusal.policy.typ), quoted=False)
     if refusal.is_refresh_token:
         return (
             f"it is a refresh token, {found}, and access tokens alone are taken (ASGI_JWT_TYP: {expected}): {_REFRESH}"
@@ -115,16 +78,16 @@ def _header_type(refusal: Refusal) -> str:
 
 def _unknown_key(refusal: Refusal) -> str:
     if refusal.error.detail is not None:
-        return f"{_found(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
+        return f"{found_as(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
     kids = _any_of(key.kid for key in refusal.keys if key.declared)
-    told = f"{_found(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
+    told = f"{found_as(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
     if refusal.remote:
         return f"{told}: ask the issuer for a new token, and see that it is the issuer of this one"
     return f"{told}: ask for a new token, or add the issuer's key there"
 
 
 def _unsuitable_key(refusal: Refusal) -> str:
-    kid, alg = refusal.header.get("kid"), _found(refusal.header, "alg")
+    kid, alg = refusal.header.get("kid"), found_as(refusal.header, "alg")
     named = [key for key in refusal.keys if key.declared and key.kid == kid]
     if any(not key.verifies for key in named):
         return (
@@ -287,11 +250,6 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
     errors.AuthError: _otherwise,
 }
 """For each kind of refusal how it is told; a kind without one is told as its nearest parent."""
-
-
-def _found(members: Mapping[str, Any], name: str) -> str:
-    value = find_claim(members, name, _MISSING)
-    return f"{shortened(printable(name))} is {'missing' if value is _MISSING else shown(value)}"
 
 
 def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:

@@ -6,9 +6,10 @@ from contextlib import suppress
 from functools import partial
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.explain import Refusal, explain
+from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.presented import Presented, take_apart
+from asgi_jwt.commands.refusal import Refusal
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings

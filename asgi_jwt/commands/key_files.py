@@ -21,8 +21,9 @@ from asgi_jwt.tokens.pem import pem_blocks
 
 _MOST_READ = 2**20
 _PEM = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
-# A comment, a name before a value, or fields, as /etc/shadow has them; = at the end is base64's.
-_NO_SECRET = re.compile(r"#|[\w.-]+\s*(?::|=\s*[^\s=])")
+# A comment, a name before a value, fields, as /etc/shadow has them, or a command, which has blanks between more than
+# words; = at the end is base64's.
+_NO_SECRET = re.compile(r"#|[\w.-]+\s*(?::|=\s*[^\s=])|(?=.*[^,] ).*[^\w, -]")
 
 
 class KeysRead(NamedTuple):
@@ -56,7 +57,8 @@ def read_keys(path: Path, content: bytes) -> KeysRead:
         if not is_list and (not text.isprintable() or _NO_SECRET.match(text)):
             raise CommandError(
                 f"{path} holds text that may be anything: secrets stand in one line, which does not begin with #, or "
-                f"with a name before : or =; asgi-jwt keygen --refresh-out makes a file that is rotated for sure"
+                f"with a name before : or =, and has no blanks between more than words; asgi-jwt keygen --refresh-out "
+                f"makes a file that is rotated for sure"
             )
         secrets = split_secrets(text)
         keys = KeySet(Key.from_secret(secret) for secret in secrets)

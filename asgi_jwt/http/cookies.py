@@ -8,8 +8,8 @@ from starlette.responses import Response
 from asgi_jwt.errors import CookieTooLarge, InvalidRequest
 from asgi_jwt.http.bearer import cookie_token
 from asgi_jwt.http.hints import HINTS
+from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.rotation import TOKEN_STAYS
-from asgi_jwt.sessions.sessions import TokenPair
 from asgi_jwt.settings import Settings
 
 # RFC 3986 section 3.3, but for the semicolon. What browsers leave as it is must stay: they compare letter by letter.

@@ -14,14 +14,7 @@ from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
-from asgi_jwt.http.bearer import (
-    Challenge,
-    bearer_token,
-    cookie_token,
-    deny,
-    hide_subprotocol_token,
-    subprotocol_token,
-)
+from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath
@@ -115,7 +108,8 @@ class JWTMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._fault is not None:
             await refuse_start(scope, receive, send, self._fault)
-        if scope["type"] != "http" and scope["type"] != "websocket":
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
             check_scope_type(scope)
             # Set off, not waited for; a server that sends no lifespan has the first token wait for the keys.
             self._auth.warm_up()
@@ -140,9 +134,15 @@ class JWTMiddleware:
         else:
             # A user of its own for each: Starlette's takes new attributes.
             scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
+        if kind == "http":
+            await self.app(scope, receive, send)
+        else:
+            await self._serve_socket(claims, scope, receive, send)
+
+    async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
-        if claims is not None and scope["type"] == "websocket":
+        if claims is not None:
             await self._sockets.serve(self.app, claims, scope, receive, send)
         else:
             await self.app(scope, receive, send)

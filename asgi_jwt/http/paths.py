@@ -130,7 +130,10 @@ def _requested_path(scope: Scope) -> str | None:
     raw_path: bytes | None = scope.get("raw_path")
     if len(path) > _LONGEST or (raw_path is not None and len(raw_path) > _LONGEST):
         return None
-    if raw_path is None or raw_path == path.encode(errors="surrogatepass"):
+    if raw_path is None:
+        # Of a path below a mount of Litestar's the rest is lost: adapters of AWS Lambda give no raw path.
+        return None if getattr(scope.get("route_handler"), "is_mount", False) else path
+    if raw_path == path.encode(errors="surrogatepass"):
         return path
     # Some servers and test clients leave the query in it.
     whole = unquote_to_bytes(raw_path.partition(b"?")[0]).decode(errors="replace")

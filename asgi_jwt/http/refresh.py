@@ -13,7 +13,8 @@ from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.hints import HINTS
 from asgi_jwt.http.oauth_client import client_id
-from asgi_jwt.sessions.sessions import LoadIdentity, TokenPair
+from asgi_jwt.sessions.pairs import TokenPair
+from asgi_jwt.sessions.sessions import LoadIdentity
 
 TOKEN_HEADERS = {**NO_STORE, "Pragma": "no-cache"}
 """The headers of every answer about tokens: RFC 6749 section 5.1."""

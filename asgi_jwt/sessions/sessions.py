@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from anyio import to_thread
 
@@ -24,17 +24,9 @@ from asgi_jwt.errors import (
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.sessions.gate import Gate
+from asgi_jwt.sessions.pairs import TokenPair, issued_pair
 from asgi_jwt.sessions.revoker import Revoker
-from asgi_jwt.sessions.rotation import (
-    TOKEN_STAYS,
-    Decision,
-    Presented,
-    RotationPolicy,
-    Verdict,
-    decide,
-    judge,
-    open_session,
-)
+from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, judge, open_session
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
@@ -50,24 +42,6 @@ _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
 _ROUNDS = 3
 _SWEEP_EVERY = 60_000
-
-
-class TokenPair(NamedTuple):
-    """What a login or a refresh gives. With the verdicts SAME and HEALED, `refresh_token` is the presented one.
-
-    `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.
-    `verdict` is None for a login.
-    """
-
-    access_token: str
-    refresh_token: str
-    expires_in: int
-    scope: str
-    verdict: Verdict | None
-    refresh_expires_in: int
-
-    def __repr__(self) -> str:
-        return f"TokenPair(verdict={self.verdict!s}, scope={self.scope!r}, expires_in={self.expires_in})"
 
 
 class Sessions:
@@ -115,7 +89,11 @@ class Sessions:
 
         What `check_size` raises of the tokens is raised before anything is kept.
         """
-        return await self._at_the_gate("open", partial(self._open, identity, client, check_size))
+        entered = await self._enter("open")
+        try:
+            return await self._open(identity, client, check_size)
+        finally:
+            self._gate.leave(entered)
 
     async def _open(self, identity: Identity, client: Client | None, check_size: CheckSize | None) -> TokenPair:
         now = self._now()
@@ -134,7 +112,7 @@ class Sessions:
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
         # What can't be made, because it would be too large, shows before anything is kept.
-        pair = self._pair(decision, session, access_token, identity, now=now)
+        pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now)
         if check_size is not None:
             check_size(access_token, pair.refresh_token)
         await self._store.update(session.key, lambda _: (session, None))
@@ -161,23 +139,22 @@ class Sessions:
         when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
         scope that the session does not have.
         """
-        refresh = partial(self._refresh, token, load_identity, client_id, scope, check_size)
-        return await self._at_the_gate("refresh", refresh)
-
-    async def _at_the_gate(self, operation: str, work: Callable[[], Awaitable[TokenPair]]) -> TokenPair:
-        """Refuse what can't be served in time before it costs a signature."""
+        entered = await self._enter("refresh")
         try:
-            entered = await self._gate.enter()
+            return await self._refresh(token, load_identity, client_id, scope, check_size)
+        finally:
+            self._gate.leave(entered)
+
+    async def _enter(self, operation: str) -> float:
+        """Take a place at the gate. Refuses what can't be served in time before it costs a signature."""
+        try:
+            return await self._gate.enter()
         except StoreUnavailable as overload:
             # Told once a second: each of thousands of refusals would delay the callers who are at work.
             if abs(self._clock() - self._overload_told_at) >= 1:
                 self._overload_told_at = self._clock()
                 await self._events.emit(StoreFailed(operation, overload.detail or ""))
             raise
-        try:
-            return await work()
-        finally:
-            self._gate.leave(entered)
 
     async def _refresh(
         self,
@@ -208,7 +185,7 @@ class Sessions:
                 raise await self._refusal(decision.verdict)
             if minted is not None and decision.session is not None:
                 await self._events.emit(_REFRESHED[decision.verdict])
-                return self._pair(decision, decision.session, *minted, now=now, presented=token)
+                return issued_pair(self._issuer, decision, decision.session, *minted, now=now, presented=token)
             # The record is newer than the one that was read, as behind a lagging replica.
         lagging = "the store's reads lag behind its writes"
         await self._events.emit(StoreFailed("get", lagging))
@@ -276,7 +253,7 @@ class Sessions:
     ) -> tuple[str, Described]:
         """An access token, minted before the store commits, so that a failing hook loses nothing."""
         identity = session if load_identity is None else await self._loaded(session, load_identity)
-        if asked := names(scope):
+        if scope and (asked := names(scope)):
             if not set(asked) <= {*session.scopes, *identity.scopes}:
                 raise InvalidScope
             identity = with_scopes(identity, (name for name in identity.scopes if name in asked))
@@ -310,36 +287,6 @@ class Sessions:
             await self._events.emit(SessionEnded("reuse"))
             return TokenReused()
         return SessionOver()
-
-    def _pair(
-        self,
-        decision: Decision,
-        session: Session,
-        access_token: str,
-        identity: Described,
-        *,
-        now: int,
-        presented: str | bytes | None = None,
-    ) -> TokenPair:
-        verdict, _, branch = decision
-        if verdict in TOKEN_STAYS and presented is not None:
-            refresh_token = presented if isinstance(presented, str) else presented.decode()
-        else:
-            refresh_token = self._issuer.refresh_token(
-                session.subject,
-                session.sid,
-                generation=session.generation,
-                branch=branch or "",
-                expires_at=-(-session.expires_at // 1000),
-            )
-        return TokenPair(
-            access_token=access_token,
-            refresh_token=refresh_token,
-            expires_in=min(self._issuer.access_ttl, max(0, (session.ends_at - now) // 1000)),
-            scope=" ".join(identity.scopes),
-            verdict=None if presented is None else verdict,
-            refresh_expires_in=max(0, (session.expires_at - now) // 1000),
-        )
 
     async def _sweep(self, now: int) -> None:
         if self._swept_at is not None and abs(now - self._swept_at) < _SWEEP_EVERY:

@@ -20,10 +20,19 @@ class ReportingStore:
         self._events = events
 
     async def get(self, key: SessionKey) -> Session | None:
-        return await self._reporting("get", self._store.get(key))
+        # Every refresh calls this and `update`: without a further coroutine.
+        try:
+            return await self._store.get(key)
+        except StoreUnavailable as failure:
+            await self._report("get", failure)
+            raise
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        return await self._reporting("update", self._store.update(key, change))
+        try:
+            return await self._store.update(key, change)
+        except StoreUnavailable as failure:
+            await self._report("update", failure)
+            raise
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         return await self._reporting("list", self._store.list(subject, now))
@@ -45,5 +54,8 @@ class ReportingStore:
         try:
             return await answer
         except StoreUnavailable as failure:
-            await self._events.emit(StoreFailed(operation, (failure.detail or "")[:_LONGEST]))
+            await self._report(operation, failure)
             raise
+
+    async def _report(self, operation: str, failure: StoreUnavailable) -> None:
+        await self._events.emit(StoreFailed(operation, (failure.detail or "")[:_LONGEST]))

@@ -14,6 +14,7 @@ from asgi_jwt.tokens.issuer import Signer, access_payload
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.verifier import Trust
 
 
 class FakeIssuer:
@@ -66,8 +67,21 @@ def fake_issuer(auth: Auth) -> Iterator[FakeIssuer]:
     allowed = auth.verifier.policy.algorithms
     algorithm = next(name for name in (*_QUICK, *ALGORITHMS) if name in allowed)
     key = _key(algorithm)
-    with auth.using(KeySet([key])):
+    with using(auth, KeySet([key])):
         yield FakeIssuer(auth, key, algorithm)
+
+
+@contextmanager
+def using(auth: Auth, keys: KeySet) -> Iterator[None]:
+    """`keys` for a while, for every issuer, under the same policies, and to sign with."""
+    kept = auth._own, auth.verifier, auth._sessions
+    auth._own = auth._own.with_access(keys)
+    auth.verifier = auth._verifier(Trust(keys, policy) for _, policy in auth.verifier.trusts)
+    auth._sessions = None
+    try:
+        yield
+    finally:
+        auth._own, auth.verifier, auth._sessions = kept
 
 
 # Keys of these are made in no time, RSA's in a tenth of a second.

@@ -96,8 +96,8 @@ def check_issuer(issuer: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """`url` as it may be shown: some issuers have codes in the query."""
-    return url.partition("?")[0]
+    """`url` as it may be shown: some issuers have codes in the query, and nobody is sent a fragment."""
+    return re.split("[?#]", url, maxsplit=1)[0]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.tokens.claim_path import place_claim, split_path
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.compact import encode_base64url
+from asgi_jwt.tokens.header import accepts_typ
 from asgi_jwt.tokens.identity import Described
 from asgi_jwt.tokens.key import Key
 
@@ -86,7 +87,7 @@ class TokenIssuer:
     ) -> None:
         if policy.audience is None:
             raise ConfigurationError("AUDIENCE is `*`: tokens can only be issued for a named audience")
-        if not policy.accepts_typ("at+jwt"):
+        if not accepts_typ(policy, "at+jwt"):
             raise ConfigurationError("TYP lacks at+jwt, the type of every access token issued here")
         self.access_ttl = int(ttl)
         self.sign_with(key, algorithm, refresh_key)

@@ -146,7 +146,10 @@ class KeySet:
         return tuple(surplus)
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header, first those that would have given it its `kid`.
+        """The keys that may have signed a token with this header.
+
+        First come those that would have given it its `kid`, and then those without a declared one: a token without a
+        `kid` is rather of these.
 
         A token is tried with `MAX_CANDIDATES` of them at most. Raises `UnknownKey` when no key has that `kid`,
         `UnsuitableKey` when none that has it fits `algorithm`, `AlgorithmNotAllowed` when that is none of `allowed`.
@@ -155,7 +158,7 @@ class KeySet:
             raise AlgorithmNotAllowed
         # A secret without a name names none: it would come too late behind those that were made after it.
         named = [key for key in self if kid is None or key.kid == kid or not key.declared]
-        named.sort(key=lambda key: key.kid != kid)
+        named.sort(key=lambda key: (key.kid != kid, key.declared))
         if not named:
             raise UnknownKey
         fitting = tuple(key for key in named if key.verifies and algorithm in key.algorithms)

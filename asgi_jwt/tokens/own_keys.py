@@ -94,8 +94,10 @@ class OwnKeys:
 
     async def current(self) -> None:
         """Have the keys read again where that is due. Raises `KeysUnavailable` when all have ended."""
+        now = self._clock()
         for source in (self.access, self.refresh):
-            await source.current()
+            if now >= source.unquestioned_until:
+                await source.current()
 
     def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The JWK Set to publish: see `KeySet.public_jwks`."""

@@ -492,6 +492,10 @@ class Owners:
         monkeypatch.setattr(Path, "lstat", lambda path: os.lstat(path))
         monkeypatch.setattr(os, "fchown", lambda _, uid, gid: self.given.append((uid, gid)))
 
+    def forget(self) -> None:
+        """A new file may have the inode of one that has gone."""
+        self._owners.clear()
+
     def give(self, path: Path, owner: int) -> None:
         status = path.lstat()
         self._owners[status.st_dev, status.st_ino] = owner
@@ -565,6 +569,10 @@ NO_SECRETS = {
     "settings of ssh": b"PermitRootLogin no\nPasswordAuthentication no\nUsePAM yes\n",
     "an INI file": b"[mysqld]\nuser = mysql\npassword = hunter2hunter2hunter2\n",
     "a script": b"#!/bin/sh -e hunter2hunter2hunter2hunter2\n",
+    "a script's line": b"export DATABASE_PASSWORD=hunter2hunter2hunter2hunter2\n",
+    "a line of sudoers": b"hunter2 ALL=(ALL) NOPASSWD: /usr/bin/systemctl\n",
+    "a line of crontab": b"* * * * * root /usr/local/bin/backup --password hunter2\n",
+    "a line of resolv.conf": b"nameserver 192.0.2.1 192.0.2.2 192.0.2.3\n",
     "a URL": b"postgresql://app:hunter2hunter2@db.example/app\n",
     "control characters": b"hunter2hunter2hunter2hunter2hunter2\x00\x1b[2J",
 }

@@ -139,10 +139,12 @@ def test_ends_beside_a_stalled_request() -> None:
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
 def end(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
-    """A signal that ends programs, also where these tests themselves are run by `nohup`."""
+    """A signal that ends programs, as Ctrl-C does, also where these tests themselves ignore either."""
     number: signal.Signals = request.param
     before = signal.signal(number, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield number
+    signal.signal(signal.SIGINT, interrupt)
     signal.signal(number, before)
 
 

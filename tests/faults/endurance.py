@@ -96,6 +96,8 @@ class Device:
     access: str = ""
     refresh: str = ""
     wrote_at: float = 0
+    ending: bool = False
+    """Whether it was to be logged out, and nobody knows if it was: its process was killed, or its store stalled."""
 
 
 @dataclass
@@ -128,6 +130,7 @@ class World:
             if outcome[0] == "done":
                 device.access, device.refresh = outcome[2:]
                 device.sid, device.wrote_at = payload(device.access)["sid"], time.monotonic()
+                device.ending = False
                 return
             await asyncio.sleep(0.05)
 
@@ -138,7 +141,8 @@ class World:
         for outcome in await asyncio.gather(*asked):
             self.outcomes[" ".join(str(part) for part in outcome[:2])] += 1
             if outcome[0] == "refused":
-                self.breaks(f"a user was logged out: {outcome[1]}", device.wrote_at)
+                if not device.ending:
+                    self.breaks(f"a user was logged out: {outcome[1]}", device.wrote_at)
                 device.sid = ""
             elif outcome[0] == "done":
                 device.access, device.refresh, device.wrote_at = outcome[2], outcome[3], time.monotonic()
@@ -153,6 +157,7 @@ class World:
         self.rotated_at[sid, generation] = time.monotonic()
 
     async def log_out(self, device: Device) -> None:
+        device.ending = True
         outcome = await self.any_process().ask("end", device.subject, device.sid)
         self.outcomes[f"end {outcome[0]}"] += 1
         if outcome[0] == "done":

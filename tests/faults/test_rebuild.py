@@ -60,7 +60,7 @@ async def test_rebuild_is_no_stampede(valkey: Valkey) -> None:
     started = await read_all(store, [None] * READERS)
     assert {sent for sent, _ in started} == {ENTRIES}
     scripts = valkey.calls("evalsha") + valkey.calls("eval")
-    assert 0 <= scripts - READERS * ENTRIES // LOG_PAGE <= READERS  # some find out that the server lacks the script
+    assert 0 <= scripts - READERS * ENTRIES // LOG_PAGE <= READERS + 1  # some find out that the server lacks the script
 
     last = f"{NOW + (ENTRIES - 1) * 78}-0"
     assert valkey.ask("XDEL", LOG, last) == 1

@@ -13,6 +13,7 @@ from litestar.testing import TestClient as LitestarClient
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.testclient import TestClient as StarletteClient
 from starlette.types import Scope
 
 from asgi_jwt import JWTMiddleware
@@ -255,6 +256,18 @@ def test_mounts_of_litestar(root_path: str) -> None:
             assert client.get(root_path + path).status_code == 200, path
         for path in ("/private", "/private/", "/private/docs/x", "/private/docs", "/open", "/open/"):
             assert client.get(root_path + path).status_code == 401, path
+
+
+def test_mounts_of_litestar_without_a_raw_path() -> None:
+    """Behind an adapter that gives no raw path, no path below a mount of Litestar's is public; others are."""
+    site = litestar_site(["/", "/docs/*", "/health"])
+
+    async def adapter(scope: Any, receive: Any, send: Any) -> None:
+        await site({**scope, "raw_path": None} if "path" in scope else scope, receive, send)
+
+    with StarletteClient(adapter) as client:
+        answers = {path: client.get(path).status_code for path in ("/", "/health", "/docs/y", "/docs/x", "/private")}
+    assert answers == {"/": 200, "/health": 200, "/docs/y": 200, "/docs/x": 401, "/private": 401}
 
 
 def daphne_scope(path: str, **more: Any) -> Scope:

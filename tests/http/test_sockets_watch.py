@@ -45,7 +45,9 @@ async def test_a_thousand_open_connections(anyio_backend: str) -> None:
     """1,000 open connections have one task more than their apps, and read the log no more than once an interval; all
     of them are closed when their tokens end."""
     store = WatchedStore(MemoryStore())
-    open_ = Sockets(Echo(), make_auth(store=store, clock=Clock(NOW), revocation_interval=0.1))
+    open_ = Sockets(
+        Echo(), make_auth(store=store, clock=Clock(NOW), revocation_interval=0.1, revocation_max_staleness=50)
+    )
     headers = bearer(open_.auth)
     servers = [Server() for _ in range(1000)]
     before = tasks(anyio_backend)
@@ -94,7 +96,7 @@ async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPat
             await anyio.lowlevel.checkpoint()
 
     store, clock = WatchedStore(MemoryStore()), Breaking(NOW)
-    auth = make_auth(store=store, clock=clock, revocation_interval=0.02)
+    auth = make_auth(store=store, clock=clock, revocation_interval=0.02, revocation_max_staleness=50)
     open_ = Sockets(Echo(), auth)
     headers = bearer(auth)
     servers = [Counted() for _ in range(1000)]

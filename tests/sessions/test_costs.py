@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from asgi_jwt import Auth, Identity, Settings
+from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.rotation import Verdict
-from asgi_jwt.sessions.sessions import TokenPair
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.sqlite import SQLiteStore

@@ -472,6 +472,8 @@ async def test_lost_entries_are_put_back() -> None:
     with anyio.fail_after(30):
         await service.auth.revoker._putting_back.wait()
     assert entries(service.store) == []
+    await service.auth.revoke_subject("bob")
+    assert [written.revocation.value for written in service.auth.revoker._written] == ["bob"]
 
 
 async def test_session_that_a_failover_revived() -> None:

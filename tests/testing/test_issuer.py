@@ -10,6 +10,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ExpiredToken, InvalidSignature, UnknownKey, WrongAudience
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock, FakeIssuer, fake_issuer
+from asgi_jwt.testing.issuer import using
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
@@ -103,6 +104,6 @@ async def test_two_fakes_at_once_are_kept_apart() -> None:
     """The inner fake's keys count within it, and the outer one's come back after it."""
     auth = auth_with(keys=None, secret=SECRET)
     with fake_issuer(auth) as outer:
-        with auth.using(KeySet.from_secret("x" * 64)), pytest.raises(InvalidSignature):
+        with using(auth, KeySet.from_secret("x" * 64)), pytest.raises(InvalidSignature):
             await auth.verify(outer.token())
         assert await auth.verify(outer.token())

@@ -646,12 +646,14 @@ def test_keys_that_are_told_apart_may_be_many() -> None:
 
 
 def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:
-    """A secret of a list that was rotated five times still verifies its tokens, and a PEM those that name it."""
+    """A secret of a list that was rotated five times verifies its tokens, and a PEM those that name it or none."""
     secret = KeySet.from_secret(SECRET).keys[0]
     later, _ = KeySet.from_jwks({"keys": [generate_jwk("HS256") for _ in range(5)]})
     assert KeySet([*later.keys, secret]).candidates(None, "HS256")[0] is secret
     pems = KeySet([Key.from_pem(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(6)])
     assert pems.candidates(pems.keys[5].kid, "ES256")[0] is pems.keys[5]
+    rotated, _ = KeySet.from_jwks({"keys": [generate_jwk("ES256") for _ in range(5)]})
+    assert KeySet([*rotated.keys, pems.keys[0]]).candidates(None, "ES256")[0] is pems.keys[0]
 
 
 @pytest.mark.parametrize(

@@ -522,10 +522,12 @@ async def test_a_slow_listener_delays_nobody(server: IssuerServer) -> None:
     assert len(heard) == 2
 
 
-async def test_no_secret_of_the_url_is_told(server: IssuerServer) -> None:
-    """What stands behind the question mark of a URL is in no event and no error, whether the fetch fails or not."""
-    server.answer(f"{JWKS}?code=hunter2", {"keys": [jwk_of(ec_key(), "a")]})
-    remote = Remote(f"{server.jwks_url}?code=hunter2")
+@pytest.mark.parametrize("query", ["?code=hunter2", "#code=hunter2", "?code=hunter2#hunter2"])
+async def test_no_secret_of_the_url_is_told(query: str, server: IssuerServer) -> None:
+    """A URL's query and fragment are in no event and no error, whether the fetch fails or not."""
+    path = JWKS + query.partition("#")[0]
+    server.answer(path, {"keys": [jwk_of(ec_key(), "a")]})
+    remote = Remote(f"{server.jwks_url}{query}")
     await remote.keys.current()
     server.fail()
     remote.clock.turn(FRESH + HOUR)

@@ -23,7 +23,7 @@ Wake = Callable[..., object]
 """Has an event loop call a function with arguments, from any thread."""
 
 BATCH_LIMIT = 256
-"""So that the first caller of a batch doesn't wait for an endless queue."""
+"""From so many calls on, no more are added to a batch, lest its first caller wait for an endless queue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class BatchThread(Generic[SubjectT]):
         self._name = name
         self._batches = batches
         self._lock = Lock()
-        self._queue: SimpleQueue[Call[SubjectT, Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Call[SubjectT, Any]] | None] = SimpleQueue()
         self._ended: Future[None] = Future()
         self._wakings = Wakings()
         self._turns: dict[Wake, list[Call[SubjectT, Any]]] = {}
@@ -116,8 +116,10 @@ class BatchThread(Generic[SubjectT]):
 
     def _hand_over(self, wake: Wake) -> None:
         with self._lock:
-            for call in self._turns.pop(wake, ()):
-                self._queue.put(call)
+            turn = self._turns.pop(wake, [])
+            # In one piece: the thread may take the first call before the next one is put.
+            for start in range(0, len(turn), BATCH_LIMIT):
+                self._queue.put(turn[start : start + BATCH_LIMIT])
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -145,7 +147,7 @@ class BatchThread(Generic[SubjectT]):
 
 def _work(
     make: Callable[[], Batches[SubjectT]],
-    queue: SimpleQueue[Call[SubjectT, Any] | None],
+    queue: SimpleQueue[Sequence[Call[SubjectT, Any]] | None],
     wakings: Wakings,
     ended: Future[None],
 ) -> None:
@@ -163,16 +165,16 @@ def _work(
         wakings.flush()
 
 
-def _next_batch(queue: SimpleQueue[Call[SubjectT, Any] | None]) -> list[Call[SubjectT, Any]]:
+def _next_batch(queue: SimpleQueue[Sequence[Call[SubjectT, Any]] | None]) -> list[Call[SubjectT, Any]]:
     """What has queued up, at least one call; nothing when the thread is to end."""
     batch: list[Call[SubjectT, Any]] = []
     with suppress(Empty):
         while len(batch) < BATCH_LIMIT:
-            call = queue.get(block=not batch)
-            if call is None:
+            calls = queue.get(block=not batch)
+            if calls is None:
                 queue.put(None)  # for the next time: first what came before it
                 break
-            batch.append(call)
+            batch += calls
     return batch
 
 

@@ -191,6 +191,19 @@ def key_on(cluster: Cluster, number: int) -> SessionKey:
     raise LookupError("no key for that node")
 
 
+async def test_exchanges_that_fail_at_once(own_valkey: Valkey) -> None:
+    """Hundreds of callers on several connections hear of a stall each, and all are served when it is over."""
+    keys = [SessionKey("alice", str(n)) for n in range(400)]
+    async with opened(f"{own_valkey.url}?timeout=0.3") as store:
+        await store.get(KEY)
+        own_valkey.pause()
+        try:
+            await asyncio.gather(*(refused(store.get(key)) for key in keys))
+        finally:
+            own_valkey.resume()
+        assert await until_it_works(lambda: asyncio.gather(*map(store.get, keys))) == [None] * len(keys)
+
+
 async def test_script_cache_may_be_flushed(own_valkey: Valkey) -> None:
     """A server that forgot the script is handed it again, and each change happens once."""
     async with opened(own_valkey.url) as store:

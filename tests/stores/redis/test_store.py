@@ -17,8 +17,8 @@ from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import end_session, open_session
-from asgi_jwt.stores.base import SWEEP_AFTER, Change
-from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome
+from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 if TYPE_CHECKING:
@@ -182,6 +182,50 @@ async def test_swap_needs_the_very_record_that_was_read(kept: Kept) -> None:
 
     assert await kept.store.update(session.key, change) == 1
     assert handed == [None, "elsewhere"]
+
+
+async def test_end_that_meets_a_refresh(kept: Kept) -> None:
+    """An end whose mark meets a newer record is decided anew, and its entry is there once."""
+    session = a_session()
+    await kept.write(session)
+    _, record = kept.all_keys()
+    entry = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
+    handed = []
+
+    def change(stored: Session | None) -> Outcome[int]:
+        assert stored is not None
+        handed.append(stored.client.address)
+        if len(handed) == 1:
+            kept.ask("SET", record, kept.ask("GET", record).replace(b"null,null]", b'null,"elsewhere"]'))
+        return end_session(stored, NOW), stored.version, [entry]
+
+    assert await kept.store.update(session.key, change) == 1
+    assert handed == [None, "elsewhere"]
+    ended = await kept.store.get(session.key)
+    assert ended is not None
+    assert (ended.ended_at, ended.ending_at, ended.client.address) == (NOW, None, "elsewhere")
+    assert list((await kept.store.read_revocations()).revocations) == [entry]
+
+
+async def test_end_is_marked_before_its_entry(kept: Kept) -> None:
+    """Where the entry can't be written, the session is marked: no token refreshes it, and the next caller ends it."""
+    session = a_session()
+    await kept.write(session)
+    entry = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
+
+    def change(stored: Session | None) -> Outcome[None]:
+        assert stored is not None
+        return end_session(stored, NOW), None, [entry]
+
+    kept.ask("SET", f"{kept.prefix}revocations", "no log")
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await kept.store.update(session.key, change)
+    marked = await kept.store.get(session.key)
+    assert marked is not None
+    assert (marked.ending_at, marked.ended_at) == (NOW, None)
+    kept.ask("DEL", f"{kept.prefix}revocations")
+    await kept.store.update(session.key, change)
+    assert list((await kept.store.read_revocations()).revocations) == [entry]
 
 
 async def test_conflicts_are_bounded(kept: Kept) -> None:

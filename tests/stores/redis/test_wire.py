@@ -279,7 +279,8 @@ async def test_small_pool_of_a_cluster_makes_callers_wait(cluster: Cluster) -> N
         taken = [node.acquire_connection() for node in client.get_primaries()]
         taken += [node.acquire_connection() for node in client.get_primaries()]
         asking = asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(100)))
-        await asyncio.sleep(0)
+        for _ in range(100):  # turns of the event loop, in which commands find no connection free
+            await asyncio.sleep(0)
         for node, connection in zip(2 * client.get_primaries(), taken, strict=True):
             node.release(connection)
         await asking

@@ -1,0 +1,58 @@
+"""The tokens that a login or a refresh gives."""
+
+from typing import NamedTuple
+
+from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Verdict
+from asgi_jwt.stores.records import Session
+from asgi_jwt.tokens.identity import Described
+from asgi_jwt.tokens.issuer import TokenIssuer
+
+
+class TokenPair(NamedTuple):
+    """What a login or a refresh gives. With the verdicts SAME and HEALED, `refresh_token` is the presented one.
+
+    `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.
+    `verdict` is None for a login.
+    """
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    scope: str
+    verdict: Verdict | None
+    refresh_expires_in: int
+
+    def __repr__(self) -> str:
+        return f"TokenPair(verdict={self.verdict!s}, scope={self.scope!r}, expires_in={self.expires_in})"
+
+
+def issued_pair(
+    issuer: TokenIssuer,
+    decision: Decision,
+    session: Session,
+    access_token: str,
+    identity: Described,
+    *,
+    now: int,
+    presented: str | bytes | None = None,
+) -> TokenPair:
+    """The pair that follows a decision about `session`: its refresh token is issued, or it is the presented one."""
+    verdict, _, branch = decision
+    if verdict in TOKEN_STAYS and presented is not None:
+        refresh_token = presented if isinstance(presented, str) else presented.decode()
+    else:
+        refresh_token = issuer.refresh_token(
+            session.subject,
+            session.sid,
+            generation=session.generation,
+            branch=branch or "",
+            expires_at=-(-session.expires_at // 1000),
+        )
+    return TokenPair(
+        access_token=access_token,
+        refresh_token=refresh_token,
+        expires_in=min(issuer.access_ttl, max(0, (session.ends_at - now) // 1000)),
+        scope=" ".join(identity.scopes),
+        verdict=None if presented is None else verdict,
+        refresh_expires_in=max(0, (session.expires_at - now) // 1000),
+    )
