@@ -48,15 +48,13 @@ export function describe(event) {
     const text = "An access token was refused that has not expired: its session is over.";
     return { mark: "Revoked", look: "bad", text, aloud: true };
   }
-  if (name === "token_refused" && event.reason === "grant_invalid") return { mark: name, look: "calm", text: "", aloud: false };
   return { mark: name, look: /refused|reuse|failed|not_/.test(name) ? "bad" : "calm", text: "", aloud: false };
 }
 
 /** An event's own fields, as the log has them. */
 export function fields({ id, at, name, actor, ...rest }) {
   const told = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
-  // Each page asks for its session when it is loaded; where nobody is logged in, no cookie comes with that.
-  const note = rest.reason === "grant_invalid" ? "no session to bring back" : { thief: "the thief's", lost: "answer lost" }[actor];
+  const note = { thief: "the thief's", lost: "answer lost" }[actor];
   return [...told, ...(note ? [`(${note})`] : [])].join(" ");
 }
 
