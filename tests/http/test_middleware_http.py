@@ -46,6 +46,15 @@ async def test_token_seen_before(guarded: Guarded) -> None:
     assert (verifier.signature_checks, verifier.verified, verifier.cache_hits) == (1, 1, 2)
 
 
+async def test_a_server_without_raw_path_and_root_path(guarded: Guarded) -> None:
+    """ASGI lets a server leave both out: a token, seen before or not, is let in all the same, and its lack refused."""
+    scope = http_scope("/orders", headers=bearer(guarded.auth))
+    bare = {name: value for name, value in scope.items() if name not in ("raw_path", "root_path")}
+    for _ in range(2):
+        assert (await exchange(guarded.middleware, dict(bare))).status == 200
+    assert (await exchange(guarded.middleware, {**bare, "headers": []})).status == 401
+
+
 async def test_token_expires_in_the_cache(guarded: Guarded) -> None:
     """A token that was let in before is refused once it expired."""
     assert isinstance(guarded.auth.clock, Clock)

@@ -76,7 +76,7 @@ async def test_the_policy_stays_in_force() -> None:
     "settings",
     [
         {"type": "token_use=access", "audience_claim": "client_id", "scope_claim": "scp"},
-        {"required_claims": "tenant,email_verified=true", "require_typ": True},
+        {"required_claims": "tenant,email_verified=true,client_id", "require_typ": True},
         {"roles_claim": "realm_access.roles", "audience": "*"},
         {"typ": "vendor+jwt", "require_typ": True, "type": "*"},
         {"audience": "first,second"},

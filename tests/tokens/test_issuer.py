@@ -68,6 +68,15 @@ def test_an_access_token_says_what_rfc_9068_asks_for() -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", jti)
 
 
+def test_a_refresh_token_that_would_be_refused_is_not_issued() -> None:
+    """A subject that makes a refresh token larger than MAX_TOKEN_SIZE is a fault of the host's."""
+    issuer = TokenIssuer(
+        Key.from_secret(SECRET), "HS256", POLICY, ttl=900, clock=Clock(NOW), refresh_key=Key.from_secret("r" * 32)
+    )
+    with pytest.raises(ValueError, match="past MAX_TOKEN_SIZE: the subject is too long"):
+        issuer.refresh_token("a" * 9000, "s1", generation=0, branch="b", expires_at=NOW + 60)
+
+
 def test_what_is_not_known_is_left_out() -> None:
     """An identity without scopes, roles and session gives a token without these claims."""
     _, payload = read(issuer_for().access_token(Identity("alice")))
