@@ -67,6 +67,7 @@ async def test_every_answer_states_its_end() -> None:
         assert last["more_body"] is False, scope["path"]
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_quarts_test_client_reads_the_answers() -> None:
     """Quart's test client reads a refusal."""
     app: Any = Quart(__name__)
