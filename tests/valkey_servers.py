@@ -42,14 +42,14 @@ class Valkey:
 
     binary = str(ValkeyServer()._binary_path)
 
-    def __init__(self, home: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Path, *options: str, arguments: tuple[str, ...] = (), bus: bool = False) -> None:
         self.home = home
-        self.options = options
         self.arguments = arguments
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         for _ in range(5):  # another process may take the port between its choice and its use
             self.port = free_port()
+            self.options = (*options, "--cluster-port", str(free_port())) if bus else options
             if self.start():
                 return
         raise OSError("no server came up")
@@ -131,8 +131,7 @@ class Cluster:
         self.nodes: list[Valkey] = []
         try:
             for number in range(4):
-                bus = str(free_port())
-                self.nodes.append(Valkey(home / str(number), *options, "--cluster-port", bus))
+                self.nodes.append(Valkey(home / str(number), *options, bus=True))
             self.form()
         except BaseException:
             self.stop()

@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SQLiteStore]:
-    async with opened(path) as store:
+    async with opened(path, timeout=PATIENCE) as store:
         yield store
 
 
