@@ -2,13 +2,14 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
-from anyio import wait_all_tasks_blocked
+from anyio import to_thread, wait_all_tasks_blocked
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
 from jwt import get_unverified_header
 from support.waiting import PATIENCE
@@ -17,9 +18,10 @@ from asgi_jwt import Auth, AuthError, ConfigurationError, Identity, KeySet, Memo
 from asgi_jwt.errors import AlgorithmNotAllowed, InvalidGrant, UnknownKey
 from asgi_jwt.events import Event, KeysNotRead, KeysRead
 from asgi_jwt.testing import Clock, fake_issuer
+from asgi_jwt.tokens import local_keys
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, secret_jwk
-from asgi_jwt.tokens.local_keys import LocalKeys
+from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +115,6 @@ async def test_a_key_withdrawn_in_a_quiet_time(tmp_path: Path) -> None:
     service = Service(tmp_path)
     stolen = [service.auth.issuer.access_token(Identity("alice")) for _ in range(3)]
     await service.auth.verify(stolen[0])
-    await service.look()  # which that began: it is over when the quiet time begins
     service.rotate(overlap=0, keep=0)
     service.clock.turn(600)
     refused: list[type[AuthError]] = []
@@ -130,12 +131,37 @@ async def test_a_key_withdrawn_in_a_quiet_time(tmp_path: Path) -> None:
     assert refused == [UnknownKey] * 3
 
 
+async def test_a_look_that_began_before_a_quiet_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that read the old file is not taken for the look that the first request after a quiet time waits for."""
+    service = Service(tmp_path)
+    stolen = [service.auth.issuer.access_token(Identity("alice")) for _ in range(2)]
+    has_read, rotated = threading.Event(), threading.Event()
+    read_again = LocalKeys._read_again
+
+    def slow(keys: LocalKeys, file: KeyFile) -> Any:
+        found = read_again(keys, file)
+        has_read.set()
+        rotated.wait(PATIENCE)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalKeys, "_read_again", slow)
+        patched.setattr(local_keys, "_PATIENCE", 0.01)
+        await service.auth.verify(stolen[0])
+        assert await to_thread.run_sync(has_read.wait, PATIENCE)
+    service.rotate(overlap=0, keep=0)
+    service.clock.turn(600)
+    monkeypatch.setattr(local_keys, "_PATIENCE", PATIENCE)
+    rotated.set()
+    with pytest.raises(UnknownKey):
+        await service.auth.verify(stolen[1])
+
+
 async def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
     """The file is looked at all the same: the old time of the last look does not put the next one off."""
     service = Service(tmp_path)
     stolen = [service.auth.issuer.access_token(Identity("alice"), ends_at=NOW + 60) for _ in range(2)]
     await service.auth.verify(stolen[0])
-    await service.look()
     service.rotate(overlap=0, keep=0)
     service.clock.turn(-20)
     with pytest.raises(UnknownKey):

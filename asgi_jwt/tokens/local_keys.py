@@ -98,6 +98,8 @@ class LocalKeys:
     async def current(self) -> KeySet:
         """The keys to verify and to sign with now. Raises `KeysUnavailable` when all have ended."""
         last = self._looked_at
+        if self._flight.under_way and not last <= self._clock() < last + _QUIET:
+            await self._wait()  # this look began before the quiet time, and may have read the old file
         self.warm_up()
         if self._looked_at != last:
             self._awaited = not last <= self._looked_at < last + _QUIET
