@@ -292,7 +292,7 @@ async def test_keys_begin_and_end_by_the_clock(tmp_path: Path) -> None:
     changes: list[list[str | None]] = []
     local.keys.on_change(lambda keys: changes.append([key.kid for key in keys.keys]))
     await local.looked()
-    assert local.keys.unquestioned_until == NOW + 2
+    assert local.keys.known_until == NOW + 2
     for now, kids, algorithms in (
         (NOW + 99.9, ["old", "new"], {"ES256", "ES384"}),
         (NOW + 100, ["new", "old"], {"ES256", "ES384"}),
@@ -311,7 +311,7 @@ async def test_keys_without_a_file() -> None:
     clock = Clock(NOW)
     keys = KeySet.parse(json.dumps({"keys": [jwk("a", exp=NOW + 10)]}))
     local = LocalKeys(keys, clock=clock, events=EventSink())
-    assert local.unquestioned_until == NOW + 10
+    assert local.known_until == NOW + 10
     local.warm_up()
     assert [key.kid for key in (await local.current()).keys] == ["a"]
     clock.turn(10)

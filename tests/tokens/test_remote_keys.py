@@ -109,7 +109,7 @@ async def test_refreshed_ahead(server: IssuerServer, cache_control: str, fresh_f
     server.publish(jwk_of(ec_key(), "a"), cache_control=cache_control)
     remote = Remote(server.jwks_url)
     await remote.keys.current()
-    assert remote.keys.unquestioned_until == NOW + 0.8 * fresh_for
+    assert remote.keys.known_until == NOW + 0.8 * fresh_for
     remote.clock.turn(0.8 * fresh_for - 0.1)
     assert await remote.knows()
     assert server.count() == 1
@@ -271,7 +271,7 @@ async def test_an_outage_of_59_minutes_is_not_noticed(server: IssuerServer) -> N
     remote.clock.now = NOW + FRESH + 59 * 60
     assert await remote.knows()
     await settled(remote, server, 5)
-    assert remote.keys.unquestioned_until == remote.clock() + 30
+    assert remote.keys.known_until == remote.clock() + 30
     assert remote.heard[1:] == [KeysNotFetched(server.jwks_url, f"{server.jwks_url}: answered 500")] * 4
 
 
@@ -283,7 +283,7 @@ async def test_after_an_hour_of_outage_keys_are_unavailable(server: IssuerServer
     remote.clock.turn(FRESH + HOUR - 1)
     assert await remote.knows()
     await settled(remote, server, 2)
-    assert remote.keys.unquestioned_until == NOW + FRESH + HOUR
+    assert remote.keys.known_until == NOW + FRESH + HOUR
     remote.clock.turn(1)
     with pytest.raises(KeysUnavailable) as why:
         await remote.knows()
@@ -499,7 +499,7 @@ async def test_a_clock_that_is_set_back(server: IssuerServer) -> None:
     assert await remote.knows("a")
     await settled(remote, server, 2)
     assert await remote.knows("b")
-    assert remote.keys.unquestioned_until == NOW - 86400 + 0.8 * FRESH
+    assert remote.keys.known_until == NOW - 86400 + 0.8 * FRESH
 
 
 async def test_a_slow_listener_delays_nobody(server: IssuerServer) -> None:

@@ -73,7 +73,7 @@ async def test_a_move_is_followed_for_an_unknown_kid(server: IssuerServer) -> No
     assert await remote.knows("b")
     assert await known(remote) == ["b"]
     assert server.requests == [OPENID, JWKS, JWKS, OPENID, MOVED]
-    assert remote.keys.unquestioned_until == remote.clock() + 0.8 * FRESH
+    assert remote.keys.known_until == remote.clock() + 0.8 * FRESH
 
 
 async def test_a_key_that_is_at_the_old_place_needs_no_metadata(server: IssuerServer) -> None:
@@ -130,7 +130,7 @@ async def test_keys_are_asked_for_again_with_the_metadata(server: IssuerServer) 
     server.answer(OPENID, {"issuer": server.issuer, "jwks_uri": server.jwks_url}, cache_control="max-age=900")
     remote = Remote(issuer=server.issuer)
     assert await remote.knows("a")
-    assert remote.keys.unquestioned_until == NOW + 900
+    assert remote.keys.known_until == NOW + 900
     move(server)
     remote.clock.turn(900)
     assert await remote.knows("a")
