@@ -18,9 +18,9 @@ import pytest
 from auth_service import Service
 from browsers import chromium, profile
 from curl import CURLS
-from other_issuers import ISSUERS
 from playwright.sync_api import expect
 from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
+from support.other_issuers import ISSUERS
 from support.waiting import PATIENCE
 
 from asgi_jwt import (

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 import browsers
 import pytest
 from demo_service import demo_process
-from outside import npm_package
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from support.outside import npm_package
 
 pytestmark = pytest.mark.outside
 

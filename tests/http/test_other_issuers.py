@@ -9,7 +9,7 @@ import pytest
 from driver import Recorder, exchange, http_scope
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import serialize_compact
-from other_issuers import ISSUERS, NOW, Issuer
+from support.other_issuers import ISSUERS, NOW, Issuer
 
 from asgi_jwt import Auth, JWTMiddleware, Settings
 from asgi_jwt.testing import Clock

@@ -22,8 +22,7 @@ from auth_service import (
 )
 from cryptography.hazmat.primitives.asymmetric import ec
 from driver import NO_TOKEN
-from forgeries import claims, jws
-from pems import private_pem
+from support.tokens import claims, jws, private_pem
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.errors import RevokedToken
