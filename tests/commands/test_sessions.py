@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
-from command_line import CommandLine
-from forgeries import AUDIENCE, ISSUER, SECRET
 from sqlite_files import locked
+from support.command_line import CommandLine
+from support.tokens import AUDIENCE, ISSUER, SECRET
 from valkey_servers import Valkey
 
 from asgi_jwt import Auth, Client, Identity, Settings, TokenPair
