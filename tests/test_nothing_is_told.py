@@ -13,8 +13,8 @@ from driver import websocket_scope
 from forgeries import ec_key
 from issuer_server import JWKS, IssuerServer, jwk_of, token_by
 from metering import scraped
+from support.sockets import Echo, Server
 from support.waiting import until
-from websocket_servers import Echo, Server
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, MemoryStore, RedisStore, Settings, events
 from asgi_jwt.errors import AuthError, StoreUnavailable

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from auth_service import Service, WatchedStore
+from support.app import Service, WatchedStore
 from support.valkey import Valkey
 from support.waiting import PATIENCE
 
