@@ -12,8 +12,8 @@ from pathlib import Path
 from string import Template
 
 import pytest
-from curl import CURLS
-from outside import program
+from support.curl import CURLS
+from support.outside import program
 from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of
 from support.waiting import PATIENCE
 
