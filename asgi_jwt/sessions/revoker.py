@@ -96,9 +96,18 @@ class Revoker:
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str) -> bool:
-        """End one session of the subject's; whether there was a live one."""
-        return await self._end(SessionKey(subject, sid))
+    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
+        """End one session of the subject's; whether there was a live one.
+
+        `shown`: an authentic refresh token of the session was shown, so that its access tokens are refused although the
+        store may have lost the session.
+        """
+        if await self._end(SessionKey(subject, sid)):
+            return True
+        if shown and not self._revocations.has_session(self._issuer, sid):
+            await self._append([self._session_entry(sid, self._now())])
+            await self._events.emit(TokensRevoked("sid"))
+        return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End every session that the subject has now, and revoke its other tokens; how many sessions.

@@ -195,7 +195,10 @@ class World:
             self.outcomes[" ".join(str(part) for part in outcome[:2])] += 1
             if outcome[0] == "refused":
                 if not device.ending:
-                    self.breaks(f"a user was logged out: {outcome[1]}", device.writes)
+                    # Of a session that is unknown the very login was lost.
+                    known = any("TokenReused" in each for each in outcomes)
+                    writes = device.writes if known else device.writes[:1]
+                    self.breaks(f"a user was logged out: {outcome[1]}", writes)
                 device.sid = ""
             elif outcome[0] == "done":
                 device.access, device.refresh = outcome[2:]

@@ -75,7 +75,7 @@ async def perform(auth: Auth, operation: str, *arguments: str) -> list[object]:
         if operation == "refresh":
             return told(await auth.sessions.refresh(*arguments))
         if operation == "end":
-            return ["done", await auth.sessions.end(*arguments)]
+            return ["done", await auth.revoker.end(*arguments, shown=True)]  # as for a refresh token
         await auth.verify(*arguments)
     except Unavailable:
         return ["unavailable"]
