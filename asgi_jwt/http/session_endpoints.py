@@ -64,7 +64,7 @@ class SessionEndpoints:
                 raise refused if holder is None else SessionOver from None
             subject, sid = holder
         if claims is not None:
-            await self._end(self._session_of(await self._by_cookie(request, beside=claims)))
+            await self._end(None, self._session_of(await self._by_cookie(request, beside=claims)))
         await self._auth.revoker.end_all(subject, last=sid)
         await self._refuse(claims)
         return self._cleared(request)
@@ -106,7 +106,7 @@ class SessionEndpoints:
                 await self._end(self._session_of(claims))
             await self._refuse(claims)
         else:
-            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
+            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
         return JSONResponse({}, headers=NO_STORE)
 
     def _bearer(self, request: Request) -> bytes:
@@ -133,10 +133,10 @@ class SessionEndpoints:
             except MissingClaim:
                 raise UnsupportedTokenType from None
 
-    async def _end(self, *holders: SessionKey | None) -> None:
-        for holder in dict.fromkeys(holders):
+    async def _end(self, by_token: SessionKey | None, by_cookie: SessionKey | None = None) -> None:
+        for holder, shown in {by_token: False, by_cookie: True}.items():
             if holder is not None:
-                await self._auth.revoker.end(*holder)
+                await self._auth.revoker.end(*holder, shown=shown)
 
     async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
         """The claims of the refresh cookie.
