@@ -11,12 +11,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
 async def test_forgery_is_refused_with_its_reason(forgery: Forgery) -> None:
-    """Each forgery is refused, twice, with its own reason code, and none is remembered."""
+    """Each forgery is refused, twice, with its own reason code, and none is remembered; a missing claim is named."""
     auth, token = forgery.auth(), forgery.token()
     for _ in range(2):
         with pytest.raises(AuthError) as refused:
             await auth.verify(token)
         assert refused.value.reason == forgery.reason
+        assert forgery.lacks is None or refused.value.detail == forgery.lacks
         assert auth.verify_cached(token) is None
     assert auth.verifier.verified == 0
 
