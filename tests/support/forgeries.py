@@ -21,7 +21,7 @@ from support.tokens import (
     Sign,
     claims,
     ec_key,
-    es256,
+    ecdsa,
     genuine,
     genuine_token,
     head,
@@ -102,7 +102,7 @@ def _spelled(change: Callable[[str, str, str], str], reason: str = "token_malfor
 
 
 def _thief(message: bytes) -> bytes:
-    return es256(thief_key())(message)
+    return ecdsa(thief_key())(message)
 
 
 _ABSENT = object()
@@ -141,7 +141,15 @@ def _with(text: bytes) -> bytes:
 _CLAIMS = json.dumps(claims()).encode()
 _HEAD = json.dumps(head()).encode()
 
-_NO_TIMES = (None, True, False, "1", str(NOW + 600), [], [NOW + 600], {}, 1e300, 2**63, -(10**400))
+_NO_TIMES: tuple[object, ...] = (None, True, False, "1", str(NOW + 600), [], [NOW + 600], {}, 1e300, 2**63, -(10**400))
+
+
+_NO_OBJECTS = (
+    *(b"null", b"1", b"1" + b"[" * 100, b'"' + b"{" * 100 + b'"', b"[]", b"[" + b"[]," * 100 + b"[]]"),
+    *(b'{"a": {"b": 1, "\\u0062": 2}}', b'{"a": [{"b": 1, "b": 2}]}', b'{"a": NaN}', b'{"a": [Infinity]}'),
+    *(b'{"a": -Infinity}', b"{}{}", b"{} x", b'{"a": 1,}', b"{'a': 1}", b'{"a": "\xed\xa0\x80"}'),
+    *(b'{"a": ' + b"1" * 5000 + b"}", b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}", "\u00a0{}".encode()),
+)
 
 FORGERIES: dict[str, Forgery] = {
     # The algorithm: RFC 8725 sections 2.1 and 3.1.
@@ -242,7 +250,8 @@ FORGERIES: dict[str, Forgery] = {
     ),
     **_raw_headers(b'{"alg": "ES256", "x": ' + b"[" * 2500 + b"]" * 2500 + b"}", b'{"x":' * 900 + b"1" + b"}" * 900),
     **_payloads(b"[" + _CLAIMS + b"]", b'"alice"', b"null", b"", b"alice", _CLAIMS + b"x", b"\xef\xbb\xbf" + _CLAIMS),
-    **_payloads(_CLAIMS.decode().encode("utf-16")),
+    **_payloads(_CLAIMS.decode().encode("utf-16"), *_NO_OBJECTS),
+    **_raw_headers(*_NO_OBJECTS),
     **_more(b', "name": "\xff"}', b', "sub": "admin"}', b', "s\\u0075b": "admin"}', b', "x": [{"a": 1, "a": 2}]}'),
     **_more(b', "x": NaN}', b', "x": ' + b"9" * 5000 + b"}", b', "x": ' + b'{"x":' * 500 + b"1" + b"}" * 501),
     "payload deep": _payload(_CLAIMS[:-1] + b', "x": ' + b"[" * 2500 + b"]" * 2500 + b"}"),
