@@ -14,6 +14,8 @@ from support.waiting import PATIENCE, bounded
 if TYPE_CHECKING:
     from support.issuers import IssuerServer
 
+pytest_plugins = ["support.valkey"]
+
 # A busy machine makes no test fail, and the same examples run everywhere.
 hypothesis.settings.register_profile("everyday", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("outside", deadline=None, derandomize=True, max_examples=300)

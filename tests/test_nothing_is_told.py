@@ -12,9 +12,9 @@ from auth_service import NOW, Service, WatchedStore, bearer, cookie, form_body, 
 from driver import websocket_scope
 from support.issuers import JWKS, IssuerServer
 from support.metering import scraped
+from support.sockets import Echo, Server
 from support.tokens import ec_key, jwk_of, token_by
 from support.waiting import until
-from websocket_servers import Echo, Server
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, MemoryStore, RedisStore, Settings, events
 from asgi_jwt.errors import AuthError, StoreUnavailable

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from auth_service import AUDIENCE, ISSUER, REFRESH_SECRET, Service, ask
 from joserfc import jwt
 from joserfc.jwk import KeySet as TheirKeySet
+from support.app import AUDIENCE, ISSUER, REFRESH_SECRET, Service, ask
 from support.tokens import NOW
 
 from asgi_jwt import Auth, AuthApp, Identity, KeySet, Settings

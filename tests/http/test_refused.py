@@ -3,8 +3,8 @@
 import logging
 
 import pytest
-from driver import Answer, Recorder, exchange, http_scope, websocket_scope
 from starlette.types import Scope
+from support.app import Answer, Recorder, exchange, http_scope, websocket_scope
 from support.forgeries import FORGERIES, Forgery
 from support.tokens import NOW, genuine_token, keys_auth
 

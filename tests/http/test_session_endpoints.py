@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
-from auth_service import (
+from cryptography.hazmat.primitives.asymmetric import ec
+from support.app import (
     AUDIENCE,
     COOKIE,
     ISSUER,
+    NO_TOKEN,
     NOW,
     SECRET,
     Answer,
@@ -20,8 +22,6 @@ from auth_service import (
     json_body,
     payload,
 )
-from cryptography.hazmat.primitives.asymmetric import ec
-from driver import NO_TOKEN
 from support.tokens import claims, jws, private_pem
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings

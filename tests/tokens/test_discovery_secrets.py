@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority
+from support.certificates import Authority
 from support.issuers import JWKS, IssuerServer
 from support.proxies import Proxy, proxy
 

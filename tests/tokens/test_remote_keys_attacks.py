@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from certificates import Authority
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from support.certificates import Authority
 from support.issuers import FRESH, HOUR, JWKS, OPENID, IssuerServer, Remote, settled
 from support.tokens import NOW, ec_key, ed25519_key, jwk_of, rsa_key, thief_key
 
