@@ -61,6 +61,11 @@ class Valkey:
         raise OSError("no server came up")
 
     @property
+    def stores(self) -> list["Valkey"]:
+        """The servers that keep records."""
+        return [self]
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
@@ -93,6 +98,16 @@ class Valkey:
         """How often the server has run `command`."""
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
+
+    def scripts(self) -> int:
+        """How many scripts it has run."""
+        return self.calls("eval") + self.calls("evalsha")
+
+    def follow(self, master: "Valkey") -> None:
+        """Become a replica that has all that `master` has."""
+        self.ask("REPLICAOF", "127.0.0.1", master.port)
+        poll(lambda: self.ask("INFO", "replication")["master_link_status"] == "up")
+        assert master.ask("WAIT", 1, 2000) == 1
 
     def clients(self) -> int:
         """How many connections it has, but for the one that asks."""
@@ -142,6 +157,10 @@ class Cluster:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def stores(self) -> list[Valkey]:
+        return self.nodes
 
     @property
     def url(self) -> str:
@@ -202,6 +221,10 @@ class Watched:
     def switch(self) -> None:
         """Have the Sentinel make the replica the master, as soon as it thinks it fit for that."""
         poll(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "sessions"))
+
+    @property
+    def stores(self) -> list[Valkey]:
+        return [self.master, self.replica]
 
     @property
     def url(self) -> str:
