@@ -82,7 +82,7 @@ def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: st
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).setdefault(REFUSAL, refusal_schema())
     components.setdefault("securitySchemes", {})[SCHEME] = security_scheme(token_url, sorted(scopes))
-    document["paths"] = {**auth_app, **document["paths"]}
+    document["paths"] = document["paths"] | {path: auth_app[path] for path in auth_app if path not in document["paths"]}
     return document
 
 
