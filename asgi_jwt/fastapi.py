@@ -19,7 +19,7 @@ from asgi_jwt.errors import AuthError
 from asgi_jwt.http.asgi import checked_auth
 from asgi_jwt.http.bearer import close_code, deny
 from asgi_jwt.http.openapi import REFUSAL, SCHEME, auth_app_paths, refusal_schema, refusals, security_scheme
-from asgi_jwt.http.require import guard_of
+from asgi_jwt.http.require import answer
 from asgi_jwt.tokens.claims import Claims
 
 
@@ -96,5 +96,5 @@ async def _refused(connection: HTTPConnection, error: Any) -> Response | None:
     if isinstance(connection, WebSocket) and connection.application_state is WebSocketState.CONNECTED:
         await connection.close(close_code(error.status))
         return None
-    denial: Any = partial(deny, guard_of(connection.scope).challenge.response(error))
+    denial: Any = partial(deny, answer(error, connection.scope))
     return denial  # Starlette calls it as any ASGI app

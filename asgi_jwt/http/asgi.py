@@ -23,6 +23,12 @@ def check_scope_type(scope: Scope) -> None:
         raise RuntimeError(f"asgi_jwt serves the scope types {', '.join(_TYPES)}, and not {scope['type']!r}")
 
 
+def list_headers(scope: Scope) -> None:
+    """Make the headers a list of pairs: ASGI promises iterables, and Falcon's test client gives iterators."""
+    if type(scope["headers"]) is not list:
+        scope["headers"] = [(name, value) for name, value in scope["headers"]]
+
+
 def checked_auth(auth: object, call: str) -> Auth:
     """`auth`, if it is one. Raises `ConfigurationError`, which shows the `call` as it should be."""
     if not isinstance(auth, Auth):

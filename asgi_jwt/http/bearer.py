@@ -6,6 +6,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from anyio import move_on_after
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -31,6 +32,8 @@ _MOST_HEADERS = 1000
 # any of these takes 2 ms.
 _MOST_COOKIES = 1000
 _MOST_SUBPROTOCOLS = 100
+_CONNECT_WITHIN = 1.0
+"""Seconds: servers have the `websocket.connect` there when they call an app."""
 
 
 def bearer_token(headers: Headers) -> bytes | None:
@@ -194,8 +197,10 @@ def close_code(status: int) -> int:
 async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with `response` instead of the app; a WebSocket is denied before it is accepted."""
     if scope["type"] == "websocket":
-        message: Any = await receive()
-        if message["type"] != "websocket.connect":
+        message: Any = None
+        with move_on_after(_CONNECT_WITHIN):  # Quart's test client sends no `websocket.connect`
+            message = await receive()
+        if message is not None and message["type"] != "websocket.connect":
             return
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": close_code(response.status_code), "reason": ""})

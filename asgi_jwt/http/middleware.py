@@ -11,7 +11,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
@@ -113,6 +113,7 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
+        list_headers(scope)
         if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
             await self._metadata(scope, receive, send)
             return

@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, update_wrapper
+from functools import cache, lru_cache, update_wrapper
 from inspect import Signature
-from typing import Annotated, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import check_scope_type, in_event_loop, refuse_start
-from asgi_jwt.http.bearer import deny
+from asgi_jwt.http.bearer import Challenge, deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
@@ -29,8 +30,9 @@ class SecurityScopes(Protocol):
 class Require:
     """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
 
-    Else raises Starlette's `HTTPException` with the challenge: 401 for nobody, 403 for too little. Raises
-    `RuntimeError` where no `JWTMiddleware` is around the app. The check happens in the call; its result may be awaited.
+    Else raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and Starlette's
+    `HTTPException` with the challenge; `answer` gives its response. Raises `RuntimeError` where no `JWTMiddleware` is
+    around the app. The check happens in the call; its result may be awaited.
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
@@ -62,8 +64,7 @@ class Require:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
-            headers = guard_of(connection.scope).challenge.headers(error)
-            raise HTTPException(error.status, error.description, headers) from error
+            raise _as_http_exception(error, guard_of(connection.scope).challenge) from None
 
     def check(self, scope: Scope, *more: str) -> Claims:
         """The same with the ASGI scope, and with `more` scopes that are asked for beside those of the construction.
@@ -115,6 +116,35 @@ def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str
     if given and not any(name.strip() for name in wanted):
         raise ValueError(f"{what} were given, and none of them has a name: that would let everyone in")
     return wanted
+
+
+def _as_http_exception(error: AuthError, challenge: Challenge) -> AuthError:
+    """`error`, as Starlette's `HTTPException` too: handlers of either class, and of the error's own, find it."""
+    error_class: Any = type(error)
+    kind = _http_exception(error_class)
+    both: AuthError = kind.__new__(kind)
+    vars(both).update(vars(error))
+    kind.__init__(both, error.status, error.description, challenge.headers(error))
+    return both
+
+
+@cache
+def _http_exception(kind: Any) -> Any:
+    return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
+
+
+def answer(error: AuthError, scope: Scope) -> Response:
+    """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
+
+    `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
+    """
+    return guard_of(scope).challenge.response(error)
+
+
+async def refusal(error: AuthError, scope: Scope) -> Response:
+    """The same, for those that answer by themselves: the event is emitted."""
+    await guard_of(scope).events.emit(TokenRefused(error.reason, error.status, scope["type"]))
+    return answer(error, scope)
 
 
 def guard_of(scope: Scope) -> Guard:
@@ -175,8 +205,6 @@ class RequireMiddleware:
             try:
                 self._require.check(scope)
             except AuthError as error:
-                guard = guard_of(scope)
-                await guard.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
-                await deny(guard.challenge.response(error), scope, receive, send)
+                await deny(await refusal(error, scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
