@@ -16,6 +16,7 @@ BELOW = {
     # `Require` asks for its signature there, once FastAPI is loaded.
     "http": {"auth", "fastapi", "settings", "sessions", "stores", "tokens"},
     "fastapi": {"http", "auth", "tokens"},
+    "quart": {"http", "auth", "tokens"},
     "auth": {"settings", "sessions", "stores", "tokens"},
     "settings": {"tokens"},
     "sessions": {"stores", "tokens"},
@@ -23,13 +24,15 @@ BELOW = {
     "tokens": set(),
     "telemetry": set(),
 }
-ALONE = {
+ALONE: dict[str, str | tuple[str, ...]] = {
     "redis": "stores/redis/",
     "sqlite3": "stores/sqlite/",
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
     "fastapi": "fastapi.py",
-    "starlette": "http/",
+    "quart": "quart.py",
+    "werkzeug": "quart.py",
+    "starlette": ("http/", "quart.py"),
     "opentelemetry": "telemetry.py",
 }
 FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"))

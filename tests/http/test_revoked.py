@@ -186,7 +186,7 @@ async def test_token_without_a_session_logs_out(service: Service) -> None:
 @pytest.mark.parametrize("way", ["/logout", "/revoke"])
 async def test_refresh_token_of_a_lost_session_ends_its_access_tokens(service: Service, way: str) -> None:
     """A refresh token whose session the store has lost has the session's access tokens refused, with one entry."""
-    one = await device(service)
+    one = await service.device()
     session = await service.session(one.refresh)
     assert session is not None
     await service.store.inner.update(session.key, lambda _: (None, None))
@@ -194,7 +194,7 @@ async def test_refresh_token_of_a_lost_session_ends_its_access_tokens(service: S
         if way == "/logout":
             assert (await service.post(way, None, cookie(one.refresh))).status == 204
         else:
-            assert (await service.post(way, form_body({"token": one.refresh}))).status == 200
+            assert (await service.revoke(one.refresh)).status == 200
     assert await let_in(service, one.access) == [False]
     assert service.store.calls["append_revocations"] == 1
     assert service.events.count(TokensRevoked("sid")) == 1
