@@ -68,7 +68,7 @@ _STORES = {"MemoryStore": "memory", "RedisStore": "redis", "SQLiteStore": "sqlit
 def __getattr__(name: str) -> Any:
     if name == "__version__":  # reads a file
         return metadata.version("asgi-jwt")
-    # A store brings its driver: only when it is asked for.
+    # The module of a store imports its driver, so it is imported only when the store is used.
     if name not in _STORES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"asgi_jwt.stores.{_STORES[name]}"), name)

@@ -10,6 +10,8 @@ import pytest
 from support.choosing import is_outside
 from support.waiting import PATIENCE, bounded
 
+pytest_plugins = ["support.valkey"]
+
 # A busy machine makes no test fail, and the same examples run everywhere.
 hypothesis.settings.register_profile("everyday", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("outside", deadline=None, derandomize=True, max_examples=300)

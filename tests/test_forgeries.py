@@ -1,7 +1,8 @@
 """The table of forgeries holds at `Auth`, on both event loops."""
 
 import pytest
-from forgeries import FORGERIES, Forgery, genuine_token, keys_auth, secret_auth, secret_token
+from support.forgeries import FORGERIES, Forgery
+from support.tokens import genuine_token, keys_auth, secret_auth, secret_token
 
 from asgi_jwt.errors import AuthError
 

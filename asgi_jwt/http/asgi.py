@@ -2,6 +2,8 @@
 
 from typing import NoReturn
 
+from anyio import NoEventLoopError
+from anyio.lowlevel import current_token
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
@@ -47,6 +49,15 @@ def stating_the_end(send: Send) -> Send:
         await send(message)
 
     return state
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop runs: Starlette builds the middleware of `add_middleware` there, at the first event."""
+    try:
+        current_token()
+    except NoEventLoopError:
+        return False
+    return True
 
 
 async def refuse_start(scope: Scope, receive: Receive, send: Send, fault: Exception) -> NoReturn:

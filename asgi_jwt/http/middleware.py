@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from anyio import NoEventLoopError
-from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +11,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
@@ -77,7 +75,7 @@ class JWTMiddleware:
         try:
             self._set_up(_auth_of_its_own() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
-            if not _in_event_loop():
+            if not in_event_loop():
                 raise
             # Starlette builds its middleware at the lifespan's first event, and a server takes an exception from there
             # for an app without lifespan: it would start, and fail at each request.
@@ -246,14 +244,6 @@ def _auth_of_its_own() -> Auth:
             " logout shows: pass the auth of AuthApp, as JWTMiddleware(app, auth=auth), or unset ASGI_JWT_STORE"
         )
     return auth
-
-
-def _in_event_loop() -> bool:
-    try:
-        current_token()
-    except NoEventLoopError:
-        return False
-    return True
 
 
 def _selecting_bearer(send: Send) -> Send:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, update_wrapper
+from functools import cache, lru_cache, update_wrapper
 from inspect import Signature
 from typing import Annotated, Any, NoReturn, Protocol
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
-from asgi_jwt.http.asgi import check_scope_type
+from asgi_jwt.http.asgi import check_scope_type, in_event_loop, refuse_start
 from asgi_jwt.http.bearer import Challenge, deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
@@ -39,17 +39,28 @@ class Require:
         named = scopes if isinstance(scopes, str) else " ".join(names(scopes))
         self._scopes = _wanted(named, "scopes", given=scopes != ())
         self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, "roles", given=roles != ()))
+        self._asked = (type(self), frozenset(self._scopes), self._roles)
+        self._hash = hash(self._asked)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both ask for the same, in any order: FastAPI finds a dependency's override by it."""
+        return isinstance(other, Require) and self._asked == other._asked
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def __signature__(self) -> Signature:
         """The parameters that FastAPI reads. Not there before FastAPI is loaded: `__call__` has its own."""
         if "fastapi" not in sys.modules:
             raise AttributeError("__signature__")
-        from asgi_jwt.fastapi import REQUIRE_SIGNATURE
+        from asgi_jwt.fastapi import require_signature
 
-        return REQUIRE_SIGNATURE
+        return require_signature(self._scopes)
 
-    def __call__(self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None) -> Claims:
+    def __call__(
+        self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+    ) -> Claims:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
@@ -64,23 +75,40 @@ class Require:
         claims: Claims | None = scope["claims"]
         if claims is None:
             raise MissingToken
-        wanted = self._scopes
-        if more:
-            wanted = names((*wanted, *_wanted(" ".join(more), "scopes", given=True)))
+        wanted = _with_more(self._scopes, more) if more else self._scopes
         granted = claims.credentials.scopes
-        if not all(name in granted for name in wanted):
-            raise InsufficientScope(scope=" ".join(wanted))
+        for name in wanted:
+            if name not in granted:
+                raise InsufficientScope(scope=" ".join(wanted))
         if self._roles and self._roles.isdisjoint(claims.roles):
             raise InsufficientRole
         return claims
 
 
-async def _awaited(require: Require, connection: HTTPConnection) -> None: ...
+async def _awaited(
+    require: Require, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None
+) -> None: ...
 
 
+def _scopes_type() -> type[SecurityScopes]:
+    """FastAPI's `SecurityScopes`, where FastAPI is loaded."""
+    if "fastapi" not in sys.modules:
+        return SecurityScopes
+    from asgi_jwt import fastapi
+
+    return fastapi.SecurityScopes
+
+
+# FastAPI evaluates the text when it reads the signature of `require(...).__call__`.
+_awaited.__annotations__["security_scopes"] = "_scopes_type()"
 # FastAPI runs a plain function in a thread, which costs more than the check and waits for a free one. A function that
 # wraps a coroutine function is called in the event loop, and its result, the claims, is awaited.
 update_wrapper(Require.__call__, _awaited, assigned=())
+
+
+@lru_cache(1024)
+def _with_more(scopes: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return names((*scopes, *(name for listed in more for name in _wanted(listed, "scopes", given=True))))
 
 
 def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str, ...]:
@@ -153,14 +181,25 @@ def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()
 class RequireMiddleware:
     """The same around any ASGI app or Starlette route: `Route(..., middleware=[Middleware(RequireMiddleware, ...)])`.
 
-    It answers itself, 401 or 403 with the challenge, HTTP and WebSocket alike.
+    It answers itself, 401 or 403 with the challenge, HTTP and WebSocket alike. Raises `TypeError` and `ValueError` as
+    `require` does. Built while an event loop runs, as Starlette's `add_middleware` does, it raises the error when
+    called, and ends the server's start.
     """
 
     def __init__(self, app: ASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
         self.app = app
-        self._require = Require(scopes, roles)
+        self._fault: Exception | None = None
+        try:
+            self._require = Require(scopes, roles)
+        except (TypeError, ValueError) as fault:
+            if not in_event_loop():
+                raise
+            # A server takes an exception from the lifespan for an app without lifespan, and would start all the same.
+            self._fault = fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._fault is not None:
+            await refuse_start(scope, receive, send, self._fault)
         check_scope_type(scope)
         if scope["type"] != "lifespan":
             try:

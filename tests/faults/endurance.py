@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from valkey_servers import Cluster, Valkey, Watched
+from support.valkey import Cluster, Valkey, Watched
 
 import asgi_jwt
 

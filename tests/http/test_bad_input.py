@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from auth_service import COOKIE, PASSWORDS, Answer, Service, bearer, json_body
 from hypothesis import given
 from hypothesis import strategies as st
+from support.app import COOKIE, PASSWORDS, Answer, Service, bearer, json_body
 
 from asgi_jwt.http.bodies import MAX_BODY
 

@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 import pytest
-from auth_service import (
+from support.app import (
     AUDIENCE,
     COOKIE,
     ISSUER,

@@ -5,7 +5,7 @@ from functools import partial
 
 import anyio
 import pytest
-from auth_service import Answer, Browser, Service, WatchedStore, every_store, payload
+from support.app import Answer, Browser, Service, WatchedStore, every_store, payload
 
 from asgi_jwt import Identity
 from asgi_jwt.stores.records import Session

@@ -1,7 +1,7 @@
 """The rotation table, each row, through HTTP, on every store: two workers on one store, and their clocks turned."""
 
 import pytest
-from auth_service import COOKIE, Answer, Service, WatchedStore, every_store, payload
+from support.app import COOKIE, Answer, Service, WatchedStore, every_store, payload
 
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.records import SessionKey

@@ -5,20 +5,21 @@ from typing import Any, TypeVar
 
 import jwt
 import pytest
-from auth_service import (
+from support.app import (
     AUDIENCE,
     ISSUER,
     SECRET,
     Answer,
+    Guarded,
     Service,
     WatchedStore,
     bearer,
     cookie,
     every_store,
     form_body,
+    http_scope,
     payload,
 )
-from driver import Guarded, http_scope
 
 from asgi_jwt import Identity, JWTMiddleware
 from asgi_jwt.errors import StoreUnavailable

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
-from auth_service import (
+from cryptography.hazmat.primitives.asymmetric import ec
+from support.app import (
     AUDIENCE,
     COOKIE,
     ISSUER,
+    NO_TOKEN,
     NOW,
     SECRET,
     Answer,
@@ -20,10 +22,7 @@ from auth_service import (
     json_body,
     payload,
 )
-from cryptography.hazmat.primitives.asymmetric import ec
-from driver import NO_TOKEN
-from forgeries import claims, jws
-from pems import private_pem
+from support.tokens import claims, jws, private_pem
 
 from asgi_jwt import Auth, AuthApp, Identity, Settings
 from asgi_jwt.errors import RevokedToken

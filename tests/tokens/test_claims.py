@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from forgeries import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims, without
+from support.tokens import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims, without
 
 from asgi_jwt.errors import (
     ExpiredToken,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from issuer_server import JWKS, OAUTH, OPENID, IssuerServer
+from support.issuers import JWKS, OAUTH, OPENID, IssuerServer
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable
 from asgi_jwt.tokens import discovery

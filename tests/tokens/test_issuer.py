@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, ed25519_key, p384_key, p521_key, rsa_key
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, ed25519_key, p384_key, p521_key, rsa_key
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError

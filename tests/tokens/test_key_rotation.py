@@ -5,10 +5,8 @@ from typing import Any
 
 import jwt
 import pytest
-from forgeries import NOW, ec_key, rsa_key
-from issuer_server import jwk_of
 from jwt.algorithms import ECAlgorithm
-from pems import private_pem, public_pem
+from support.tokens import NOW, ec_key, jwk_of, private_pem, public_pem, rsa_key
 
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.key import Key

@@ -19,12 +19,22 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from forgeries import SECRET, ec_key, ed25519_key, jwks, p384_key, p521_key, rsa_key
 from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from pems import private_pem, public_pem, self_signed
-from rfc_examples import EXAMPLES, Example
+from support.rfc_examples import EXAMPLES, Example
+from support.tokens import (
+    SECRET,
+    ec_key,
+    ed25519_key,
+    jwks,
+    p384_key,
+    p521_key,
+    private_pem,
+    public_pem,
+    rsa_key,
+    self_signed,
+)
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from forgeries import NOW, ec_key, ed25519_key, p384_key, rsa_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from support.tokens import NOW, ec_key, ed25519_key, p384_key, rsa_key
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey

@@ -10,10 +10,9 @@ import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
 from cryptography.hazmat.primitives.asymmetric import ec
-from forgeries import NOW, ec_key, p384_key, rsa_key, thief_key
-from issuer_server import JWKS, IssuerServer, jwk_of
 from jwt.algorithms import RSAAlgorithm
-from remote_keys import FRESH, HOUR, Remote, settled
+from support.issuers import FRESH, HOUR, JWKS, IssuerServer, Remote, settled
+from support.tokens import NOW, ec_key, jwk_of, p384_key, rsa_key, thief_key
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey, UnsuitableKey
 from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched

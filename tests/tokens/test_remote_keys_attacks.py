@@ -8,11 +8,10 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from certificates import Authority
-from forgeries import NOW, ec_key, ed25519_key, rsa_key, thief_key
-from issuer_server import JWKS, OPENID, IssuerServer, jwk_of
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from remote_keys import FRESH, HOUR, Remote, settled
+from support.certificates import Authority
+from support.issuers import FRESH, HOUR, JWKS, OPENID, IssuerServer, Remote, settled
+from support.tokens import NOW, ec_key, ed25519_key, jwk_of, rsa_key, thief_key
 
 from asgi_jwt.errors import KeysUnavailable, UnknownKey
 from asgi_jwt.events import KeysFetched, KeysNotFetched

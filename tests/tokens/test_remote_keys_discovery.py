@@ -6,9 +6,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from forgeries import NOW, ec_key, p384_key, thief_key
-from issuer_server import JWKS, OAUTH, OPENID, IssuerServer, jwk_of
-from remote_keys import FRESH, HOUR, Remote, settled
+from support.issuers import FRESH, HOUR, JWKS, OAUTH, OPENID, IssuerServer, Remote, settled
+from support.tokens import NOW, ec_key, jwk_of, p384_key, thief_key
 
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.events import KeysFetched, KeysNotFetched

@@ -11,7 +11,11 @@ import joserfc.jwt
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from forgeries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
+from support.rfc_examples import EXAMPLES, Example
+from support.tokens import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -33,10 +37,6 @@ from forgeries import (
     segment,
     thief_key,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm
-from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,

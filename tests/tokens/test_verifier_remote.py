@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from forgeries import (
+from support.issuers import IssuerServer
+from support.tokens import (
     AUDIENCE,
     NOW,
     SECRET,
@@ -16,14 +17,16 @@ from forgeries import (
     ec_key,
     genuine_token,
     hs256,
+    jwk_of,
     jws,
     p384_key,
     public_pem,
+    rsa_key,
     segment,
     thief_key,
+    token_by,
     without,
 )
-from issuer_server import IssuerServer, jwk_of, token_by
 
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
@@ -100,7 +103,7 @@ async def test_a_remote_key_verifies(server: IssuerServer) -> None:
 async def test_what_is_malformed_asks_for_no_keys(server: IssuerServer) -> None:
     """A token that could not be verified with any key is refused before the issuer is asked."""
     remote = Remote(server)
-    hs = jws({"alg": "HS256", "kid": "p256"}, claims(), hs256(public_pem()))
+    hs = jws({"alg": "HS256", "kid": "p256"}, claims(), hs256(public_pem(rsa_key())))
     nested = jws(b'{"alg":"ES256","x":' + b"[" * 20 + b"]" * 20 + b"}", claims(), lambda _: b"")
     for token, refused in (("a.b", MalformedToken), (hs, AlgorithmNotAllowed), (nested, MalformedToken)):
         assert await remote.refusal(token) is refused

@@ -7,21 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from support.valkey import Cluster, Front, Valkey, Watched
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
-
-if TYPE_CHECKING:
-    from valkey_servers import Cluster, Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -148,9 +146,9 @@ async def test_late_swap_is_sent_once(own_valkey: Valkey) -> None:
 EAGER: dict[str, Any] = {"protocol": 2, "driver_info": None, "socket_timeout": 0.1}
 
 
-async def test_eager_client_sends_a_late_swap_again(own_valkey: Valkey, front: type[Front]) -> None:
+async def test_eager_client_sends_a_late_swap_again(own_valkey: Valkey) -> None:
     """The clients of these tests are what they are said to be: by themselves they send a script twice."""
-    async with front(own_valkey) as address, Redis(port=address.port, **EAGER) as client:
+    async with Front(own_valkey) as address, Redis(port=address.port, **EAGER) as client:
         sha = await client.script_load("return redis.call('INCR', KEYS[1])")
         own_valkey.pause()
         sending: asyncio.Future[Any] = asyncio.ensure_future(client.evalsha(sha, 1, "counter"))
@@ -216,10 +214,10 @@ async def test_script_cache_may_be_flushed(own_valkey: Valkey) -> None:
         assert own_valkey.calls("eval") == 3
 
 
-async def test_demoted_master_is_left(own_valkey: Valkey, valkey: Valkey, front: type[Front]) -> None:
+async def test_demoted_master_is_left(own_valkey: Valkey, valkey: Valkey) -> None:
     """Behind one address the master becomes a replica: the first write says so, and the next finds the new master."""
     keys = [SessionKey("alice", str(n)) for n in range(400)]
-    async with front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}?timeout={PATIENCE:g}") as store:
+    async with Front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}?timeout={PATIENCE:g}") as store:
         await asyncio.gather(*(create(store, key) for key in keys))
         assert address.accepted > 1
         other, old = valkey, own_valkey

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from support.valkey import Cluster, Front, Valkey, poll
 from support.waiting import PATIENCE
-from valkey_servers import Valkey, poll
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER
@@ -20,9 +18,6 @@ from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.redis.log import APPEND, READ, Cursor, append_arguments, page_of
-
-if TYPE_CHECKING:
-    from valkey_servers import Cluster, Front
 
 pytestmark = pytest.mark.anyio
 
@@ -34,13 +29,6 @@ LOG = "asgi-jwt:revocations"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def other_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "other")
-    yield server
-    server.stop()
 
 
 def revocations(count: int, *, until: int = NOW + HOUR, first: int = 0) -> list[Revocation]:
@@ -193,9 +181,9 @@ async def test_another_entry_of_the_same_id(own_valkey: Valkey) -> None:
         assert (await values(store, cursor))[:2] == ([2, 3], False)
 
 
-async def test_failover_that_loses_entries(own_valkey: Valkey, other_valkey: Valkey, front: type[Front]) -> None:
+async def test_failover_that_loses_entries(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """When a replica takes over that never saw the last entries, what it is told then is read all the same."""
-    async with front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}") as store:
+    async with Front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}") as store:
         await store.append_revocations(revocations(2), NOW)
         other_valkey.ask("REPLICAOF", "127.0.0.1", own_valkey.port)
         poll(lambda: other_valkey.ask("XLEN", LOG) == 2)
@@ -231,9 +219,9 @@ async def test_append_and_read_are_one_round_trip_each(own_valkey: Valkey) -> No
         assert (await store.read_revocations(cursor)).continues
 
 
-async def test_connection_that_breaks_costs_neither(own_valkey: Valkey, front: type[Front]) -> None:
+async def test_connection_that_breaks_costs_neither(own_valkey: Valkey) -> None:
     """What breaks with the connection is asked again: an entry that is there twice says no more than once."""
-    async with front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}") as store:
+    async with Front(own_valkey) as address, opened(f"redis://127.0.0.1:{address.port}") as store:
         await store.append_revocations(revocations(1), NOW)
         for n in (1, 2):
             own_valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

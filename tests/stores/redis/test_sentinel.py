@@ -6,21 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
 from anyio import to_thread
 from redis.asyncio import Redis
-from valkey_servers import poll
+from support.valkey import Front, Valkey, Watched, poll
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore, sentinel
-
-if TYPE_CHECKING:
-    from valkey_servers import Front, Valkey, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -104,9 +101,9 @@ async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: s
             assert await store.update(KEY, advance) == n
 
 
-async def test_master_without_replicas_is_left(own_valkey: Valkey, valkey: Valkey, front: type[Front]) -> None:
+async def test_master_without_replicas_is_left(own_valkey: Valkey, valkey: Valkey) -> None:
     """A master that may not write, as too few replicas follow it, says so once: the next command is for another."""
-    async with front(own_valkey) as address, Redis(port=address.port) as client:
+    async with Front(own_valkey) as address, Redis(port=address.port) as client:
         store = RedisStore(client, prefix="without-replicas:")
         assert await store.update(KEY, advance) == 1
         own_valkey.ask("CONFIG", "SET", "min-replicas-to-write", 1)

