@@ -10,11 +10,11 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import NOW, Service, WatchedStore, bearer, cookie, form_body, json_body, payload
 from driver import websocket_scope
-from forgeries import ec_key
-from issuer_server import JWKS, IssuerServer, jwk_of, token_by
-from metering import scraped
+from support.issuers import JWKS, IssuerServer
+from support.metering import scraped
+from support.sockets import Echo, Server
+from support.tokens import ec_key, jwk_of, token_by
 from support.waiting import until
-from websocket_servers import Echo, Server
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, MemoryStore, RedisStore, Settings, events
 from asgi_jwt.errors import AuthError, StoreUnavailable

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused, logger
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, with_more_body
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
 from asgi_jwt.http.bearer import Challenge, bearer_token, check_header_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
@@ -87,6 +87,7 @@ class AuthApp:
         send = with_more_body(send)
         respond: ASGIApp = self._app
         if scope["type"] == "http":
+            list_headers(scope)
             try:
                 check_header_count(scope["headers"])
             except InvalidRequest as error:

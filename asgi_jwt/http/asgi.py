@@ -2,6 +2,8 @@
 
 from typing import NoReturn
 
+from anyio import NoEventLoopError
+from anyio.lowlevel import current_token
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
@@ -19,6 +21,12 @@ def check_scope_type(scope: Scope) -> None:
     """
     if scope["type"] not in _TYPES:
         raise RuntimeError(f"asgi_jwt serves the scope types {', '.join(_TYPES)}, and not {scope['type']!r}")
+
+
+def list_headers(scope: Scope) -> None:
+    """Make the headers a list of pairs: ASGI promises iterables, and Falcon's test client gives iterators."""
+    if type(scope["headers"]) is not list:
+        scope["headers"] = [(name, value) for name, value in scope["headers"]]
 
 
 def checked_auth(auth: object, call: str) -> Auth:
@@ -41,6 +49,15 @@ def with_more_body(send: Send) -> Send:
         await send(message)
 
     return add_more_body
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop runs: Starlette builds the middleware of `add_middleware` there, at the first event."""
+    try:
+        current_token()
+    except NoEventLoopError:
+        return False
+    return True
 
 
 async def refuse_start(scope: Scope, receive: Receive, send: Send, fault: Exception) -> NoReturn:

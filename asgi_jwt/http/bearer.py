@@ -6,6 +6,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from anyio import move_on_after
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +33,8 @@ FOR_ALL_SITES = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3
 _MAX_HEADERS = 1000
 _MAX_COOKIES = 1000
 _MAX_SUBPROTOCOLS = 100
+_CONNECT_WITHIN = 1.0
+"""Seconds. A server has the message `websocket.connect` ready when it calls an app; Quart's test client sends none."""
 
 
 def bearer_token(headers: Headers) -> bytes | None:
@@ -199,8 +202,10 @@ def close_code(status: int) -> int:
 async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send `response` and don't call the app. A WebSocket is refused before it is accepted."""
     if scope["type"] == "websocket":
-        message: Any = await receive()
-        if message["type"] != "websocket.connect":
+        message: Any = None
+        with move_on_after(_CONNECT_WITHIN):
+            message = await receive()
+        if message is not None and message["type"] != "websocket.connect":
             return
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": close_code(response.status_code), "reason": ""})

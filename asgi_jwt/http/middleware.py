@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from anyio import NoEventLoopError
-from anyio.lowlevel import current_token
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +11,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, refuse_start
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
@@ -80,7 +78,7 @@ class JWTMiddleware:
         try:
             self._set_up(_auth_from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
-            if not _in_event_loop():
+            if not in_event_loop():
                 raise
             # Starlette builds its middleware at the first lifespan event. A server takes an exception there for an app
             # without lifespan, so it would start, and then fail at each request.
@@ -118,6 +116,7 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
+        list_headers(scope)
         if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
             await self._metadata(scope, receive, send)
             return
@@ -251,14 +250,6 @@ def _auth_from_env() -> Auth:
             " logout shows: pass the auth of AuthApp, as JWTMiddleware(app, auth=auth), or unset ASGI_JWT_STORE"
         )
     return auth
-
-
-def _in_event_loop() -> bool:
-    try:
-        current_token()
-    except NoEventLoopError:
-        return False
-    return True
 
 
 def _selecting_bearer(send: Send) -> Send:

@@ -68,7 +68,7 @@ class SessionEndpoints:
                 raise refused if session is None else SessionOver from None
             subject, sid = session
         if claims is not None:
-            await self._end(self._session_of(await self._cookie_claims(request, beside=claims)))
+            await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
         await self._auth.revoker.end_all(subject, last=sid)
         await self._revoke(claims)
         return self._cleared(request)
@@ -112,7 +112,7 @@ class SessionEndpoints:
                 await self._end(self._session_of(claims))
             await self._revoke(claims)
         else:
-            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
+            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
         return JSONResponse({}, headers=NO_STORE)
 
     def _bearer(self, request: Request) -> bytes:
@@ -141,10 +141,10 @@ class SessionEndpoints:
             except MissingClaim:
                 raise UnsupportedTokenType from None
 
-    async def _end(self, *sessions: SessionKey | None) -> None:
-        for session in dict.fromkeys(sessions):
+    async def _end(self, by_token: SessionKey | None, by_cookie: SessionKey | None = None) -> None:
+        for session, shown in {by_token: False, by_cookie: True}.items():
             if session is not None:
-                await self._auth.revoker.end(*session)
+                await self._auth.revoker.end(*session, shown=shown)
 
     async def _cookie_claims(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
         """The claims of the refresh cookie. None: there is no valid cookie.

@@ -19,6 +19,7 @@ from asgi_jwt.events import (
     RevocationsStale,
 )
 from asgi_jwt.sessions.mirror import Mirror
+from asgi_jwt.sessions.own_entries import OwnEntries
 from asgi_jwt.stores.base import RevocationLog
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
@@ -92,7 +93,7 @@ class RevocationList:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self._notify_lost: Callable[[], None] = lambda: None
+        self.own_entries = OwnEntries()
         self._mirror = Mirror()
         self._covers = self._mirror.covers
         self._passed: dict[int, Claims] = {}  # claims that no entry of the mirror covers, by their `id`
@@ -204,10 +205,6 @@ class RevocationList:
         """Add entries that this process has appended to the log, so that it refuses their tokens at once."""
         self._add(revocations, self._elapsed(), int(self._clock() * 1000))
 
-    def on_log_lost(self, listener: Callable[[], None]) -> None:
-        """Call `listener`, in the event loop, each time the log has lost the place up to which it was read."""
-        self._notify_lost = listener
-
     def has_token(self, issuer: str, jti: str) -> bool:
         """Whether the mirror has an entry for this one token."""
         return self._mirror.has_token(issuer, jti)
@@ -281,18 +278,21 @@ class RevocationList:
 
     async def _read_pages(self, wall: int) -> None:
         log = self._log()
+        self.own_entries.reading_began()
         for _ in range(_MAX_PAGES):
             page = await log.read_revocations(self._cursor)
             now = self._elapsed()
             self._add(page.revocations, now, wall)
+            self.own_entries.read(page.revocations)
             if self._cursor is not None and not page.continues:
-                self._notify_lost()
+                self.own_entries.place_was_lost()
                 if now <= self._last_entry_lapses_at:  # otherwise the log only removed entries that had lapsed
                     self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
                 self._last_entry_lapses_at = now + page.revocations[-1].life(wall)
             if not page.more:
+                self.own_entries.reading_ended()
                 return
             await checkpoint()  # a store may answer without waiting, and a long log must not block the event loop
         raise StoreUnavailable("the log of revocations has no end")

@@ -6,18 +6,18 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import floor, inf
 from time import monotonic
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 from anyio import create_task_group
 
 from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
+from asgi_jwt.sessions.own_entries import Written
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, Outcome, SessionStore
@@ -28,17 +28,8 @@ from asgi_jwt.tokens.claims import Claims
 T = TypeVar("T")
 
 _ENDED_AT_ONCE = 50
-_MAX_REMEMBERED = 100_000
 _BETWEEN_PAGES = 1.0
 _LATEST_TIME = 2**53
-
-
-class _Written(NamedTuple):
-    """An entry that this process has appended, when it lapses (ms of the monotonic clock), and the ended session."""
-
-    revocation: Revocation
-    lapses_at: int
-    key: SessionKey | None
 
 
 class _EndingChange(Generic[T]):
@@ -103,19 +94,27 @@ class Revoker:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self._written: deque[_Written] = deque(maxlen=_MAX_REMEMBERED)
-        self._to_restore: deque[_Written] = deque()
+        self._own_entries = revocations.own_entries
         self._closed = False
         self._restoring = SingleFlight(self._restore)
-        revocations.on_log_lost(self._log_lost)
+        self._own_entries.on_lost = self._restoring.start
 
     @cached_property
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str) -> bool:
-        """End one session of the subject, and revoke its access tokens. Returns whether the session was live."""
-        return await self._end(SessionKey(subject, sid))
+    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
+        """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
+
+        `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
+        the store has lost the session.
+        """
+        if await self._end(SessionKey(subject, sid)):
+            return True
+        if shown and not self._revocations.has_session(self._issuer, sid):
+            await self._append([self._session_entry(sid, self._now())])
+            await self._events.emit(TokensRevoked("sid"))
+        return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End all present sessions of the subject, and revoke its other tokens. Returns the number of ended sessions.
@@ -217,37 +216,30 @@ class Revoker:
     def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
         """Have this process refuse the tokens from now on, and keep the entries for a log that loses them."""
         self._revocations.add(revocations)
-        now, wall = self._elapsed(), self._now()
-        while self._written and self._written[0].lapses_at <= now:
-            self._written.popleft()
-        self._written.extend(
-            _Written(each, now + each.life(wall), key if each.kind == "sid" else None) for each in revocations
-        )
-
-    def _log_lost(self) -> None:
-        self._to_restore = deque(self._written)
-        self._restoring.start()
+        self._own_entries.wrote(revocations, key, self._elapsed(), self._now())
 
     async def _restore(self) -> None:
         """Append again, a page at a time, the entries of this process that the log has lost.
 
         A server that restarted empty, or failed over, has lost logouts that were answered with 204.
         """
-        while self._to_restore and not self._closed:
-            page = [self._to_restore.popleft() for _ in range(min(LOG_PAGE, len(self._to_restore)))]
+        lost = self._own_entries.lost
+        while lost and not self._closed:
+            page = [lost.popleft() for _ in range(min(LOG_PAGE, len(lost)))]
             try:
                 await self._restore_page(page)
             except StoreUnavailable:
-                self._to_restore.extendleft(reversed(page))
-            if self._to_restore:
+                lost.extendleft(reversed(page))
+            if lost:
                 await anyio.sleep(_BETWEEN_PAGES)
 
-    async def _restore_page(self, page: Sequence[_Written]) -> None:
+    async def _restore_page(self, page: Sequence[Written]) -> None:
         now = self._elapsed()
         alive = [written for written in page if written.lapses_at > now]
         # The entries get their remaining life: with a full one they would live for ever in a log that is lost often.
         entries = [each.revocation._replace(until=each.revocation.time + each.lapses_at - now) for each in alive]
         await self._store.append_revocations(entries, self._now())
+        self._own_entries.restored(entries)
         # The store may have lost the tombstones, too, so the sessions end again.
         await self._end_each([each.key for each in alive if each.key is not None])
 

@@ -134,6 +134,11 @@ class Revocation(NamedTuple):
     time: int = 0
     spares_sessions: bool = False
 
+    @property
+    def act(self) -> tuple[str, str, str, int]:
+        """Equal for two entries of the same revocation, whatever their lives are."""
+        return self.kind, self.issuer, self.value, self.time
+
     def life(self, now: int) -> int:
         """The life (ms) of the entry, counted from its append or from its read.
 

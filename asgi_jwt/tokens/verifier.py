@@ -234,9 +234,7 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    def _parse(
-        self, token: bytes, now: float
-    ) -> tuple[_TrustedIssuer, bytes, bytes, bytes, bytes, Candidates | None]:
+    def _parse(self, token: bytes, now: float) -> tuple[_TrustedIssuer, bytes, bytes, bytes, bytes, Candidates | None]:
         """The token's issuer, its encoded header, its decoded payload and signature, the signing input, and candidates.
 
         The candidates are those of a cached header. None: `_TrustedIssuer.candidates` has to find them.

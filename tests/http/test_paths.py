@@ -5,7 +5,6 @@ from urllib.parse import quote, unquote
 
 import litestar
 import pytest
-from driver import exchange, http_scope, make_auth
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar.middleware import DefineMiddleware
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.testclient import TestClient as StarletteClient
 from starlette.types import Scope
+from support.app import exchange, http_scope, make_auth
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.http.paths import PublicPaths, RootPath

@@ -3,10 +3,10 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from driver import CONNECT, bearer
 from starlette.types import Message, Receive, Scope, Send
+from support.app import CONNECT, authorization
+from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 from support.waiting import until
-from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import ExpiredToken
@@ -413,7 +413,7 @@ async def test_nobodys_connection_is_not_watched(how: str) -> None:
     app = Echo()
     open_ = Sockets(app, **({"public": ["/*"]} if how == "public" else {"optional": True}))
     server = Server()
-    async with open_.connected(server, headers=bearer(open_.auth) if how == "public" else {}):
+    async with open_.connected(server, headers=authorization(open_.auth) if how == "public" else {}):
         open_.turn(LIFE + LEEWAY)
         await looked()
         assert (server.closes, app.ends) == ([], [])

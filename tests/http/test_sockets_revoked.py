@@ -5,10 +5,9 @@ from typing import Any
 
 import anyio
 import pytest
-from auth_service import WatchedStore
-from driver import make_auth
+from support.app import WatchedStore, make_auth
+from support.sockets import NOW, Echo, Server, Sockets, looked
 from support.waiting import until
-from websocket_servers import NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, MemoryStore
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken
