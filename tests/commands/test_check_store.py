@@ -10,8 +10,8 @@ from time import time
 
 import anyio
 import pytest
-from sqlite_files import locked
-from valkey_servers import Valkey
+from support.sqlite_files import locked
+from support.valkey import Valkey
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands import check_store

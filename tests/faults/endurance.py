@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Self
 
 import redis
 from faults.lineage import Lineage, Place
-from valkey_servers import Cluster, Valkey, Watched
+from support.valkey import Cluster, Valkey, Watched
 
 import asgi_jwt
 
