@@ -89,7 +89,7 @@ def test_refresh_secrets(secret: Any, secrets: tuple[str | bytes, ...]) -> None:
     """One secret or several, as text or as bytes; the first signs, all verify."""
     settings = read(refresh_secret=secret)
     assert settings.refresh_secret == secrets
-    assert len(settings.refresh_keys.keys) == len(secrets)
+    assert len(settings.refresh_keys) == len(secrets)
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
