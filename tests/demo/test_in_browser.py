@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from outside import npm_package
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from support import browsers
 from support.demo import demo_process
+from support.outside import npm_package
 
 pytestmark = pytest.mark.outside
 

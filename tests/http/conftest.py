@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from support.app import Service, WatchedStore
+from support.valkey import Valkey
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 from asgi_jwt import open_store
 

@@ -21,7 +21,7 @@ from support.app import (
 
 from asgi_jwt import Identity, JWTMiddleware
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.events import SessionEnded
+from asgi_jwt.events import SessionEnded, TokensRevoked
 from asgi_jwt.stores.base import Change, outcome
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, SessionKey
@@ -181,6 +181,23 @@ async def test_token_without_a_session_logs_out(service: Service) -> None:
             assert (await service.post("/logout", None, bearer(token))).status == 204
     assert await let_in(service, one.access, bare) == [False, False]
     assert service.store.calls["append_revocations"] == 2
+
+
+@pytest.mark.parametrize("way", ["/logout", "/revoke"])
+async def test_refresh_token_of_a_lost_session_ends_its_access_tokens(service: Service, way: str) -> None:
+    """A refresh token whose session the store has lost has the session's access tokens refused, with one entry."""
+    one = await service.device()
+    session = await service.session(one.refresh)
+    assert session is not None
+    await service.store.inner.update(session.key, lambda _: (None, None))
+    for _ in range(2):
+        if way == "/logout":
+            assert (await service.post(way, None, cookie(one.refresh))).status == 204
+        else:
+            assert (await service.revoke(one.refresh)).status == 200
+    assert await let_in(service, one.access) == [False]
+    assert service.store.calls["append_revocations"] == 1
+    assert service.events.count(TokensRevoked("sid")) == 1
 
 
 async def test_token_of_a_lost_session_logs_out_everywhere_once(service: Service) -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from forgeries import claims, jws
-from pems import private_pem
 from support.app import (
     AUDIENCE,
     COOKIE,
@@ -23,6 +21,7 @@ from support.app import (
     form_body,
     json_body,
 )
+from support.tokens import claims, jws, private_pem
 
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import RevokedToken
