@@ -115,7 +115,8 @@ def test_a_keyword_overrides_the_environment(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     given = environ(ISSUER=ISSUER, AUDIENCE="api", SECRET="another secret of more than thirty-two bytes")
     assert Settings.from_env(given, secret_file=str(tmp_path / "secret")).secret == SECRET
-    assert Settings(**WHOLE, **dict.fromkeys(["keys_file"])).secret == SECRET
+    nothing: Any = None
+    assert Settings(**WHOLE, keys_file=nothing).secret == SECRET
 
 
 def test_an_empty_variable_counts_as_absent() -> None:

@@ -47,6 +47,7 @@ NEITHER: list[tuple[Callable[[Any], Any], list[Any]]] = [
     (values.count(least=1), ["0", 0]),
     (values.count(least=0), [-1, "-1", "1.5", 1.5, True, "٣", "1" * 13]),
     (values.claim, ["=a", "tenant=", "", " "]),
+    (values.claim_name, [1, "", " "]),
     (values.type_claim, ["access", ""]),
     (values.token_sources, ["", "query", "cookie", "cookie:", "cookie:a b", "header:x"]),
     (values.public_path, ["health", "", "/a*", "/*/b", "/**", "/a//b", "/a?b"]),
