@@ -31,7 +31,6 @@ from support.tokens import (
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
     AuthError,
-    ConfigurationError,
     ExpiredToken,
     InvalidSignature,
     KeysUnavailable,
@@ -413,10 +412,3 @@ async def test_a_secret_next_to_a_remote_issuer(server: IssuerServer) -> None:
     clock.turn(300)
     for _ in range(2):
         assert await refusal(verifier, signed(A)) is ExpiredToken
-
-
-def test_an_issuer_is_trusted_once() -> None:
-    """Two trusts of one issuer are a fault: nobody could tell which keys count."""
-    trust = Trust(KeySet([Key.from_jwk(jwk_of(ec_key(), "1"))]), policy_of(A))
-    with pytest.raises(ConfigurationError, match="trusted twice"):
-        TokenVerifier(*trust, cache_size=8, clock=Clock(NOW), others=[trust])
