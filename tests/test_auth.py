@@ -23,14 +23,8 @@ from support.tokens import (
     secret_token,
 )
 
+from asgi_jwt import errors
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import (
-    ConfigurationError,
-    InvalidSignature,
-    InvalidToken,
-    MalformedToken,
-    TokenTooLarge,
-)
 from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
@@ -50,7 +44,7 @@ async def test_an_auth_from_the_environment_verifies() -> None:
     assert (await auth.verify(secret_token())).subject == "alice"
     await auth.events.emit(TokenRefused("x", 401, "http"))
     assert len(heard) == 1
-    with pytest.raises(ConfigurationError, match="ASGI_JWT_ISSUER"):
+    with pytest.raises(errors.ConfigurationError, match="ASGI_JWT_ISSUER"):
         Auth.from_env({})
 
 
@@ -69,7 +63,7 @@ async def test_text_that_is_no_ascii_is_malformed(token: str) -> None:
     """Text of any other characters is malformed, if it is not too large, and verify_cached knows nothing of it."""
     auth = keys_auth()
     assert auth.verify_cached(token) is None
-    with pytest.raises(MalformedToken if len(token) < 8192 else TokenTooLarge):
+    with pytest.raises(errors.MalformedToken if len(token) < 8192 else errors.TokenTooLarge):
         await auth.verify(token)
 
 
@@ -109,7 +103,7 @@ async def test_what_cant_issue(settings: dict[str, Any], token: str | None, why:
     """Public keys alone, a private one out of `ALGORITHMS` and no audience verify, and issue nothing to be refused."""
     auth = Auth(Settings(**{"issuer": ISSUER, "audience": AUDIENCE, **settings}), clock=Clock(NOW))
     assert token is None or await auth.verify(token)
-    with pytest.raises(ConfigurationError, match=why):
+    with pytest.raises(errors.ConfigurationError, match=why):
         _ = auth.issuer
 
 
@@ -121,7 +115,7 @@ async def test_other_keys_for_a_while() -> None:
     other = KeySet.from_secret("another secret of more than thirty-two bytes")
     with using(auth, other):
         assert auth.verify_cached(token) is None
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(errors.InvalidSignature):
             await auth.verify(token)
         theirs = auth.issuer.access_token(Identity("mallory"))
         assert (await auth.verify(theirs)).subject == "mallory"
@@ -129,7 +123,7 @@ async def test_other_keys_for_a_while() -> None:
         raise LookupError
     assert auth.verifier is verifier
     assert auth.verify_cached(token) is not None
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await auth.verify(theirs)
 
 
@@ -159,7 +153,7 @@ async def test_whatever_comes_is_verified_or_an_auth_error(make: Any, token: str
     auth: Auth = make()
     try:
         claims = await auth.verify(token)
-    except InvalidToken:
+    except errors.InvalidToken:
         assert auth.verify_cached(token) is None
     else:
         assert token in (genuine_token(), ".".join(PARTS[:3]), ".".join(PARTS[3:6]))

@@ -21,15 +21,8 @@ from support.tokens import (
     token_by,
 )
 
+from asgi_jwt import errors
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import (
-    AlgorithmNotAllowed,
-    ConfigurationError,
-    InvalidSignature,
-    UnknownKey,
-    WrongAudience,
-    WrongIssuer,
-)
 from asgi_jwt.events import Event, KeysFetched
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock, fake_issuer
@@ -71,9 +64,9 @@ async def test_issuers_of_the_environment(server: IssuerServer, other: IssuerSer
     assert (await auth.verify(token_by(thief_key(), "a", iss=other.issuer))).issuer == other.issuer
     assert server.requests == other.requests == [OPENID, JWKS]
     for key, issuer in ((ec_key(), other.issuer), (thief_key(), server.issuer)):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(errors.InvalidSignature):
             await auth.verify(token_by(key, "a", iss=issuer))
-    with pytest.raises(WrongIssuer):
+    with pytest.raises(errors.WrongIssuer):
         await auth.verify(token_by(ec_key(), "a", iss=ISSUER))
 
 
@@ -81,7 +74,7 @@ async def test_algorithms_narrow_what_remote_keys_are_for(server: IssuerServer) 
     """`ALGORITHMS` refuses what else the issuer's keys could verify."""
     given = environ(ISSUER=ISSUER, JWKS_URL=server.jwks_url, ALGORITHMS="ES384")
     server.publish(jwk_of(ec_key(), "a"), jwk_of(p384_key(), "2"))
-    with pytest.raises(AlgorithmNotAllowed):
+    with pytest.raises(errors.AlgorithmNotAllowed):
         await Auth.from_env(given, clock=Clock(NOW)).verify(token_by(ec_key(), "a"))
     assert server.requests == []
 
@@ -99,16 +92,16 @@ async def test_an_issuer_of_ones_own_and_others(server: IssuerServer) -> None:
     assert theirs.issuer == server.issuer
     third = await auth.verify(token_by(ec_key(), "p256", iss="https://keys.example"))
     assert third.issuer == "https://keys.example"
-    with pytest.raises(WrongAudience):
+    with pytest.raises(errors.WrongAudience):
         await auth.verify(token_by(ec_key(), "a", iss=server.issuer, azp="another"))
-    with pytest.raises(AlgorithmNotAllowed):
+    with pytest.raises(errors.AlgorithmNotAllowed):
         await auth.verify(secret_token(iss=server.issuer))
 
 
 def test_an_issuer_named_twice() -> None:
     """The same issuer with two kinds of keys is a fault."""
     settings = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET)
-    with pytest.raises(ConfigurationError, match="trusted twice"):
+    with pytest.raises(errors.ConfigurationError, match="trusted twice"):
         Auth(settings, issuers=[Settings(issuer=ISSUER, audience="other", keys=jwks())])
 
 
@@ -116,16 +109,18 @@ def test_an_issuer_named_twice() -> None:
 def test_issuing_needs_keys_of_ones_own(source: dict[str, str]) -> None:
     """A remote issuer's private key is not here: neither tokens nor sessions can be issued."""
     auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, refresh_secret="r" * 32, store="memory://", **source))
-    with pytest.raises(ConfigurationError, match="ASGI_JWT_KEYS is not set, and a remote issuer gives no private key"):
+    with pytest.raises(
+        errors.ConfigurationError, match="ASGI_JWT_KEYS is not set, and a remote issuer gives no private key"
+    ):
         _ = auth.issuer
-    with pytest.raises(ConfigurationError, match="no private key"):
+    with pytest.raises(errors.ConfigurationError, match="no private key"):
         _ = auth.sessions
 
 
 def test_without_httpx2(monkeypatch: pytest.MonkeyPatch) -> None:
     """The missing extra shows where the Auth is built, with the line that mends it; own keys don't need it."""
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(ConfigurationError, match="pip install httpx2"):
+    with pytest.raises(errors.ConfigurationError, match="pip install httpx2"):
         Auth.from_env(environ(ISSUER=ISSUER, DISCOVERY="true"))
     assert Auth.from_env(environ(ISSUER=ISSUER, SECRET=SECRET))
 
@@ -140,10 +135,10 @@ async def test_a_fake_issuer_fetches_nothing(server: IssuerServer, other: Issuer
         claims = await auth.verify(token)
         assert (claims.subject, claims.issuer, *claims.scopes) == ("bob", server.issuer, "a")
         assert (await auth.verify(issue.token(claims={"iss": other.issuer}))).issuer == other.issuer
-        with pytest.raises(WrongIssuer):
+        with pytest.raises(errors.WrongIssuer):
             await auth.verify(issue.token(claims={"iss": ISSUER}))
     assert server.requests == other.requests == []
-    with pytest.raises(UnknownKey):
+    with pytest.raises(errors.UnknownKey):
         await auth.verify(token)
 
 

@@ -532,6 +532,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "broken JSON": (b'{"keys": [', "is broken JSON"),
     "a broken key": (b'{"keys": [{"kty": "EC"}]}', "holds no key that may verify"),
     "cut off": (private_pem(ed25519_key())[:60], "neither a JWK Set, nor PEM"),
+    "broken PEM": (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "PEM"),
     "a short secret": (b"hunter2", "secrets of 32 bytes at least"),
     "nothing": (b"", "no private key"),
     "no text": (b"\xff" * 40, "neither a JWK Set"),
