@@ -8,7 +8,7 @@ from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
-from asgi_jwt.http.require import RequireMiddleware, require
+from asgi_jwt.http.require import RequireMiddleware, answer, require
 from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import Sessions
@@ -56,6 +56,7 @@ __all__ = [
     "TooManyAttempts",
     "Trust",
     "__version__",
+    "answer",
     "discover",
     "open_store",
     "require",

@@ -320,7 +320,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
 
 
 @pytest.mark.parametrize(("make", "told"), WRONG)
-async def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -> None:
+def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -> None:
     """Arguments that name no scopes or roles raise where the check is made, with what was given and what to give."""
     with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         make()
