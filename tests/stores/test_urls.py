@@ -82,7 +82,7 @@ def test_redis(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite://secret/path", "needs a file: sqlite:///relative/path or sqlite:////absolute/path"),
         ("sqlite:///:memory:", r"else memory://\)"),
         ("sqlite:///nowhere/store.db", "nowhere is not there, or closed: create it"),
-        ("sqlite:///tests", "is a directory: name a file in it"),
+        ("sqlite:////tmp", "is a directory: name a file in it"),
     ],
 )
 def test_no_such_store(url: str, fault: str) -> None:

@@ -67,7 +67,7 @@ def running(script: str, *arguments: str) -> Iterator[Process]:
 
 @contextmanager
 def serving(script: Path, *arguments: str) -> Iterator[Process]:
-    """A process of the file `script`, whose first argument is the number of a socket that it inherits, to serve there."""
+    """A process of the file `script`. Its first argument is the number of the socket that it inherits and serves at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = Process(str(script), str(listener.fileno()), *arguments, listener=listener)
     try:

@@ -170,16 +170,15 @@ async def test_script_cache_may_be_flushed(servers: Servers) -> None:
 async def test_demoted_master_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """Behind one address the master becomes a replica: the first write says so, and the next finds the new master."""
     old, other = own_valkey, other_valkey
-    async with Front(old) as address:
-        async with using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}?timeout={PATIENCE:g}")) as store:
-            await asyncio.gather(*(create(store, key) for key in KEYS))
-            assert address.accepted > 1
-            other.follow(old)
-            other.ask("REPLICAOF", "NO", "ONE")
-            old.ask("REPLICAOF", "127.0.0.1", other.port)
-            address.server = other
-            await refused(store.update(KEYS[0], advance), "ReadOnlyError")
-            assert await asyncio.gather(*(store.update(key, advance) for key in KEYS)) == [1] * len(KEYS)
+    async with Front(old) as address, using(RedisStore.from_url(f"{address.url}?timeout={PATIENCE:g}")) as store:
+        await asyncio.gather(*(create(store, key) for key in KEYS))
+        assert address.accepted > 1
+        other.follow(old)
+        other.ask("REPLICAOF", "NO", "ONE")
+        old.ask("REPLICAOF", "127.0.0.1", other.port)
+        address.server = other
+        await refused(store.update(KEYS[0], advance), "ReadOnlyError")
+        assert await asyncio.gather(*(store.update(key, advance) for key in KEYS)) == [1] * len(KEYS)
 
 
 async def test_sentinel_switches_masters(watched: Watched) -> None:
