@@ -1,4 +1,4 @@
-"""Scopes and roles: RFC 6750 section 3.1, `insufficient_scope`."""
+"""`require` and `RequireMiddleware`: check scopes and roles. RFC 6750 section 3.1, `insufficient_scope`."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,18 +21,18 @@ from asgi_jwt.tokens.identity import kind, names
 
 
 class SecurityScopes(Protocol):
-    """FastAPI's `SecurityScopes`: the scopes of each `Security(..., scopes=[...])` on the way to a dependency."""
+    """The shape of FastAPI's `SecurityScopes`: the scopes of every `Security(..., scopes=[...])` above a dependency."""
 
     @property
     def scopes(self) -> Sequence[str]: ...
 
 
 class Require:
-    """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
+    """Called with a connection, returns its `Claims` if they have all the scopes and at least one of the roles.
 
-    Else raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and Starlette's
-    `HTTPException` with the challenge; `answer` gives its response. Raises `RuntimeError` where no `JWTMiddleware` is
-    around the app. The check happens in the call; its result may be awaited.
+    Otherwise it raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and
+    Starlette's `HTTPException` with the challenge; `answer` makes its response. It raises `RuntimeError` if the app is
+    not inside a `JWTMiddleware`. The call makes the check; its result may also be awaited.
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Require:
 
     @property
     def __signature__(self) -> Signature:
-        """The parameters that FastAPI reads. Not there before FastAPI is loaded: `__call__` has its own."""
+        """The parameters that FastAPI reads. Raises `AttributeError` while FastAPI is not loaded."""
         if "fastapi" not in sys.modules:
             raise AttributeError("__signature__")
         from asgi_jwt.fastapi import require_signature
@@ -67,9 +67,10 @@ class Require:
             raise _as_http_exception(error, guard_of(connection.scope).challenge) from None
 
     def check(self, scope: Scope, *more: str) -> Claims:
-        """The same with the ASGI scope, and with `more` scopes that are asked for beside those of the construction.
+        """The claims in the ASGI scope, if they have all scopes, those in `more` too, and at least one of the roles.
 
-        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`; `ValueError` where `more` have no name.
+        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`, `ValueError` if `more` has only empty names,
+        and `RuntimeError` if the app is not inside a `JWTMiddleware`.
         """
         guard_of(scope)
         claims: Claims | None = scope["claims"]
@@ -101,8 +102,8 @@ def _scopes_type() -> type[SecurityScopes]:
 
 # FastAPI evaluates the text when it reads the signature of `require(...).__call__`.
 _awaited.__annotations__["security_scopes"] = "_scopes_type()"
-# FastAPI runs a plain function in a thread, which costs more than the check and waits for a free one. A function that
-# wraps a coroutine function is called in the event loop, and its result, the claims, is awaited.
+# FastAPI calls a plain function in a thread, which costs more than the check and may wait for a free thread. It calls a
+# function that wraps a coroutine function in the event loop, and awaits the result. So `Claims` can be awaited.
 update_wrapper(Require.__call__, _awaited, assigned=())
 
 
@@ -112,6 +113,7 @@ def _with_more(scopes: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...
 
 
 def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str, ...]:
+    """The names in `listed`. Raises `ValueError` if they were `given` and are all empty; `what` is for its text."""
     wanted = names(listed, what)
     if given and not any(name.strip() for name in wanted):
         raise ValueError(f"{what} were given, and none of them has a name: that would let everyone in")
@@ -148,7 +150,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
 
 
 def guard_of(scope: Scope) -> Guard:
-    """What the `JWTMiddleware` around left. Raises `RuntimeError` where there is none: nothing is let in."""
+    """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
         raise RuntimeError("require needs JWTMiddleware around the app: it is what verifies the token")
@@ -156,7 +158,7 @@ def guard_of(scope: Scope) -> Guard:
 
 
 class _NotCalled:
-    """Pydantic finds it in the annotation that FastAPI reads of `require` itself, in the place of its result."""
+    """Explains the mistake `Depends(require)`: FastAPI then hands the parameters of `require` to pydantic."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: object, handler: object) -> NoReturn:
@@ -164,11 +166,11 @@ class _NotCalled:
 
 
 def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()) -> Require:
-    """What a route asks of a user: all of `scopes`, any of `roles`.
+    """Requires of a route's user all of `scopes` and at least one of `roles`.
 
-    In FastAPI `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`;
-    elsewhere `require("orders:write")(request)`. Raises `TypeError` for scopes and roles that are no strings, and
-    `ValueError` where all are empty.
+    In FastAPI: `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`.
+    Elsewhere: `require("orders:write")(request)`. Raises `TypeError` for a scope or role that is no string, and
+    `ValueError` if all names are empty.
     """
     for scope in scopes:
         if isinstance(scope, (HTTPConnection, Mapping)):
@@ -179,11 +181,13 @@ def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()
 
 
 class RequireMiddleware:
-    """The same around any ASGI app or Starlette route: `Route(..., middleware=[Middleware(RequireMiddleware, ...)])`.
+    """Requires scopes and roles around an ASGI app or a Starlette route.
 
-    It answers itself, 401 or 403 with the challenge, HTTP and WebSocket alike. Raises `TypeError` and `ValueError` as
-    `require` does. Built while an event loop runs, as Starlette's `add_middleware` does, it raises the error when
-    called, and ends the server's start.
+    For a route: `Route(..., middleware=[Middleware(RequireMiddleware, scopes="orders:write")])`. It refuses HTTP
+    requests and WebSockets itself, with the challenge: 401 without a user, 403 without a scope or role.
+    Raises `TypeError` and `ValueError` as `require` does. Built while an event loop runs, as Starlette's
+    `add_middleware` does, it raises the error when it is called, and so ends the server's start. When called it raises
+    `RuntimeError` if it is not inside a `JWTMiddleware`.
     """
 
     def __init__(self, app: ASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:

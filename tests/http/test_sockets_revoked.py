@@ -25,7 +25,7 @@ REFRESH_SECRET = "the secret of refresh tokens: thirty-two bytes and more"
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
     monkeypatch.setattr(sockets, "_SHORTEST_INTERVAL", 0.01)
 
 
@@ -171,7 +171,7 @@ async def test_a_store_that_hangs_delays_no_other_end() -> None:
 
 async def test_a_clock_that_jumps_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that wakes from its sleep in the middle of a read has not failed to read: nobody is closed."""
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
     monkeypatch.setattr("asgi_jwt.sessions.revocations._PATIENCE", 0.1)
     store, clock = HangingStore(), Clock(NOW)
     open_ = Sockets(Echo(), an_auth(store, clock))

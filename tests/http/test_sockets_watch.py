@@ -32,7 +32,7 @@ EXPIRED = [(3000, "The access token expired")]
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
 
 
 def tasks(backend: str) -> int:
@@ -176,7 +176,7 @@ async def test_an_on_event_that_hangs_holds_up_no_app(monkeypatch: pytest.Monkey
 
 async def test_one_that_ends_earlier_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection whose token ends before anyone would have looked is closed at its time."""
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
     open_ = Sockets(Echo(), make_auth(clock=Clock(NOW), leeway=0.1))
     late, early = Server(), Server()
     late_headers = authorization(open_.auth)
