@@ -456,7 +456,7 @@ async def test_lost_entries_are_put_back() -> None:
     service.clock.turn(2)
     await service.auth.revocations.poll()
     with anyio.fail_after(30):
-        await service.auth.revoker._putting_back.wait()
+        await service.auth.revoker._restoring.wait()
     assert [(entry.kind, entry.value, entry.time) for entry in entries(service.store)] == [
         (entry.kind, entry.value, entry.time) for entry in written
     ]
@@ -470,7 +470,7 @@ async def test_lost_entries_are_put_back() -> None:
     service.clock.turn(2)
     await service.auth.revocations.poll()
     with anyio.fail_after(30):
-        await service.auth.revoker._putting_back.wait()
+        await service.auth.revoker._restoring.wait()
     assert entries(service.store) == []
     await service.auth.revoke_subject("bob")
     assert [written.revocation.value for written in service.auth.revocations.own._written.values()] == ["bob"]
@@ -501,14 +501,14 @@ async def test_session_that_a_failover_revived(place: str) -> None:
         service.clock.turn(2)
         await service.auth.revocations.poll()
         with anyio.fail_after(30):
-            await service.auth.revoker._putting_back.wait()
+            await service.auth.revoker._restoring.wait()
         again = await service.session(pair.refresh_token)
         assert again is not None
         assert again.ended_at is not None
         assert {sid_of(pair), payload(bare)["jti"]} <= {entry.value for entry in entries(service.store)}
 
 
-async def test_putting_back_waits_for_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restoring_waits_for_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries go back by the page, and a page that fails goes back later; a closed Auth puts nothing back."""
     monkeypatch.setattr(revoker, "_BETWEEN_PAGES", 0.01)
     store = Empty()
@@ -528,11 +528,11 @@ async def test_putting_back_waits_for_the_store(monkeypatch: pytest.MonkeyPatch)
 
     await lose()
     with anyio.fail_after(30):
-        await service.auth.revoker._putting_back.wait()
+        await service.auth.revoker._restoring.wait()
     assert service.store.calls["append_revocations"] == 4
     assert [entry.value for entry in entries(service.store)] == [entry.value for entry in written]
     await lose()
     service.auth.revoker.close()
     with anyio.fail_after(30):
-        await service.auth.revoker._putting_back.wait()
+        await service.auth.revoker._restoring.wait()
     assert entries(service.store) == []

@@ -251,7 +251,7 @@ async def test_claims_that_are_no_json(store: SQLiteStore) -> None:
         for n in range(10):
             tasks.start_soon(attempt, n)
 
-    assert faults == ["a claim holds a set, which JSON can't tell"] * 5
+    assert faults == ["a claim holds a set, which JSON can't express"] * 5
     assert [session.sid for session in await store.list("alice", 0)] == ["s0", "s2", "s4", "s6", "s8"]
 
 
