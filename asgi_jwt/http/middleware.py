@@ -114,7 +114,7 @@ class JWTMiddleware:
             await self.app(scope, receive, self._closing(send))
             return
         list_headers(scope)
-        if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
+        if self._metadata is not None and self._asks_metadata(scope):
             await self._metadata(scope, receive, send)
             return
         scope[GUARD] = self._guard
@@ -127,16 +127,31 @@ class JWTMiddleware:
         except AuthError as error:
             await self._refuse(error, scope, receive, send)
             return
-        if claims is not None:
-            scope["claims"] = scope["user"] = claims
-            scope["auth"] = claims.credentials
-        else:
-            # A user of its own for each: Starlette's takes new attributes.
-            scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
+        _enter(scope, claims)
         if kind == "http":
             await self.app(scope, receive, send)
         else:
             await self._serve_socket(claims, scope, receive, send)
+
+    def let_in_at_sight(self, scope: Scope) -> bool:
+        """Whether an HTTP request passes without a wait: its token was verified before, or it needs none.
+
+        The scope then says whose it is. False: the request is to be answered by a call. For callers that have no event
+        loop.
+        """
+        list_headers(scope)
+        if self._validate is not None or self._asks_metadata(scope):
+            return False
+        try:
+            token = self._presented(scope)
+        except AuthError:
+            return False
+        claims = None if token is None else self._auth.verify_cached(token)
+        if token is not None and claims is None:
+            return False
+        scope[GUARD] = self._guard
+        _enter(scope, claims)
+        return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
         if self._reads_subprotocol and hide_subprotocol_token(scope):
@@ -183,15 +198,18 @@ class JWTMiddleware:
 
     async def _authenticate(self, scope: Scope) -> Claims | None:
         """The claims of the request's token; None on a public path, and without a token where that is `optional`."""
+        token = self._presented(scope)
+        return None if token is None else await self._auth.verify(token)
+
+    def _presented(self, scope: Scope) -> bytes | None:
+        """The request's token; None where the request passes without one. Raises `MissingToken` elsewhere."""
         if self._public.match(scope):
             self._root_path.settle(scope)
             return None
         token = self._token(scope)
-        if token is not None:
-            return await self._auth.verify(token)
-        if not self._optional:
+        if token is None and not self._optional:
             raise MissingToken
-        return None
+        return token
 
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
@@ -231,8 +249,19 @@ class JWTMiddleware:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
-    def _asks_metadata(self, scope: Scope, path: str) -> bool:
-        return scope["type"] == "http" and self._root_path.route_path(scope) == path
+    def _asks_metadata(self, scope: Scope) -> bool:
+        path = None if self._metadata is None else self._metadata.path
+        return path is not None and scope["type"] == "http" and self._root_path.route_path(scope) == path
+
+
+def _enter(scope: Scope, claims: Claims | None) -> None:
+    """Have the scope say whose request it is; None: nobody's."""
+    if claims is not None:
+        scope["claims"] = scope["user"] = claims
+        scope["auth"] = claims.credentials
+    else:
+        # A user of its own for each: Starlette's takes new attributes.
+        scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
 
 
 def _auth_of_its_own() -> Auth:

@@ -27,6 +27,13 @@ class SecurityScopes(Protocol):
     def scopes(self) -> Sequence[str]: ...
 
 
+class Connection(Protocol):
+    """A request or a WebSocket of Starlette's, Django's, Quart's or Falcon's: whatever has the ASGI scope."""
+
+    @property
+    def scope(self) -> Any: ...
+
+
 class Require:
     """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
 
@@ -59,7 +66,7 @@ class Require:
         return require_signature(self._scopes)
 
     def __call__(
-        self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+        self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
     ) -> Claims:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
@@ -133,7 +140,7 @@ def _http_exception(kind: Any) -> Any:
     return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
 
 
-def answer(error: AuthError, scope: Scope) -> Response:
+def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
     """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
 
     `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
@@ -147,7 +154,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
     return answer(error, scope)
 
 
-def guard_of(scope: Scope) -> Guard:
+def guard_of(scope: Mapping[str, Any]) -> Guard:
     """What the `JWTMiddleware` around left. Raises `RuntimeError` where there is none: nothing is let in."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
