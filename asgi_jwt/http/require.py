@@ -37,6 +37,13 @@ class SecurityScopes(Protocol):
     def scopes(self) -> Sequence[str]: ...
 
 
+class Connection(Protocol):
+    """A request or a WebSocket of Starlette's, Django's, Quart's or Falcon's: whatever has the ASGI scope."""
+
+    @property
+    def scope(self) -> Any: ...
+
+
 class Require:
     """Called with a connection, returns its `Claims` if they have all the scopes and at least one of the roles.
 
@@ -164,7 +171,7 @@ def _http_exception(kind: Any) -> Any:
     return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
 
 
-def answer(error: AuthError, scope: Scope) -> Response:
+def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
     """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
 
     `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
@@ -178,7 +185,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
     return answer(error, scope)
 
 
-def guard_of(scope: Scope) -> Guard:
+def guard_of(scope: Mapping[str, Any]) -> Guard:
     """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
