@@ -26,7 +26,7 @@ class Authority:
         """From now on a server with this context is certified to be at `address`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-        certificate = self._certify(name, key, x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]))
+        certificate = self._certify(name, key, x509.SubjectAlternativeName([_named(address)]))
         path = self._home / "server.pem"
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
@@ -43,3 +43,10 @@ class Authority:
             .add_extension(extension, critical=False)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def _named(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)

@@ -1,73 +1,25 @@
 """Every example of the documentation is run, and answers as its page shows."""
 
 import doctest
-import json
 import re
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from string import Template
 
 import pytest
-from curl import CURLS
+from browsers import chromium, profile
 from outside import program
+from playwright.sync_api import expect
+from support.examples import CURL, follow, run, uvicorn_serving
 from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of
-from support.waiting import PATIENCE
 
 from asgi_jwt import Settings
 
 SHOWN = [section for section in SECTIONS if section.steps]
-SERVED = [section for section in SHOWN if any(command.startswith("curl ") for command, _ in section.steps)]
-COMMANDS = [section for section in SHOWN if section not in SERVED]
+SERVED = [section for section in SHOWN if "localhost:8000" in section.steps[0][0]]
+COMMANDS = [section for section in SHOWN if section.steps[0][0].partition(" ")[0] != "curl"]
 USERS_TESTS = [(section, name) for section in SECTIONS for name in section.files if name.startswith("test_")]
 READERS = {field.name: field.metadata["read"] for field in fields(Settings)}
-
-
-@contextmanager
-def uvicorn_serving(folder: Path, page: Path, *options: str, app: str = "main:app") -> Iterator[str]:
-    """Serves `app` as the page says, on a free port; gives the port."""
-    command = [sys.executable, "-m", "uvicorn", app, "--port", "0", *options]
-    with subprocess.Popen(command, cwd=folder, env=environment(page), stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        log = []
-        try:
-            while line := server.stderr.readline():
-                log.append(line)
-                if running := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-                    yield running[1]
-                    break
-            else:
-                pytest.fail("".join(log))
-        finally:
-            server.kill()
-
-
-def check_answer(shown: str, answered: str) -> None:
-    """The answer has the status that the page shows, its headers, and its body."""
-    shown_head, _, shown_body = shown.partition("\n\n")
-    head, _, body = answered.partition("\n\n")
-    shown_status, *shown_headers = shown_head.splitlines()
-    status, *headers = head.splitlines()
-    assert status.rstrip() == shown_status, answered
-    for shown_header in shown_headers:
-        assert any(fits(shown_header, header) for header in headers), (shown_header, headers)
-    assert fits(shown_body.rstrip("\n"), body.rstrip("\n")), (shown_body, body)
-
-
-def run(folder: Path, variables: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
 
 
 @pytest.mark.outside
@@ -77,25 +29,9 @@ def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, text in {"main.py": section.main, **section.files}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    variables, answer = {"TOKEN": environment(section.page)["TOKEN"]}, ""
     with uvicorn_serving(tmp_path, section.page) as port:
-        assert CURLS[-1](f"curl -i localhost:{port}/orders").startswith("HTTP/1.1 401 ")
-        for shown, output in section.steps:
-            command = shown.replace("localhost:8000", f"localhost:{port}")
-            program, *arguments = command.split()
-            if program == "curl":
-                answer = CURLS[-1](Template(command).substitute(variables))
-                check_answer(output, answer)
-            elif assigned := re.fullmatch(r"([A-Z_]+)=(\S+)", command):
-                name, value = assigned.groups()
-                variables[name] = json.loads(answer.partition("\n\n")[2])[name.lower()]
-                assert fits(value, variables[name])
-            else:
-                assert program == "python"
-                script = tmp_path / arguments[0]
-                script.write_text(script.read_text().replace("localhost:8000", f"localhost:{port}"))
-                ended = run(tmp_path, environment(section.page), sys.executable, *arguments)
-                assert ended.stdout == output
+        assert CURL(f"curl -i localhost:{port}/orders").startswith("HTTP/1.1 401 ")
+        follow(section, tmp_path, lambda text: text.replace("localhost:8000", f"localhost:{port}"))
 
 
 @pytest.mark.parametrize("section", COMMANDS, ids=str)
@@ -164,3 +100,32 @@ def test_javascript(section: Section, block: str, tmp_path: Path) -> None:
     (tmp_path / "example.mjs").write_text(block)
     ended = run(tmp_path, environment(section.page), program("node"), "--check", "example.mjs")
     assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.outside
+@pytest.mark.parametrize(("section", "block"), blocks("html"), ids=str)
+def test_page(section: Section, block: str, tmp_path: Path) -> None:
+    """The page, served beside the app that it is for, logs in, asks, is reloaded and logs out, in Chromium."""
+    login = sections_of(DOCS / "quickstart.md")[-1].main
+    public = 'public=["/auth/*", "/"]'
+    assert public in section.page.read_text(encoding="utf-8")
+    (tmp_path / "main.py").write_text(login.replace('public=["/auth/*"]', public))
+    (tmp_path / "page.py").write_text(section.files["page.py"])
+    (tmp_path / "page.html").write_text(block)
+    serving = uvicorn_serving(tmp_path, section.page, app="page:app")
+    with serving as port, chromium() as browser, profile(browser) as context:
+        shown = context.new_page()
+        shown.goto(f"http://localhost:{port}/")
+        output = expect(shown.locator("output"))
+        output.to_have_text("Who are you?")
+        for password, told in {"guess": "The credentials are wrong", "wonderland": "You are alice"}.items():
+            shown.fill("[name=username]", "alice")
+            shown.fill("[name=password]", password)
+            shown.click("text=Log in")
+            output.to_have_text(told)
+        shown.click("#orders")
+        output.to_have_text('{"orders of":"alice"}')
+        shown.reload()
+        output.to_have_text("You are alice")
+        shown.click("#logout")
+        output.to_have_text("Who are you?")

@@ -62,7 +62,7 @@ def sections_of(path: Path) -> list[Section]:
             if line.startswith("#"):
                 found.append(Section(path, line.lstrip("# "), main=found[-1].main))
             elif line.startswith("| "):
-                found[-1].table.append([cell.strip() for cell in line.strip("|").split(" | ")])
+                found[-1].table.append([cell.strip() for cell in line.strip("|").split("|")])
         if language is not None and block is not None:
             found[-1].take(language, block)
     return found
