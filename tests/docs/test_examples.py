@@ -1,12 +1,15 @@
 """Every example of the documentation is run, and answers as its page shows."""
 
 import doctest
+import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from browsers import chromium, profile
 from outside import program
 from playwright.sync_api import expect
@@ -129,3 +132,35 @@ def test_page(section: Section, block: str, tmp_path: Path) -> None:
         output.to_have_text("You are alice")
         shown.click("#logout")
         output.to_have_text("Who are you?")
+
+
+@pytest.mark.parametrize(("section", "block"), blocks("yaml"), ids=str)
+def test_yaml(section: Section, block: str) -> None:
+    """Each variable in a manifest is a setting, and each probe asks a public path of the app of its page."""
+    told = [scalar for document in yaml.safe_load_all(block) for scalar in scalars(document)]
+    names = {name for name in told if name.startswith("ASGI_JWT_")}
+    assert {name.removeprefix("ASGI_JWT_").removesuffix("_FILE").lower() for name in names} <= READERS.keys()
+    (public,) = re.findall(r"public=\[(.*?)\]", section.main)
+    for probed in re.findall(r"httpGet: {path: ([^,]+),", block):
+        assert f'"{probed}"' in public
+
+
+def scalars(node: object) -> Iterator[str]:
+    """All text in a tree of YAML, names of members too."""
+    if isinstance(node, dict):
+        node = [*node.keys(), *node.values()]
+    if isinstance(node, list):
+        for each in node:
+            yield from scalars(each)
+    elif isinstance(node, str):
+        yield node
+
+
+@pytest.mark.parametrize(("section", "block"), blocks("dockerfile"), ids=str)
+def test_dockerfile(section: Section, block: str, tmp_path: Path) -> None:
+    """The command of an image starts a server by options that it has."""
+    (command,) = re.findall(r"^CMD (.*)$", block, re.MULTILINE)
+    server, app, *options = json.loads(command)
+    shown = run(tmp_path, environment(section.page), sys.executable, "-m", server, "--help").stdout
+    assert app == "main:app"
+    assert all(option in shown for option in options if option.startswith("--"))
