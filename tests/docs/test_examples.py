@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,7 +15,7 @@ from browsers import chromium, profile
 from outside import program
 from playwright.sync_api import expect
 from support.examples import CURL, follow, run, uvicorn_serving
-from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of
+from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of, workplace
 
 from asgi_jwt import Settings
 
@@ -29,6 +30,8 @@ READERS = {field.name: field.metadata["read"] for field in fields(Settings)}
 @pytest.mark.parametrize("section", SERVED, ids=str)
 def test_app(section: Section, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each app, run as its page says, answers as the page shows, and lets nobody in without a token."""
+    environment(section.page)
+    shutil.copytree(workplace(section.page).name, tmp_path, dirs_exist_ok=True)
     for name, text in {"main.py": section.main, **section.files}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -76,9 +79,9 @@ def test_interactive(section: Section, block: str) -> None:
 @pytest.mark.parametrize(("section", "block"), blocks("sh"), ids=str)
 def test_shell(section: Section, block: str, tmp_path: Path) -> None:
     """A shell can parse each block, and each `asgi-jwt` command in it names options that there are."""
-    assert run(tmp_path, environment(section.page), "/bin/sh", "-n", "-c", block).returncode == 0
+    assert run(tmp_path, environment(), "/bin/sh", "-n", "-c", block).returncode == 0
     for command, options in re.findall(r"asgi-jwt ((?:[a-z]+ ?)+)([^\n$)]*)", block):
-        shown = run(tmp_path, environment(section.page), "/bin/sh", "-c", f"asgi-jwt {command} --help")
+        shown = run(tmp_path, environment(), "/bin/sh", "-c", f"asgi-jwt {command} --help")
         for option in re.findall(r"--[a-z-]+", options):
             assert option in shown.stdout, (command, option)
 

@@ -54,7 +54,7 @@ def follow(section: Section, folder: Path, change: Callable[[str], str]) -> dict
 
     `change` rewrites each command, to reach the server where it is.
     """
-    variables, answer = {"TOKEN": environment(section.page)["TOKEN"]}, ""
+    variables, answer = dict(environment(section.page)), ""
     for shown, output in section.steps:
         command = change(shown)
         program, *arguments = command.split()

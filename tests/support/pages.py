@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "asgi_jwt" / "docs"
+QUICKSTART = DOCS / "quickstart.md"
 PATHS = sorted(DOCS.glob("*.md"))
 _TEXT_LANGUAGES = ("sh", "pycon", "html", "js", "env", "nginx", "caddyfile", "haproxy", "dockerfile", "yaml")
 
@@ -82,16 +84,32 @@ def blocks(language: str) -> list[tuple[Section, str]]:
 
 
 @cache
-def environment(page: Path) -> Mapping[str, str]:
+def workplace(page: Path) -> TemporaryDirectory[str]:
+    """A folder with the files of a page, and those of the index where the page belongs to one; `main.py` is left out.
+
+    The exports of the page have run there.
+    """
+    folder = TemporaryDirectory()
+    for each in dict.fromkeys([page.with_stem(page.stem.partition("-")[0]), page]):
+        for section in sections_of(each) if each.exists() else []:
+            for name, text in section.files.items():
+                if name != "main.py":
+                    Path(folder.name, name).write_text(text)
+    return folder
+
+
+@cache
+def environment(page: Path = QUICKSTART) -> Mapping[str, str]:
     """The environment of a shell after the exports of the quickstart and those of the page."""
-    shells = [block for path in dict.fromkeys([DOCS / "quickstart.md", page]) for block in _shells(path)]
+    shells = [block for path in dict.fromkeys([QUICKSTART, page]) for block in _shells(path)]
     exports = "".join(block for block in shells if block.startswith("export "))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     told = subprocess.run(
         ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
         env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
-        capture_output=True,
+        cwd=workplace(page).name,
+        stdout=subprocess.PIPE,
         check=True,
         timeout=PATIENCE,
     )
