@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from forgeries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.forgeries import FORGERIES
+from support.tokens import (
     AUDIENCE,
-    FORGERIES,
     ISSUER,
     NOW,
     SECRET,
@@ -17,8 +19,6 @@ from forgeries import (
     secret_auth,
     secret_token,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (

@@ -6,8 +6,20 @@ from collections.abc import Iterator
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwks, p384_key, secret_token, thief_key
-from issuer_server import JWKS, OPENID, IssuerServer, jwk_of, token_by
+from support.issuers import JWKS, OPENID, IssuerServer
+from support.tokens import (
+    AUDIENCE,
+    ISSUER,
+    NOW,
+    SECRET,
+    ec_key,
+    jwk_of,
+    jwks,
+    p384_key,
+    secret_token,
+    thief_key,
+    token_by,
+)
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (

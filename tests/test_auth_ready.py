@@ -6,8 +6,8 @@ import anyio
 import pytest
 from auth_service import WatchedStore
 from driver import AUDIENCE, ISSUER, make_auth
-from forgeries import ec_key
-from issuer_server import JWKS, IssuerServer, jwk_of
+from support.issuers import JWKS, IssuerServer
+from support.tokens import ec_key, jwk_of
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, MemoryStore, Settings

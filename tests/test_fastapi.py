@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from support.waiting import PATIENCE
 
 from asgi_jwt import Claims, JWTMiddleware, require
-from asgi_jwt.http.require import Require
+from asgi_jwt.http.require import Require, SecurityScopes
 
 WRITE = "orders:write"
 DESCRIBED = 'error_description="The access token lacks a required scope"'
@@ -297,7 +297,11 @@ def test_fastapi_is_not_imported_by_require(monkeypatch: pytest.MonkeyPatch) -> 
         "import fastapi; print(*inspect.signature(asks).parameters)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert done.stdout.splitlines() == ["connection False False", "connection security_scopes"]
-    assert list(signature(require()).parameters) == ["connection", "security_scopes"]
+    assert done.stdout.splitlines() == [
+        "connection security_scopes False False",
+        "connection security_scopes shown",
+    ]
+    assert list(signature(require()).parameters) == ["connection", "security_scopes", "shown"]
     monkeypatch.delitem(sys.modules, "fastapi")
-    assert list(signature(require()).parameters) == ["connection"]
+    assert list(signature(require()).parameters) == ["connection", "security_scopes"]
+    assert signature(require().__call__, eval_str=True).parameters["security_scopes"].annotation is SecurityScopes

@@ -9,10 +9,10 @@ from anyio import wait_all_tasks_blocked
 from auth_service import NOW, Service, WatchedStore, bearer, form_body
 from driver import Guarded, make_auth, make_token
 from driver import bearer as authorization
-from forgeries import ec_key, genuine_token
-from issuer_server import IssuerServer, jwk_of, token_by
-from metering import metered
 from opentelemetry.sdk.metrics.export import Gauge, Sum
+from support.issuers import IssuerServer
+from support.metering import metered
+from support.tokens import ec_key, genuine_token, jwk_of, token_by
 
 from asgi_jwt import Auth, ConfigurationError, MemoryStore, Settings, errors, events
 from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable

@@ -19,6 +19,7 @@ from asgi_jwt.events import (
     RevocationsStale,
 )
 from asgi_jwt.sessions.mirror import Mirror
+from asgi_jwt.sessions.own_entries import OwnEntries
 from asgi_jwt.stores.base import RevocationLog
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
@@ -86,7 +87,7 @@ class RevocationList:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self._lost: Callable[[], None] = lambda: None
+        self.own = OwnEntries()
         self._mirror = Mirror()
         self._covers = self._mirror.covers
         self._cleared: dict[int, Claims] = {}  # by `id`: claims that no entry of the mirror covers
@@ -195,10 +196,6 @@ class RevocationList:
         """Take over entries that this process has put into the log: it refuses their tokens now."""
         self._add(revocations, self._elapsed(), int(self._clock() * 1000))
 
-    def on_lost(self, listener: Callable[[], None]) -> None:
-        """Call `listener`, within the event loop, whenever the log has lost the place where it was read."""
-        self._lost = listener
-
     def has_token(self, issuer: str, jti: str) -> bool:
         """Whether an entry for this token is in the mirror as it is."""
         return self._mirror.has_token(issuer, jti)
@@ -272,18 +269,21 @@ class RevocationList:
 
     async def _read_pages(self, wall: int) -> None:
         log = self._log()
+        self.own.reading_began()
         for _ in range(_PAGES):
             page = await log.read_revocations(self._cursor)
             now = self._elapsed()
             self._add(page.revocations, now, wall)
+            self.own.read(page.revocations)
             if self._cursor is not None and not page.continues:
-                self._lost()
+                self.own.place_was_lost()
                 if now <= self._lapses:  # else the log has forgotten an entry that lapsed
                     self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
                 self._lapses = now + page.revocations[-1].life(wall)
             if not page.more:
+                self.own.reading_ended()
                 return
             await checkpoint()  # a store may answer without waiting: a long log still leaves the loop to others
         raise StoreUnavailable("the log of revocations has no end")

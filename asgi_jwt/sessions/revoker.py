@@ -3,18 +3,18 @@
 # A function within a method is made at each call, and its annotations would be evaluated then.
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import floor, inf
 from time import monotonic
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 from anyio import create_task_group
 
 from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
+from asgi_jwt.sessions.own_entries import Written
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, Outcome, SessionStore
@@ -25,17 +25,8 @@ from asgi_jwt.tokens.claims import Claims
 T = TypeVar("T")
 
 _AT_ONCE = 50
-_REMEMBERED = 100_000
 _BETWEEN_PAGES = 1.0
 _LATEST = 2**53
-
-
-class _Written(NamedTuple):
-    """An entry that this process has put into the log, and when it lapses, in ms of the monotonic clock."""
-
-    revocation: Revocation
-    lapses: int
-    key: SessionKey | None
 
 
 class _Ending(Generic[T]):
@@ -96,19 +87,27 @@ class Revoker:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self._written: deque[_Written] = deque(maxlen=_REMEMBERED)
-        self._lost: deque[_Written] = deque()
+        self._own = revocations.own
         self._closed = False
         self._putting_back = SingleFlight(self._put_back)
-        revocations.on_lost(self._log_lost)
+        self._own.on_lost = self._putting_back.start
 
     @cached_property
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str) -> bool:
-        """End one session of the subject's; whether there was a live one."""
-        return await self._end(SessionKey(subject, sid))
+    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
+        """End one session of the subject's; whether there was a live one.
+
+        `shown`: an authentic refresh token of the session was shown, so that its access tokens are refused although the
+        store may have lost the session.
+        """
+        if await self._end(SessionKey(subject, sid)):
+            return True
+        if shown and not self._revocations.has_session(self._issuer, sid):
+            await self._append([self._session_entry(sid, self._now())])
+            await self._events.emit(TokensRevoked("sid"))
+        return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End every session that the subject has now, and revoke its other tokens; how many sessions.
@@ -211,37 +210,29 @@ class Revoker:
     def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
         """Refuse from now on in this process, and know what to put back."""
         self._revocations.take(revocations)
-        now, wall = self._elapsed(), self._now()
-        while self._written and self._written[0].lapses <= now:
-            self._written.popleft()
-        self._written.extend(
-            _Written(each, now + each.life(wall), key if each.kind == "sid" else None) for each in revocations
-        )
-
-    def _log_lost(self) -> None:
-        self._lost = deque(self._written)
-        self._putting_back.start()
+        self._own.wrote(revocations, key, self._elapsed(), self._now())
 
     async def _put_back(self) -> None:
         """Give a log that lost its entries those that this process had written, a page at a time.
 
         A server that restarted empty, or was failed over, has lost logouts that were answered with 204.
         """
-        while self._lost and not self._closed:
-            page = [self._lost.popleft() for _ in range(min(LOG_PAGE, len(self._lost)))]
+        while self._own.lost and not self._closed:
+            page = [self._own.lost.popleft() for _ in range(min(LOG_PAGE, len(self._own.lost)))]
             try:
                 await self._put_back_page(page)
             except StoreUnavailable:
-                self._lost.extendleft(reversed(page))
-            if self._lost:
+                self._own.lost.extendleft(reversed(page))
+            if self._own.lost:
                 await anyio.sleep(_BETWEEN_PAGES)
 
-    async def _put_back_page(self, page: Sequence[_Written]) -> None:
+    async def _put_back_page(self, page: Sequence[Written]) -> None:
         now = self._elapsed()
         held = [written for written in page if written.lapses > now]
         # With the remaining life, so that no entry lives on from loss to loss.
         entries = [each.revocation._replace(until=each.revocation.time + each.lapses - now) for each in held]
         await self._store.append_revocations(entries, self._now())
+        self._own.put_back(entries)
         # A tombstone may be lost as well: a session that is live again ends again.
         await self._end_each([each.key for each in held if each.key is not None])
 

@@ -122,6 +122,11 @@ class Revocation(NamedTuple):
     time: int = 0
     spares_sessions: bool = False
 
+    @property
+    def act(self) -> tuple[str, str, str, int]:
+        """What tells the entry from others, however much of its life is left."""
+        return self.kind, self.issuer, self.value, self.time
+
     def life(self, now: int) -> int:
         """How long (ms) the entry is kept from when it was appended or read.
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-import browsers
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from sites import Line, Site, line_to, serving
+from support import browsers
+from support.sites import Line, Site, line_to, serving
 
 OpenTab = Callable[..., Page]
 

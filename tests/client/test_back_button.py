@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-import browsers
 import pytest
-from browsers import tab
 from playwright.sync_api import Browser, BrowserContext, Page
-from sites import Site, login
+from support import browsers
+from support.browsers import tab
+from support.sites import Site, login
 
 pytestmark = pytest.mark.outside
 

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from browsers import tab
 from playwright.sync_api import BrowserContext, Page
-from sites import NOW, Site, login
+from support.browsers import tab
+from support.sites import NOW, Site, login
 
 pytestmark = pytest.mark.outside
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from firefox import Firefox, firefox
-from sites import REFRESH, Site, line_to, login, serving
+from support.firefox import Firefox, firefox
+from support.sites import REFRESH, Site, line_to, login, serving
 
 pytestmark = pytest.mark.outside
 

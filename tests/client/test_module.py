@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from outside import npm_package, program
 from playwright.sync_api import BrowserContext, Page
-from sites import Site, login
+from support.outside import npm_package, program
+from support.sites import Site, login
 from support.waiting import PATIENCE
 
 MODULE = files("asgi_jwt").joinpath("client", "asgi-jwt.js").read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
 """The client on pages that are reached by links, framed, cached, behind a service worker, or of another origin."""
 
-import browsers
 import pytest
-from browsers import tab
 from playwright.sync_api import Browser, BrowserContext, Page
-from sites import Site, login, serving
+from support import browsers
+from support.browsers import tab
+from support.sites import Site, login, serving
 
 pytestmark = pytest.mark.outside
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from browsers import tab
 from playwright.sync_api import BrowserContext, Page
-from sites import NOW, REFRESH, Line, Site, login, serving, unavailable
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from support.browsers import tab
+from support.sites import NOW, REFRESH, Line, Site, login, serving, unavailable
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.outside

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from browsers import tab
 from playwright.sync_api import BrowserContext, Page
-from sites import REFRESH, Seen, Site, login, serving
+from support.browsers import tab
+from support.sites import REFRESH, Seen, Site, login, serving
 
 pytestmark = pytest.mark.outside
 

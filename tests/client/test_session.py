@@ -5,10 +5,10 @@ import logging
 from base64 import urlsafe_b64encode
 
 import pytest
-from browsers import profile, tab
 from playwright.sync_api import Browser, BrowserContext, Page
-from sites import Site, line_to, login
 from starlette.responses import JSONResponse
+from support.browsers import profile, tab
+from support.sites import Site, line_to, login
 
 pytestmark = pytest.mark.outside
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from auth_service import COOKIE
-from browsers import profile, tab
 from playwright.sync_api import Browser, BrowserContext, Page
-from sites import PASSWORDS, REFRESH, Site, login, serving
+from support.app import COOKIE
+from support.browsers import profile, tab
+from support.sites import PASSWORDS, REFRESH, Site, login, serving
 
 pytestmark = pytest.mark.outside
 

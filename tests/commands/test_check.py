@@ -10,9 +10,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from command_line import CommandLine
-from forgeries import AUDIENCE, ec_key, jwks, thief_key
-from issuer_server import IssuerServer, jwk_of
+from support.command_line import CommandLine
+from support.issuers import IssuerServer
+from support.tokens import AUDIENCE, ec_key, jwk_of, jwks, thief_key
 from support.waiting import PATIENCE
 
 from asgi_jwt.testing import Clock

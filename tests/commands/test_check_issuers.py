@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from forgeries import NOW, ec_key, p384_key
-from issuer_server import IssuerServer, jwk_of
+from support.issuers import IssuerServer
+from support.tokens import NOW, ec_key, jwk_of, p384_key
 
 from asgi_jwt.commands.check_issuers import check_issuer
 from asgi_jwt.commands.findings import OK, PROBLEM, Finding

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sqlite_files import locked
-from valkey_servers import Valkey
+from support.sqlite_files import locked
+from support.valkey import Valkey
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands import check_store

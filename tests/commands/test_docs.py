@@ -1,7 +1,7 @@
 """`asgi-jwt docs`: the pages of the installed package, listed, printed and searched."""
 
 import pytest
-from command_line import CommandLine
+from support.command_line import CommandLine
 from support.pages import DOCS, PATHS
 
 

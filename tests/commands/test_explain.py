@@ -5,26 +5,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from command_line import CommandLine
-from forgeries import (
+from support.command_line import CommandLine
+from support.forgeries import FORGERIES, Forgery
+from support.issuers import IssuerServer
+from support.tokens import (
     AUDIENCE,
-    FORGERIES,
     ISSUER,
     LOGOUT_EVENT,
     NOW,
     SECRET,
-    Forgery,
     claims,
     ec_key,
     genuine,
     hs256,
+    jwk_of,
     jwks,
     jws,
     keys_auth,
     secret_token,
     thief_key,
+    token_by,
 )
-from issuer_server import IssuerServer, jwk_of, token_by
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable, RevokedToken

@@ -11,8 +11,11 @@ from typing import Any
 
 import anyio
 import pytest
-from command_line import CommandLine
-from forgeries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command_line import CommandLine
+from support.issuers import IssuerServer
+from support.tokens import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -23,13 +26,12 @@ from forgeries import (
     genuine_token,
     head,
     hs256,
+    jwk_of,
     jwks,
     jws,
     secret_token,
+    token_by,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from issuer_server import IssuerServer, jwk_of, token_by
 
 from asgi_jwt import cli
 from asgi_jwt.auth import Auth

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forgeries import NOW, ec_key, ed25519_key, rsa_key
 from jwt import get_unverified_header
-from pems import private_pem, public_pem
+from support.tokens import NOW, ec_key, ed25519_key, private_pem, public_pem, rsa_key
 
 from asgi_jwt import Auth, Identity, KeySet, Settings, cli
 from asgi_jwt.commands.keys import KEEP, OVERLAP, SAFE_OVERLAP

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from forgeries import NOW
+from support.tokens import NOW
 from support.waiting import PATIENCE
 
 from asgi_jwt.commands import output

@@ -1,7 +1,7 @@
 """A token is taken apart to be looked at, however it was pasted."""
 
 import pytest
-from forgeries import claims, genuine_token, head, jws, segment
+from support.tokens import claims, genuine_token, head, jws, segment
 
 from asgi_jwt.commands.presented import fault_of_form, take_apart
 

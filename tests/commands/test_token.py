@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
-from command_line import CommandLine
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwks
+from support.command_line import CommandLine
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwks
 from support.waiting import PATIENCE
 
 from asgi_jwt import cli

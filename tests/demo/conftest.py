@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from demo_service import Demo, demo_in_process
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
+from support.demo import Demo, demo_in_process
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from demo_service import PASSWORDS, Demo
+from support.demo import PASSWORDS, Demo
 
 from asgi_jwt.demo.app import DEVICES
 from asgi_jwt.testing import fake_issuer

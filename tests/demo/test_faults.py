@@ -2,10 +2,10 @@
 
 import anyio
 import pytest
-from demo_service import COOKIE, GRACE, Demo
-from driver import exchange, http_scope
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from support.app import exchange, http_scope
+from support.demo import COOKIE, GRACE, Demo
 
 from asgi_jwt.demo import faults
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple
 
-import browsers
 import pytest
-from demo_service import demo_process
-from outside import npm_package
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from support import browsers
+from support.demo import demo_process
+from support.outside import npm_package
 
 pytestmark = pytest.mark.outside
 

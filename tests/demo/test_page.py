@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from demo_service import Demo
 from readme import ROOT, TEXT
+from support.demo import Demo
 
 from asgi_jwt.demo.page import FILES, HEADERS, POLICY, TYPES
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import uvicorn
-from curl import CURLS, Curl
-from demo_service import commands, demo_process
+from support.curl import CURLS, Curl
+from support.demo import commands, demo_process
 from support.waiting import PATIENCE
 
 from asgi_jwt.demo.server import DemoError, run_demo

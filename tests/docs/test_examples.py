@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browsers import chromium, profile
-from outside import program
 from playwright.sync_api import expect
+from support.browsers import chromium, profile
 from support.examples import CURL, follow, run, uvicorn_serving
+from support.outside import program
 from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of, workplace
 
 from asgi_jwt import Settings

@@ -5,9 +5,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support.pages import DOCS, PATHS, ROOT, sections_of
+from support.pages import DOCS, PATHS, sections_of
 
-SIZES = {path: 15 * 1024 for path in PATHS}
+SIZES = dict.fromkeys(PATHS, 15 * 1024)
 
 
 def anchors(path: Path) -> set[str]:

@@ -10,9 +10,9 @@ from getpass import getuser
 from pathlib import Path
 
 import pytest
-from certificates import Authority
-from outside import program
+from support.certificates import Authority
 from support.examples import follow, uvicorn_serving
+from support.outside import program
 from support.pages import DOCS, SECTIONS, Section, sections_of
 from support.waiting import PATIENCE, wait_until
 from websockets.exceptions import InvalidStatus

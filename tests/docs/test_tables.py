@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from auth_service import Service
-from metering import scraped
-from other_issuers import ISSUERS
+from support.metering import scraped
+from support.other_issuers import ISSUERS
 from support.pages import DOCS, table_of
 
 from asgi_jwt import (

@@ -1,28 +1,14 @@
 """Servers of a test's own, to stop, stall or break."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from valkey_servers import Cluster, Valkey, Watched
+from support.valkey import Cluster, Valkey
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "valkey")
-    yield server
-    server.stop()
+def valkey(own_valkey: Valkey) -> Valkey:
+    return own_valkey
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    servers = Cluster(tmp_path)
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    servers = Watched(tmp_path)
-    yield servers
-    servers.stop()
+def cluster(own_cluster: Cluster) -> Cluster:
+    return own_cluster

@@ -18,8 +18,8 @@ import redis
 from anyio import to_thread
 from faults.serving_process import POINTS
 from logins import HOUR, NOW, Browser, an_app, an_auth, assert_logged_in, browsing, browsing_at, logged_in, session_of
+from support.valkey import Valkey
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 import asgi_jwt
 from asgi_jwt import Auth

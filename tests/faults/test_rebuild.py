@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from valkey_servers import Valkey
+from support.valkey import Valkey
 
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.packed import pack_revocation

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from faults.guarded_process import GRACE
 from logins import COOKIE
+from support.valkey import Valkey
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 import asgi_jwt
 

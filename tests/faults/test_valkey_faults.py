@@ -19,8 +19,8 @@ from logins import (
     logged_in,
     session_of,
 )
+from support.valkey import Cluster, Front, Valkey, Watched, poll
 from support.waiting import PATIENCE
-from valkey_servers import Cluster, Front, Valkey, Watched, poll
 
 from asgi_jwt import Auth
 from asgi_jwt.stores.redis import RedisStore

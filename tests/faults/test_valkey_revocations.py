@@ -1,16 +1,15 @@
 """The list of revocations on a real server: counted, stopped, stalled, flushed, trimmed and failed over."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
-from valkey_servers import Front, Valkey, poll
+from support.valkey import Front, Valkey, poll
 
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken
@@ -26,13 +25,6 @@ LOG = "asgi-jwt:revocations"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture
-def other_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "other")
-    yield server
-    server.stop()
 
 
 class Process:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from auth_service import Service, WatchedStore
+from support.app import Service, WatchedStore
+from support.valkey import Valkey
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 from asgi_jwt import open_store
 

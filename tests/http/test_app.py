@@ -5,7 +5,14 @@ from typing import Any
 
 import anyio
 import pytest
-from auth_service import (
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.types import Message
+from support.app import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -24,13 +31,6 @@ from auth_service import (
     form_body,
     json_body,
 )
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
-from starlette.types import Message
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, JWTMiddleware, Settings

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from auth_service import (
+from support.app import (
     COOKIE,
     HOST,
     Answer,

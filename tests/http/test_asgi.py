@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, websocket_scope
 from quart import Quart
 from starlette.types import ASGIApp, Scope
+from support.app import NO_TOKEN, Recorder, authorization, exchange, http_scope, make_auth, websocket_scope
 
 from asgi_jwt import Auth, AuthApp, ConfigurationError, JWTMiddleware, MemoryStore, RequireMiddleware
 
@@ -43,7 +43,7 @@ async def test_an_unknown_scope_type_is_refused(name: str, kind: Any) -> None:
     """A scope of another type raises an error that names the type, and reaches no app, whatever its token."""
     app = Recorder()
     auth = make_auth(refresh_secret="another secret of thirty-two bytes or more", store=MemoryStore())
-    for headers in ({}, bearer(auth)):
+    for headers in ({}, authorization(auth)):
         scope = http_scope(headers=headers, type=kind)
         with pytest.raises(RuntimeError, match="serves the scope types http, websocket, lifespan, and not") as raised:
             await exchange(build(name, auth, app), scope)

@@ -1,9 +1,9 @@
 """What of a request is its token, and how an error is answered."""
 
 import pytest
-from driver import exchange, http_scope, websocket_scope
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from support.app import exchange, http_scope, websocket_scope
 
 from asgi_jwt.errors import (
     AmbiguousCredentials,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from auth_service import Service
+from support.app import Service
 
 import asgi_jwt
 

@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from auth_service import Browser, Service, WatchedStore, payload
 from starlette.requests import Request
+from support.app import Browser, Service, WatchedStore, payload
 
 from asgi_jwt import Credentials, Identity, Session
 from asgi_jwt.events import LoginRefused, TokenRefused

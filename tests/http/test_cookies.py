@@ -4,12 +4,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from auth_service import COOKIE, Browser, Service, WatchedStore, ask, cookie, credentials, json_body
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
+from support.app import COOKIE, Browser, Service, WatchedStore, ask, cookie, credentials, json_body
 
 from asgi_jwt import JWTMiddleware
 

@@ -1,7 +1,7 @@
 """Whether another site's page sent a request."""
 
 import pytest
-from driver import http_scope
+from support.app import http_scope
 
 from asgi_jwt.errors import CrossSite
 from asgi_jwt.http.cross_site import check_cross_site

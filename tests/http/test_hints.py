@@ -4,11 +4,10 @@ import logging
 from typing import Any
 
 import pytest
-from auth_service import Answer, Service, WatchedStore, ask, bearer, cookie, credentials, json_body
-from driver import make_auth
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
+from support.app import Answer, Service, WatchedStore, ask, bearer, cookie, credentials, json_body, make_auth
 
 from asgi_jwt import JWTMiddleware
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
-from auth_service import (
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from support.app import (
     COOKIE,
     PASSWORDS,
     Browser,
@@ -18,8 +20,6 @@ from auth_service import (
     json_body,
     payload,
 )
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 
 from asgi_jwt import Auth, AuthApp, ConfigurationError, Credentials, Identity, Settings, TooManyAttempts
 from asgi_jwt.errors import AuthError

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from driver import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, bearer, make_auth, make_token
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
+from support.app import AUDIENCE, ISSUER, NO_TOKEN, SECRET, Guarded, authorization, make_auth, make_token
 
 from asgi_jwt import Auth, AuthError, Claims, Settings
 from asgi_jwt.errors import ExpiredToken, InsufficientScope, MissingToken, RefusedToken, StoreUnavailable
@@ -38,14 +38,14 @@ def both(answer: Any) -> list[Validate]:
 async def test_validate_agrees(validate: Validate) -> None:
     """True, and nothing said, let the token in, sync or async."""
     guarded = Guarded(validate=validate)
-    assert (await guarded.request(headers=bearer(guarded.auth))).status == 200
+    assert (await guarded.request(headers=authorization(guarded.auth))).status == 200
 
 
 @pytest.mark.parametrize("validate", [*both(False), *both(0)])
 async def test_validate_refuses(validate: Validate) -> None:
     """False refuses, sync or async, as does the 0 that a database says for it."""
     guarded = Guarded(validate=validate)
-    answer = await guarded.request(headers=bearer(guarded.auth))
+    answer = await guarded.request(headers=authorization(guarded.auth))
     assert (answer.status, answer.json()) == (
         401,
         {"error": "invalid_token", "error_description": "The access token was refused"},
@@ -60,7 +60,7 @@ async def test_validate_answers_something_else(answer: Any) -> None:
         guarded = Guarded(validate=validate)
         told = f"validate returns True, False or None, not {type(answer).__name__}: False refuses"
         with pytest.raises(TypeError, match=told):
-            await guarded.request(headers=bearer(guarded.auth))
+            await guarded.request(headers=authorization(guarded.auth))
         assert guarded.app.calls == []
 
 
@@ -93,12 +93,12 @@ async def test_validate_raises_an_auth_error(error: AuthError, status: int, code
     """An `AuthError` refuses in its own words, and an outage is a 503, never a 401."""
     for validate in both(error):
         guarded = Guarded(validate=validate)
-        answer = await guarded.request(headers=bearer(guarded.auth))
+        answer = await guarded.request(headers=authorization(guarded.auth))
         assert (answer.status, answer.json()["error"]) == (status, code)
         assert (answer.challenge is not None) is challenged
         assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
         assert guarded.app.calls == []
-        closed = await guarded.connect(headers=bearer(guarded.auth), denial=False)
+        closed = await guarded.connect(headers=authorization(guarded.auth), denial=False)
         assert closed.messages[0]["code"] == {401: 3000, 403: 3003, 503: 1013}[status]
 
 
@@ -108,7 +108,7 @@ async def test_validate_fails(validate: Validate) -> None:
     guarded = Guarded(validate=validate)
     for send in (guarded.request, guarded.connect):
         with pytest.raises(KeyError, match="alice"):
-            await send(headers=bearer(guarded.auth))
+            await send(headers=authorization(guarded.auth))
     assert guarded.app.calls == []
 
 
@@ -121,7 +121,7 @@ async def test_validate_is_asked_for_every_request() -> None:
         return len(asked) < 3
 
     guarded = Guarded(validate=validate)
-    headers = bearer(guarded.auth)
+    headers = authorization(guarded.auth)
     answers = [(await guarded.request(path, headers=headers)).status for path in ("/a", "/b", "/c")]
     assert answers == [200, 200, 401]
     assert asked == [("alice", "/a"), ("alice", "/b"), ("alice", "/c")]
@@ -136,7 +136,7 @@ async def test_validate_never_sees_a_bad_token() -> None:
 
     guarded = Guarded(validate=validate, optional=True, public=["/health"])
     assert (await guarded.request(headers={"authorization": "Bearer a.b.c"})).status == 401
-    assert (await guarded.request("/health", headers=bearer(guarded.auth))).status == 200
+    assert (await guarded.request("/health", headers=authorization(guarded.auth))).status == 200
     assert (await guarded.request()).status == 200
 
 
@@ -218,7 +218,7 @@ async def test_on_event() -> None:
     """Every refusal is told with its reason, status and transport; what is let in is not."""
     events: list[Event] = []
     guarded = Guarded(listening(events.append))
-    await guarded.request(headers=bearer(guarded.auth))
+    await guarded.request(headers=authorization(guarded.auth))
     await guarded.request()
     await guarded.connect(headers=[("authorization", "Bearer x y")])
     cookie = f"token={make_token(guarded.auth)}"

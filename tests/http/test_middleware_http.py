@@ -1,20 +1,20 @@
 """The middleware before an HTTP app: which token of a request counts, and every answer of the table of errors."""
 
 import pytest
-from driver import (
+from starlette.applications import Starlette
+from support.app import (
     AUDIENCE,
     ISSUER,
     NO_TOKEN,
     SECRET,
     Guarded,
     Recorder,
-    bearer,
+    authorization,
     exchange,
     http_scope,
     make_auth,
     make_token,
 )
-from starlette.applications import Starlette
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware
 from asgi_jwt.testing import Clock
@@ -32,14 +32,14 @@ def guarded() -> Guarded:
 
 async def test_good_token(guarded: Guarded) -> None:
     """A verified token's request reaches the app, and its answer comes back as it is."""
-    answer = await guarded.request(headers=bearer(guarded.auth))
+    answer = await guarded.request(headers=authorization(guarded.auth))
     assert (answer.status, answer.body, answer.headers) == (200, b"app", {"x-app": "1"})
     assert guarded.app.subject == "alice"
 
 
 async def test_token_seen_before(guarded: Guarded) -> None:
     """A token's signature is checked once, however often it comes."""
-    headers = bearer(guarded.auth)
+    headers = authorization(guarded.auth)
     for _ in range(3):
         assert (await guarded.request(headers=headers)).status == 200
     verifier = guarded.auth.verifier
@@ -48,7 +48,7 @@ async def test_token_seen_before(guarded: Guarded) -> None:
 
 async def test_a_server_without_raw_path_and_root_path(guarded: Guarded) -> None:
     """ASGI lets a server leave both out: a token, seen before or not, is let in all the same, and its lack refused."""
-    scope = http_scope("/orders", headers=bearer(guarded.auth))
+    scope = http_scope("/orders", headers=authorization(guarded.auth))
     bare = {name: value for name, value in scope.items() if name not in ("raw_path", "root_path")}
     for _ in range(2):
         assert (await exchange(guarded.middleware, dict(bare))).status == 200
@@ -58,7 +58,7 @@ async def test_a_server_without_raw_path_and_root_path(guarded: Guarded) -> None
 async def test_token_expires_in_the_cache(guarded: Guarded) -> None:
     """A token that was let in before is refused once it expired."""
     assert isinstance(guarded.auth.clock, Clock)
-    headers = bearer(guarded.auth)
+    headers = authorization(guarded.auth)
     assert (await guarded.request(headers=headers)).status == 200
     guarded.auth.clock.turn(900 + 31)
     answer = await guarded.request(headers=headers)
@@ -165,7 +165,7 @@ async def test_every_other_method_from_another_site(method: str) -> None:
 async def test_header_is_no_other_sites_doing() -> None:
     """A token in the header is not asked where it comes from: no page of another site can put it there."""
     guarded = Guarded(make_auth(token_sources=f"cookie:{COOKIE},header"))
-    headers = {**bearer(guarded.auth), "cookie": f"{COOKIE}=x", "sec-fetch-site": "cross-site"}
+    headers = {**authorization(guarded.auth), "cookie": f"{COOKIE}=x", "sec-fetch-site": "cross-site"}
     assert (await guarded.request(method="POST", headers=headers)).status == 200
 
 
@@ -246,7 +246,7 @@ async def test_first_cookie_with_a_token() -> None:
 async def test_sources_not_configured() -> None:
     """A token is read only from where the settings say: a cookie or a header that none of them names is nothing."""
     auth = make_auth(token_sources="cookie:token")
-    assert (await Guarded(auth).request(headers=bearer(auth))).status == 401
+    assert (await Guarded(auth).request(headers=authorization(auth))).status == 401
     auth = make_auth()
     assert (await Guarded(auth).request(headers={"cookie": f"token={make_token(auth)}"})).status == 401
     auth = make_auth(token_sources="subprotocol")
@@ -288,7 +288,7 @@ async def test_environments_own_auth(monkeypatch: pytest.MonkeyPatch) -> None:
     guarded = Guarded()
     guarded.middleware = JWTMiddleware(guarded.app)
     assert (await guarded.request()).status == 401
-    assert (await guarded.request(headers=bearer(Auth.from_env()))).status == 200
+    assert (await guarded.request(headers=authorization(Auth.from_env()))).status == 200
 
 
 @pytest.mark.parametrize("store", ["memory://", "MEMORY://"])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from driver import Guarded, bearer, make_auth
+from support.app import Guarded, authorization, make_auth
 
 from asgi_jwt import ConfigurationError
 
@@ -15,7 +15,7 @@ async def test_public_path(path: str) -> None:
     """On a public path no token is read, however bad; `public` adds to `PUBLIC_PATHS`; the scope says nobody."""
     guarded = Guarded(make_auth(public_paths="/docs"), public=["/health", "/auth/*"])
     bad: list[Any] = [{}, {"authorization": "Bearer a.b.c"}, [("authorization", "x"), ("authorization", "y")]]
-    for headers in [*bad, bearer(guarded.auth)]:
+    for headers in [*bad, authorization(guarded.auth)]:
         assert (await guarded.request(path, headers=headers)).status == 200
         assert guarded.app.subject is None
     assert guarded.auth.verifier.signature_checks == 0
@@ -64,7 +64,7 @@ async def test_optional(headers: dict[str, str]) -> None:
     guarded = Guarded(optional=True)
     assert (await guarded.request(headers=headers)).status == 200
     assert guarded.app.subject is None
-    assert (await guarded.request(headers=bearer(guarded.auth))).status == 200
+    assert (await guarded.request(headers=authorization(guarded.auth))).status == 200
     assert guarded.app.subject == "alice"
 
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from driver import NO_TOKEN, Guarded, bearer, exchange, make_auth, make_token, websocket_scope
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from support.app import NO_TOKEN, Guarded, authorization, exchange, make_auth, make_token, websocket_scope
 
 from asgi_jwt import JWTMiddleware
 
@@ -26,7 +26,7 @@ def guarded() -> Guarded:
 
 async def test_good_token(guarded: Guarded) -> None:
     """A verified token opens the socket, and the app's messages pass as they are."""
-    answer = await guarded.connect(headers=bearer(guarded.auth))
+    answer = await guarded.connect(headers=authorization(guarded.auth))
     assert answer.messages == [ACCEPT]
     assert guarded.app.subject == "alice"
 
@@ -207,7 +207,7 @@ async def test_token_is_hidden_wherever_it_was_not_needed(where: str) -> None:
     auth = make_auth(token_sources="cookie:token,subprotocol,header")
     guarded = Guarded(auth, public=["/public"] if where == "public" else [])
     good = make_token(auth)
-    headers = {"header": bearer(auth), "cookie": {"cookie": f"token={good}"}}.get(where, {})
+    headers = {"header": authorization(auth), "cookie": {"cookie": f"token={good}"}}.get(where, {})
     path = "/public" if where == "public" else "/"
     answer = await guarded.connect(path, headers=headers, subprotocols=["bearer", good])
     assert guarded.app.calls[-1][0]["subprotocols"] == ["bearer"]
@@ -217,7 +217,7 @@ async def test_token_is_hidden_wherever_it_was_not_needed(where: str) -> None:
 async def test_subprotocols_are_the_apps_where_no_source() -> None:
     """Without that source, the subprotocols are none of our business: neither hidden nor selected."""
     guarded = Guarded(make_auth())
-    answer = await guarded.connect(headers=bearer(guarded.auth), subprotocols=["bearer", "v2"])
+    answer = await guarded.connect(headers=authorization(guarded.auth), subprotocols=["bearer", "v2"])
     assert guarded.app.calls[-1][0]["subprotocols"] == ["bearer", "v2"]
     assert answer.messages == [ACCEPT]
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 from anyio.to_thread import run_sync
-from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, authenticate, payload
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from httpx_oauth.oauth2 import BaseOAuth2, RefreshTokenError
 from oauthlib.oauth2 import InvalidGrantError
 from requests_oauthlib import OAuth2Session
-from serving import uvicorn_serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
+from support.app import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, authenticate, payload
+from support.serving import uvicorn_serving
 
 from asgi_jwt import Auth, AuthApp, Identity, JWTMiddleware, Settings
 from asgi_jwt.stores.memory import MemoryStore

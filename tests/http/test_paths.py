@@ -5,7 +5,6 @@ from urllib.parse import quote, unquote
 
 import litestar
 import pytest
-from driver import exchange, http_scope, make_auth
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar.middleware import DefineMiddleware
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.testclient import TestClient as StarletteClient
 from starlette.types import Scope
+from support.app import exchange, http_scope, make_auth
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.http.paths import PublicPaths, RootPath
@@ -286,7 +286,7 @@ def test_a_root_path_that_a_client_may_have_named(configured: str, named: str) -
     for path in ("/orders/auth/7", "/auth/orders/7", "/health", "/x/health", "/api/health", "/api/orders/auth/7"):
         scope = daphne_scope(path, root_path=named)
         assert public.match(scope) is PUBLIC.match(http_scope(path, root_path=configured))
-        root.settle(scope)
+        root.apply(scope)
         assert scope["root_path"] == configured
         mounted = daphne_scope(path, root_path=f"{named}/m", app_root_path=named)
         assert root.of(mounted) == f"{configured}/m"
@@ -309,7 +309,7 @@ def test_the_warning_about_root_paths(caplog: pytest.LogCaptureFixture) -> None:
 def test_root_paths_of_other_servers() -> None:
     """A server that says which specification it follows has no client name the root path, and none is changed."""
     for scope in (http_scope("/", root_path="/x"), {"type": "http", "path": "/", "root_path": "/x"}):
-        RootPath("/api").settle(scope)
+        RootPath("/api").apply(scope)
         assert scope["root_path"] == "/x"
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from driver import NO_TOKEN, Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient as FastAPIClient
 from starlette.applications import Starlette
@@ -18,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Scope
 from starlette.websockets import WebSocket
+from support.app import NO_TOKEN, Recorder, authorization, exchange, http_scope, make_auth, make_token, websocket_scope
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, RequireMiddleware, require
 from asgi_jwt.errors import InsufficientRole, InsufficientScope, MissingToken
@@ -30,7 +30,7 @@ LACKING = 'error="insufficient_scope", error_description="The access token lacks
 
 async def scope_of(auth: Auth, **identity: Any) -> Scope:
     """The scope that the app gets of a request by alice; without an identity, by nobody."""
-    scope = http_scope(headers=bearer(auth, **identity) if identity else {})
+    scope = http_scope(headers=authorization(auth, **identity) if identity else {})
     await exchange(JWTMiddleware(Recorder(), auth, optional=True), scope)
     return scope
 
@@ -149,9 +149,9 @@ def test_fastapi() -> None:
         await websocket.close()
 
     client = FastAPIClient(app)
-    reader = bearer(auth, scopes="orders:read")
+    reader = authorization(auth, scopes="orders:read")
     assert client.get("/orders", headers=reader).json() == "alice"
-    refused = client.get("/orders", headers=bearer(auth))
+    refused = client.get("/orders", headers=authorization(auth))
     assert (refused.status_code, refused.headers["www-authenticate"]) == (
         403,
         f'Bearer realm="api", {LACKING}, scope="orders:read"',
@@ -161,7 +161,7 @@ def test_fastapi() -> None:
     with client.websocket_connect("/feed", headers=reader) as session:
         assert session.receive_text() == "alice"
     with pytest.raises(WebSocketDenialResponse) as denied:
-        client.websocket_connect("/feed", headers=bearer(auth)).__enter__()
+        client.websocket_connect("/feed", headers=authorization(auth)).__enter__()
     assert denied.value.status_code == 403
 
 
@@ -180,28 +180,28 @@ async def test_middleware(scopes: str | list[str]) -> None:
     """Around any app it answers itself: 403 with the scopes that are needed, in the challenge and in the body."""
     auth, app = make_auth(), Recorder()
     guarded = JWTMiddleware(RequireMiddleware(app, scopes=scopes), auth)
-    for scope in (http_scope(headers=bearer(auth)), websocket_scope(headers=bearer(auth))):
+    for scope in (http_scope(headers=authorization(auth)), websocket_scope(headers=authorization(auth))):
         answer = await exchange(guarded, scope)
         assert answer.status == 403
         assert answer.challenge == f'Bearer realm="api", {LACKING}, scope="orders:write admin"'
         assert answer.json()["error"] == "insufficient_scope"
         assert answer.headers["cache-control"] == "no-store"
-    closed = await exchange(guarded, websocket_scope(headers=bearer(auth), denial=False))
+    closed = await exchange(guarded, websocket_scope(headers=authorization(auth), denial=False))
     assert closed.messages == [{"type": "websocket.close", "code": 3003, "reason": ""}]
     assert app.calls == []
-    assert (await exchange(guarded, http_scope(headers=bearer(auth, scopes="admin orders:write")))).status == 200
+    assert (await exchange(guarded, http_scope(headers=authorization(auth, scopes="admin orders:write")))).status == 200
 
 
 async def test_middleware_with_roles() -> None:
     """Roles are answered alike, and named to nobody."""
     auth, app = make_auth(), Recorder()
     guarded = JWTMiddleware(RequireMiddleware(app, roles=["admin"]), auth)
-    answer = await exchange(guarded, http_scope(headers=bearer(auth)))
+    answer = await exchange(guarded, http_scope(headers=authorization(auth)))
     assert answer.status == 403
     assert b"admin" not in answer.body
     assert answer.challenge is not None
     assert "admin" not in answer.challenge
-    assert (await exchange(guarded, http_scope(headers=bearer(auth, roles=["admin"])))).status == 200
+    assert (await exchange(guarded, http_scope(headers=authorization(auth, roles=["admin"])))).status == 200
 
 
 async def test_middleware_and_nobody() -> None:
@@ -240,7 +240,7 @@ def test_middleware_of_a_route() -> None:
     headers = {"authorization": f"Bearer {make_token(auth)}"}
     assert client.get("/open", headers=headers).text == "alice"
     assert client.get("/shut", headers=headers).status_code == 403
-    assert client.get("/shut", headers=bearer(auth, scopes="admin")).text == "alice"
+    assert client.get("/shut", headers=authorization(auth, scopes="admin")).text == "alice"
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/feed", headers=headers).__enter__()
     assert denied.value.status_code == 403
@@ -269,7 +269,7 @@ async def test_a_refusal_of_require_middleware_is_an_event(granted: str | None, 
     events: list[Any] = []
     auth = Auth(make_auth().settings, on_event=events.append)
     guarded = JWTMiddleware(RequireMiddleware(Recorder(), scopes="admin"), auth, optional=True)
-    await exchange(guarded, http_scope(headers={} if granted is None else bearer(auth, scopes=granted)))
+    await exchange(guarded, http_scope(headers={} if granted is None else authorization(auth, scopes=granted)))
     assert [event.reason for event in events] == [reason]
 
 
@@ -299,7 +299,7 @@ def test_fastapi_runs_it_in_no_thread() -> None:
 
     auth = make_auth()
     with FastAPIClient(JWTMiddleware(app, auth)) as client:
-        assert client.get("/", headers=bearer(auth)).json() == "alice"
+        assert client.get("/", headers=authorization(auth)).json() == "alice"
     assert len(threads) == 2
     assert len(set(threads)) == 1
 
@@ -320,7 +320,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
 
 
 @pytest.mark.parametrize(("make", "told"), WRONG)
-async def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -> None:
+def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -> None:
     """Arguments that name no scopes or roles raise where the check is made, with what was given and what to give."""
     with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         make()

@@ -3,20 +3,20 @@
 from typing import Any
 
 import pytest
-from driver import (
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from support.app import (
     ISSUER,
     SECRET,
     Guarded,
     Recorder,
-    bearer,
+    authorization,
     exchange,
     http_scope,
     make_auth,
     make_token,
     websocket_scope,
 )
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, ResourceMetadata, Settings
 
@@ -59,7 +59,7 @@ async def test_challenges_name_it() -> None:
 async def test_audience_defaults_to_the_resource() -> None:
     """Tokens have to be for the resource (RFC 8707) unless an audience is set."""
     guarded = protecting()
-    assert (await guarded.request(headers=bearer(guarded.auth))).status == 200
+    assert (await guarded.request(headers=authorization(guarded.auth))).status == 200
     other = protecting("https://host.example/other")
     answer = await guarded.request(headers={"authorization": f"Bearer {make_token(other.auth)}"})
     assert answer.json()["error_description"] == "The access token is for another audience"
@@ -169,4 +169,4 @@ async def test_none_without_a_resource() -> None:
     """Without `RESOURCE` there is no metadata: the path is one like any other."""
     guarded = Guarded()
     assert (await guarded.request(WELL_KNOWN)).status == 401
-    assert (await guarded.request(WELL_KNOWN, headers=bearer(guarded.auth))).body == b"app"
+    assert (await guarded.request(WELL_KNOWN, headers=authorization(guarded.auth))).body == b"app"

@@ -5,7 +5,6 @@ from typing import Any
 
 import anyio
 import pytest
-from driver import Guarded, Recorder, bearer, exchange, http_scope, make_auth, make_token, websocket_scope
 from starlette.applications import Starlette
 from starlette.authentication import UnauthenticatedUser, requires
 from starlette.middleware import Middleware
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
+from support.app import Guarded, Recorder, authorization, exchange, http_scope, make_auth, make_token, websocket_scope
 
 from asgi_jwt import Claims, JWTMiddleware
 
@@ -24,8 +24,8 @@ async def test_scope_of_a_user() -> None:
     """The claims, the user, who are the same, and the credentials are set in the very scope that was handed in."""
     guarded = Guarded()
     for scope in (
-        http_scope(headers=bearer(guarded.auth, scopes="a b")),
-        websocket_scope(headers=bearer(guarded.auth)),
+        http_scope(headers=authorization(guarded.auth, scopes="a b")),
+        websocket_scope(headers=authorization(guarded.auth)),
     ):
         await exchange(guarded.middleware, scope)
         assert guarded.app.calls[-1][0] is scope
@@ -57,7 +57,7 @@ async def test_scope_of_an_impostor() -> None:
     scope = http_scope(**forged)
     await exchange(guarded.middleware, scope)
     assert (scope["claims"], scope["user"].is_authenticated, scope["auth"].scopes) == (None, False, ())
-    scope = http_scope(headers=bearer(guarded.auth), **forged)
+    scope = http_scope(headers=authorization(guarded.auth), **forged)
     await exchange(guarded.middleware, scope)
     assert (scope["claims"].subject, scope["user"].identity, scope["auth"].scopes) == ("alice", "alice", ())
 
@@ -96,7 +96,7 @@ async def test_shared_by_requests_and_changed_by_none(name: str) -> None:
         "roles": ["reader"],
         "claims": {"org": {"owner": False, "teams": [{"lead": False}]}},
     }
-    headers = bearer(guarded.auth, **identity)
+    headers = authorization(guarded.auth, **identity)
     first, second = http_scope(headers=headers), http_scope(headers=headers)
     await exchange(guarded.middleware, first)
     before = first["claims"].to_dict()
@@ -112,7 +112,7 @@ async def test_shared_by_requests_and_changed_by_none(name: str) -> None:
 async def test_a_copy_to_change() -> None:
     """What a handler changes in its own copy, or in the scope's keys, stays its own."""
     guarded = Guarded()
-    headers = bearer(guarded.auth, roles=["reader"])
+    headers = authorization(guarded.auth, roles=["reader"])
     first, second = http_scope(headers=headers), http_scope(headers=headers)
     await exchange(guarded.middleware, first)
     first["claims"].to_dict()["roles"].append("admin")
@@ -150,10 +150,10 @@ def test_requires_of_starlette() -> None:
     routes = [Route("/read", read), Mount("/deep", routes=[Route("/read", read), Route("/write", write)])]
     app = Starlette(routes=routes, middleware=[Middleware(JWTMiddleware, auth=auth, optional=True)])
     client = TestClient(app)
-    reader = bearer(auth, scopes="orders:read", claims={"name": "Alice"})
+    reader = authorization(auth, scopes="orders:read", claims={"name": "Alice"})
     for path in ("/read", "/deep/read"):
         assert client.get(path, headers=reader).text == "Alice"
-        assert client.get(path, headers=bearer(auth)).status_code == 403
+        assert client.get(path, headers=authorization(auth)).status_code == 403
         assert client.get(path).status_code == 403
     assert client.get("/deep/write", headers=reader).status_code == 404
 
@@ -187,7 +187,7 @@ async def test_two_middlewares() -> None:
     outer, inner = make_auth(), make_auth(audience="https://inner.example")
     app = Recorder()
     nested = JWTMiddleware(JWTMiddleware(app, inner), outer, optional=True)
-    assert (await exchange(nested, http_scope(headers=bearer(outer)))).status == 401
+    assert (await exchange(nested, http_scope(headers=authorization(outer)))).status == 401
     both = make_auth(audience="https://api.example,https://inner.example")
-    assert (await exchange(nested, http_scope(headers=bearer(both, "bob")))).status == 200
+    assert (await exchange(nested, http_scope(headers=authorization(both, "bob")))).status == 200
     assert app.subject == "bob"

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from auth_service import Service, ask
+from support.app import Service, ask
 
 from asgi_jwt import ConfigurationError, Settings
 from asgi_jwt.tokens.key_rotation import generate_jwk

@@ -3,10 +3,10 @@
 import anyio
 import anyio.lowlevel
 import pytest
-from driver import CONNECT, bearer
 from starlette.types import Message, Receive, Scope, Send
+from support.app import CONNECT, authorization
+from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 from support.waiting import until
-from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import ExpiredToken
@@ -23,8 +23,8 @@ PARTINGS = ["at once", "never", "raises"]
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that was turned is looked at soon."""
-    assert sockets.LONGEST_LOOK == 1
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    assert sockets.LONGEST_WAIT == 1
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
 
 
 @pytest.mark.parametrize("parting", PARTINGS)
@@ -82,7 +82,7 @@ async def test_messages_that_came_before_are_delivered(parting: str) -> None:
 
 async def test_a_client_that_goes_on_sending_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not answer the close and floods the server reaches the app for a moment at the most."""
-    monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
     app = Echo()
     open_ = Sockets(app)
     server = Server("never")
@@ -98,8 +98,8 @@ async def test_a_client_that_goes_on_sending_is_not_heard(monkeypatch: pytest.Mo
 
 async def test_an_app_that_ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that asks on after the disconnect gets no message but the same disconnect, holds nobody up, and ends."""
-    monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
-    monkeypatch.setattr(sockets, "_UNHEARD", 0.2)
+    monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
+    monkeypatch.setattr(sockets, "_SEND_TIME", 0.2)
     got: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -150,7 +150,7 @@ async def test_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_an_app_that_only_sends(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that never asks for messages is closed all the same, goes on unheard for a moment, and then ends as with
     a server whose client has left; not even one that sends without a rest holds anybody up meanwhile."""
-    monkeypatch.setattr(sockets, "_UNHEARD", 0.1)
+    monkeypatch.setattr(sockets, "_SEND_TIME", 0.1)
     raised: list[OSError] = []
 
     async def tick(send: Send) -> None:
@@ -301,7 +301,7 @@ async def close(send: Send) -> None:
 async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the server takes the app's own close, the token's end is told to the app, and a server that refuses a
     second close harms nobody."""
-    monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
     got: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -413,7 +413,7 @@ async def test_nobodys_connection_is_not_watched(how: str) -> None:
     app = Echo()
     open_ = Sockets(app, **({"public": ["/*"]} if how == "public" else {"optional": True}))
     server = Server()
-    async with open_.connected(server, headers=bearer(open_.auth) if how == "public" else {}):
+    async with open_.connected(server, headers=authorization(open_.auth) if how == "public" else {}):
         open_.turn(LIFE + LEEWAY)
         await looked()
         assert (server.closes, app.ends) == ([], [])

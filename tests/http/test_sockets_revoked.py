@@ -5,10 +5,9 @@ from typing import Any
 
 import anyio
 import pytest
-from auth_service import WatchedStore
-from driver import make_auth
+from support.app import WatchedStore, make_auth
+from support.sockets import NOW, Echo, Server, Sockets, looked
 from support.waiting import until
-from websocket_servers import NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import Auth, Identity, MemoryStore
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken
@@ -26,7 +25,7 @@ REFRESH_SECRET = "the secret of refresh tokens: thirty-two bytes and more"
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
     monkeypatch.setattr(sockets, "_SHORTEST_INTERVAL", 0.01)
 
 
@@ -172,7 +171,7 @@ async def test_a_store_that_hangs_delays_no_other_end() -> None:
 
 async def test_a_clock_that_jumps_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that wakes from its sleep in the middle of a read has not failed to read: nobody is closed."""
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
     monkeypatch.setattr("asgi_jwt.sessions.revocations._PATIENCE", 0.1)
     store, clock = HangingStore(), Clock(NOW)
     open_ = Sockets(Echo(), an_auth(store, clock))

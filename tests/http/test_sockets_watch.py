@@ -11,15 +11,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 import trio
-from auth_service import WatchedStore
-from driver import bearer, make_auth
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from support.app import WatchedStore, authorization, make_auth
+from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 from support.waiting import PATIENCE, until
-from websocket_servers import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 
 from asgi_jwt import JWTMiddleware, MemoryStore
 from asgi_jwt.events import Event
@@ -33,7 +32,7 @@ EXPIRED = [(3000, "The access token expired")]
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
 
 
 def tasks(backend: str) -> int:
@@ -48,7 +47,7 @@ async def test_a_thousand_open_connections(anyio_backend: str) -> None:
     open_ = Sockets(
         Echo(), make_auth(store=store, clock=Clock(NOW), revocation_interval=0.1, revocation_max_staleness=50)
     )
-    headers = bearer(open_.auth)
+    headers = authorization(open_.auth)
     servers = [Server() for _ in range(1000)]
     before = tasks(anyio_backend)
     with anyio.fail_after(PATIENCE):
@@ -98,7 +97,7 @@ async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPat
     store, clock = WatchedStore(MemoryStore()), Breaking(NOW)
     auth = make_auth(store=store, clock=clock, revocation_interval=0.02, revocation_max_staleness=50)
     open_ = Sockets(Echo(), auth)
-    headers = bearer(auth)
+    headers = authorization(auth)
     servers = [Counted() for _ in range(1000)]
     async with anyio.create_task_group() as group:
         async with anyio.create_task_group() as connections:
@@ -177,12 +176,12 @@ async def test_an_on_event_that_hangs_holds_up_no_app(monkeypatch: pytest.Monkey
 
 async def test_one_that_ends_earlier_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection whose token ends before anyone would have looked is closed at its time."""
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 1000)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
     open_ = Sockets(Echo(), make_auth(clock=Clock(NOW), leeway=0.1))
     late, early = Server(), Server()
-    late_headers = bearer(open_.auth)
+    late_headers = authorization(open_.auth)
     open_.turn(-LIFE)
-    early_headers = bearer(open_.auth)
+    early_headers = authorization(open_.auth)
     open_.turn(LIFE)
     async with open_.connected(late, late_headers):
         await looked()
@@ -273,7 +272,7 @@ def test_in_several_event_loops(backend: Any) -> None:
     clock: Any = auth.clock
     middleware = JWTMiddleware(Starlette(routes=[WebSocketRoute("/ws", ws)]), auth)
     client = TestClient(middleware, backend=backend)
-    headers = bearer(auth)
+    headers = authorization(auth)
     with ExitStack() as stack:
         sessions = [stack.enter_context(connected(client, headers)) for _ in range(3)]
         assert len(middleware._sockets._watches) == 3

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 
 import anyio
 import pytest
-from driver import CONNECT, Guarded, bearer, exchange, http_scope, make_auth, websocket_scope
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware.cors import CORSMiddleware
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from support.app import CONNECT, Guarded, authorization, exchange, http_scope, make_auth, websocket_scope
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.errors import ExpiredToken
@@ -52,7 +52,7 @@ async def test_the_same_receive_and_send(token_sources: str) -> None:
         sent.append(message)
 
     sent: list[Message] = []
-    headers = bearer(guarded.auth)
+    headers = authorization(guarded.auth)
     for scope in (http_scope(headers=headers), http_scope("/public"), websocket_scope("/public", headers=headers)):
         await guarded.middleware(scope, receive, send)
         assert guarded.app.calls[-1] == (scope, receive, send)
@@ -75,7 +75,7 @@ def test_lifespan_of_starlette() -> None:
     auth = make_auth()
     app = JWTMiddleware(Starlette(routes=[Route("/", endpoint)], lifespan=lifespan), auth)
     with TestClient(app) as client:
-        assert client.get("/", headers=bearer(auth)).text == "here"
+        assert client.get("/", headers=authorization(auth)).text == "here"
         assert client.get("/").status_code == 401
     assert told == ["up", "down"]
 
@@ -97,7 +97,7 @@ async def test_tracer_outside_sees_the_route() -> None:
         return tracer
 
     app = tracing(JWTMiddleware(Starlette(routes=[Route("/orders/{number}", endpoint)]), auth))
-    await exchange(app, http_scope("/orders/1", headers=bearer(auth)))
+    await exchange(app, http_scope("/orders/1", headers=authorization(auth)))
     (scope,) = seen
     assert scope["endpoint"] is endpoint
     assert scope["path_params"] == {"number": "1"}
@@ -116,7 +116,7 @@ def test_cors_outside() -> None:
     preflight = client.options("/", headers={"origin": "https://app.example", **asked})
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, "https://app.example")
     assert guarded.app.calls == []
-    assert client.get("/", headers={"origin": "https://app.example", **bearer(auth)}).status_code == 200
+    assert client.get("/", headers={"origin": "https://app.example", **authorization(auth)}).status_code == 200
 
 
 async def test_streaming() -> None:
@@ -140,7 +140,7 @@ async def test_streaming() -> None:
     async def receive() -> Message:
         raise AssertionError
 
-    await JWTMiddleware(app, auth)(http_scope(headers=bearer(auth)), receive, send)
+    await JWTMiddleware(app, auth)(http_scope(headers=authorization(auth)), receive, send)
     assert (sent, made) == ([b"0", b"1", b"2"], [0, 1, 2])
 
 
@@ -156,7 +156,7 @@ async def test_request_body_streams() -> None:
         {"type": "http.request", "body": b"one ", "more_body": True},
         {"type": "http.request", "body": b"two", "more_body": False},
     ]
-    answer = await exchange(JWTMiddleware(app, auth), http_scope(method="POST", headers=bearer(auth)), *parts)
+    answer = await exchange(JWTMiddleware(app, auth), http_scope(method="POST", headers=authorization(auth)), *parts)
     assert answer.body == b"one two"
 
 
@@ -175,7 +175,7 @@ async def test_background_tasks() -> None:
     async def send(message: Message) -> None:
         order.append(message["type"])
 
-    await JWTMiddleware(app, auth)(http_scope(headers=bearer(auth)), receive, send)
+    await JWTMiddleware(app, auth)(http_scope(headers=authorization(auth)), receive, send)
     assert order == ["http.response.start", "http.response.body", "task of alice"]
 
 
@@ -192,7 +192,7 @@ async def test_context_variables() -> None:
         _tenant.set("inside")
 
     middleware = JWTMiddleware(app, auth)
-    headers = bearer(auth)
+    headers = authorization(auth)
     for outside in ("first", "second"):
         _tenant.set(outside)
         await exchange(middleware, http_scope(headers=headers))
@@ -213,7 +213,7 @@ async def test_exceptions() -> None:
             raise error
 
         with pytest.raises(type(error)) as caught:
-            await exchange(JWTMiddleware(app, auth), http_scope(headers=bearer(auth)))
+            await exchange(JWTMiddleware(app, auth), http_scope(headers=authorization(auth)))
         assert caught.value is error
 
 
@@ -231,7 +231,7 @@ async def test_cancellation() -> None:
 
     started = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(exchange, JWTMiddleware(app, auth), http_scope(headers=bearer(auth)))
+        tasks.start_soon(exchange, JWTMiddleware(app, auth), http_scope(headers=authorization(auth)))
         await started.wait()
         tasks.cancel_scope.cancel()
     assert ended == ["cancelled"]

@@ -11,8 +11,8 @@ import pytest
 from auth_service import Service
 from driver import Guarded, make_auth
 from driver import bearer as authorization
-from metering import scraped
-from outside import program
+from support.metering import scraped
+from support.outside import program
 from support.waiting import PATIENCE
 
 from asgi_jwt import errors

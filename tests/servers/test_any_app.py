@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 from servers.apps import APPS
-from serving import SERVERS
+from support.serving import SERVERS
 from support.waiting import PATIENCE
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect

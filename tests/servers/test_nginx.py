@@ -7,10 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import browsers
 import pytest
 from playwright.sync_api import Browser, BrowserContext, HttpCredentials, Page
-from serving import uvicorn_serving
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -19,7 +17,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
+from support import browsers
 from support.nginx import nginx
+from support.serving import uvicorn_serving
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, JWTMiddleware, MemoryStore, Settings
 

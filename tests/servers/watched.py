@@ -10,13 +10,12 @@ from typing import Any
 
 import trio
 from anyio.lowlevel import current_token
-from auth_service import WatchedStore
-from driver import CONNECT
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from support.app import CONNECT, WatchedStore
 
 from asgi_jwt import Auth, JWTMiddleware, MemoryStore, Settings
 

@@ -13,8 +13,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from support.valkey import Valkey
 from support.waiting import PATIENCE
-from valkey_servers import Valkey
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
 from asgi_jwt.stores.base import Change, SessionStore, outcome

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from forgeries import ec_key, jwks, public_pem
+from support.tokens import ec_key, jwks, public_pem, rsa_key
 
 from asgi_jwt import ConfigurationError, Settings
 
@@ -50,7 +50,7 @@ def test_pem_as_it_was_meant(form: Callable[[str], str]) -> None:
     """PEM is the same key however its lines were lost, and so is each of several blocks."""
     expected = read(PEM).key_set.keys[0].identity
     assert [key.identity for key in read(form(PEM)).key_set.keys] == [expected]
-    both = read(form(PEM + public_pem().decode())).key_set
+    both = read(form(PEM + public_pem(rsa_key()).decode())).key_set
     assert (both.keys[0].identity, len(both.keys)) == (expected, 2)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forgeries import jwks, public_pem
+from support.tokens import jwks, public_pem, rsa_key
 
 from asgi_jwt.settings import key_values
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
@@ -36,7 +36,7 @@ def test_values_are_read(read: Callable[[Any], Any], value: object, expected: ob
 def test_key_sets_are_read(value: object) -> None:
     """A JWK Set may be text or parsed, and a `KeySet` stays what it is."""
     assert [key.kid for key in key_values.keys(value).keys] == [jwk["kid"] for jwk in jwks()["keys"]]
-    keys = KeySet.parse(public_pem())
+    keys = KeySet.parse(public_pem(rsa_key()))
     assert key_values.keys(keys) is keys
 
 
@@ -50,7 +50,7 @@ def test_key_sets_are_read(value: object) -> None:
         (key_values.refresh_secrets, jwks()),
         (key_values.keys, 1),
         (key_values.keys, KeySet(())),
-        (key_values.keys, KeySet(KeySet.parse(public_pem()).keys * 5)),
+        (key_values.keys, KeySet(KeySet.parse(public_pem(rsa_key())).keys * 5)),
         (key_values.jwks_url, "http://issuer.example/jwks"),
         (key_values.jwks_url, ""),
         (key_values.algorithms, "none"),

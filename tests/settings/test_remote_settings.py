@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from forgeries import SECRET, jwks
+from support.tokens import SECRET, jwks
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from forgeries import SECRET, ec_key, jwks, rsa_key
 from jwt.algorithms import RSAAlgorithm
+from support.tokens import SECRET, ec_key, jwks, rsa_key
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings

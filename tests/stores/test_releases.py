@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import release_before
+from support import release_before
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.mirror import Mirror

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
-from curl import CURLS
+from support.curl import CURLS
 from support.pages import Section, environment, fits
 from support.waiting import PATIENCE
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority
-from issuer_server import JWKS, IssuerServer
+from support.certificates import Authority
+from support.issuers import JWKS, IssuerServer
 from support.proxies import Proxy, proxy
 
 from asgi_jwt.errors import KeysUnavailable

@@ -5,10 +5,8 @@ from typing import Any
 
 import jwt
 import pytest
-from forgeries import NOW, ec_key, rsa_key
-from issuer_server import jwk_of
 from jwt.algorithms import ECAlgorithm
-from pems import private_pem, public_pem
+from support.tokens import NOW, ec_key, jwk_of, private_pem, public_pem, rsa_key
 
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 from asgi_jwt.tokens.key import Key
@@ -32,6 +30,10 @@ def names(jwks: list[dict[str, Any]]) -> list[str]:
     return [jwk["kid"] for jwk in jwks]
 
 
+PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth"}
+"""RFC 7518 sections 6.2.2, 6.3.2 and RFC 8037 section 2."""
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_new_key_is_for_its_algorithm(algorithm: str) -> None:
     """It signs and verifies with it, as others' libraries do too, has a name of its own, and is made anew each time."""
@@ -41,20 +43,10 @@ def test_a_new_key_is_for_its_algorithm(algorithm: str) -> None:
     assert key.verify(algorithm, b"message", key.sign(algorithm, b"message"))
     assert generate_jwk(algorithm)["kid"] != jwk["kid"]
     if algorithm != "Ed25519":  # which PyJWT does not know by this name
-        theirs = jwt.PyJWK(jwk)
-        token = jwt.encode({}, theirs.key, algorithm)
-        message, _, signature = token.rpartition(".")
-        padded = jwt.utils.base64url_decode(signature)
-        assert key.verify(algorithm, message.encode(), padded)
-    if algorithm in SYMMETRIC:
-        assert key.public_jwk() is None
-    else:
-        assert key.public_jwk() == {name: value for name, value in jwk.items() if name not in private_members()}
-
-
-def private_members() -> set[str]:
-    """RFC 7518 sections 6.2.2, 6.3.2 and RFC 8037 section 2."""
-    return {"d", "p", "q", "dp", "dq", "qi", "oth"}
+        message, _, signature = jwt.encode({}, jwt.PyJWK(jwk).key, algorithm).rpartition(".")
+        assert key.verify(algorithm, message.encode(), jwt.utils.base64url_decode(signature))
+    public = {name: value for name, value in jwk.items() if name not in PRIVATE}
+    assert key.public_jwk() == (None if algorithm in SYMMETRIC else public)
 
 
 def test_old_forms_become_jwks() -> None:

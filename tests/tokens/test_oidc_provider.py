@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
 from driver import Answer, Guarded
-from outside import NPM, npm_package, program
+from support.outside import NPM, npm_package, program
 from support.waiting import PATIENCE
 
 from asgi_jwt.auth import Auth

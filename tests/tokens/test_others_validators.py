@@ -8,9 +8,9 @@ import pytest
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from driver import AUDIENCE, ISSUER
 from joserfc.jwk import KeySet as TheirKeySet
-from outside import NPM, npm_package, program
-from serving import uvicorn_serving
 from starlette.types import Receive, Scope, Send
+from support.outside import NPM, npm_package, program
+from support.serving import uvicorn_serving
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthApp, Identity, MemoryStore, Settings

@@ -1,14 +1,13 @@
 """Keys that are found through the issuer's metadata, which is read again: a move of the keys is followed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from forgeries import NOW, ec_key, p384_key, thief_key
-from issuer_server import JWKS, OAUTH, OPENID, IssuerServer, jwk_of
-from remote_keys import FRESH, HOUR, Remote, settled
+from support.issuers import FRESH, HOUR, JWKS, OAUTH, OPENID, IssuerServer, Remote, settled
+from support.tokens import NOW, ec_key, jwk_of, p384_key, thief_key
 
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.events import KeysFetched, KeysNotFetched
@@ -17,14 +16,6 @@ pytestmark = pytest.mark.anyio
 
 DAY = 86400
 MOVED = "/moved"
-
-
-@pytest.fixture
-def server() -> Iterator[IssuerServer]:
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        server.describe()
-        yield server
 
 
 def move(server: IssuerServer, kid: str = "b") -> None:
@@ -54,14 +45,6 @@ async def test_discovered_keys(server: IssuerServer) -> None:
     assert server.requests[3:] == [JWKS, OPENID, MOVED]
     await wait_all_tasks_blocked()
     assert remote.heard[0] == KeysFetched(server.issuer, 1, ())
-
-
-async def test_metadata_of_another_issuer(server: IssuerServer) -> None:
-    """Keys of an issuer whose metadata speaks for another are never fetched."""
-    server.describe(issuer="https://other.example")
-    with pytest.raises(KeysUnavailable, match="names another issuer"):
-        await Remote(issuer=server.issuer).keys.current()
-    assert server.count() == 0
 
 
 async def test_a_move_is_followed_for_an_unknown_kid(server: IssuerServer) -> None:

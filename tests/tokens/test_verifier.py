@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,10 @@ import joserfc.jwk
 import joserfc.jwt
 import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from forgeries import (
+from hypothesis import given
+from hypothesis import strategies as st
+from support.rfc_examples import EXAMPLES, Example
+from support.tokens import (
     AUDIENCE,
     ISSUER,
     NOW,
@@ -23,20 +26,19 @@ from forgeries import (
     genuine_token,
     head,
     hs256,
+    jwk_of,
     jwks,
     jws,
     p384_key,
     p521_key,
+    private_pem,
+    public_pem,
     rsa_key,
     secret_auth,
     secret_token,
     segment,
     thief_key,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm
-from rfc_examples import EXAMPLES, Example
 
 from asgi_jwt.errors import (
     AlgorithmNotAllowed,
@@ -47,7 +49,6 @@ from asgi_jwt.errors import (
     MissingClaim,
     TokenTooLarge,
     UnknownKey,
-    UnsupportedHeader,
     WrongClaim,
     WrongHeaderType,
 )
@@ -81,9 +82,8 @@ def material(algorithm: str) -> tuple[bytes, KeySet]:
     """What to sign with, a secret or PEM, and the key set that verifies it."""
     if algorithm in SYMMETRIC:
         return SECRET.encode(), KeySet.from_secret(SECRET)
-    private: Any = next(make for start, make in SIGNING.items() if algorithm.startswith(start))()
-    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), KeySet.parse(public)
+    private = next(make for start, make in SIGNING.items() if algorithm.startswith(start))()
+    return private_pem(private), KeySet.parse(public_pem(private))
 
 
 def by_joserfc(algorithm: str, header: dict[str, Any], payload: dict[str, Any], key: bytes) -> str:
@@ -136,21 +136,23 @@ async def test_tokens_of_other_libraries_are_accepted(library: str, algorithm: s
         await verifier.verify((token.rpartition(".")[0] + "." + segment(b"x" * 64)).encode())
 
 
-@pytest.mark.parametrize(
-    "example",
-    [example for example in EXAMPLES.values() if example.token],
-    ids=lambda example: example.algorithm,
-)
+@pytest.mark.parametrize("example", [each for each in EXAMPLES.values() if each.token], ids=lambda each: each.algorithm)
 async def test_examples_of_the_rfcs_fail_by_what_they_say_alone(example: Example) -> None:
-    """The tokens of RFC 7515 and RFC 8037 pass header and signature; what is signed is no access token."""
-    assert example.token is not None
+    """The tokens of RFC 7515 and RFC 8037 pass header and signature; what is signed is no access token.
+
+    Over any other payload their signatures don't verify.
+    """
+    token = (example.token or "").encode()
     claims_are_signed = example.algorithm in ("HS256", "RS256", "ES256")
     keys = KeySet([Key.from_jwk(example.jwk)])
     verifier = verifier_for(keys, issuer="joe", audience=None, clock=Clock(1300819380))
     with pytest.raises(MissingClaim if claims_are_signed else MalformedToken) as refused:
-        await verifier.verify(example.token.encode())
+        await verifier.verify(token)
     assert refused.value.detail == ("sub" if claims_are_signed else "not JSON in UTF-8 without repeated names")
     assert verifier.signature_checks == 1
+    header, _, signature = token.split(b".")
+    with pytest.raises(InvalidSignature):
+        await verifier.verify(b".".join((header, segment(claims()).encode(), signature)))
 
 
 async def test_a_token_seen_before_costs_no_signature_check() -> None:
@@ -173,25 +175,20 @@ async def test_a_cache_of_none_remembers_nothing() -> None:
 
 
 async def test_the_cache_stays_in_its_bound() -> None:
-    """However many valid tokens come, only the newest few are remembered."""
+    """However many tokens come, the newest few valid ones alone are remembered, each by its digest.
+
+    No flood of forgeries empties the cache, and a copy of the memory holds no token that could be used.
+    """
     verifier = genuine_verifier(cache_size=8)
     tokens = [genuine_token(jti=str(number)).encode() for number in range(30)]
     for token in tokens:
         await verifier.verify(token)
-    assert [token for token in tokens if verifier.verify_cached(token)] == tokens[-8:]
-    assert len(verifier._cache) == 8
-
-
-async def test_forged_tokens_push_nothing_out_of_the_cache() -> None:
-    """What does not verify is not remembered, so that no flood of forgeries empties the cache."""
-    verifier, token = genuine_verifier(cache_size=4), genuine_token().encode()
-    await verifier.verify(token)
     for number in range(20):
         with pytest.raises(InvalidSignature):
-            await verifier.verify(
-                genuine_token().rpartition(".")[0].encode() + b"." + segment(bytes([number])).encode()
-            )
-    assert verifier.verify_cached(token) is not None
+            await verifier.verify(f"{genuine_token().rpartition('.')[0]}.{segment(bytes([number]))}".encode())
+    assert [token for token in tokens if verifier.verify_cached(token)] == tokens[-8:]
+    assert len(verifier._cache) == 8
+    assert {len(digest) for digest in verifier._cache} == {32}
 
 
 async def test_a_cached_token_expires() -> None:
@@ -233,14 +230,6 @@ async def test_any_other_spelling_of_a_cached_token_is_another_token() -> None:
             await verifier.verify(other.encode())
 
 
-async def test_the_cache_holds_no_token() -> None:
-    """A token is remembered by its digest: a copy of the memory holds none that could be used."""
-    verifier, token = genuine_verifier(), genuine_token().encode()
-    await verifier.verify(token)
-    assert all(len(digest) == 32 for digest in verifier._cache)
-    assert token not in verifier._cache
-
-
 async def test_an_oversized_token_is_refused_before_any_work() -> None:
     """Past the limit nothing is parsed, checked or looked up."""
     token = genuine_token().encode()
@@ -269,8 +258,7 @@ async def test_a_token_presented_once() -> None:
 
 async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
     """However many nameless keys there are and whatever `kid` is made up, four signatures are checked at most."""
-    pem = thief_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    verifier = verifier_for(KeySet([Key.from_pem(pem) for _ in range(9)]))
+    verifier = verifier_for(KeySet([Key.from_pem(public_pem(thief_key())) for _ in range(9)]))
     for number in range(5):
         with pytest.raises(UnknownKey, match="9 keys fit, and 4 at most are tried"):
             await verifier.verify(jws(head(kid=f"made up {number}"), claims(), genuine).encode())
@@ -280,8 +268,7 @@ async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
 @pytest.mark.parametrize("count", [4, 5, 6])
 async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
     """Where more keys fit, a token without `kid` that none of four signed is of an unknown key, not a forgery."""
-    own = {**ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True), "kid": "own"}
-    keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), own]})
+    keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), jwk_of(ec_key(), "own")]})
     verifier = verifier_for(keys)
     with pytest.raises(UnknownKey, match=f"{count + 1} keys fit"):
         await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
@@ -292,22 +279,27 @@ async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
 
 async def test_the_fourth_of_the_keys_that_fit_may_verify() -> None:
     """A token without `kid` is tried with each key that fits, in their order."""
-    thief = thief_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    own = ec_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    verifier = verifier_for(KeySet.parse(thief * 3 + own))
+    verifier = verifier_for(KeySet.parse(public_pem(thief_key()) * 3 + public_pem(ec_key())))
     await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
     assert verifier.signature_checks == 4
 
 
 async def test_headers_of_forgeries_are_not_remembered() -> None:
-    """Only the header of a token that verified is parsed once for all: forged ones would fill the memory."""
+    """Only the header of a token that verified is parsed once for all: forged ones would fill the memory.
+
+    It vouches for nothing: a forged token with it is checked like any other.
+    """
     verifier = genuine_verifier()
     for number in range(20):
         with pytest.raises(InvalidSignature):
             await verifier.verify(jws(head(n=number), claims(), lambda _: b"").encode())
     assert len(verifier._first.headers) == 0
-    await verifier.verify(genuine_token().encode())
-    await verifier.verify(genuine_token(jti="2").encode())
+    for jti in "12":
+        await verifier.verify(genuine_token(jti=jti).encode())
+    with pytest.raises(InvalidSignature):
+        await verifier.verify(jws(head(), claims(sub="admin"), lambda _: bytes(64)).encode())
+    with pytest.raises(ExpiredToken):
+        await verifier.verify(genuine_token(exp=NOW - 31).encode())
     assert len(verifier._first.headers) == 1
 
 
@@ -319,34 +311,21 @@ async def test_headers_remembered_are_bounded() -> None:
     assert len(verifier._first.headers) <= 256
 
 
-async def test_a_remembered_header_vouches_for_no_signature() -> None:
-    """A forged token with the header of a genuine one is checked like any other."""
-    verifier = genuine_verifier()
-    await verifier.verify(genuine_token().encode())
-    with pytest.raises(InvalidSignature):
-        await verifier.verify(jws(head(), claims(sub="admin"), lambda _: bytes(64)).encode())
-    with pytest.raises(ExpiredToken):
-        await verifier.verify(genuine_token(exp=NOW - 31).encode())
+VENDOR = {"typ": frozenset({"vendor+jwt"})}
 
 
 @pytest.mark.parametrize(
     ("typ", "settings", "accepted"),
     [
-        ("at+jwt", {}, True),
-        ("AT+JWT", {}, True),
-        ("application/at+jwt", {}, True),
-        ("jwt", {}, True),
-        ("application/jwt", {}, True),
+        *((typ, {}, True) for typ in ("at+jwt", "AT+JWT", "application/at+jwt", "jwt", "application/jwt", None)),
+        *((typ, {}, False) for typ in ("rt+jwt", "")),
         ("Application/JWT", {}, True),
-        (None, {}, True),
-        ("rt+jwt", {}, False),
-        ("", {}, False),
         (None, {"require_typ": True}, False),
         ("at+jwt", {"require_typ": True}, True),
         ("JWT", {"typ": frozenset({"at+jwt"})}, False),
-        ("Vendor+JWT", {"typ": frozenset({"vendor+jwt"})}, True),
+        ("Vendor+JWT", VENDOR, True),
         ("vendor+jwt", {"typ": frozenset({"application/Vendor+JWT"})}, True),
-        ("application/vendor+jwt", {"typ": frozenset({"vendor+jwt"})}, True),
+        ("application/vendor+jwt", VENDOR, True),
         ("text/vendor+jwt", {"typ": frozenset({"text/vendor+jwt"})}, True),
         ("vendor+jwt", {"typ": frozenset({"text/vendor+jwt"})}, False),
     ],
@@ -357,29 +336,9 @@ async def test_header_typ(typ: str | None, settings: dict[str, Any], accepted: b
     It may be absent unless it is required (RFC 8725 section 3.11).
     """
     header = head(typ=typ) if typ is not None else {"alg": "ES256", "kid": "p256"}
-    verifier, token = genuine_verifier(**settings), jws(header, claims(), genuine).encode()
-    if accepted:
-        assert await verifier.verify(token)
-    else:
-        with pytest.raises(WrongHeaderType):
-            await verifier.verify(token)
-
-
-@pytest.mark.parametrize(
-    ("changes", "refusal"),
-    [
-        ({"crit": ["exp"]}, UnsupportedHeader),
-        ({"b64": True}, UnsupportedHeader),
-        ({"kid": 1}, MalformedToken),
-        ({"alg": "none"}, AlgorithmNotAllowed),
-    ],
-)
-async def test_headers_that_are_not_understood(changes: dict[str, Any], refusal: type[AuthError]) -> None:
-    """`crit` and `b64`, a `kid` that is no string and another algorithm are refused before any signature check."""
-    verifier = genuine_verifier(algorithms=frozenset({"ES256"}))
-    with pytest.raises(refusal):
-        await verifier.verify(jws(head(**changes), claims(), genuine).encode())
-    assert verifier.signature_checks == 0
+    verifying = genuine_verifier(**settings).verify(jws(header, claims(), genuine).encode())
+    with nullcontext() if accepted else pytest.raises(WrongHeaderType):
+        assert await verifying
 
 
 async def test_policy_reaches_the_claims() -> None:

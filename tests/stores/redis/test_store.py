@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
 import trio
+from support.valkey import Valkey
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
@@ -20,9 +21,6 @@ from asgi_jwt.sessions.rotation import end_session, open_session
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
-
-if TYPE_CHECKING:
-    from valkey_servers import Valkey
 
 pytestmark = pytest.mark.anyio
 

