@@ -2,7 +2,7 @@
 
 import pytest
 from support.command_line import CommandLine
-from support.pages import DOCS, PATHS
+from support.pages import DOCS, PAGES
 
 
 def test_every_page_is_listed(asgi_jwt: CommandLine) -> None:
@@ -10,7 +10,7 @@ def test_every_page_is_listed(asgi_jwt: CommandLine) -> None:
     told = asgi_jwt("docs")
     lines = told.out.splitlines()
     assert (told.status, told.err) == (0, "")
-    assert [line.split()[0] for line in lines[: len(PATHS)]] == [path.stem for path in PATHS]
+    assert [line.split()[0] for line in lines[: len(PAGES)]] == [path.stem for path in PAGES]
     assert all(len(line) < 140 for line in lines)
 
 
@@ -25,7 +25,7 @@ def test_a_page_that_does_not_exist(asgi_jwt: CommandLine, page: str) -> None:
     """Another name is wrong usage, and the answer lists the pages."""
     told = asgi_jwt("docs", page)
     assert (told.status, told.out) == (2, "")
-    assert all(path.stem in told.err for path in PATHS)
+    assert all(path.stem in told.err for path in PAGES)
     assert "\x1b" not in told.err
 
 

@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from readme import ROOT, TEXT
 from support.demo import Demo
+from support.pages import README, ROOT
 
 from asgi_jwt.demo.page import FILES, HEADERS, POLICY, TYPES
 
@@ -98,7 +98,7 @@ def test_nothing_else_is_served(demo: Demo, path: str) -> None:
 
 def test_screenshot() -> None:
     """The picture of the page in the README is there, small, described, and no part of what is installed."""
-    ((text, path),) = re.findall(r"!\[(.*)\]\((tests/demo/.*)\)", TEXT)
+    ((text, path),) = re.findall(r"!\[(.*)\]\((tests/demo/.*)\)", README.read_text(encoding="utf-8"))
     assert len(text) > 20
     content = (ROOT / path).read_bytes()
     assert content.startswith(b"\x89PNG")

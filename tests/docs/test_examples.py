@@ -15,7 +15,20 @@ from playwright.sync_api import expect
 from support.browsers import chromium, profile
 from support.examples import CURL, follow, run, uvicorn_serving
 from support.outside import program
-from support.pages import DOCS, SECTIONS, Section, blocks, environment, fits, sections_of, workplace
+from support.pages import (
+    DOCS,
+    QUICKSTART,
+    README,
+    ROOT,
+    SECTIONS,
+    Section,
+    blocks,
+    blocks_of,
+    environment,
+    fits,
+    sections_of,
+    workplace,
+)
 
 from asgi_jwt import Settings
 
@@ -54,7 +67,7 @@ def test_command_line(section: Section, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("section", "name"), USERS_TESTS, ids=[name for _, name in USERS_TESTS])
 def test_users_test(section: Section, name: str, tmp_path: Path) -> None:
     """The tests that a page gives to users pass, with no variable set but in the page's `conftest.py`."""
-    logins = [each.main for each in sections_of(DOCS / "quickstart.md") if each.main]
+    logins = [each.main for each in sections_of(QUICKSTART) if each.main]
     (tmp_path / "main.py").write_text(section.main or logins[-1 if "login" in name else 0])
     beside = [each for page in sections_of(section.page) for each in page.files.items()]
     for each, text in beside:
@@ -112,13 +125,13 @@ def test_javascript(section: Section, block: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("section", "block"), blocks("html"), ids=str)
 def test_page(section: Section, block: str, tmp_path: Path) -> None:
     """The page, served beside the app that it is for, logs in, asks, is reloaded and logs out, in Chromium."""
-    login = sections_of(DOCS / "quickstart.md")[-1].main
     public = 'public=["/auth/*", "/"]'
     assert public in section.page.read_text(encoding="utf-8")
-    (tmp_path / "main.py").write_text(login.replace('public=["/auth/*"]', public))
-    (tmp_path / "page.py").write_text(section.files["page.py"])
-    (tmp_path / "page.html").write_text(block)
-    serving = uvicorn_serving(tmp_path, section.page, app="page:app")
+    main = section.main or sections_of(QUICKSTART)[-1].main.replace('public=["/auth/*"]', public)
+    for name, text in {"main.py": main, "page.html": block, **section.files}.items():
+        (tmp_path / name).write_text(text)
+    app = "page:app" if "page.py" in section.files else "main:app"
+    serving = uvicorn_serving(tmp_path, section.page, app=app)
     with serving as port, chromium() as browser, profile(browser) as context:
         shown = context.new_page()
         shown.goto(f"http://localhost:{port}/")
@@ -167,3 +180,22 @@ def test_dockerfile(section: Section, block: str, tmp_path: Path) -> None:
     shown = run(tmp_path, environment(section.page), sys.executable, "-m", server, "--help").stdout
     assert app == "main:app"
     assert all(option in shown for option in options if option.startswith("--"))
+
+
+def test_commands() -> None:
+    """One command of the README starts the demo; the other runs the tests, as `.ci/run` does, which takes it there."""
+    demo, tests = (block.strip() for block in blocks_of(README, "See it work"))
+    setting_up = "python3 -m venv .venv && .venv/bin/pip install -q -e"
+    assert demo == f"{setting_up} '.[demo]' && .venv/bin/python -m asgi_jwt demo --open"
+    assert tests == f"{setting_up} '.[test]' && .venv/bin/python -m pytest -n auto"
+    (pattern,) = re.findall(r"grep -m 1 -F -- '(.*)' README\.md", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert next(line for line in README.read_text(encoding="utf-8").splitlines() if pattern in line) == tests
+
+
+def test_lines_of_keygen(tmp_path: Path) -> None:
+    """A shell makes variables of the lines of `keygen` as the page says, and the service can be set up by them."""
+    to_shell = blocks_of(DOCS / "keys.md", "Make keys")[1].strip()
+    to_file = blocks_of(DOCS / "keys.md", "Make keys")[0].splitlines()[1] + "; set -a; . ./service.env; set +a"
+    environ = {name: value for name, value in environment().items() if not name.endswith("SECRET")}
+    for way in (to_shell, to_file):
+        assert "0 problems, 0 warnings" in run(tmp_path, environ, "/bin/sh", "-euc", f"{way}; asgi-jwt check").stdout

@@ -13,7 +13,7 @@ import pytest
 from auth_service import Service
 from support.metering import scraped
 from support.other_issuers import ISSUERS
-from support.pages import DOCS, table_of
+from support.pages import BENCHMARKS, DOCS, section_of, table_of
 
 from asgi_jwt import (
     Auth,
@@ -87,13 +87,14 @@ def test_verdicts() -> None:
 
 @pytest.mark.outside
 def test_simulation() -> None:
-    """The simulation gives the figures of the page."""
+    """The simulation gives the figures of the pages."""
     results = {name: simulation.simulate(way, users=400, seed=1) for name, way in WAYS.items()}
     shown = [
         [name, f"{result.false_logouts:.1f} %", *(f"{out:g}" if out < inf else "never" for out in result[1:3])]
         for name, result in results.items()
     ]
     assert table_of("rotation", "A simulation") == shown
+    assert section_of(BENCHMARKS, "What rotation does to users and thieves").table[1:] == shown
 
 
 def test_stores(tmp_path: Path) -> None:

@@ -16,7 +16,11 @@ from support.waiting import PATIENCE
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "asgi_jwt" / "docs"
 QUICKSTART = DOCS / "quickstart.md"
-PATHS = sorted(DOCS.glob("*.md"))
+README = ROOT / "README.md"
+PAGES = sorted(DOCS.glob("*.md"))
+PATHS = [README, *PAGES]
+SKILL = ROOT / "asgi_jwt" / ".agents" / "skills" / "asgi-jwt" / "SKILL.md"
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
 _TEXT_LANGUAGES = ("sh", "pycon", "html", "js", "env", "nginx", "caddyfile", "haproxy", "dockerfile", "yaml")
 
 
@@ -70,10 +74,14 @@ def sections_of(path: Path) -> list[Section]:
     return found
 
 
+def section_of(page: Path, title: str) -> Section:
+    (section,) = [each for each in sections_of(page) if each.title == title]
+    return section
+
+
 def table_of(page: str, title: str) -> list[list[str]]:
-    """The rows of the table under a heading, without its head."""
-    (section,) = [each for each in sections_of(DOCS / f"{page}.md") if each.title == title]
-    return section.table[1:]
+    """The rows of the table under a heading of the documentation, without its head."""
+    return section_of(DOCS / f"{page}.md", title).table[1:]
 
 
 SECTIONS = [section for path in PATHS for section in sections_of(path)]
@@ -81,6 +89,10 @@ SECTIONS = [section for path in PATHS for section in sections_of(path)]
 
 def blocks(language: str) -> list[tuple[Section, str]]:
     return [(section, block) for section in SECTIONS for block in section.blocks.get(language, [])]
+
+
+def blocks_of(page: Path, title: str, language: str = "sh") -> list[str]:
+    return section_of(page, title).blocks[language]
 
 
 @cache
