@@ -292,6 +292,10 @@ class Auth:
             self._keep_revocations()
             await opened.aclose()
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same object: Litestar copies what its routers hold, and the keys and the revocations must stay one."""
+        return self
+
     async def __aenter__(self) -> Self:
         return self
 

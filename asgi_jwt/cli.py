@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from asgi_jwt import __version__
 from asgi_jwt.commands.check import check
+from asgi_jwt.commands.docs import show_docs
 from asgi_jwt.commands.inspect import STDIN, inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
@@ -78,6 +79,7 @@ def _parser(clock: Clock) -> ArgumentParser:
     _add_keygen(_add(commands, "keygen", "make keys, as ASGI_JWT_* lines"))
     _add_keys(_add(commands, "keys", "give a key file a new key"), clock)
     _add_sessions(_add(commands, "sessions", "show and end the sessions of a subject"), clock)
+    _add_docs(_add(commands, "docs", "list the pages of the documentation, print one, or search them"))
     return parser
 
 
@@ -110,7 +112,9 @@ def _add_check(parser: ArgumentParser, clock: Clock) -> None:
 
 
 def _add_inspect(inspect: ArgumentParser, clock: Clock) -> None:
-    inspect.add_argument("token", nargs="?", default=STDIN, help="the token; - or nothing reads it from the standard input")
+    inspect.add_argument(
+        "token", nargs="?", default=STDIN, help="the token; - or nothing reads it from the standard input"
+    )
     _add_json(inspect)
     inspect.set_defaults(run=partial(inspect_token, clock=clock))
 
@@ -138,7 +142,9 @@ def _add_token(token: ArgumentParser, clock: Clock) -> None:
         help="a further claim: JSON, else text; may be repeated",
     )
     token.add_argument(
-        "--ttl", type=_duration(least=1, most=3600), help="how long the token is valid, as 15m (default: ASGI_JWT_ACCESS_TTL)"
+        "--ttl",
+        type=_duration(least=1, most=3600),
+        help="how long the token is valid, as 15m (default: ASGI_JWT_ACCESS_TTL)",
     )
     token.add_argument("--client-id", help="the id of the token's OAuth client")
     _add_json(token)
@@ -222,3 +228,9 @@ def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     for action in (listing, revoke):
         action.add_argument("subject", help="the user's id")
         _add_json(action)
+
+
+def _add_docs(docs: ArgumentParser) -> None:
+    docs.add_argument("page", nargs="?", help="the page to print, as quickstart (default: list all pages)")
+    docs.add_argument("--search", metavar="WORDS", help="print each page and heading that has all of the words")
+    docs.set_defaults(run=show_docs)

@@ -55,7 +55,9 @@ def _algorithm(refusal: Refusal) -> str:
     own = {made_for for key in refusal.keys if key.verifies for made_for in key.algorithms}
     made_for = ASYMMETRIC if refusal.remote else own
     if name in SYMMETRIC - made_for:
-        return f"{found}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
+        return (
+            f"{found}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
+        )
     also = ", or add it to ASGI_JWT_ALGORITHMS" if name in made_for else ""
     return f"{found}: have the issuer sign with one of them{also}"
 

@@ -59,7 +59,7 @@ def _read(segment: bytes) -> dict[str, Any] | None:
 
 
 def fault_of_form(parsed: ParsedToken) -> str | None:
-    """The reason why the token is no JWS in compact form, and the mend. None: its form is good (RFC 7515 section 7.1)."""
+    """Why the token is no JWS in compact form, and the mend. None: its form is good (RFC 7515 section 7.1)."""
     token = parsed.token
     segments = token.split(b".")
     if token.startswith(b"{"):

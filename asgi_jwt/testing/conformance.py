@@ -1,4 +1,4 @@
-"""What every session store has to prove."""
+"""StoreConformance: the tests that every session store has to pass."""
 # ruff: noqa: S101 (these are tests)
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,13 +47,14 @@ SUBJECTS = {
     "emoji": "🦊",
     "composed": "é",
     "decomposed": "e\u0301",
+    "lone surrogate": "\ud800",
     "10 KB": "x" * 10_240,
     "10 KB and one": "x" * 10_241,
 }
 
 
-class ChangeError(Exception):
-    """What a change of these tests raises."""
+class ChangeError(TimeoutError):
+    """Raised by changes of these tests. It is a TimeoutError that a store must not take for its own."""
 
 
 def a_key() -> SessionKey:
@@ -133,7 +134,7 @@ async def at_once(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 
 
 class StoreConformance(LogConformance):
-    """Every promise of `SessionStore`, as tests to inherit.
+    """The tests of every promise of `SessionStore`. Inherit them to test a store of your own.
 
     ```python
     class TestMyStore(StoreConformance):
@@ -146,9 +147,9 @@ class StoreConformance(LogConformance):
                 await store.aclose()
     ```
 
-    Needs pytest with anyio's plugin. `open_store` opens the store under test, and may be entered many times; what
-    others keep there does no harm, for each test draws subjects of its own. Times are near `NOW`, years ago, so a
-    store must not compare them with its own clock.
+    The tests need pytest with anyio's plugin. `open_store` opens the store under test, and may be entered many times.
+    The store may contain other sessions, because each test has random subjects. All times are near `NOW`, years ago,
+    so a store must not compare them with its own clock.
     """
 
     # Reading and writing

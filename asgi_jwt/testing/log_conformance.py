@@ -1,4 +1,4 @@
-"""What every store has to prove of its log of revocations."""
+"""LogConformance: the tests that the log of revocations of every store has to pass."""
 # ruff: noqa: S101 (these are tests)
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _PAGES = 10_000
 
 
 def an_issuer() -> str:
-    """A name of the test's own: by it the test knows its entries among those of others."""
+    """A random issuer, by which a test finds its entries among others."""
     return f"https://{uuid4().hex}.example"
 
 
@@ -36,7 +36,7 @@ async def append(store: RevocationLog, entries: Sequence[Revocation], now: int =
 
 
 async def pages(store: RevocationLog, cursor: Any = None) -> list[LogPage]:
-    """The pages from `cursor` up to the end."""
+    """All pages of the log after `cursor`."""
     found: list[LogPage] = []
     for _ in range(_PAGES):
         found.append(await store.read_revocations(cursor))
@@ -47,27 +47,27 @@ async def pages(store: RevocationLog, cursor: Any = None) -> list[LogPage]:
 
 
 async def read(store: RevocationLog, issuer: str, cursor: Any = None) -> list[Revocation]:
-    """What the log has of this issuer from `cursor` on."""
+    """The issuer's entries after `cursor`."""
     entries = chain.from_iterable(page.revocations for page in await pages(store, cursor))
     return [entry for entry in entries if entry.issuer == issuer]
 
 
 class LogConformance:
-    """Every promise of `RevocationLog`: part of `StoreConformance`."""
+    """The tests of every promise of `RevocationLog`. They are a part of `StoreConformance`."""
 
     pytestmark = pytest.mark.anyio
 
     parallel = 50
-    """How many callers come at once."""
+    """How many calls the tests make at the same time."""
 
     def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
-        """The store under test, closed at the end. Override it."""
+        """A context manager that opens the store under test and closes it. Override it."""
         raise NotImplementedError("override open_store")
 
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
-        """Turn the clock by which the store knows how long it has kept an entry; whether that was done.
+        """Move the clock by which the store counts the life of entries. Returns whether it was moved.
 
-        Override it where the store has such a clock to turn: else nothing is asked of what its log forgets.
+        Override it if a test can move the store's clock. Otherwise the removal of lapsed entries is not tested.
         """
         return False
 

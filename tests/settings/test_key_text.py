@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from support.tokens import ec_key, jwks, public_pem, rsa_key
+from support.tokens import ec_key, jwks, private_pem, public_pem, rsa_key
 
 from asgi_jwt import ConfigurationError, Settings
 
-PEM = ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+PEM = private_pem(ec_key()).decode()
 DER = ec_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 JWKS = json.dumps(jwks())
 

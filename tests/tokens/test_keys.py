@@ -456,7 +456,7 @@ def test_a_key_set_is_read_from_any_form() -> None:
 def test_the_first_private_key_signs() -> None:
     """Public keys before it are passed over, and without a private key there is none."""
     keys = KeySet.parse(public_pem(rsa_key()) + private_pem(ec_key()) + private_pem(p384_key()))
-    assert keys.signing_key() is [*keys][1]
+    assert keys.signing_key() is tuple(keys)[1]
     assert KeySet.parse(public_pem(rsa_key())).signing_key() is None
 
 
@@ -578,7 +578,7 @@ def test_a_key_without_a_name_is_tried_however_many_came_after_it() -> None:
     later, _ = KeySet.from_jwks({"keys": [generate_jwk("HS256") for _ in range(5)]})
     assert KeySet([*later, secret]).candidates(None, "HS256")[0] is secret
     pems = KeySet([Key.from_pem(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(6)])
-    assert pems.candidates([*pems][5].kid, "ES256")[0] is [*pems][5]
+    assert pems.candidates(tuple(pems)[5].kid, "ES256")[0] is tuple(pems)[5]
     rotated, _ = KeySet.from_jwks({"keys": [generate_jwk("ES256") for _ in range(5)]})
     assert KeySet([*rotated, next(iter(pems))]).candidates(None, "ES256")[0] is next(iter(pems))
 
@@ -627,8 +627,8 @@ def test_keys_that_stay() -> None:
     a, b, c = (Key.from_pem(public_pem(make())) for make in (ec_key, p384_key, rsa_key))
     anew = KeySet([Key.from_pem(public_pem(rsa_key())), Key.from_pem(public_pem(ec_key())), b])
     kept = anew.keeping(KeySet([a, c]))
-    assert [*kept] == [c, a, b]
-    assert [*anew.keeping(KeySet(()))] == [*anew]
+    assert tuple(kept) == (c, a, b)
+    assert tuple(anew.keeping(KeySet(()))) == tuple(anew)
 
 
 def test_every_algorithm_has_a_key() -> None:

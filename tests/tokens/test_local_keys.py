@@ -85,7 +85,7 @@ async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         for _ in range(3):
             await local.keys.current()
     assert (local.reads, local.heard) == (2, [])
-    kept = [*await local.keys.current()]
+    kept = tuple(await local.keys.current())
     os.utime(local.path, ns=(1, 1))
     await local.looked()
     assert (local.reads, local.heard) == (3, [])
@@ -353,4 +353,4 @@ async def test_a_thread_that_was_overtaken(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(KeySet, "at", overtaken)
     _ = local.keys.known
-    assert [*local.keys.known] == [*overtaking]
+    assert tuple(local.keys.known) == tuple(overtaking)

@@ -201,7 +201,7 @@ async def test_https(secure: Secure) -> None:
         server.publish(jwk_of(ec_key(), "a"))
         server.describe()
         assert server.issuer.startswith("https://")
-        assert await RemoteKeySet(issuer=server.issuer).current()
+        assert tuple(await RemoteKeySet(issuer=server.issuer).current())
         for authority, address in ((secure.other, "127.0.0.1"), (secure.trusted, "127.0.0.2")):
             authority.certify(secure.tls, address)
             with pytest.raises(KeysUnavailable, match="certificate verify failed"):

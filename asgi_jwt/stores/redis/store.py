@@ -186,15 +186,21 @@ class RedisStore:
 
     async def maxmemory_policy(self) -> str:
         """The server's setting `maxmemory-policy`; in a cluster that of one node. It needs the right `+info`."""
-        link = await self._link()
-        async with Deadline(self._timeout):
-            answer = await read(link.sessions, "INFO", "memory")
-        return str(answer["maxmemory_policy"])
+        return str((await self._info("memory"))["maxmemory_policy"])
+
+    async def server_time(self) -> float:
+        """The server's clock, in seconds since the epoch; in a cluster that of one node. It needs the right `+info`."""
+        return float((await self._info("server"))["server_time_usec"]) / 1_000_000
 
     async def aclose(self) -> None:
         """See SessionStore."""
         self._closed = True
         await self._links.close(running_loop())
+
+    async def _info(self, section: str) -> Any:
+        link = await self._link()
+        async with Deadline(self._timeout):
+            return await read(link.sessions, "INFO", section)
 
     def _index_key(self, subject: str) -> bytes:
         return self._prefix + _hash_tag(subject)
