@@ -8,7 +8,7 @@ from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
-from asgi_jwt.http.require import RequireMiddleware, require
+from asgi_jwt.http.require import RequireMiddleware, answer, require
 from asgi_jwt.http.resource_metadata import ResourceMetadata
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import Sessions
@@ -56,6 +56,7 @@ __all__ = [
     "TooManyAttempts",
     "Trust",
     "__version__",
+    "answer",
     "discover",
     "open_store",
     "require",
@@ -67,7 +68,7 @@ _STORES = {"MemoryStore": "memory", "RedisStore": "redis", "SQLiteStore": "sqlit
 def __getattr__(name: str) -> Any:
     if name == "__version__":  # reads a file
         return metadata.version("asgi-jwt")
-    # A store brings its driver: only when it is asked for.
+    # The module of a store imports its driver, so it is imported only when the store is used.
     if name not in _STORES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"asgi_jwt.stores.{_STORES[name]}"), name)

@@ -1,4 +1,4 @@
-"""The host's functions, which may be sync or async."""
+"""Calls the host's functions, which may be sync or async."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 async def settle(answer: T | Awaitable[T]) -> T:
-    """What the host's function answered, awaited where it has to be."""
+    """The answer of a host's function, awaited if it is awaitable."""
     if isawaitable(answer):
         return await answer
     return answer
 
 
 async def ask(function: Callable[P, T | Awaitable[T]], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """The answer of a function that may take its time: a sync one is called in a thread, as Starlette's handlers are.
+    """Call the host's `function` and return its answer. A sync function is called in a thread, as Starlette does.
 
-    Else everyone would wait while it hashes a password.
+    A sync function may hash a password, and the event loop would wait for it.
     """
     bare: object = function
     while isinstance(bare, partial):
         bare = bare.func
     if iscoroutinefunction(bare) or iscoroutinefunction(getattr(bare, "__call__", None)):  # noqa: B004
         return await settle(function(*arguments, **keywords))
-    # In a tuple, for trio takes no coroutine from a thread, which is what a lambda around an async function gives.
+    # A sync lambda may return a coroutine. Trio refuses a coroutine as a thread's result, so it travels in a tuple.
     (answer,) = await to_thread.run_sync(lambda: (function(*arguments, **keywords),))
     return await settle(answer)

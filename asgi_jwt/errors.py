@@ -1,4 +1,4 @@
-"""What can go wrong, and what each party is told of it.
+"""Every error of the package: its HTTP status, its error code, and the reason that logs and metrics show.
 
 ```
 ConfigurationError              at construction: every fault of the settings, in one message
@@ -69,23 +69,24 @@ class ConfigurationError(ValueError):
 
 
 class AuthError(Exception):
-    """A request that is refused.
+    """A request is refused.
 
-    `description`, of the class, is sent to the client: a child with its own, raised from `validate`, refuses a token
-    in your words. `detail`, the argument, is the exception's text and goes nowhere by itself; it may be None.
+    The class attribute `description` is sent to the client. A subclass with its own `description`, raised from
+    `validate`, refuses a token with that text. The argument `detail` is the exception's text, and the package never
+    sends it to a client; it may be None.
     """
 
     status: ClassVar[int] = 401
     error: ClassVar[str | None] = None
-    """The error code of RFC 6750 section 3.1 or RFC 6749 section 5.2; None where the RFC wants none."""
+    """The error code. None: the answer has none (RFC 6750 section 3.1, RFC 6749 section 5.2)."""
     reason: ClassVar[str] = "unauthorized"
     """A stable code for logs and metrics."""
     description: str = "Authentication is required"
-    """Safe to send: it holds nothing of the request."""
+    """A text for the client. It contains nothing of the request."""
     challenges: ClassVar[bool] = True
     """Whether the answer carries `WWW-Authenticate`."""
     retry_after: int | None = None
-    """Seconds after which another try makes sense."""
+    """When the client may try again, in whole seconds from now. None: the answer has no `Retry-After`."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail
@@ -93,7 +94,7 @@ class AuthError(Exception):
 
 
 class MissingToken(AuthError):
-    """The request bears no token: the challenge then has no error code (RFC 6750 section 3.1)."""
+    """The request has no token. Its challenge has no error code (RFC 6750 section 3.1)."""
 
     reason = "token_missing"
     description = "The request has no Bearer token"
@@ -131,7 +132,10 @@ class MalformedBody(InvalidRequest):
 
 
 class MissingField(InvalidRequest):
-    """The body lacks a field, or the field is no text. The detail is its name; with a `fault` the answer says both."""
+    """A field of the body is missing, or its value is no text.
+
+    `detail` is the field's name. With `fault`, as "is missing", the description names the field and its fault.
+    """
 
     reason = "field_missing"
     description = "A field of the body is missing or no text"
@@ -140,19 +144,19 @@ class MissingField(InvalidRequest):
     def __init__(self, detail: str | None = None, *, fault: str | None = None) -> None:
         super().__init__(detail)
         if fault is not None:
-            # The name stands in the host's code: nothing of the request is told.
+            # The host's code chose this name, so the description still contains nothing of the request.
             self.description = f"The field '{detail}' of the body {fault}"
 
 
 class MalformedClient(InvalidRequest):
-    """Basic credentials that are broken, or that name another OAuth client than the body (RFC 6749 section 2.3)."""
+    """The Basic credentials are malformed, or they and the body name two OAuth clients (RFC 6749 section 2.3)."""
 
     reason = "client_malformed"
     description = "The client's credentials are malformed or name two clients"
 
 
 class InvalidScope(InvalidRequest):
-    """The scope asked for goes past the scope of the session (RFC 6749 section 5.2)."""
+    """The request asks for a scope that the session does not have (RFC 6749 section 5.2)."""
 
     error = "invalid_scope"
     reason = "scope_invalid"
@@ -160,7 +164,7 @@ class InvalidScope(InvalidRequest):
 
 
 class UnsupportedTokenType(InvalidRequest):
-    """An access token with neither `jti` nor `sid` can't be revoked: it holds until `exp` (RFC 7009 section 2.2.1)."""
+    """The access token has no `jti` and no `sid`, so it can't be revoked before its `exp` (RFC 7009 section 2.2.1)."""
 
     error = "unsupported_token_type"
     reason = "token_type_unsupported"
@@ -176,21 +180,21 @@ class InvalidToken(AuthError):
 
 
 class TokenTooLarge(InvalidToken):
-    """Longer than `max_token_size`; nothing of it was looked at."""
+    """The token is longer than `max_token_size` bytes. It is refused before it is parsed."""
 
     reason = "token_too_large"
     description = "The access token is too large"
 
 
 class MalformedToken(InvalidToken):
-    """Not a JWS in compact form (RFC 7515 section 7.1), or JSON that is not a plain object."""
+    """The token is no JWS in compact form, or its JSON is no plain object (RFC 7515 section 7.1)."""
 
     reason = "token_malformed"
     description = "The access token is malformed"
 
 
 class AlgorithmNotAllowed(InvalidToken):
-    """The header's `alg` is not among the allowed ones (RFC 8725 section 3.1)."""
+    """The header's `alg` is none of the allowed algorithms (RFC 8725 section 3.1)."""
 
     reason = "algorithm_not_allowed"
     description = "The access token's algorithm is not allowed"
@@ -204,21 +208,21 @@ class UnsupportedHeader(InvalidToken):
 
 
 class WrongHeaderType(InvalidToken):
-    """The header's `typ` is of another kind of token (RFC 8725 section 3.11)."""
+    """The header's `typ` names another kind of token (RFC 8725 section 3.11)."""
 
     reason = "header_type_invalid"
     description = "The token's typ header is not an access token's"
 
 
 class UnknownKey(InvalidToken):
-    """No key has the header's `kid`, or more keys fit than a token is tried with."""
+    """No key has the header's `kid`, or the token has no `kid` and more keys fit than are tried for one token."""
 
     reason = "key_unknown"
     description = "The access token was signed with an unknown key"
 
 
 class UnsuitableKey(InvalidToken):
-    """The key named by `kid` is of another family or curve, or its `use` or `key_ops` don't permit verifying."""
+    """The key named by `kid` is of another family or curve, or its `use` or `key_ops` forbid verifying with it."""
 
     reason = "key_unsuitable"
     description = "The access token's key is not made for its algorithm"
@@ -232,7 +236,7 @@ class InvalidSignature(InvalidToken):
 
 
 class MalformedClaims(InvalidToken):
-    """A claim is of the wrong type, or a time is no finite number (RFC 7519 section 4.1)."""
+    """A claim has the wrong type, or a time is no finite number (RFC 7519 section 4.1)."""
 
     reason = "claims_malformed"
     description = "The access token's claims are malformed"
@@ -246,35 +250,35 @@ class MissingClaim(InvalidToken):
 
 
 class WrongClaim(InvalidToken):
-    """A required claim has another value, or `cnf` asks for a proof that is not checked (RFC 7800 section 3.1)."""
+    """A required claim has another value, or `cnf` asks for a proof that is not supported (RFC 7800 section 3.1)."""
 
     reason = "claim_invalid"
     description = "A claim of the access token has an unexpected value"
 
 
 class ExpiredToken(InvalidToken):
-    """`exp` and the leeway have passed (RFC 7519 section 4.1.4)."""
+    """`exp` plus the leeway is in the past (RFC 7519 section 4.1.4)."""
 
     reason = "token_expired"
     description = "The access token expired"
 
 
 class ImmatureToken(InvalidToken):
-    """`nbf` is still ahead (RFC 7519 section 4.1.5)."""
+    """`nbf` minus the leeway is in the future (RFC 7519 section 4.1.5)."""
 
     reason = "token_not_yet_valid"
     description = "The access token is not yet valid"
 
 
 class IssuedInFuture(InvalidToken):
-    """`iat` is still ahead (RFC 7519 section 4.1.6)."""
+    """`iat` minus the leeway is in the future (RFC 7519 section 4.1.6)."""
 
     reason = "token_issued_in_future"
     description = "The access token was issued in the future"
 
 
 class WrongIssuer(InvalidToken):
-    """`iss` is not the expected issuer, or not the one whose key verified (RFC 7519 section 4.1.1)."""
+    """`iss` is no expected issuer, or another issuer's key verified the signature (RFC 7519 section 4.1.1)."""
 
     reason = "issuer_invalid"
     description = "The access token is from another issuer"
@@ -288,28 +292,28 @@ class WrongAudience(InvalidToken):
 
 
 class WrongType(InvalidToken):
-    """The type claim is not an access token's, or `events` is a logout token's."""
+    """The type claim names another kind of token, or the claim `events` marks a logout token."""
 
     reason = "type_invalid"
     description = "The token's type claim is not an access token's"
 
 
 class RevokedToken(InvalidToken):
-    """The token, its session or its subject's tokens were revoked."""
+    """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
     reason = "token_revoked"
     description = "The access token was revoked"
 
 
 class RefusedToken(InvalidToken):
-    """The host's `validate` said no."""
+    """The host's `validate` refused the token."""
 
     reason = "token_refused"
     description = "The access token was refused"
 
 
 class InsufficientScope(AuthError):
-    """The token lacks a scope; `scope` names those that are needed (RFC 6750 section 3.1: 403)."""
+    """The token lacks a required scope. `scope` lists the required scopes (RFC 6750 section 3.1: 403)."""
 
     status = 403
     error = "insufficient_scope"
@@ -322,14 +326,14 @@ class InsufficientScope(AuthError):
 
 
 class InsufficientRole(InsufficientScope):
-    """The user has none of the roles that are needed."""
+    """The user has none of the required roles."""
 
     reason = "role_insufficient"
     description = "The user lacks a required role"
 
 
 class CrossSite(AuthError):
-    """Another site's page sent the request, and it relies on a cookie. No challenge: a token would not mend it."""
+    """A page of another site sent a request that relies on a cookie. The answer has no challenge."""
 
     status = 403
     error = "cross_site"
@@ -339,7 +343,7 @@ class CrossSite(AuthError):
 
 
 class InvalidGrant(AuthError):
-    """What was presented for tokens is no good (RFC 6749 section 5.2). `POST /token` answers it with 400."""
+    """The refresh token or the credentials are refused. `POST /token` answers 400 (RFC 6749 section 5.2)."""
 
     error = "invalid_grant"
     reason = "grant_invalid"
@@ -354,21 +358,24 @@ class SessionOver(InvalidGrant):
 
 
 class TokenReused(InvalidGrant):
-    """A refresh token came back that nobody honest still holds: its session has ended (RFC 9700 section 4.14.2)."""
+    """A rotated refresh token was presented again: it counts as stolen, and its session was ended.
+
+    RFC 9700 section 4.14.2.
+    """
 
     reason = "token_reused"
     description = "The session is over"
 
 
 class InvalidCredentials(InvalidGrant):
-    """The host's `authenticate` knows nobody with these credentials."""
+    """The host's `authenticate` found no user with these credentials."""
 
     reason = "credentials_invalid"
     description = "The credentials are wrong"
 
 
 class UnsupportedGrantType(AuthError):
-    """`POST /token` takes `grant_type=refresh_token` alone (RFC 6749 section 5.2)."""
+    """`POST /token` got another `grant_type` than `refresh_token` (RFC 6749 section 5.2)."""
 
     status = 400
     error = "unsupported_grant_type"
@@ -378,7 +385,7 @@ class UnsupportedGrantType(AuthError):
 
 
 class SessionNotFound(AuthError):
-    """The subject has no such live session."""
+    """The subject has no live session with this `sid`."""
 
     status = 404
     error = "not_found"
@@ -388,7 +395,7 @@ class SessionNotFound(AuthError):
 
 
 class BodyTooLarge(AuthError):
-    """The body is past 64 KiB."""
+    """The body is larger than 64 KiB, or comes in too many parts."""
 
     status = 413
     error = "body_too_large"
@@ -398,7 +405,7 @@ class BodyTooLarge(AuthError):
 
 
 class UnsupportedMediaType(AuthError):
-    """The body is neither JSON nor a form."""
+    """The body's content type is neither JSON nor a form."""
 
     status = 415
     error = "unsupported_media_type"
@@ -408,7 +415,10 @@ class UnsupportedMediaType(AuthError):
 
 
 class TooManyAttempts(AuthError):
-    """Raise it from `authenticate` to slow a guesser down. `retry_after`: seconds, whole and above zero."""
+    """Too many logins were tried: the host's `authenticate` raises it to slow down whoever guesses passwords.
+
+    `retry_after`: when the client may try again, in seconds from now. It is rounded up, to 1 at least.
+    """
 
     status = 429
     error = "too_many_attempts"
@@ -425,9 +435,9 @@ class TooManyAttempts(AuthError):
 
 
 class CookieTooLarge(AuthError):
-    """Browsers drop the cookie of a token in silence: with its name it is past 4,096 bytes (RFC 6265bis section 5.7).
+    """A token is too large for a cookie: browsers silently drop a cookie whose name and value exceed 4,096 bytes.
 
-    The detail is for the log: which cookie, and by how much.
+    `detail` names the cookie and its size, for the log (RFC 6265bis section 5.7).
     """
 
     status = 500
@@ -438,7 +448,7 @@ class CookieTooLarge(AuthError):
 
 
 class Unavailable(AuthError):
-    """Something we depend on is out of reach: 503, never a 401, which would set off a storm of refreshes."""
+    """Keys, revocations or the store are out of reach. It is a 503: a 401 would make every client refresh at once."""
 
     status = 503
     error = "temporarily_unavailable"
@@ -449,18 +459,18 @@ class Unavailable(AuthError):
 
 
 class KeysUnavailable(Unavailable):
-    """The issuer's keys can't be fetched, and those kept are too old to use."""
+    """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):
-    """The log of revocations has not been read for so long that a revoked token might pass."""
+    """The log of revocations was last read so long ago that a revoked token might pass."""
 
     reason = "revocations_unavailable"
 
 
 class StoreUnavailable(Unavailable):
-    """The session store did not answer, or not in time. What it was asked may or may not have happened."""
+    """The session store failed or did not answer in time. The operation may or may not have taken effect."""
 
     reason = "store_unavailable"

@@ -1,4 +1,4 @@
-"""What happened, for logs and metrics. No event holds a token, a secret or a cookie."""
+"""The events for logs and metrics, and the sink that emits them. No event holds a token, a secret or a cookie."""
 
 import logging
 import re
@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 from anyio import move_on_after
 
 ON_EVENT_TIMEOUT = 1.0
-"""How long (s) an async `on_event` may take for one event: whoever it is about waits for it."""
+"""How long (s) an async `on_event` may take for one event. The request that caused the event waits for it."""
 
 logger = logging.getLogger("asgi_jwt")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. `name` and `level` (of `logging`) are its class's."""
+    """The base of all events. Each class has a `name` and a `level` of `logging`."""
 
     name: ClassVar[str]
     level: ClassVar[int] = logging.INFO
@@ -27,7 +27,8 @@ class Event:
 class TokenRefused(Event):
     """A request or a WebSocket was refused.
 
-    `reason` is the error's stable code, `status` that of its standard answer, `transport` `http` or `websocket`.
+    `reason` is the error's stable code. `status` is the HTTP status of the standard answer. `transport` is `http` or
+    `websocket`.
     """
 
     name: ClassVar[str] = "token_refused"
@@ -39,9 +40,9 @@ class TokenRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SocketClosed(Event):
-    """A WebSocket that had been let in was closed with `code`, because its token holds no longer.
+    """An open WebSocket was closed with `code`, because its token has expired, was revoked, or can't be checked.
 
-    `reason` is the stable code of the error that a new request with this token gets.
+    `reason` is the stable code of the error that a new request with this token would get.
     """
 
     name: ClassVar[str] = "socket_closed"
@@ -61,14 +62,14 @@ class LoginRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened(Event):
-    """Someone logged in."""
+    """A user logged in."""
 
     name: ClassVar[str] = "session_opened"
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed(Event):
-    """A refresh token was judged: `verdict` is one of `Verdict`."""
+    """A refresh token was presented. `verdict` is a member of `Verdict`."""
 
     name: ClassVar[str] = "refreshed"
 
@@ -77,7 +78,7 @@ class Refreshed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReuseDetected(Event):
-    """A refresh token came back that nobody honest still holds; its session has ended."""
+    """A rotated refresh token was presented again: it counts as stolen, and its session was ended."""
 
     name: ClassVar[str] = "reuse_detected"
     level: ClassVar[int] = logging.WARNING
@@ -85,7 +86,7 @@ class ReuseDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded(Event):
-    """A session was ended; `cause` is `ended` or `reuse`."""
+    """A session was ended. `cause` is `reuse` for a stolen refresh token, else `ended`."""
 
     name: ClassVar[str] = "session_ended"
 
@@ -94,9 +95,9 @@ class SessionEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysFetched(Event):
-    """A remote key set was read. `source` is its issuer or URL, `keys` how many there are.
+    """A remote key set was fetched. `source` is its issuer or URL, `keys` the number of usable keys.
 
-    `left_out` says of each key that can't be used why not.
+    `left_out` has one text for each unusable key: its name and the reason.
     """
 
     name: ClassVar[str] = "keys_fetched"
@@ -108,7 +109,10 @@ class KeysFetched(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysNotFetched(Event):
-    """A remote key set could not be read, and the old one stays. `source` is its issuer or URL, `why` for operators."""
+    """A remote key set could not be fetched, so the old one stays in use.
+
+    `source` is its issuer or URL. `why` is the reason, for operators.
+    """
 
     name: ClassVar[str] = "keys_not_fetched"
     level: ClassVar[int] = logging.WARNING
@@ -119,7 +123,10 @@ class KeysNotFetched(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysRead(Event):
-    """A key file had changed, and was read again. `source` is the variable that names it, `keys` how many there are."""
+    """A key file has changed and was read again.
+
+    `source` is the setting that names the file, `keys` the number of its keys.
+    """
 
     name: ClassVar[str] = "keys_read"
 
@@ -129,7 +136,10 @@ class KeysRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class KeysNotRead(Event):
-    """A key file has changed and can't be used, and the old keys stay. `why` is for operators."""
+    """A key file has changed and is unusable, so the old keys stay in use.
+
+    `source` is the setting that names the file. `why` is the reason, for operators.
+    """
 
     name: ClassVar[str] = "keys_not_read"
     level: ClassVar[int] = logging.WARNING
@@ -140,9 +150,9 @@ class KeysNotRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed(Event):
-    """The session store did not answer, or not in time, and somebody waited for it: `StoreUnavailable`.
+    """The session store failed or did not answer in time, and a caller got `StoreUnavailable`.
 
-    `operation` is the store's method, `why` for operators.
+    `operation` is the store's method. `why` is the reason, for operators.
     """
 
     name: ClassVar[str] = "store_failed"
@@ -154,9 +164,10 @@ class StoreFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokensRevoked(Event):
-    """The host had tokens revoked, or a client one; `kind` is `jti` for one token, `sub` for those of a subject.
+    """The host or a client revoked tokens.
 
-    It is `sid` for a token that has no `jti`: all tokens of its session are refused.
+    `kind` is `jti` for one token, `sub` for all tokens of a subject, and `sid` for all tokens of a session. Revoking a
+    token that has no `jti` revokes its session's tokens.
     """
 
     name: ClassVar[str] = "tokens_revoked"
@@ -166,9 +177,9 @@ class TokensRevoked(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevocationsNotRead(Event):
-    """The log of revocations could not be read, and the copy stays as it is: told once, not for each try.
+    """The log of revocations could not be read, so the mirror stays as it is. Emitted once for each outage.
 
-    `why` is for operators.
+    `why` is the reason, for operators.
     """
 
     name: ClassVar[str] = "revocations_not_read"
@@ -179,9 +190,9 @@ class RevocationsNotRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevocationsStale(Event):
-    """The copy of the log is older than `REVOCATION_MAX_STALENESS`: told once, when a request meets it.
+    """The mirror of the log is older than `REVOCATION_MAX_STALENESS`. The first request of an outage emits it.
 
-    `outage` says what follows: `closed`, tokens are refused with 503; `open`, they are let in by the copy there is.
+    `outage` is `REVOCATION_OUTAGE`. With `closed`, requests are refused with 503. With `open`, the old mirror decides.
     """
 
     name: ClassVar[str] = "revocations_stale"
@@ -192,16 +203,16 @@ class RevocationsStale(Event):
 
 @dataclass(frozen=True, slots=True)
 class RevocationsReadAgain(Event):
-    """After `RevocationsNotRead`: the log of revocations was read."""
+    """The log of revocations could be read again, after `RevocationsNotRead`."""
 
     name: ClassVar[str] = "revocations_read_again"
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationsRebuilt(Event):
-    """The log did not go on where the copy ended, so all of it is read: it was flushed, trimmed, or is another's.
+    """The log has lost the place up to which it was read: it was flushed or trimmed, or the server is another.
 
-    The copy keeps what it had.
+    The log is read again, and the mirror keeps the entries that it had.
     """
 
     name: ClassVar[str] = "revocations_rebuilt"
@@ -215,12 +226,12 @@ Listener = Callable[[Event], None]
 class EventSink:
     """Hands every event to the logger `asgi_jwt`, to listeners such as metrics, and to the host's `on_event`.
 
-    What goes wrong in one of them is logged and ends there; an async `on_event` that takes longer than
-    `ON_EVENT_TIMEOUT` is cancelled. It is awaited where the event happens and not queued: a flood of events then
-    slows down those who cause it, fills no memory, and pushes no other event out.
+    An exception of a listener or of `on_event` is logged and goes no further. An async `on_event` is cancelled after
+    `ON_EVENT_TIMEOUT`. It is awaited at the place of the event: a queue would fill memory in a flood of events, or lose
+    some of them.
 
-    In the log record, the event's fields are attributes: `event`, and `event_` before each field's name. Line breaks
-    and other control characters are escaped there, so that no value can make up a line of its own.
+    The log record has the attribute `event` for the event's name, and `event_<field>` for each field. Control
+    characters are escaped there: a value with a line break can't forge a line of the log.
     """
 
     def __init__(self, on_event: OnEvent | None = None) -> None:
@@ -228,15 +239,16 @@ class EventSink:
         self._listeners: list[Listener] = []
 
     def add_listener(self, listener: Listener) -> None:
-        """Have `listener` called with each event from now on. It has to return at once."""
+        """Call `listener` with each event from now on. It must return at once."""
         self._listeners.append(listener)
 
     async def emit(self, event: Event) -> None:
+        """Log `event`, and call the listeners and `on_event` with it. Raises nothing of theirs."""
         if logger.isEnabledFor(event.level):
             fields = asdict(event)
-            told = "".join([f" {name}={_formatted(value)}" for name, value in fields.items()])
+            text = "".join([f" {name}={_formatted(value)}" for name, value in fields.items()])
             extra = {"event": event.name, **{f"event_{name}": _printable(value) for name, value in fields.items()}}
-            logger.log(event.level, "%s%s", event.name, told, extra=extra)
+            logger.log(event.level, "%s%s", event.name, text, extra=extra)
         for listener in self._listeners:
             try:
                 listener(event)
@@ -246,12 +258,12 @@ class EventSink:
             try:
                 answer = self._on_event(event)
                 if isawaitable(answer):
-                    await _bounded(answer, event)
+                    await _await_in_time(answer, event)
             except Exception:
                 logger.exception("on_event failed for %s", event.name)
 
 
-async def _bounded(answer: Awaitable[None], event: Event) -> None:
+async def _await_in_time(answer: Awaitable[None], event: Event) -> None:
     with move_on_after(ON_EVENT_TIMEOUT) as scope:
         await answer
     if scope.cancelled_caught:
@@ -259,10 +271,10 @@ async def _bounded(answer: Awaitable[None], event: Event) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` in one line, with what is not printable in it escaped.
+    """`text` with every unprintable character escaped, for a log or a terminal.
 
-    Anyone may have written it: a line break makes up a line of the log, a terminal obeys escape sequences, and marks of
-    direction make a text read as another.
+    The text may come from an attacker: a line break forges a line of the log, a terminal obeys escape sequences, and
+    direction marks reorder the shown text.
     """
     if text.isprintable():
         return text
@@ -270,7 +282,7 @@ def printable(text: str) -> str:
 
 
 def _formatted(value: Any) -> str:
-    """`value` as it stands behind `name=` in a line: quoted where it could pass for the next field otherwise."""
+    """`value` as text behind `name=`, in quotes if it could be read as the start of another field."""
     text = "; ".join(value) if isinstance(value, tuple) else str(value)
     if _BARE.fullmatch(text) and text.isprintable():
         return text
@@ -281,7 +293,7 @@ _BARE = re.compile(r"[^\s\\\"=]+")
 
 
 def _printable(value: Any) -> Any:
-    """`value`, a field of an event, with each text in it printable."""
+    """The event's field `value` with each of its texts made printable."""
     if isinstance(value, tuple):
         return tuple([_printable(member) for member in value])
     return printable(value) if isinstance(value, str) else value

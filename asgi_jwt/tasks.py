@@ -1,4 +1,4 @@
-"""Work that outlives the request which began it: a fetch of keys, a read of the revocation log."""
+"""Work that goes on after the request that started it: a fetch of keys, a read of the revocation log."""
 
 import asyncio
 import contextvars
@@ -14,22 +14,22 @@ from asgi_jwt.events import logger
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, None]]
 
-# An event loop holds its tasks by weak references alone.
-_held: set[asyncio.Task[None]] = set()
-_FEW: RunVar[CapacityLimiter] = RunVar("asgi_jwt.few_threads")
+# An event loop has only weak references to its tasks: without these, a running task could be collected.
+_running: set[asyncio.Task[None]] = set()
+_FEW_THREADS: RunVar[CapacityLimiter] = RunVar("asgi_jwt.few_threads")
 
 
 def start(work: Work) -> None:
-    """Begin `work` in a task of its own, and don't wait for it. What it raises is logged.
+    """Start `work` in a task of its own and return at once. An exception of `work` is logged.
 
-    Needs a running event loop, whose end ends the work.
+    It needs a running event loop. When the loop ends, the work ends.
     """
     loop = current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
-        # In an empty context: nothing of the request that happened to come first belongs into it.
+        # The context is empty: the work serves all requests, and has no part in the context of this one.
         task = loop.create_task(_logged(work), context=contextvars.Context())
-        _held.add(task)
-        task.add_done_callback(_held.discard)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
     else:
         import trio
 
@@ -44,58 +44,59 @@ async def _logged(work: Work) -> None:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns, done in a worker thread of its own, however busy those of the host are."""
+    """Run `work` in a thread of its own and return its result. It never waits for the host's worker threads."""
     return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
 
 
 async def in_few_threads(work: Callable[[], T]) -> T:
-    """What `work` returns, done in one of 4 threads of this package's own: those of the host are never kept busy."""
+    """Run `work` in one of 4 threads of this package and return its result. It takes none of the host's threads."""
     try:
-        limiter = _FEW.get()
+        limiter = _FEW_THREADS.get()
     except LookupError:
         limiter = CapacityLimiter(4)
-        _FEW.set(limiter)
+        _FEW_THREADS.set(limiter)
     return await to_thread.run_sync(work, limiter=limiter)
 
 
 class SingleFlight:
-    """One piece of work at a time, in a task of its own: any number wait for it, and none takes it from the others.
+    """Runs one piece of work at a time, in a task of its own, for any number of waiting callers.
 
-    A flight whose event loop is gone, as between two tests, is over. `waiting` counts those who wait.
+    A caller that is cancelled stops waiting, and the work goes on for the others. Work whose event loop has ended, as
+    between two tests, counts as done. `waiting` is the number of waiting callers.
     """
 
     def __init__(self, work: Work) -> None:
         self.waiting = 0
         self._work = work
-        self._landed: anyio.Event | None = None
+        self._done: anyio.Event | None = None
         self._loop: EventLoopToken | None = None
 
     @property
     def under_way(self) -> bool:
-        """Whether the work is being done, in this event loop."""
-        return self._landed is not None and self._loop == current_token()
+        """Whether the work is running in this event loop."""
+        return self._done is not None and self._loop == current_token()
 
     def start(self) -> None:
-        """Begin the work, unless it is under way. Needs a running event loop, and never waits."""
+        """Start the work unless it is running, and return at once. It needs a running event loop."""
         if not self.under_way:
             self._loop = current_token()
-            self._landed = landed = anyio.Event()
-            start(lambda: self._fly(landed))
+            self._done = done = anyio.Event()
+            start(lambda: self._run(done))
 
     async def wait(self) -> None:
-        """Until the work that is under way is done, whether it failed or not."""
-        landed = self._landed
-        if landed is not None and self.under_way:
+        """Wait until the running work has succeeded or failed. Return at once if none is running."""
+        done = self._done
+        if done is not None and self.under_way:
             self.waiting += 1
             try:
-                await landed.wait()
+                await done.wait()
             finally:
                 self.waiting -= 1
 
-    async def _fly(self, landed: anyio.Event) -> None:
+    async def _run(self, done: anyio.Event) -> None:
         try:
             await self._work()
         finally:
-            if landed is self._landed:
-                self._landed = None
-            landed.set()
+            if done is self._done:
+                self._done = None
+            done.set()

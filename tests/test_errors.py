@@ -1,8 +1,9 @@
-"""What can go wrong, and what each party is told of it."""
+"""The error tree: its statuses, codes, reasons and descriptions."""
 
 import copy
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -42,13 +43,41 @@ def raised(error: type[AuthError], detail: str | None = None) -> AuthError:
     return error(30, detail) if issubclass(error, TooManyAttempts) else error(detail)
 
 
+def drawn_tree() -> dict[str, tuple[str, str]]:
+    """Each error that the docstring draws, with the name of its parent and the rest of its line."""
+    parents, drawn = ["AuthError"], {}
+    lines = re.findall(r"^((?:│   |    |[├└]── )+)(\w+)(.*)$", errors.__doc__ or "", re.MULTILINE)
+    for branch, name, rest in lines:
+        depth = len(branch) // 4
+        parents[depth:] = [name]
+        drawn[name] = parents[depth - 1], rest
+    return drawn
+
+
 def test_the_tree_drawn_is_the_tree() -> None:
-    """The module's docstring draws every error with its reason code, and the status where it differs."""
-    assert errors.__doc__ is not None
-    drawn = dict(re.findall(r"[├└]── (\w+) .*?(\w+)$", errors.__doc__, re.MULTILINE))
-    assert drawn == {error.__name__: error.reason for error in ALL if error not in (AuthError, Unavailable)} | {
-        "Unavailable": "temporarily_unavailable"
-    }
+    """The module's docstring draws every error below its parent, with its reason, and the status and code it adds."""
+    drawn = drawn_tree()
+    assert set(drawn) == {error.__name__ for error in ALL if error is not AuthError}
+    for error in ALL:
+        if error is AuthError:
+            continue
+        parent, rest = drawn[error.__name__]
+        base = error.__mro__[1]
+        assert parent == base.__name__
+        assert issubclass(base, AuthError)
+        words = rest.split()
+        assert (error.reason in words) == (error is not Unavailable)
+        assert (str(error.status) in words) or error.status == base.status
+        if error.error is not None and error.error != base.error:
+            assert {error.error, error.reason} & set(words)
+
+
+def test_all_errors_are_in_the_tree() -> None:
+    """No other module of the package defines an `AuthError`; a store may have kinds of `StoreUnavailable` inside."""
+    parents = "|".join(error.__name__ for error in ALL if error is not errors.StoreUnavailable)
+    child = re.compile(rf"^class \w+\((?:errors\.)?(?:{parents})\)", re.MULTILINE)
+    package = Path(errors.__file__).parent
+    assert [file.name for file in package.rglob("*.py") if child.search(file.read_text())] == ["errors.py"]
 
 
 def test_reason_codes_are_stable_and_distinct() -> None:

@@ -10,12 +10,13 @@ import pytest
 import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
-GROUND = frozenset({"errors", "events", "callbacks", "tasks"})
+GROUND = frozenset({"errors", "events", "callbacks", "tasks", "background"})
+FRAMEWORKS = ("django", "fastapi", "litestar", "mcp", "quart")
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
-BELOW = {
+BELOW: dict[str, set[str]] = {
     # `Require` asks for its signature there, once FastAPI is loaded.
     "http": {"auth", "fastapi", "settings", "sessions", "stores", "tokens"},
-    "fastapi": {"http", "auth", "tokens"},
+    **{framework: {"http", "auth", "tokens"} for framework in FRAMEWORKS},
     "auth": {"settings", "sessions", "stores", "tokens"},
     "settings": {"tokens"},
     "sessions": {"stores", "tokens"},
@@ -23,13 +24,16 @@ BELOW = {
     "tokens": set(),
     "telemetry": set(),
 }
-ALONE = {
+ALONE: dict[str, str | tuple[str, ...]] = {
     "redis": "stores/redis/",
     "sqlite3": "stores/sqlite/",
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
-    "fastapi": "fastapi.py",
-    "starlette": "http/",
+    **{framework: f"{framework}.py" for framework in FRAMEWORKS},
+    "fastmcp": "mcp.py",
+    "rest_framework": "django.py",
+    "werkzeug": "quart.py",
+    "starlette": ("http/", *(f"{framework}.py" for framework in FRAMEWORKS)),
     "opentelemetry": "telemetry.py",
 }
 FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"))

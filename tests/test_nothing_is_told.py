@@ -10,10 +10,10 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from auth_service import NOW, Service, WatchedStore, bearer, cookie, form_body, json_body, payload
 from driver import websocket_scope
-from forgeries import ec_key
-from issuer_server import JWKS, IssuerServer, jwk_of, token_by
-from metering import scraped
+from support.issuers import JWKS, IssuerServer
+from support.metering import scraped
 from support.sockets import Echo, Server
+from support.tokens import ec_key, jwk_of, token_by
 from support.waiting import until
 
 from asgi_jwt import Auth, Identity, JWTMiddleware, MemoryStore, RedisStore, Settings, events
@@ -75,7 +75,7 @@ async def test_nothing_is_told(
 ) -> None:
     """Every kind of event is driven here, and neither it, nor a log record, nor a metric, nor a label has a token, a
     cookie, a secret, a subject, a `jti`, a `sid`, a path, a header or a query."""
-    monkeypatch.setattr(sockets, "LONGEST_LOOK", 0.01)
+    monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
     told = Told(caplog)
     store = ForgetfulStore(MemoryStore())
     service = Service(

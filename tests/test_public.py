@@ -39,6 +39,7 @@ NAMES = [
     "TooManyAttempts",
     "Trust",
     "__version__",
+    "answer",
     "discover",
     "open_store",
     "require",

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from auth_service import Service
-from other_issuers import ISSUERS
 from playwright.sync_api import expect
 from readme import ROOT, SECTIONS, TEXT, Section, environment, fits
 from support.browsers import chromium, profile
 from support.curl import CURLS
+from support.other_issuers import ISSUERS
 from support.waiting import PATIENCE
 
 from asgi_jwt import (

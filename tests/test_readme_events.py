@@ -7,8 +7,8 @@ from dataclasses import fields
 from importlib.resources import files
 
 import pytest
-from metering import scraped
 from readme import SECTIONS, TEXT
+from support.metering import scraped
 
 from asgi_jwt import events
 from asgi_jwt.telemetry import COUNTED, OBSERVED, Counted

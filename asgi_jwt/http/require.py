@@ -1,96 +1,192 @@
-"""Scopes and roles: RFC 6750 section 3.1, `insufficient_scope`."""
+"""`require` and `RequireMiddleware`: check scopes and roles. RFC 6750 section 3.1, `insufficient_scope`."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from functools import update_wrapper
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache, update_wrapper
 from inspect import Signature
-from typing import Annotated, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol, overload
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Scope
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
-from asgi_jwt.http.asgi import check_scope_type
-from asgi_jwt.http.bearer import deny
+from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, in_event_loop, refuse_start
+from asgi_jwt.http.bearer import Challenge, close_code, deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
 
+REFUSAL = "asgi_jwt.refusal"
+"""Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
+
+
+class Connection(Protocol):
+    """A request or a WebSocket of Starlette, FastAPI or Litestar, and whatever else has the ASGI scope."""
+
+    @property
+    def scope(self) -> Any: ...
+
 
 class SecurityScopes(Protocol):
-    """FastAPI's `SecurityScopes`: the scopes of each `Security(..., scopes=[...])` on the way to a dependency."""
+    """The shape of FastAPI's `SecurityScopes`: the scopes of every `Security(..., scopes=[...])` above a dependency."""
 
     @property
     def scopes(self) -> Sequence[str]: ...
 
 
-class Require:
-    """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
+class Connection(Protocol):
+    """A request or a WebSocket of Starlette's, Django's, Quart's or Falcon's: whatever has the ASGI scope."""
 
-    Else raises Starlette's `HTTPException` with the challenge: 401 for nobody, 403 for too little. Raises
-    `RuntimeError` where no `JWTMiddleware` is around the app. The check happens in the call; its result may be awaited.
+    @property
+    def scope(self) -> Any: ...
+
+
+class Require:
+    """Called with a connection, returns its `Claims` if they have all the scopes and at least one of the roles.
+
+    Otherwise it raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and
+    Starlette's `HTTPException` with the challenge; `answer` makes its response. It raises `RuntimeError` if the app is
+    not inside a `JWTMiddleware`. The call makes the check; its result may also be awaited.
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
         named = scopes if isinstance(scopes, str) else " ".join(names(scopes))
         self._scopes = _wanted(named, "scopes", given=scopes != ())
         self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, "roles", given=roles != ()))
+        self._asked = (type(self), frozenset(self._scopes), self._roles)
+        self._hash = hash(self._asked)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both ask for the same, in any order: FastAPI finds a dependency's override by it."""
+        return isinstance(other, Require) and self._asked == other._asked
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that are asked for."""
+        return self._scopes
 
     @property
     def __signature__(self) -> Signature:
-        """The parameters that FastAPI reads. Not there before FastAPI is loaded: `__call__` has its own."""
+        """The parameters that FastAPI reads. Raises `AttributeError` while FastAPI is not loaded."""
         if "fastapi" not in sys.modules:
             raise AttributeError("__signature__")
-        from asgi_jwt.fastapi import REQUIRE_SIGNATURE
+        from asgi_jwt.fastapi import require_signature
 
-        return REQUIRE_SIGNATURE
+        return require_signature(self._scopes)
 
-    def __call__(self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None) -> Claims:
+    @overload
+    def __call__(
+        self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+    ) -> Claims: ...
+
+    @overload
+    def __call__(self, connection: Connection, handler: object, /) -> None:
+        """As a guard of Litestar."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        handler: object = None,
+        *,
+        security_scopes: SecurityScopes | None = None,
+        shown: None = None,
+    ) -> Claims | None:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
-            headers = guard_of(connection.scope).challenge.headers(error)
-            raise HTTPException(error.status, error.description, headers) from error
+            raise _as_http_exception(error, guard_of(connection.scope).challenge) from None
 
     def check(self, scope: Scope, *more: str) -> Claims:
-        """The same with the ASGI scope, and with `more` scopes that are asked for beside those of the construction.
+        """The claims in the ASGI scope, if they have all scopes, those in `more` too, and at least one of the roles.
 
-        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`; `ValueError` where `more` have no name.
+        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`, `ValueError` if `more` has only empty names,
+        and `RuntimeError` if the app is not inside a `JWTMiddleware`.
         """
         guard_of(scope)
         claims: Claims | None = scope["claims"]
         if claims is None:
             raise MissingToken
-        wanted = self._scopes
-        if more:
-            wanted = names((*wanted, *_wanted(" ".join(more), "scopes", given=True)))
+        wanted = _with_more(self._scopes, more) if more else self._scopes
         granted = claims.credentials.scopes
-        if not all(name in granted for name in wanted):
-            raise InsufficientScope(scope=" ".join(wanted))
+        for name in wanted:
+            if name not in granted:
+                raise InsufficientScope(scope=" ".join(wanted))
         if self._roles and self._roles.isdisjoint(claims.roles):
             raise InsufficientRole
         return claims
 
 
-async def _awaited(require: Require, connection: HTTPConnection) -> None: ...
+async def _awaited(
+    require: Require, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None
+) -> None: ...
 
 
-# FastAPI runs a plain function in a thread, which costs more than the check and waits for a free one. A function that
-# wraps a coroutine function is called in the event loop, and its result, the claims, is awaited.
+def _scopes_type() -> type[SecurityScopes]:
+    """FastAPI's `SecurityScopes`, where FastAPI is loaded."""
+    if "fastapi" not in sys.modules:
+        return SecurityScopes
+    from asgi_jwt import fastapi
+
+    return fastapi.SecurityScopes
+
+
+# FastAPI evaluates the text when it reads the signature of `require(...).__call__`.
+_awaited.__annotations__["security_scopes"] = "_scopes_type()"
+# FastAPI calls a plain function in a thread, which costs more than the check and may wait for a free thread. It calls a
+# function that wraps a coroutine function in the event loop, and awaits the result. So `Claims` can be awaited.
 update_wrapper(Require.__call__, _awaited, assigned=())
 
 
+@lru_cache(1024)
+def _with_more(scopes: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return names((*scopes, *(name for listed in more for name in _wanted(listed, "scopes", given=True))))
+
+
 def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str, ...]:
+    """The names in `listed`. Raises `ValueError` if they were `given` and are all empty; `what` is for its text."""
     wanted = names(listed, what)
     if given and not any(name.strip() for name in wanted):
         raise ValueError(f"{what} were given, and none of them has a name: that would let everyone in")
     return wanted
 
 
-def guard_of(scope: Scope) -> Guard:
-    """What the `JWTMiddleware` around left. Raises `RuntimeError` where there is none: nothing is let in."""
+def _as_http_exception(error: AuthError, challenge: Challenge) -> AuthError:
+    """`error`, as Starlette's `HTTPException` too: handlers of either class, and of the error's own, find it."""
+    error_class: Any = type(error)
+    kind = _http_exception(error_class)
+    both: AuthError = kind.__new__(kind)
+    vars(both).update(vars(error))
+    kind.__init__(both, error.status, error.description, challenge.headers(error))
+    return both
+
+
+@cache
+def _http_exception(kind: Any) -> Any:
+    return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
+
+
+def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
+    """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
+
+    `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
+    """
+    return guard_of(scope).challenge.response(error)
+
+
+async def refusal(error: AuthError, scope: Scope) -> Response:
+    """The same, for those that answer by themselves: the event is emitted."""
+    await guard_of(scope).events.emit(TokenRefused(error.reason, error.status, scope["type"]))
+    return answer(error, scope)
+
+
+def guard_of(scope: Mapping[str, Any]) -> Guard:
+    """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
         raise RuntimeError("require needs JWTMiddleware around the app: it is what verifies the token")
@@ -98,7 +194,7 @@ def guard_of(scope: Scope) -> Guard:
 
 
 class _NotCalled:
-    """Pydantic finds it in the annotation that FastAPI reads of `require` itself, in the place of its result."""
+    """Explains the mistake `Depends(require)`: FastAPI then hands the parameters of `require` to pydantic."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: object, handler: object) -> NoReturn:
@@ -106,11 +202,11 @@ class _NotCalled:
 
 
 def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()) -> Require:
-    """What a route asks of a user: all of `scopes`, any of `roles`.
+    """Requires of a route's user all of `scopes` and at least one of `roles`.
 
-    In FastAPI `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`;
-    elsewhere `require("orders:write")(request)`. Raises `TypeError` for scopes and roles that are no strings, and
-    `ValueError` where all are empty.
+    In FastAPI: `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`.
+    Elsewhere: `require("orders:write")(request)`. Raises `TypeError` for a scope or role that is no string, and
+    `ValueError` if all names are empty.
     """
     for scope in scopes:
         if isinstance(scope, (HTTPConnection, Mapping)):
@@ -121,23 +217,56 @@ def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()
 
 
 class RequireMiddleware:
-    """The same around any ASGI app or Starlette route: `Route(..., middleware=[Middleware(RequireMiddleware, ...)])`.
+    """Requires scopes and roles around an ASGI app or a Starlette route.
 
-    It answers itself, 401 or 403 with the challenge, HTTP and WebSocket alike.
+    For a route: `Route(..., middleware=[Middleware(RequireMiddleware, scopes="orders:write")])`. It refuses HTTP
+    requests and WebSockets itself, with the challenge: 401 without a user, 403 without a scope or role.
+    Raises `TypeError` and `ValueError` as `require` does. Built while an event loop runs, as Starlette's
+    `add_middleware` does, it raises the error when it is called, and so ends the server's start. When called it raises
+    `RuntimeError` if it is not inside a `JWTMiddleware`.
     """
 
-    def __init__(self, app: ASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
+    def __init__(self, app: AnyASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
         self.app = app
-        self._require = Require(scopes, roles)
+        self._fault: Exception | None = None
+        try:
+            self._require = Require(scopes, roles)
+        except (TypeError, ValueError) as fault:
+            if not in_event_loop():
+                raise
+            # A server takes an exception from the lifespan for an app without lifespan, and would start all the same.
+            self._fault = fault
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._fault is not None:
+            await refuse_start(scope, receive, send, self._fault)
         check_scope_type(scope)
         if scope["type"] != "lifespan":
             try:
                 self._require.check(scope)
             except AuthError as error:
-                guard = guard_of(scope)
-                await guard.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
-                await deny(guard.challenge.response(error), scope, receive, send)
+                await deny(await refusal(error, scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def denying_sockets(app: AnyASGIApp) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """`app`, whose close of a WebSocket is the answer to the error in `scope[REFUSAL]`, where there is one."""
+
+    async def denying(scope: Any, receive: Any, send: Any) -> None:
+        accepted = False
+
+        async def deny_or_send(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            error: AuthError | None = scope.get(REFUSAL) if message["type"] == "websocket.close" else None
+            if error is None:
+                await send(message)
+            elif accepted:
+                await send({**message, "code": close_code(error.status), "reason": ""})
+            else:
+                await deny(answer(error, scope), scope, receive, send)
+
+        await app(scope, receive, deny_or_send if scope["type"] == "websocket" else send)
+
+    return denying

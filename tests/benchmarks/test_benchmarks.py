@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outside import program
+from support.outside import program
 from support.waiting import PATIENCE
 
 from benchmarks import instructions

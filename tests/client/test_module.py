@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from outside import npm_package, program
 from playwright.sync_api import BrowserContext, Page
+from support.outside import npm_package, program
 from support.sites import Site, login
 from support.waiting import PATIENCE
 

@@ -1,7 +1,7 @@
 """What the tests of commands share."""
 
 import pytest
-from command_line import CommandLine
+from support.command_line import CommandLine
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forgeries import NOW, SECRET, ec_key, jwks
 from jwt.algorithms import ECAlgorithm
+from support.tokens import NOW, SECRET, ec_key, jwks
 
 from asgi_jwt.commands.check_settings import check_keys, check_mode, check_settings
 from asgi_jwt.commands.findings import OK, PROBLEM, WARNING, Finding

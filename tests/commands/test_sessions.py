@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
-from command_line import CommandLine
-from forgeries import AUDIENCE, ISSUER, SECRET
+from support.command_line import CommandLine
 from support.sqlite_files import locked
+from support.tokens import AUDIENCE, ISSUER, SECRET
 from support.valkey import Valkey
 
 from asgi_jwt import Auth, Client, Identity, Settings, TokenPair

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from outside import program
 from support.demo import demo_process
+from support.outside import program
 from support.waiting import PATIENCE
 
 pytestmark = pytest.mark.outside

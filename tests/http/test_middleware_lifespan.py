@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forgeries import AUDIENCE, ISSUER, NOW, SECRET, ec_key
-from issuer_server import IssuerServer, jwk_of, token_by
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import Message, Receive, Scope, Send
 from support.app import Recorder, exchange, http_scope
+from support.issuers import IssuerServer
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwk_of, token_by
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
 from asgi_jwt.stores.base import SessionStore

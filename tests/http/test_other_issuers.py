@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import serialize_compact
-from other_issuers import ISSUERS, NOW, Issuer
 from support.app import Recorder, exchange, http_scope
+from support.other_issuers import ISSUERS, NOW, Issuer
 
 from asgi_jwt import Auth, JWTMiddleware, Settings
 from asgi_jwt.testing import Clock

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from forgeries import NOW
 from joserfc import jwt
 from joserfc.jwk import KeySet as TheirKeySet
 from support.app import AUDIENCE, ISSUER, REFRESH_SECRET, Service, ask
+from support.tokens import NOW
 
 from asgi_jwt import Auth, AuthApp, Identity, KeySet, Settings
 from asgi_jwt.http.published_keys import MAX_AGE

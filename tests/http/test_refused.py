@@ -3,9 +3,10 @@
 import logging
 
 import pytest
-from forgeries import FORGERIES, NOW, Forgery, genuine_token, keys_auth
 from starlette.types import Scope
 from support.app import Answer, Recorder, exchange, http_scope, websocket_scope
+from support.forgeries import FORGERIES, Forgery
+from support.tokens import NOW, genuine_token, keys_auth
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.events import Event, TokenRefused

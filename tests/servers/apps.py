@@ -10,11 +10,11 @@ from threading import Event
 from typing import Annotated, Any
 
 import anyio
-import django
 import litestar
 import quart
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from fastapi import Depends, FastAPI
@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from support.django_project import set_up
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, require
 
@@ -159,17 +160,15 @@ def quart_app(auth: Auth, gate: Event) -> ASGIApp:
 def django_app(auth: Auth, gate: Event) -> ASGIApp:
     """Django serves HTTP alone and raises on everything else: its WebSockets are a function beside it."""
 
-    async def me(request: HttpRequest) -> JsonResponse:
+    async def me(request: ASGIRequest) -> JsonResponse:
         return JsonResponse(told(_claims(request.scope)))
 
     async def stream(request: HttpRequest) -> StreamingHttpResponse:
         return StreamingHttpResponse(two_parts(gate))
 
-    if not settings.configured:
-        settings.configure(SECRET_KEY="unused", ALLOWED_HOSTS=["*"], MIDDLEWARE=[], LOGGING_CONFIG=None)
-        django.setup()
+    set_up()
     settings.ROOT_URLCONF = (path("me", me), path("health", me), path("stream", stream))
-    http = get_asgi_application()
+    http: Any = get_asgi_application()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (answer_websocket if scope["type"] == "websocket" else http)(scope, receive, send)

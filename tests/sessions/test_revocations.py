@@ -113,11 +113,11 @@ async def test_first_read(reader: Reader) -> None:
     for kind in "tu":
         await reader.revoke(*(f"{kind}{n}" for n in range(LOG_PAGE)))
     await reader.revoke()
-    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (False, None, 0)
+    assert (reader.list.passes(OTHER), reader.list.age, len(reader.list)) == (False, None, 0)
     await reader.list.check(OTHER)
-    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (True, 0, 2 * LOG_PAGE + 1)
+    assert (reader.list.passes(OTHER), reader.list.age, len(reader.list)) == (True, 0, 2 * LOG_PAGE + 1)
     assert (reader.log.reads, reader.list.reads) == (3, 1)
-    assert (reader.list.clears(CLAIMS), reader.list.is_revoked(CLAIMS), await reader.refuses()) == (False, True, True)
+    assert (reader.list.passes(CLAIMS), reader.list.is_revoked(CLAIMS), await reader.refuses()) == (False, True, True)
 
 
 async def test_copy_is_read_on_when_it_is_older_than_the_interval(reader: Reader) -> None:
@@ -125,9 +125,9 @@ async def test_copy_is_read_on_when_it_is_older_than_the_interval(reader: Reader
     await reader.list.check(CLAIMS)
     await reader.revoke()
     reader.clock.turn(0.99)
-    assert (reader.list.clears(CLAIMS), await reader.refuses()) == (True, False)
+    assert (reader.list.passes(CLAIMS), await reader.refuses()) == (True, False)
     reader.clock.turn(0.02)
-    assert (reader.list.clears(CLAIMS), await reader.refuses()) == (False, True)
+    assert (reader.list.passes(CLAIMS), await reader.refuses()) == (False, True)
     assert (reader.log.reads, reader.list.interval) == (2, 1)
     assert (await reader.refuses(OTHER), reader.log.reads) == (False, 2)
 
@@ -137,7 +137,7 @@ async def test_interval_of_nothing() -> None:
     reader = Reader(interval=0)
     for reads in (1, 2, 3):
         await reader.list.check(OTHER)
-        assert (reader.log.reads, reader.list.clears(OTHER)) == (reads, False)
+        assert (reader.log.reads, reader.list.passes(OTHER)) == (reads, False)
 
 
 async def test_token_is_looked_up_when_something_was_added() -> None:
@@ -146,11 +146,11 @@ async def test_token_is_looked_up_when_something_was_added() -> None:
     one, other = Reader(), Reader()
     for reader in (one, other):
         await reader.list.check(CLAIMS)
-        assert reader.list.clears(CLAIMS)
-    one.list.take([a_session("s2")])
-    assert (one.list.clears(CLAIMS), one.list.clears(OTHER)) == (True, False)
-    one.list.take([a_session(), Revocation("jti", ISSUER, "j3", (NOW + HOUR) * 1000)])
-    assert [reader.list.clears(CLAIMS) for reader in (one, other, one)] == [False, True, False]
+        assert reader.list.passes(CLAIMS)
+    one.list.add([a_session("s2")])
+    assert (one.list.passes(CLAIMS), one.list.passes(OTHER)) == (True, False)
+    one.list.add([a_session(), Revocation("jti", ISSUER, "j3", (NOW + HOUR) * 1000)])
+    assert [reader.list.passes(CLAIMS) for reader in (one, other, one)] == [False, True, False]
     assert (one.list.is_revoked(CLAIMS), one.list.has_session(ISSUER, "s1")) == (True, True)
     assert [one.list.has_token(ISSUER, jti) for jti in ("j3", "j1")] == [True, False]
     assert one.log.reads == 1
@@ -160,9 +160,9 @@ async def test_clock_that_was_set_back(reader: Reader) -> None:
     """A copy from the future is as good as an old one: it is read on."""
     await reader.list.check(CLAIMS)
     reader.clock.turn(-3600)
-    assert not reader.list.clears(CLAIMS)
+    assert not reader.list.passes(CLAIMS)
     await reader.list.check(CLAIMS)
-    assert (reader.list.clears(CLAIMS), reader.log.reads) == (True, 2)
+    assert (reader.list.passes(CLAIMS), reader.log.reads) == (True, 2)
 
 
 @pytest.mark.parametrize("skew", [-3 * HOUR, 3 * HOUR])
@@ -203,8 +203,8 @@ async def test_notes_of_tokens_are_bounded(reader: Reader) -> None:
     """However many tokens pass, the mirror notes 4096 of them at the most."""
     await reader.list.check(OTHER)
     tokens = [Claims({**CLAIMS.to_dict(), "jti": f"{n}"}) for n in range(5000)]
-    assert all(reader.list.clears(claims) for claims in tokens for _ in range(2))
-    assert len(reader.list._cleared) <= 4096
+    assert all(reader.list.passes(claims) for claims in tokens for _ in range(2))
+    assert len(reader.list._passed) <= 4096
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_outage(outage: Any, turns: list[float], stale: bool) -> None:
     assert not reader.list.out_of_reach
     expected = [RevocationsNotRead("down"), RevocationsReadAgain(), *[RevocationsStale(outage)] * stale]
     assert Counter(await reader.told()) == Counter(expected)
-    assert reader.list.clears(OTHER)
+    assert reader.list.passes(OTHER)
 
 
 @pytest.mark.parametrize("outage", ["closed", "open"])
@@ -327,7 +327,7 @@ async def test_log_that_was_flushed(reader: Reader, lapsed: bool) -> None:
 
 async def test_revocations_leave_when_they_lapse(reader: Reader) -> None:
     """What has lapsed leaves the copy with a read, any number of them, and no request pays for it."""
-    reader.list.take([a_session(f"t{n}", seconds=60) for n in range(2500)])
+    reader.list.add([a_session(f"t{n}", seconds=60) for n in range(2500)])
     await reader.revoke(seconds=600)
     await reader.list.check(OTHER)
     assert len(reader.list) == 2501

@@ -300,7 +300,7 @@ async def lose(service: Service, *, sessions: bool = True) -> None:
 
 async def put_back(service: Service) -> None:
     with anyio.fail_after(PATIENCE):
-        await service.auth.revoker._putting_back.wait()
+        await service.auth.revoker._restoring.wait()
 
 
 async def test_lost_entries_are_put_back(service: Service) -> None:
@@ -324,22 +324,35 @@ async def test_lost_entries_are_put_back(service: Service) -> None:
     await put_back(service)
     assert entries(service) == []
     await service.auth.revoke_subject("bob")
-    assert [written.revocation.value for written in service.auth.revoker._written] == ["bob"]
+    assert [written.revocation.value for written in service.auth.revocations.own._written.values()] == ["bob"]
 
 
-async def test_session_that_a_failover_revived(service: Service) -> None:
-    """Where the tombstone is lost with the entry, the process that ended the session ends it again."""
+@pytest.mark.parametrize("place", ["with its place", "alone"])
+async def test_session_that_a_failover_revived(service: Service, place: str) -> None:
+    """Where the tombstone is lost with the entry, the process that ended the session ends it again: also where the log
+    goes on from the place up to which this process had read it, and was never read further before."""
     pair = await service.auth.sessions.open(ALICE)
     live = await service.kept(pair.refresh_token)
-    await service.auth.sessions.end(*live.key)
+    await service.auth.revoke_token(service.auth.issuer.access_token(ALICE))
     await service.auth.revocations.poll()
-    await service.store.inner.update(live.key, lambda _: (live.changed(), None))
-    await lose(service, sessions=False)
-    await put_back(service)
-    assert (await service.kept(pair.refresh_token)).ended_at is not None
+    bare = service.auth.issuer.access_token(ALICE)
+    await service.auth.revoke_token(bare)
+    await service.auth.sessions.end(*live.key)
+    for _ in range(2):  # what was put back is lost again
+        await service.store.inner.update(live.key, lambda _: (live.changed(), None))
+        if place == "alone":
+            assert isinstance(service.store.inner, MemoryStore)
+            del service.store.inner._log[1:]
+        service.clock.turn(2)
+        await service.auth.revocations.poll()
+        if place != "alone":
+            await lose(service, sessions=False)
+        await put_back(service)
+        assert (await service.kept(pair.refresh_token)).ended_at is not None
+        assert {live.sid, payload(bare)["jti"]} <= {entry.value for entry in entries(service)}
 
 
-async def test_putting_back_waits_for_the_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restoring_waits_for_the_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries go back by the page, and a page that fails goes back later; a closed Auth puts nothing back."""
     monkeypatch.setattr(revoker, "_BETWEEN_PAGES", 0.01)
     for n in range(2 * LOG_PAGE):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from outside import program
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from support import waiting
+from support.outside import program
 
 _ARGUMENTS = (
     "--no-sandbox",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from outside import program
+from support.outside import program
 from support.waiting import PATIENCE, wait_until
 from websockets.sync.client import ClientConnection, connect
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from getpass import getuser
 from pathlib import Path
 
-from outside import program
+from support.outside import program
 from support.waiting import PATIENCE
 
 _CONFIG = """

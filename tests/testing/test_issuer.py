@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from forgeries import AUDIENCE, ISSUER, SECRET, jwks, p521_key
 from jwt.algorithms import ECAlgorithm
+from support.tokens import AUDIENCE, ISSUER, SECRET, jwks, p521_key
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ExpiredToken, InvalidSignature, UnknownKey, WrongAudience

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
 from driver import Answer, Guarded
-from outside import NPM, npm_package, program
+from support.outside import NPM, npm_package, program
 from support.waiting import PATIENCE
 
 from asgi_jwt.auth import Auth
@@ -203,49 +203,3 @@ async def test_rotation_without_overlap(provider: Provider) -> None:
     assert await service.status(of_old) == 401
     assert await service.status(of_new) == 200
     assert (service.fetches, len(service.auth.verifier._cache)) == (2, 1)
-
-
-async def test_a_new_key_under_the_old_name(provider: Provider) -> None:
-    """A provider that calls its new key as it called the old one: what the old one had verified leaves the cache."""
-    provider.publish(OLD)
-    service, of_old = Service(provider), await provider.token()
-    assert await service.status(of_old) == 200
-    provider.publish(("old", "PS256"))
-    of_new = await provider.token()
-    service.clock.turn(FRESH)
-    assert [await service.status(token) for token in (of_old, of_new)] == [401, 200]
-    assert service.auth.verify_cached(of_old) is None
-    assert (service.fetches, len(service.auth.verifier._cache)) == (2, 1)
-
-
-async def test_a_key_withdrawn_while_nobody_asks(provider: Provider) -> None:
-    """After a quiet time the first request has the keys fetched first: a token of the withdrawn key is never let in."""
-    provider.publish(OLD, NEW)
-    service, token = Service(provider), await provider.token()
-    assert await service.status(token) == 200
-    provider.publish(NEW)
-    service.clock.turn(FRESH)
-    assert service.auth.verify_cached(token) is None
-    refused = await service.answer(token)
-    assert (refused.status, service.fetches) == (401, 2)
-    assert refused.challenge is not None
-    assert 'error="invalid_token"' in refused.challenge
-    assert len(service.auth.verifier._cache) == 0
-
-
-async def test_a_provider_that_went_away() -> None:
-    """The provider's process ends: its tokens are let in for an hour past the keys' time, then the answer is 503."""
-    provider = Provider()
-    try:
-        provider.publish(OLD)
-        token = await provider.token()
-        service = Service(provider)
-        assert await service.status(token) == 200
-    finally:
-        provider.close()
-    service.clock.turn(FRESH + 59 * 60)
-    assert await service.status(token) == 200
-    await service.settled()
-    service.clock.turn(60)
-    refused = await service.answer(token)
-    assert (refused.status, refused.challenge, "retry-after" in refused.headers) == (503, None, True)

@@ -8,8 +8,8 @@ import pytest
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from driver import AUDIENCE, ISSUER
 from joserfc.jwk import KeySet as TheirKeySet
-from outside import NPM, npm_package, program
 from starlette.types import Receive, Scope, Send
+from support.outside import NPM, npm_package, program
 from support.serving import uvicorn_serving
 from support.waiting import PATIENCE
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from anyio import create_task_group
 from anyio.to_thread import current_default_thread_limiter
-from forgeries import AUDIENCE, ISSUER, NOW, claims, jws
+from support.tokens import AUDIENCE, ISSUER, NOW, claims, jws
 
 from asgi_jwt.errors import InvalidSignature, MalformedToken
 from asgi_jwt.tokens.claims import TokenPolicy

@@ -194,7 +194,7 @@ async def test_claims_that_are_no_json(store: SQLiteStore) -> None:
     async with anyio.create_task_group() as tasks:
         for n in range(2, 12):
             tasks.start_soon(attempt, n)
-    assert faults == ["a claim holds a set, which JSON can't tell"] * 5
+    assert faults == ["a claim holds a set, which JSON can't express"] * 5
     assert {session.sid for session in await store.list("alice", NOW)} == {"s1", *(f"s{n}" for n in range(2, 12, 2))}
 
 

@@ -5,7 +5,7 @@ from shutil import which
 
 import pytest
 
-NPM = Path(__file__).parent / "npm"
+NPM = Path(__file__).parents[1] / "npm"
 
 _DEBIAN = {
     "chromium": "chromium",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from forgeries import AUDIENCE, ISSUER, NOW, SECRET
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET
 
 from asgi_jwt import cli
 from asgi_jwt.testing import Clock

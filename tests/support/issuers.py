@@ -10,10 +10,15 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Self
 
-from anyio import to_thread
-from forgeries import Sign, claims, es256, head, jws
-from jwt.algorithms import ECAlgorithm
+from anyio import to_thread, wait_all_tasks_blocked
+from support.tokens import NOW
 from support.waiting import PATIENCE
+
+from asgi_jwt.errors import UnknownKey
+from asgi_jwt.events import Event, EventSink
+from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.key_source import candidates
+from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 JWKS = "/jwks"
 OPENID = "/.well-known/openid-configuration"
@@ -32,18 +37,6 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     endless: bool = False
     stalls: bool = False
-
-
-def jwk_of(key: Any, kid: str | None = None, **members: Any) -> dict[str, Any]:
-    """The public JWK of an EC key."""
-    jwk: dict[str, Any] = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    return {**jwk, **({"kid": kid} if kid is not None else {}), **members}
-
-
-def token_by(key: Any, kid: str | None, *, alg: str = "ES256", sign: Sign | None = None, **changes: Any) -> bytes:
-    """A token signed by an EC key that names it `kid`, with `changes` to its claims."""
-    header = {name: value for name, value in head(kid=kid, alg=alg).items() if value is not None}
-    return jws(header, claims(**changes), sign or es256(key)).encode()
 
 
 class IssuerServer:
@@ -166,3 +159,33 @@ def _handler_of(issuer: IssuerServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Requests
+
+
+FRESH = 600
+HOUR = 3600
+
+
+class Remote:
+    """A `RemoteKeySet` with a clock to turn, and the events it told."""
+
+    def __init__(self, url: str | None = None, **settings: Any) -> None:
+        self.clock = Clock(NOW)
+        self.heard: list[Event] = []
+        self.keys = RemoteKeySet(url, clock=self.clock, events=EventSink(self.heard.append), **settings)
+
+    async def knows(self, kid: str = "a") -> bool:
+        """Whether a key of that name is there to verify with."""
+        try:
+            return bool(await candidates(self.keys, kid, "ES256"))
+        except UnknownKey:
+            return False
+
+
+async def settled(remote: Remote, server: IssuerServer, requests: int, *, fetches: int | None = None) -> None:
+    """Until the fetch that goes on behind the requests is over: the last of so many, with so many requests for keys."""
+    while server.count() < requests:
+        await server.request()
+    while remote.keys._flight.under_way:
+        await remote.keys._flight.wait()
+    await wait_all_tasks_blocked()
+    assert (server.count(), remote.keys.fetches) == (requests, requests if fetches is None else fetches)
