@@ -24,7 +24,7 @@ REFUSAL = "asgi_jwt.refusal"
 
 
 class Connection(Protocol):
-    """A request or a WebSocket of Starlette, FastAPI or Litestar, and whatever else has the ASGI scope."""
+    """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
 
     @property
     def scope(self) -> Any: ...
@@ -35,13 +35,6 @@ class SecurityScopes(Protocol):
 
     @property
     def scopes(self) -> Sequence[str]: ...
-
-
-class Connection(Protocol):
-    """A request or a WebSocket of Starlette's, Django's, Quart's or Falcon's: whatever has the ASGI scope."""
-
-    @property
-    def scope(self) -> Any: ...
 
 
 class Require:
