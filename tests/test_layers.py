@@ -10,7 +10,7 @@ import pytest
 import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
-GROUND = frozenset({"errors", "events", "callbacks", "tasks"})
+GROUND = frozenset({"errors", "events", "callbacks", "tasks", "background"})
 FRAMEWORKS = ("django", "fastapi", "litestar", "mcp", "quart")
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW: dict[str, set[str]] = {

@@ -24,7 +24,7 @@ REFUSAL = "asgi_jwt.refusal"
 
 
 class Connection(Protocol):
-    """A request or a WebSocket of Starlette, FastAPI or Litestar, and whatever else has the ASGI scope."""
+    """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
 
     @property
     def scope(self) -> Any: ...
@@ -164,7 +164,7 @@ def _http_exception(kind: Any) -> Any:
     return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
 
 
-def answer(error: AuthError, scope: Scope) -> Response:
+def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
     """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
 
     `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
@@ -178,7 +178,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
     return answer(error, scope)
 
 
-def guard_of(scope: Scope) -> Guard:
+def guard_of(scope: Mapping[str, Any]) -> Guard:
     """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:

@@ -222,7 +222,7 @@ def test_a_look_that_ends_with_its_event_loop(anyio_backend: str, tmp_path: Path
 
 async def test_a_file_system_that_stalls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes after a quiet time waits a moment and goes on with the keys that are there; nobody else waits."""
-    monkeypatch.setattr(local_keys, "_PATIENCE", 0.01)
+    monkeypatch.setattr(local_keys, "_CHECK_WAIT", 0.01)
     local = Local(tmp_path, jwk("a"))
     local.stalled.clear()
     assert await local.kids() == ["a"]

@@ -78,7 +78,7 @@ async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: s
 
 async def test_master_without_replicas_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """A master that may not write, as too few replicas follow it, says so once: the next command is for another."""
-    async with Front(own_valkey) as address, using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+    async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
         assert await store.update(KEY, advance) == 1
         own_valkey.ask("CONFIG", "SET", "min-replicas-to-write", 1)
         address.server = other_valkey
