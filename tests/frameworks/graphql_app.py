@@ -25,6 +25,10 @@ class ReadsOrders(BasePermission):
         return "orders:read" in info.context["request"].user.scopes
 
 
+def all_orders() -> list[str]:
+    return ["an order"]
+
+
 @strawberry.type
 class Query:
     @strawberry.field
@@ -32,9 +36,7 @@ class Query:
         user: Claims = info.context["request"].user
         return user.subject
 
-    @strawberry.field(permission_classes=[ReadsOrders])
-    def orders(self) -> list[str]:
-        return ["an order"]
+    orders: list[str] = strawberry.field(resolver=all_orders, permission_classes=[ReadsOrders])
 
 
 @strawberry.type
