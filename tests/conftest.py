@@ -4,11 +4,15 @@ import os
 import signal
 from collections.abc import Iterator
 from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from support.choosing import is_outside
 from support.waiting import PATIENCE, bounded
+
+if TYPE_CHECKING:
+    from support.issuers import IssuerServer
 
 pytest_plugins = ["support.valkey"]
 
@@ -78,3 +82,15 @@ def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def _patience_with_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch of keys that is to succeed may take longer than a service would wait for it."""
     monkeypatch.setattr("asgi_jwt.tokens.discovery.TIMEOUT", PATIENCE)
+
+
+@pytest.fixture
+def server() -> Iterator["IssuerServer"]:
+    """An issuer on this machine that publishes one key, `a`, to which its metadata leads."""
+    from support.issuers import IssuerServer  # not above: asgi_jwt is imported once coverage is measured
+    from support.tokens import ec_key, jwk_of
+
+    with IssuerServer() as server:
+        server.publish(jwk_of(ec_key(), "a"))
+        server.describe()
+        yield server

@@ -1,4 +1,4 @@
-"""AuthApp: the mountable sub-app."""
+"""AuthApp: the mountable sub-app with the routes for login, refresh and sessions."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,20 +9,20 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused, logger
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, stating_the_end
-from asgi_jwt.http.bearer import Challenge, bearer_token, check_count, error_body, error_response
+from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
+from asgi_jwt.http.bearer import Challenge, bearer_token, check_header_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import HINTS, Hints
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.middleware import GUARD
-from asgi_jwt.http.paths import RootPath
+from asgi_jwt.http.paths import RootPath, with_whole_path
 from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.server_metadata import ServerMetadata
@@ -34,14 +34,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class AuthApp:
-    """Logs users in, rotates refresh tokens, lists and ends sessions: an ASGI app, to mount.
+    """Logs users in, rotates refresh tokens, lists and ends sessions. It is an ASGI app, to be mounted.
 
-    `authenticate(credentials, request)` gives the `Identity` that the credentials stand for, None for nobody; it may
-    raise `TooManyAttempts`. `load_identity(subject, session)`, asked at each refresh, gives the user as they are now;
-    None ends the session. Both sync or async.
+    `authenticate(credentials, request)` returns the `Identity` of the user with these credentials, or None if there is
+    no such user. It may raise `TooManyAttempts`. `load_identity(subject, session)` is called at each refresh and
+    returns the user's present `Identity`, or None to end the session. Both may be sync or async.
 
-    Raises `ConfigurationError` for arguments of other types, and when there is no `REFRESH_SECRET`, no store or no key
-    to sign with.
+    Raises `ConfigurationError` for arguments of other types, and if `REFRESH_SECRET`, a store or a signing key is
+    missing.
     """
 
     def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
@@ -74,42 +74,46 @@ class AuthApp:
         router = Router(routes, redirect_slashes=False)
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         check_scope_type(scope)
         if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
-            # The path is not below the root path: a client may have named it, and the cookie's path is made of it.
-            self._root_path.settle(scope)
+            # The path is not below the root path, so a client may have chosen the root path, which is the cookie's.
+            self._root_path.apply(scope)
+        scope = with_whole_path(scope)
         guard = scope.get(GUARD)
         scope[HINTS] = hints = self._hints if guard is None else guard.hints
         hints.auth_app_is_reached()
-        # With an app in the scope, Starlette's router raises what else it would answer, and not in JSON.
+        # With an app in the scope, Starlette's router raises its 404 and 405, which are then answered as JSON here.
         scope.setdefault("app", self)
-        send = stating_the_end(send)
+        send = with_more_body(send)
         respond: ASGIApp = self._app
         if scope["type"] == "http":
             list_headers(scope)
             try:
-                check_count(scope["headers"])
+                check_header_count(scope["headers"])
             except InvalidRequest as error:
                 respond = await self._refused(Request(scope), error)
         await respond(scope, receive, send)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
-        """Another site's page may send no request that relies on a cookie: it is refused before its body is read."""
+        """Wraps `endpoint`: another site's page may send no request that relies on a cookie (403 `cross_site`).
+
+        The request is refused before its body is read.
+        """
 
         async def checked(request: Request) -> Response:
             try:
                 check_cross_site(request.scope, self._trusted)
             except CrossSite:
-                # An app in a web view has a site of its own, and shows its token.
-                if self._cookies.came(request) or bearer_token(request.scope["headers"]) is None:
+                # An app in a web view is another site. It sends a Bearer token and no cookie.
+                if self._cookies.are_in(request) or bearer_token(request.scope["headers"]) is None:
                     raise
             return await endpoint(request)
 
         return checked
 
     def _clearing(self, endpoint: Endpoint) -> Endpoint:
-        """A cookie whose session is over leaves the jar."""
+        """Wraps `endpoint`: if the session is over, the answer clears the cookies."""
 
         async def cleared(request: Request) -> Response:
             try:
@@ -122,26 +126,26 @@ class AuthApp:
         return cleared
 
     def _as_oauth(self, endpoint: Endpoint) -> Endpoint:
-        """A request for tokens that is refused is a 400 without a challenge: RFC 6749 section 5.2."""
+        """Wraps `endpoint`: a refused request for tokens is a 400 without a challenge (RFC 6749 section 5.2)."""
 
         async def answered(request: Request) -> Response:
             try:
                 return await endpoint(request)
             except (InvalidGrant, InvalidRequest) as error:
-                await self._tell(request, error, status=400)
+                await self._report(request, error, status=400)
                 return JSONResponse(error_body(error), status_code=400, headers=TOKEN_HEADERS)
 
         return answered
 
-    # Async, for Starlette runs a sync one in a thread: refusals must not wait for the host's busy threads.
+    # Starlette would run a sync function in one of the host's threads, which may all be busy. So this one is async.
     async def _refused(self, request: Request, error: Any) -> Response:
-        await self._tell(request, error, status=error.status)
+        await self._report(request, error, status=error.status)
         response = self._challenge.response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
-    async def _tell(self, request: Request, error: AuthError, *, status: int) -> None:
+    async def _report(self, request: Request, error: AuthError, *, status: int) -> None:
         if isinstance(error, CookieTooLarge):
             logger.error("%s", error)
         request.scope[HINTS].refused(error, request.scope)
@@ -151,5 +155,5 @@ class AuthApp:
 
 
 async def _http_error(request: Request, error: Any) -> Response:
-    told = error.detail if isinstance(error.detail, str) else "The request was refused"
-    return error_response(error.status_code, told, error.headers)
+    description = error.detail if isinstance(error.detail, str) else "The request was refused"
+    return error_response(error.status_code, description, error.headers)

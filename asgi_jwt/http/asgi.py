@@ -1,6 +1,7 @@
-"""What the ASGI specification asks of every app."""
+"""The rules of the ASGI specification that every app here follows."""
 
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
@@ -11,13 +12,16 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.identity import kind
 
+AnyASGIApp = Callable[[Any, Any, Any], Awaitable[object]]
+"""Any ASGI app. Each framework has types of its own for scopes and messages."""
+
 _TYPES = ("http", "websocket", "lifespan")
 
 
 def check_scope_type(scope: Scope) -> None:
-    """Raises `RuntimeError` for a scope type that has no rules here: its connection would reach the app unverified.
+    """Raises `RuntimeError` for an unknown scope type: its connection would reach the app unverified.
 
-    The ASGI specification has an app raise for a protocol that the app does not know.
+    The ASGI specification demands an exception for a protocol that an app does not know.
     """
     if scope["type"] not in _TYPES:
         raise RuntimeError(f"asgi_jwt serves the scope types {', '.join(_TYPES)}, and not {scope['type']!r}")
@@ -30,25 +34,25 @@ def list_headers(scope: Scope) -> None:
 
 
 def checked_auth(auth: object, call: str) -> Auth:
-    """`auth`, if it is one. Raises `ConfigurationError`, which shows the `call` as it should be."""
+    """`auth`, if it is an `Auth`. Else raises `ConfigurationError`, whose text shows the correct `call`."""
     if not isinstance(auth, Auth):
         mend = ": Auth(settings) makes one" if isinstance(auth, Settings) else ""
         raise ConfigurationError(f"{call} takes an Auth as auth, not {kind(auth)}{mend}")
     return auth
 
 
-def stating_the_end(send: Send) -> Send:
-    """`send`, for the answer of a `Response`: it adds `more_body` to a last part, where Starlette leaves it out.
+def with_more_body(send: Send) -> Send:
+    """Wraps `send` for a Starlette `Response`: adds `more_body` to the last part of a body.
 
-    The ASGI specification makes `more_body` optional, and Quart's test client fails without it.
+    Starlette leaves the optional `more_body` out, and Quart's test client fails without it.
     """
 
-    async def state(message: Message) -> None:
+    async def add_more_body(message: Message) -> None:
         if message["type"].endswith("http.response.body"):
             message.setdefault("more_body", False)
         await send(message)
 
-    return state
+    return add_more_body
 
 
 def in_event_loop() -> bool:
@@ -61,9 +65,10 @@ def in_event_loop() -> bool:
 
 
 async def refuse_start(scope: Scope, receive: Receive, send: Send, fault: Exception) -> NoReturn:
-    """Raises `fault`, after the server was told that the start failed, where that is the question.
+    """Raises `fault`. For a lifespan scope it first sends `lifespan.startup.failed`.
 
-    A server ends its start with the message; it goes on after an exception alone, for many an app has no lifespan.
+    The message makes the server end. After an exception alone a server would go on, because it takes the exception for
+    an app without lifespan.
     """
     if scope["type"] == "lifespan":
         await receive()

@@ -1,4 +1,4 @@
-"""A request's token, and an error's answer: RFC 6750, RFC 9728."""
+"""Reads the token of a request, and builds the answer for an error: RFC 6750, RFC 9728."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,31 +18,32 @@ from asgi_jwt.errors import (
     MalformedCredentials,
     MissingToken,
 )
-from asgi_jwt.http.asgi import stating_the_end
+from asgi_jwt.http.asgi import with_more_body
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 NO_STORE = {"Cache-Control": "no-store"}
-FOR_ALL = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3600"}
-"""For documents that any page of any site may read."""
-"""The header of every answer that is about tokens, sessions or their refusal: RFC 9111 section 5.2.2.5."""
+"""For every answer about tokens, sessions or a refusal: no cache keeps it (RFC 9111 section 5.2.2.5)."""
 
-_MOST_HEADERS = 1000
-# Browsers send 180 cookies of a domain at most, and a page offers a handful of subprotocols. Looking through 64 KB of
-# any of these takes 2 ms.
-_MOST_COOKIES = 1000
-_MOST_SUBPROTOCOLS = 100
+FOR_ALL_SITES = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3600"}
+"""For a public document: a page of any site may read it."""
+
+# A browser keeps 180 cookies of a domain, and a page offers a few subprotocols. Without these limits an anonymous
+# request with 64 KB of them would take 2 ms.
+_MAX_HEADERS = 1000
+_MAX_COOKIES = 1000
+_MAX_SUBPROTOCOLS = 100
 _CONNECT_WITHIN = 1.0
-"""Seconds: servers have the `websocket.connect` there when they call an app."""
+"""Seconds. A server has the message `websocket.connect` ready when it calls an app; Quart's test client sends none."""
 
 
 def bearer_token(headers: Headers) -> bytes | None:
-    """The Bearer token of the Authorization header; None for another scheme and for no header (RFC 6750 section 2.1).
+    """The Bearer token of the Authorization header. None: there is no such header, or its scheme is another.
 
-    Raises `AmbiguousCredentials` for two headers, `MalformedCredentials` for no or several credentials, and
-    `InvalidRequest` for more than 1,000 headers of any name.
+    Raises `AmbiguousCredentials` for two Authorization headers, `MalformedCredentials` for a scheme with no or several
+    credentials, and `InvalidRequest` for more than 1,000 headers of any name (RFC 6750 section 2.1).
     """
-    check_count(headers)
+    check_header_count(headers)
     found = None
     for name, value in headers:
         if name == b"authorization":
@@ -60,24 +61,24 @@ def bearer_token(headers: Headers) -> bytes | None:
     return credentials
 
 
-def check_count(headers: Headers) -> None:
-    """Raises `InvalidRequest` for more than 1,000 headers: each is looked at several times."""
-    if len(headers) > _MOST_HEADERS:
-        raise InvalidRequest(f"more than {_MOST_HEADERS} headers")
+def check_header_count(headers: Headers) -> None:
+    """Raises `InvalidRequest` for more than 1,000 headers, because several functions search all of them."""
+    if len(headers) > _MAX_HEADERS:
+        raise InvalidRequest(f"more than {_MAX_HEADERS} headers")
 
 
 def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
-    """The value of the cookie.
+    """The value of the cookie. None: the request has no such cookie, or its value is empty.
 
-    Raises `AmbiguousCredentials` for two of the name (a sibling domain can toss one), and `InvalidRequest` for more
-    than 1,000 cookies.
+    Raises `AmbiguousCredentials` for two cookies of this name, because a sibling domain may have set one of them.
+    Raises `InvalidRequest` for more than 1,000 cookies.
     """
     # HTTP/2 may split the header (RFC 9113 section 8.2.3).
     given = b";".join([b"", *(value for name, value in headers if name == b"cookie")])
     if cookie not in given:
         return None
-    if given.count(b";") > _MOST_COOKIES:
-        raise InvalidRequest(f"more than {_MOST_COOKIES} cookies")
+    if given.count(b";") > _MAX_COOKIES:
+        raise InvalidRequest(f"more than {_MAX_COOKIES} cookies")
     found = [value.strip(b' \t"') for value in _values_of(cookie)(given)]
     if len(found) > 1:
         raise AmbiguousCredentials
@@ -86,19 +87,19 @@ def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
 
 @cache
 def _values_of(cookie: bytes) -> Callable[[bytes], list[bytes]]:
-    # One linear pass in C: taking 64 KB of semicolons apart one by one takes 30 ms before any token is seen.
+    # The pattern takes one linear pass in C. Splitting 64 KB of semicolons in Python takes 30 ms.
     return re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"[ \t]*+=([^;]*+)").findall
 
 
 def subprotocol_token(scope: Scope) -> bytes | None:
-    """The token behind `bearer` among a WebSocket's subprotocols.
+    """The token that follows `bearer` in a WebSocket's list of subprotocols. None: `bearer` is not offered.
 
-    Raises `MalformedCredentials` where nothing follows `bearer`, `AmbiguousCredentials` where it is there twice, and
+    Raises `MalformedCredentials` if nothing follows `bearer`, `AmbiguousCredentials` if `bearer` is offered twice, and
     `InvalidRequest` for more than 100 subprotocols.
     """
     offered = _subprotocols(scope)
-    if len(offered) > _MOST_SUBPROTOCOLS:
-        raise InvalidRequest(f"more than {_MOST_SUBPROTOCOLS} subprotocols")
+    if len(offered) > _MAX_SUBPROTOCOLS:
+        raise InvalidRequest(f"more than {_MAX_SUBPROTOCOLS} subprotocols")
     positions = [position for position, name in enumerate(offered) if name == "bearer"]
     if not positions:
         return None
@@ -107,18 +108,18 @@ def subprotocol_token(scope: Scope) -> bytes | None:
     behind = positions[0] + 1
     if behind == len(offered):
         raise MalformedCredentials
-    # Bytes outside ASCII are nothing a token has: the parser refuses them.
+    # A token is ASCII. The parser refuses every other byte.
     return offered[behind].encode("utf-8", "replace")
 
 
 def hide_subprotocol_token(scope: Scope) -> bool:
-    """Whether the WebSocket offers `bearer`; the name behind it is then taken out of the scope's subprotocols.
+    """Take the token out of the scope's subprotocols. Returns whether the WebSocket offers `bearer`.
 
-    The app might select it, which would send the token back in the clear of a response header. Of more than 100
-    subprotocols, none stays.
+    An app that selected the token as its subprotocol would send the token back in a response header. If more than 100
+    subprotocols are offered, all of them are removed.
     """
     offered = _subprotocols(scope)
-    if len(offered) > _MOST_SUBPROTOCOLS:
+    if len(offered) > _MAX_SUBPROTOCOLS:
         scope["subprotocols"] = offered = []
     if "bearer" not in offered:
         return False
@@ -132,9 +133,10 @@ def _subprotocols(scope: Scope) -> Sequence[str]:
 
 
 class Challenge:
-    """How errors are answered: with the realm and the URL of the resource's metadata, if there is one.
+    """Builds the answers for errors, with their `WWW-Authenticate` header.
 
-    `scopes` are those that the challenge for no token names.
+    `realm` and `resource_metadata`, the URL of the resource's metadata, stand in each challenge. `scopes` stand in the
+    challenge of a request without a token.
     """
 
     def __init__(self, realm: str, resource_metadata: str | None = None, scopes: Iterable[str] = ()) -> None:
@@ -144,7 +146,7 @@ class Challenge:
         self._scope = " ".join(scopes)
 
     def header(self, error: AuthError) -> str:
-        """The value of `WWW-Authenticate`: RFC 6750 section 3, RFC 9728 section 5.1."""
+        """The value of the header `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1)."""
         value = self._start
         if error.error is not None:
             value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
@@ -155,7 +157,7 @@ class Challenge:
         return value
 
     def headers(self, error: AuthError) -> dict[str, str]:
-        """The headers of the answer."""
+        """All headers of the answer: `Cache-Control`, and by the error `WWW-Authenticate` and `Retry-After`."""
         headers = dict(NO_STORE)
         if error.challenges:
             headers["WWW-Authenticate"] = self.header(error)
@@ -164,45 +166,48 @@ class Challenge:
         return headers
 
     def response(self, error: AuthError) -> Response:
-        """The answer: JSON."""
+        """The answer, with the error as JSON."""
         return JSONResponse(error_body(error), status_code=error.status, headers=self.headers(error))
 
 
 def error_body(error: AuthError) -> dict[str, str]:
-    """`error` and `error_description` (RFC 6749 section 5.2).
+    """The JSON object of an error: `error` and `error_description` (RFC 6749 section 5.2).
 
-    No `error` where RFC 6750 section 3.1 wants none: a person still reads what is missing.
+    For a request without a token `error` is left out (RFC 6750 section 3.1).
     """
     named = {} if error.error is None else {"error": error.error}
     return {**named, "error_description": error.description}
 
 
-def error_response(status: int, told: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer for what is no `AuthError`, in the same shape. `told` None: the status's own phrase."""
+def error_response(status: int, description: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for an HTTP status without an `AuthError`, in the same JSON shape.
+
+    `description`: None takes the standard phrase of the status.
+    """
     name = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
-    body = {"error": name, "error_description": told or HTTPStatus(status).phrase}
+    body = {"error": name, "error_description": description or HTTPStatus(status).phrase}
     return JSONResponse(body, status_code=status, headers={**(headers or {}), **NO_STORE})
 
 
 def _quotable(text: str) -> str:
-    """What is safe and allowed in a quoted-string: RFC 6750 section 3."""
+    """`text` with `?` for each character that a challenge's quoted-string may not have (RFC 6750 section 3)."""
     return "".join(character if " " <= character <= "~" and character not in '"\\' else "?" for character in text)
 
 
 def close_code(status: int) -> int:
-    """The code to close a WebSocket with in the place of an HTTP status: those registered with IANA."""
+    """The WebSocket close code that corresponds to an HTTP status. The codes are registered with IANA."""
     return {403: 3003, 503: 1013}.get(status, 3000)
 
 
 async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with `response` instead of the app; a WebSocket is denied before it is accepted."""
+    """Send `response` and don't call the app. A WebSocket is refused before it is accepted."""
     if scope["type"] == "websocket":
         message: Any = None
-        with move_on_after(_CONNECT_WITHIN):  # Quart's test client sends no `websocket.connect`
+        with move_on_after(_CONNECT_WITHIN):
             message = await receive()
         if message is not None and message["type"] != "websocket.connect":
             return
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": close_code(response.status_code), "reason": ""})
             return
-    await response(scope, receive, stating_the_end(send))
+    await response(scope, receive, with_more_body(send))

@@ -1,4 +1,4 @@
-"""A request's body, read strictly: JSON or a form, 64 KiB at most."""
+"""Reads the body of a request, strictly: JSON or a form, of 64 KiB at most."""
 
 import re
 from binascii import a2b_qp
@@ -14,21 +14,21 @@ from asgi_jwt.tokens.compact import parse_object
 
 MAX_BODY = 64 * 1024
 _MAX_PARTS = 500
-"""How many fields, members and list items a body may have: parsing more could hold the event loop for over 1 ms."""
+"""The most fields, members and list items of a body. Parsing more could block the event loop for over 1 ms."""
 _MAX_MESSAGES = 1000
-"""How many messages of the server may carry a body, for the same reason."""
+"""The most ASGI messages of a body, for the same reason."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Ea-e][0-9A-Fa-f]|[Ff][0-9A-Da-d])")
 _EQUALS, _AND = b"\xfe", b"\xff"
-"""Bytes that UTF-8 never has."""
+"""Stand for the separators `=` and `&` in an unescaped form. UTF-8 never contains these bytes."""
 _AS_QUOTED_PRINTABLE = bytes.maketrans(b"%+=&", b"= " + _EQUALS + _AND)
 _AS_WRITTEN = bytes.maketrans(_EQUALS + _AND, b"=&")
 
 
 class Credentials(Mapping[str, str]):
-    """The body of a login, read-only.
+    """The fields of a login's body, as a read-only mapping.
 
-    `credentials["password"]` of a field that is missing or no text raises an `InvalidRequest`, which answers 400;
-    `credentials.get("otp")` is None for a missing one.
+    `credentials["password"]` raises an `InvalidRequest`, which is answered with 400, if the field is missing or no
+    text. `credentials.get("otp")` is None if the field is missing.
     """
 
     __slots__ = ("_fields",)
@@ -45,12 +45,12 @@ class Credentials(Mapping[str, str]):
         try:
             value.encode()
         except UnicodeEncodeError:
-            # JSON can write half a surrogate pair, and hashing such a password would fail (RFC 7493 section 2.1).
+            # JSON can contain half a surrogate pair, and no password hash could encode it (RFC 7493 section 2.1).
             raise MissingField(name, fault="is no text") from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The field's text, or `default` when there is none. Raises `InvalidRequest` when it is no text."""
+        """The field's text, or `default` if the field is missing. Raises `InvalidRequest` if its value is no text."""
         return default if name not in self._fields else self[name]
 
     def __contains__(self, name: object) -> bool:
@@ -63,14 +63,14 @@ class Credentials(Mapping[str, str]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        # No names either: of a form that is a bare password, that is the name.
+        # Names may be secret too: if a form's body is only a password, the password is the field's name.
         return f"<Credentials: {len(self._fields)} fields>"
 
 
 async def read_fields(request: Request) -> Credentials:
-    """The fields of a JSON object or a form.
+    """The fields of the body, which is a JSON object or a form.
 
-    Raises `UnsupportedMediaType`, `BodyTooLarge`, or `InvalidRequest` for broken syntax and repeated names.
+    Raises `UnsupportedMediaType`, `BodyTooLarge`, and `MalformedBody` for broken syntax and repeated names.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("application/json", "application/x-www-form-urlencoded"):
@@ -83,10 +83,10 @@ async def read_fields(request: Request) -> Credentials:
 
 
 def form_text(encoded: bytes) -> str:
-    """The text that a form's `encoded` name or value stands for (RFC 6749 appendix B).
+    """The decoded text of a form's `encoded` name or value.
 
-    Raises `ValueError` for bytes outside ASCII, for a `%` that two hex digits don't follow, and for text that is not
-    UTF-8.
+    Raises `ValueError` for bytes outside ASCII, for a `%` without two hex digits behind it, and for text that is not
+    UTF-8 (RFC 6749 appendix B).
     """
     return _unescape(encoded).translate(_AS_WRITTEN).decode()
 
@@ -105,7 +105,7 @@ async def _read(request: Request) -> bytes:
                 if len(body) > MAX_BODY or messages > _MAX_MESSAGES:
                     raise BodyTooLarge
     except ClientDisconnect:
-        # Anyone can hang up: no fault of the server's, and nothing to fill its log with.
+        # A client may close the connection at any time. That is no fault of the server, so it is not logged.
         raise MalformedBody from None
     return bytes(body)
 
@@ -127,9 +127,9 @@ def _parse_form(body: bytes) -> dict[str, str]:
 
 
 def _unescape(encoded: bytes) -> bytes:
-    """The bytes of a form, with `_EQUALS` and `_AND` in the place of every `=` and `&` that was not escaped."""
+    """The unescaped bytes of a form, with `_EQUALS` and `_AND` in the place of each separator `=` and `&`."""
     if not encoded.isascii() or _BROKEN_ESCAPE.search(encoded):
         raise ValueError("a broken escape, or one of a byte that UTF-8 never has")
-    # Quoted-printable writes `=41` where a form writes `%41`. Its decoder takes one pass in C; `unquote` takes 7 ms for
-    # 64 KiB of escapes.
+    # Quoted-printable writes `=41` for a form's `%41`, and its decoder is written in C. `unquote` takes 7 ms for 64 KiB
+    # of escapes.
     return a2b_qp(encoded.translate(_AS_QUOTED_PRINTABLE))

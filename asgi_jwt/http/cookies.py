@@ -1,4 +1,4 @@
-"""The cookies that carry tokens: RFC 6265."""
+"""Reads, sets and clears the cookies that carry tokens: RFC 6265."""
 
 from urllib.parse import quote
 
@@ -12,15 +12,19 @@ from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.rotation import TOKEN_STAYS
 from asgi_jwt.settings import Settings
 
-# RFC 3986 section 3.3, but for the semicolon. What browsers leave as it is must stay: they compare letter by letter.
+# A browser compares a cookie's path with its own encoding of the URL, so these characters stay as they are. The
+# semicolon, which would end the attribute, is encoded (RFC 3986 section 3.3).
 _PATH_CHARACTERS = "/!$&'()*+,=:@"
 
-_MOST_BYTES = 4096
-"""Bytes of a cookie's name and value that browsers keep: RFC 6265bis section 5.7. Attributes are not counted."""
+_LONGEST_COOKIE = 4096
+"""The most bytes of a cookie's name and value that browsers keep. Attributes don't count (RFC 6265bis section 5.7)."""
 
 
 class TokenCookies:
-    """The refresh token's cookie, sent to the auth routes alone, and, where it is configured, the access token's."""
+    """The cookie of the refresh token, which browsers send only to the auth routes, and that of the access token.
+
+    There is a cookie of the access token only if `ACCESS_COOKIE` is set.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._name = settings.cookie_name
@@ -32,14 +36,17 @@ class TokenCookies:
         self._access_attributes = f"HttpOnly; SameSite={settings.access_cookie_samesite.capitalize()}{secure}"
 
     def refresh_token(self, connection: HTTPConnection) -> bytes | None:
-        """The refresh token that came. Raises `AmbiguousCredentials` for two cookies of its name."""
+        """The refresh token of the request's cookie, or None.
+
+        Raises `AmbiguousCredentials` for two cookies of its name, and `InvalidRequest` for too many cookies.
+        """
         token = cookie_token(connection.scope["headers"], self._name.encode())
-        if token is not None and HINTS in connection.scope:  # the demo reads cookies beside AuthApp
-            connection.scope[HINTS].cookie_came_back()
+        if token is not None and HINTS in connection.scope:  # the demo reads cookies outside AuthApp
+            connection.scope[HINTS].cookie_was_sent()
         return token
 
-    def came(self, connection: HTTPConnection) -> bool:
-        """Whether the request has a cookie of this app: of two of a name, or among too many, nobody can tell whose."""
+    def are_in(self, connection: HTTPConnection) -> bool:
+        """Whether the request has a cookie of this app. Two cookies of one name, or too many cookies, count as one."""
         names = (self._name, self._access_name)
         try:
             return any(name and cookie_token(connection.scope["headers"], name.encode()) for name in names)
@@ -47,15 +54,15 @@ class TokenCookies:
             return True
 
     def check_size(self, access_token: str, refresh_token: str) -> None:
-        """Raises `CookieTooLarge` for tokens that browsers would not keep."""
+        """Raises `CookieTooLarge` for a token whose cookie browsers would drop."""
         _check_size(self._name, refresh_token)
         if self._access_name is not None:
             _check_size(self._access_name, access_token)
 
     def set(self, response: Response, connection: HTTPConnection, pair: TokenPair) -> None:
-        """Put the tokens into the browser's jar; an unchanged refresh token stays there as it is.
+        """Set the cookies of `pair` on the response. A refresh token that did not change is not set again.
 
-        A late answer must not put an older cookie back into the jar. Raises `CookieTooLarge`.
+        Otherwise an answer that arrives late would replace a newer cookie in the browser. Raises `CookieTooLarge`.
         """
         if pair.verdict not in TOKEN_STAYS:
             self._add_refresh(response, connection, pair.refresh_token, pair.refresh_expires_in)
@@ -65,7 +72,7 @@ class TokenCookies:
             connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)
 
     def clear(self, response: Response, connection: HTTPConnection) -> None:
-        """Take the tokens out of the browser's jar."""
+        """Have the browser delete the cookies."""
         self._add_refresh(response, connection, "", 0)
         self._add_access(response, "", 0)
 
@@ -83,14 +90,15 @@ class TokenCookies:
             response.headers.append("Set-Cookie", cookie)
 
     def _mount_path(self, connection: HTTPConnection) -> str:
-        """Where the app is mounted, encoded as browsers encode a path, and so that nothing in it ends the attribute."""
+        """The path of the mount, encoded as browsers encode it. No character of it ends the cookie's attribute."""
         return self._path or quote(connection.scope.get("root_path", ""), safe=_PATH_CHARACTERS) or "/"
 
 
 def _check_size(name: str, value: str) -> None:
     size = len(name) + len(value)
-    if size > _MOST_BYTES:
+    if size > _LONGEST_COOKIE:
         raise CookieTooLarge(
-            f"the cookie {name} has {size:,} bytes with its name, {size - _MOST_BYTES:,} past the {_MOST_BYTES:,} that"
-            " browsers keep: give the Identity fewer claims, scopes and roles, or a shorter subject"
+            f"the cookie {name} has {size:,} bytes with its name, {size - _LONGEST_COOKIE:,} past the"
+            f" {_LONGEST_COOKIE:,} that browsers keep: give the Identity fewer claims, scopes and roles, or a shorter"
+            " subject"
         )

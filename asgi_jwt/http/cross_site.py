@@ -1,4 +1,4 @@
-"""Is this request another site's doing? For requests that rely on a cookie."""
+"""Refuses requests that a page of another site sent, where a request relies on a cookie."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,11 @@ _OWN = (b"same-origin", b"none")
 
 
 def check_cross_site(scope: Scope, trusted: Iterable[str]) -> None:
-    """Raises `CrossSite` when a browser says that another site's page sent the request, unless its origin is trusted.
+    """Raises `CrossSite` if a browser says that a page of another, untrusted site sent the request.
 
-    `Sec-Fetch-Site` decides where there is one (W3C Fetch Metadata), else `Origin` (RFC 6454), whose host and port
-    have to be the `Host`'s: schemes are not compared, for TLS may end at a proxy. No header of both: not a browser.
+    The header `Sec-Fetch-Site` decides if it is there (W3C Fetch Metadata). Else the host and port of `Origin` must be
+    those of `Host` (RFC 6454). Schemes are not compared, because TLS may end at a proxy. A request with neither header
+    is not a browser's, and passes.
     """
     sites = values_of(scope, b"sec-fetch-site")
     origins = values_of(scope, b"origin")
@@ -34,7 +35,7 @@ def is_own_origin(scope: Scope) -> bool:
 
 
 def values_of(scope: Scope, wanted: bytes) -> list[bytes]:
-    """The values of the header `wanted`."""
+    """All values of the header `wanted`, whose name is in lower case."""
     return [value for name, value in scope["headers"] if name == wanted]
 
 

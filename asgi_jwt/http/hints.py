@@ -1,6 +1,7 @@
-"""What keeps browsers from logging in or from staying so, and shows on the server alone: a WARNING with the mend.
+"""Logs a WARNING, with its mend, for a wrong setup that keeps browsers from logging in or from staying logged in.
 
-Each is told once, and nothing of a request stands in it: a client that makes one up fills no log.
+Only the server can see these faults. Each hint is logged once and contains nothing of a request, so that no client can
+fill the log or write into it.
 """
 
 import re
@@ -13,10 +14,10 @@ from asgi_jwt.events import logger
 from asgi_jwt.http.cross_site import is_own_origin, values_of
 
 HINTS = "asgi_jwt.hints"
-"""Where the scope of a request to `AuthApp` holds the `Hints`."""
+"""The key of the scope that holds the `Hints`."""
 
-_SOON = 60.0
-"""Seconds after a login in which a refresh of the same client brings the cookie, or the browser does not send it."""
+_COOKIE_EXPECTED = 60.0
+"""How long (s) after a login a refresh of the same client without a cookie is a sign that the browser keeps it back."""
 
 _PUBLIC = (
     "a login was refused for want of a token before AuthApp saw it: list the path where AuthApp is mounted, as"
@@ -35,66 +36,69 @@ _PREFIX = (
     " ASGI_JWT_COOKIE_PATH to the path at which browsers see AuthApp, as /api/auth, or give the server its root path"
 )
 
-# The browser client names the path that it asks for: a proxy may have changed what arrives.
+# The browser client puts its own path into the Referer, because a proxy may change the path that arrives here.
 _CLIENT_REFERER = re.compile(rb"https?://[^/?#]{1,300}(/[^?#]{0,1000})\?asgi-jwt")
 _ORIGIN = re.compile(rb"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?")
 _LOOPBACK = re.compile(rb"(?:.+\.)?localhost|127\.[0-9.]+|\[::1\]")
 
 
 class Hints:
-    """What one middleware, or one `AuthApp` without, has seen of its browsers. `clock`: seconds."""
+    """What one `JWTMiddleware`, or an `AuthApp` without one, has seen of its browsers. `clock` gives seconds.
+
+    `expects_auth_app`: an `AuthApp` is configured, and a refused login may mean that its path is not public.
+    """
 
     def __init__(self, clock: Callable[[], float], *, expects_auth_app: bool = False) -> None:
         self._clock = clock
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._host_is_right = False
-        self._cookie_comes_back = False
+        self._cookies_are_sent = False
         self._last_login: tuple[object, float] | None = None
         self._expects_auth_app = expects_auth_app
 
-    def _tell(self, hint: str) -> None:
-        if hint not in self._told:
-            self._told.add(hint)
+    def _log_once(self, hint: str) -> None:
+        if hint not in self._logged:
+            self._logged.add(hint)
             logger.warning(hint)
 
     def auth_app_is_reached(self) -> None:
-        """`AuthApp` got a request: its path is public."""
+        """`AuthApp` got a request, so its path is public."""
         self._expects_auth_app = False
 
     def refused(self, error: AuthError, scope: Scope) -> None:
-        """A request was refused."""
+        """A request was refused with `error`."""
         if isinstance(error, CrossSite):
             if not self._host_is_right and _has_lost_host(scope):
-                self._tell(_HOST)
+                self._log_once(_HOST)
         elif isinstance(error, MissingToken) and self._expects_auth_app and _is_for_auth_app(scope):
-            self._tell(_PUBLIC)
+            self._log_once(_PUBLIC)
 
     def logged_in(self, scope: Scope, cookie_path: str, *, secure: bool) -> None:
-        """A login set its cookie, at `cookie_path`."""
+        """A login set its cookie with the path `cookie_path`; `secure` as the cookie's attribute."""
         own = is_own_origin(scope)
         self._host_is_right |= own
         if own and secure and _is_plain_http(scope):
-            self._tell(_PLAIN_HTTP)
+            self._log_once(_PLAIN_HTTP)
         elif _is_elsewhere(scope, cookie_path):
-            self._tell(_PREFIX)
-        elif not self._cookie_comes_back:
+            self._log_once(_PREFIX)
+        elif not self._cookies_are_sent:
             self._last_login = _client(scope), self._clock()
 
-    def cookie_came_back(self) -> None:
-        """A request had a refresh token's cookie."""
-        self._cookie_comes_back = True
+    def cookie_was_sent(self) -> None:
+        """A request had the cookie of a refresh token, so browsers send it."""
+        self._cookies_are_sent = True
         self._last_login = None
 
     def cookie_is_missing(self, scope: Scope) -> None:
-        """A refresh came without: the page is opened by nobody, or the browser has the cookie for another path."""
+        """A refresh had no cookie: its user has not logged in, or the browser keeps the cookie for another path."""
         if self._last_login is not None:
             client, at = self._last_login
-            if client == _client(scope) and abs(self._clock() - at) < _SOON:
-                self._tell(_PREFIX)
+            if client == _client(scope) and abs(self._clock() - at) < _COOKIE_EXPECTED:
+                self._log_once(_PREFIX)
 
 
 def _client(scope: Scope) -> object:
-    """What tells one client from another, as far as a server sees."""
+    """A value that is equal for requests of one client, as far as a server can see."""
     names = (b"user-agent", b"accept-language", b"x-forwarded-for", b"x-real-ip")
     return (scope.get("client") or ("",))[0], *(tuple(values_of(scope, name)) for name in names)
 
@@ -105,9 +109,9 @@ def _is_for_auth_app(scope: Scope) -> bool:
 
 
 def _is_elsewhere(scope: Scope, cookie_path: str) -> bool:
-    """Whether the browser asked for a path that a cookie of `cookie_path` does not go to (RFC 6265 section 5.1.4)."""
+    """Whether the browser asked for a path to which it sends no cookie of `cookie_path` (RFC 6265 section 5.1.4)."""
     asked = [matched[1] for referer in values_of(scope, b"referer") if (matched := _CLIENT_REFERER.fullmatch(referer))]
-    # Set by Traefik and others that strip a prefix.
+    # Traefik and other proxies set this header when they strip a prefix.
     asked += [prefix.rstrip(b"/") + b"/" for prefix in values_of(scope, b"x-forwarded-prefix") if prefix.strip(b"/")]
     path = cookie_path.encode().rstrip(b"/") + b"/"
     return any(not each.startswith(path) and not path.startswith(each) for each in asked)
@@ -119,7 +123,7 @@ def _is_plain_http(scope: Scope) -> bool:
 
 
 def _has_lost_host(scope: Scope) -> bool:
-    """Whether the origin is the host but for its port, or the host a proxy's own name for this server."""
+    """Whether a proxy changed the header Host: its port is missing, or it is the proxy's own name for this server."""
     matched, hosts = _origin(scope), values_of(scope, b"host")
     if matched is None or len(hosts) != 1 or values_of(scope, b"sec-fetch-site"):
         return False

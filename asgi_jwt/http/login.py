@@ -1,4 +1,4 @@
-"""POST /login: credentials against tokens."""
+"""POST /login: exchanges credentials for tokens."""
 
 from collections.abc import Awaitable, Callable
 
@@ -21,7 +21,7 @@ _MAX_USER_AGENT = 256
 
 
 class Login:
-    """Asks the host's `authenticate`, and opens a session for whom it names."""
+    """Calls the host's `authenticate`, and opens a session for the user that it returns."""
 
     def __init__(self, auth: Auth, authenticate: Authenticate, cookies: TokenCookies) -> None:
         self._auth = auth
@@ -30,7 +30,8 @@ class Login:
         self._trusted = auth.settings.trusted_origins
 
     async def post(self, request: Request) -> Response:
-        presented = self._presented(request)
+        """Log the user in. Raises `InvalidCredentials`, `CrossSite`, and the errors of a malformed body."""
+        replaced = self._replaced_token(request)
         credentials = await self._credentials(request)
         in_body = credentials.get("transport") == "body"
         identity = await ask(self._authenticate, credentials, request)
@@ -43,8 +44,8 @@ class Login:
             )
         check_size = None if in_body else self._cookies.check_size
         pair = await self._auth.sessions.open(identity, _client(request), check_size=check_size)
-        if presented is not None:
-            await self._end(presented)
+        if replaced is not None:
+            await self._end_session_of(replaced)
         if in_body:
             return token_response(pair, refresh_token=True)
         response = token_response(pair)
@@ -52,40 +53,43 @@ class Login:
         return response
 
     async def _credentials(self, request: Request) -> Credentials:
-        """The fields of the body. Raises `CrossSite` where another site's page could log its visitor in as another.
+        """The fields of the body. Raises `CrossSite` if another site's page could log its visitor in as someone else.
 
-        With `transport=body` no cookie is set. An app in a web view, which is another site, logs in so.
+        A login with `transport=body` sets no cookie, so other sites may send it. An app in a web view does so.
         """
         try:
             check_cross_site(request.scope, self._trusted)
         except CrossSite:
-            if self._cookies.came(request) or not (fields := await _read_for_body(request)):
+            if self._cookies.are_in(request) or not (fields := await _read_for_body_transport(request)):
                 raise
             return fields
         return await read_fields(request)
 
-    def _presented(self, request: Request) -> bytes | None:
-        """The refresh token of the cookie that this login replaces; None for no cookie and for two of its name.
+    def _replaced_token(self, request: Request) -> bytes | None:
+        """The refresh token of the cookie that this login replaces. None: there is no cookie, or there are several.
 
-        A sibling subdomain can toss a second cookie, or a thousand. They must neither keep the user out nor end a
-        session.
+        A sibling subdomain can add any number of cookies of this name. They must not prevent the login, and must not
+        end a session.
         """
         try:
             return self._cookies.refresh_token(request)
         except InvalidRequest:
             return None
 
-    async def _end(self, presented: bytes) -> None:
-        """End the session of the replaced cookie: a thief who holds a copy could otherwise go on unchallenged."""
+    async def _end_session_of(self, replaced: bytes) -> None:
+        """End the session of the replaced refresh token, because a thief may hold a copy that nothing would reveal.
+
+        Reuse is detected only while the owner uses the token, too. An invalid token has no session to end.
+        """
         try:
-            claims = await self._auth.sessions.read(presented)
+            claims = await self._auth.sessions.read(replaced)
         except InvalidGrant:
             return
         await self._auth.sessions.end(claims.subject, claims["sid"])
 
 
-async def _read_for_body(request: Request) -> Credentials | None:
-    """The fields of a login that asks for its tokens in the body; None for every other body, a broken one too."""
+async def _read_for_body_transport(request: Request) -> Credentials | None:
+    """The fields of a login with `transport=body`. None: any other body, also a malformed one."""
     try:
         fields = await read_fields(request)
         return fields if fields.get("transport") == "body" else None

@@ -1,17 +1,17 @@
-"""JWTMiddleware: no request and no WebSocket reaches the app without a verified token."""
+"""JWTMiddleware: only requests and WebSockets with a verified token reach the app."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
+from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
@@ -26,7 +26,7 @@ Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
 
 GUARD = "asgi_jwt.guard"
-"""Where the scope holds the `Guard`."""
+"""The key of the scope that holds the `Guard`."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _PERCENT = ord("%")
@@ -34,7 +34,7 @@ _NO_CREDENTIALS = AuthCredentials(())
 
 
 class Guard(NamedTuple):
-    """What answers inside the app has of the middleware around it."""
+    """The parts of the middleware that `require` and `AuthApp` use inside it, handed over in the scope."""
 
     challenge: Challenge
     events: EventSink
@@ -45,22 +45,25 @@ class Guard(NamedTuple):
 class JWTMiddleware:
     """Wraps any ASGI app: every HTTP request and WebSocket needs a valid Bearer token (RFC 6750, RFC 9068).
 
-    The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, their scopes in `scope["auth"]`.
-    A WebSocket ends with its token: with 3000 when that expires or is revoked, 1013 when revocations are out of reach.
+    The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, and the token's scopes in `scope["auth"]`. An
+    open WebSocket is closed with 3000 when its token expires or is revoked, and with 1013 when revocations are out of
+    reach.
 
-    `auth`: None reads `ASGI_JWT_*`, whose `STORE` may then not be `memory://`. `public`: paths that need no token,
-    added to `PUBLIC_PATHS`; on them no token is read. `optional`: requests without a token pass as nobody; a bad token
-    is refused all the same. `validate(claims, scope)`: the host's own check of a token that verified, sync or async;
-    False or an `AuthError` refuses it. `on_error(error, scope)`: another answer than the standard one, or None.
+    `auth`: None takes the variables `ASGI_JWT_*`, whose `STORE` may not be `memory://`.
+    `public`: paths that need no token, in addition to `PUBLIC_PATHS`. No token is read there.
+    `optional`: a request without a token reaches the app, without a user. A bad token is still refused.
+    `validate(claims, scope)`: the host's own check of a verified token, sync or async. False or an `AuthError` refuses
+    the token.
+    `on_error(error, scope)`: returns an answer instead of the standard one, or None for the standard one.
 
-    Raises `ConfigurationError` for settings that can't be used, and when called `RuntimeError` for a scope type other
-    than `http`, `websocket` and `lifespan`: no connection reaches the app unverified. Built while an event loop runs,
-    as Starlette's `add_middleware` does, it raises the `ConfigurationError` when called, and ends the server's start.
+    Raises `ConfigurationError` for unusable settings. Starlette's `add_middleware` builds the middleware while an event
+    loop runs: the `ConfigurationError` is then raised at the first call, and ends the server's start. A call raises
+    `RuntimeError` for a scope type other than `http`, `websocket` and `lifespan`.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: AnyASGIApp,
         auth: Auth | None = None,
         *,
         public: str | Iterable[str] = (),
@@ -74,12 +77,12 @@ class JWTMiddleware:
         self._on_error = on_error
         self._fault: ConfigurationError | None = None
         try:
-            self._set_up(_auth_of_its_own() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
+            self._set_up(_auth_from_env() if auth is None else checked_auth(auth, "JWTMiddleware(app, auth)"), public)
         except ConfigurationError as fault:
             if not in_event_loop():
                 raise
-            # Starlette builds its middleware at the lifespan's first event, and a server takes an exception from there
-            # for an app without lifespan: it would start, and fail at each request.
+            # Starlette builds its middleware at the first lifespan event. A server takes an exception there for an app
+            # without lifespan, so it would start, and then fail at each request.
             self._fault = fault
 
     def _set_up(self, auth: Auth, public: str | Iterable[str]) -> None:
@@ -104,13 +107,13 @@ class JWTMiddleware:
         self._guard = Guard(self._challenge, self._auth.events, self._hints, self._reads_header)
         self._sockets = Sockets(self._auth)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._fault is not None:
             await refuse_start(scope, receive, send, self._fault)
-        kind = scope["type"]
-        if kind != "http" and kind != "websocket":
+        scope_type = scope["type"]
+        if scope_type != "http" and scope_type != "websocket":
             check_scope_type(scope)
-            # Set off, not waited for; a server that sends no lifespan has the first token wait for the keys.
+            # The start does not wait for the keys. Without a lifespan event the first token waits for them.
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
@@ -120,16 +123,16 @@ class JWTMiddleware:
             return
         scope[GUARD] = self._guard
         try:
-            claims = self._seen(scope)
+            claims = self._cached_claims(scope)
             if claims is None:
                 claims = await self._authenticate(scope)
             if claims is not None and self._validate is not None:
-                await self._ask_host(claims, scope)
+                await self._validate_by_host(claims, scope)
         except AuthError as error:
             await self._refuse(error, scope, receive, send)
             return
         _enter(scope, claims)
-        if kind == "http":
+        if scope_type == "http":
             await self.app(scope, receive, send)
         else:
             await self._serve_socket(claims, scope, receive, send)
@@ -163,7 +166,7 @@ class JWTMiddleware:
             await self.app(scope, receive, send)
 
     def _closing(self, send: Send) -> Send:
-        """`send`; once the app has shut down, the store that `Auth` opened is closed."""
+        """Wraps `send`: closes the store that `Auth` opened when the app has shut down."""
         if self._auth.settings.store is None:
             return send
 
@@ -176,16 +179,16 @@ class JWTMiddleware:
 
         return close
 
-    def _seen(self, scope: Scope) -> Claims | None:
-        """The claims of a request like most: its path is not public, and its one Bearer token was verified before.
+    def _cached_claims(self, scope: Scope) -> Claims | None:
+        """The claims of a request whose path is not public and whose only Bearer token was verified before.
 
-        None for every other request, of which `_authenticate` decides. All requests pay for each step here.
+        None: `_authenticate` decides. Every request runs this function, so it makes few calls.
         """
         try:
             raw_path = scope["raw_path"]
             if scope["root_path"] or not raw_path or _PERCENT in raw_path or self._may_be_public(raw_path):
                 return None
-        except KeyError:  # ASGI leaves both out where a server has none
+        except KeyError:  # both keys are optional in ASGI
             return None
         found = None
         for name, value in scope["headers"]:
@@ -198,14 +201,17 @@ class JWTMiddleware:
         return None
 
     async def _authenticate(self, scope: Scope) -> Claims | None:
-        """The claims of the request's token; None on a public path, and without a token where that is `optional`."""
+        """The claims of the request's token. None: the path is public, or `optional` allows a request without a token.
+
+        Raises `AuthError`.
+        """
         token = self._presented(scope)
         return None if token is None else await self._auth.verify(token)
 
     def _presented(self, scope: Scope) -> bytes | None:
-        """The request's token; None where the request passes without one. Raises `MissingToken` elsewhere."""
+        """The request's token. None: it passes without one. Raises `MissingToken` if it needs one and has none."""
         if self._public.match(scope):
-            self._root_path.settle(scope)
+            self._root_path.apply(scope)
             return None
         token = self._token(scope)
         if token is None and not self._optional:
@@ -229,10 +235,10 @@ class JWTMiddleware:
                 return token
         return None
 
-    async def _ask_host(self, claims: Claims, scope: Scope) -> None:
-        """Raises `RefusedToken`, or what `validate` raises, for a token that the host refuses."""
+    async def _validate_by_host(self, claims: Claims, scope: Scope) -> None:
+        """Call the host's `validate`. Raises `RefusedToken` when it returns False, and whatever `validate` raises."""
         answer: object = await settle(self._validate(claims, scope)) if self._validate else None
-        # A column of a database says 0 for False.
+        # The host may return a database column, where 0 means False.
         if answer is not None and not isinstance(answer, int):
             raise TypeError(f"validate returns True, False or None, not {kind(answer)}: False refuses the token")
         if answer is not None and not answer:
@@ -256,17 +262,17 @@ class JWTMiddleware:
 
 
 def _enter(scope: Scope, claims: Claims | None) -> None:
-    """Have the scope say whose request it is; None: nobody's."""
+    """Put the user of the request into the scope. None: an anonymous request."""
     if claims is not None:
         scope["claims"] = scope["user"] = claims
         scope["auth"] = claims.credentials
     else:
-        # A user of its own for each: Starlette's takes new attributes.
+        # Each request gets a new user: an app may set attributes on Starlette's class.
         scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
 
 
-def _auth_of_its_own() -> Auth:
-    """The Auth of the environment. Raises `ConfigurationError` for `memory://`: nobody else could revoke in it."""
+def _auth_from_env() -> Auth:
+    """The Auth of the environment. Raises `ConfigurationError` for `memory://`: no AuthApp could share that store."""
     auth = Auth.from_env()
     if (auth.settings.store or "").lower().startswith("memory:"):
         raise ConfigurationError(
@@ -277,7 +283,10 @@ def _auth_of_its_own() -> Auth:
 
 
 def _selecting_bearer(send: Send) -> Send:
-    """`send`, selecting `bearer` where the app selects nothing: a browser that offered it insists on an answer."""
+    """Wraps `send`: selects the subprotocol `bearer` if the app selects none.
+
+    A browser that offered subprotocols closes a connection for which none was selected.
+    """
 
     async def select(message: Message) -> None:
         if message["type"] == "websocket.accept" and message.get("subprotocol") is None:

@@ -1,4 +1,4 @@
-"""The OAuth client that a request names: RFC 6749 section 2.3."""
+"""Reads the id of the OAuth client that a request names: RFC 6749 section 2.3."""
 
 from binascii import Error as InvalidBase64
 from binascii import a2b_base64
@@ -9,10 +9,10 @@ from asgi_jwt.http.bodies import Credentials, form_text
 
 
 def client_id(headers: Headers, fields: Credentials) -> str:
-    """The client's id, from Basic credentials or from the body; empty where neither names one.
+    """The client's id, from Basic credentials or from the body; empty if neither names a client.
 
-    The secret is not looked at: a client proves nothing here that its refresh token doesn't prove. Raises
-    `MalformedClient` for two Authorization headers, broken credentials and two different ids.
+    A client secret is ignored: the refresh token alone proves who the client is. Raises `MalformedClient` for two
+    Authorization headers, broken credentials and two different ids.
     """
     named = {given for given in (_basic_client_id(headers), fields.get("client_id", "")) if given}
     if len(named) > 1:
@@ -28,7 +28,7 @@ def _basic_client_id(headers: Headers) -> str:
     if scheme.lower() != b"basic":
         return ""
     try:
-        # Both parts are form-encoded first (RFC 6749 section 2.3.1), so that an id may hold a colon.
+        # Id and secret are form-encoded before they are joined, so an id may contain a colon (RFC 6749 section 2.3.1).
         given, colon, _ = a2b_base64(encoded.strip(b" "), strict_mode=True).partition(b":")
         name = form_text(given)
     except (InvalidBase64, ValueError):

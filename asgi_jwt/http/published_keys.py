@@ -1,17 +1,17 @@
-"""GET /.well-known/jwks.json: the public keys, for other services to verify with. RFC 7517 section 5."""
+"""GET /.well-known/jwks.json: publishes the public keys, with which other services verify. RFC 7517 section 5."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.http.conditional import entity_tag, has_it
+from asgi_jwt.http.conditional import client_has, entity_tag
 
 MAX_AGE = 300
-"""Seconds for which the answer may be cached: half of what a new key is published before it signs."""
+"""How long (s) the answer may be cached: half of the time that a new key is published before it signs."""
 
 
 class PublishedKeys:
-    """Publishes the keys as they are now, those that don't sign yet among them; of secrets nothing."""
+    """Publishes the present public keys, including keys that don't sign yet. A secret is never published."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -21,6 +21,6 @@ class PublishedKeys:
         tag = entity_tag(bytes(response.body))
         response.headers["Cache-Control"] = f"public, max-age={MAX_AGE}"
         response.headers["ETag"] = tag
-        if has_it(request, tag):
+        if client_has(request, tag):
             return Response(status_code=304, headers={"Cache-Control": response.headers["Cache-Control"], "ETag": tag})
         return response

@@ -1,4 +1,4 @@
-"""POST /refresh and POST /token: a refresh token against new tokens. RFC 6749 sections 5 and 6."""
+"""POST /refresh and POST /token: exchange a refresh token for new tokens. RFC 6749 sections 5 and 6."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import LoadIdentity
 
 TOKEN_HEADERS = {**NO_STORE, "Pragma": "no-cache"}
-"""The headers of every answer about tokens: RFC 6749 section 5.1."""
+"""The headers of every answer that contains tokens (RFC 6749 section 5.1)."""
 
 
 def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
-    """The successful answer of RFC 6749 section 5.1, with the refresh token only on the body transport."""
+    """The answer with new tokens. With `refresh_token`, its body contains the refresh token (RFC 6749 section 5.1)."""
     body: dict[str, Any] = {
         "access_token": pair.access_token,
         "token_type": "Bearer",
@@ -34,7 +34,7 @@ def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
 
 
 class Refresh:
-    """Exchanges refresh tokens, from the cookie or from the body."""
+    """Exchanges the refresh token of the cookie, or of the body, for new tokens."""
 
     def __init__(self, auth: Auth, cookies: TokenCookies, load_identity: LoadIdentity | None) -> None:
         self._auth = auth
@@ -42,9 +42,10 @@ class Refresh:
         self._load_identity = load_identity
 
     async def by_cookie(self, request: Request) -> Response:
+        """Refresh with the cookie, and set the cookies of the new tokens. Raises `AuthError`."""
         token = self._cookies.refresh_token(request)
         if token is None:
-            return self._nobody(request)
+            return self._not_logged_in(request)
         pair = await self._auth.sessions.refresh(
             token, load_identity=self._load_identity, check_size=self._cookies.check_size
         )
@@ -52,8 +53,8 @@ class Refresh:
         self._cookies.set(response, request, pair)
         return response
 
-    def _nobody(self, request: Request) -> Response:
-        """The answer to a page that nobody has logged in on: each such page asks, so it is no refusal to tell of."""
+    def _not_logged_in(self, request: Request) -> Response:
+        """The 401 for a refresh without a cookie. Every page without a user sends one, so no event is emitted."""
         request.scope[HINTS].cookie_is_missing(request.scope)
         logger.debug("a refresh without a cookie: nobody is logged in")
         error = InvalidGrant()
@@ -63,6 +64,7 @@ class Refresh:
         return response
 
     async def by_body(self, request: Request) -> Response:
+        """Refresh with the body's `refresh_token`, and answer in the body. Raises `AuthError`."""
         fields = await read_fields(request)
         if fields["grant_type"] != "refresh_token":
             raise UnsupportedGrantType

@@ -1,45 +1,48 @@
-"""Scopes and roles: RFC 6750 section 3.1, `insufficient_scope`."""
+"""`require` and `RequireMiddleware`: check scopes and roles. RFC 6750 section 3.1, `insufficient_scope`."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache, update_wrapper
 from inspect import Signature
-from typing import Annotated, Any, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol, overload
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, in_event_loop, refuse_start
-from asgi_jwt.http.bearer import Challenge, deny
+from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, in_event_loop, refuse_start
+from asgi_jwt.http.bearer import Challenge, close_code, deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
 
-
-class SecurityScopes(Protocol):
-    """FastAPI's `SecurityScopes`: the scopes of each `Security(..., scopes=[...])` on the way to a dependency."""
-
-    @property
-    def scopes(self) -> Sequence[str]: ...
+REFUSAL = "asgi_jwt.refusal"
+"""Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
 
 
 class Connection(Protocol):
-    """A request or a WebSocket of Starlette's, Django's, Quart's or Falcon's: whatever has the ASGI scope."""
+    """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
 
     @property
     def scope(self) -> Any: ...
 
 
-class Require:
-    """Called with a connection, returns its `Claims` if they have all the scopes and any of the roles.
+class SecurityScopes(Protocol):
+    """The shape of FastAPI's `SecurityScopes`: the scopes of every `Security(..., scopes=[...])` above a dependency."""
 
-    Else raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and Starlette's
-    `HTTPException` with the challenge; `answer` gives its response. Raises `RuntimeError` where no `JWTMiddleware` is
-    around the app. The check happens in the call; its result may be awaited.
+    @property
+    def scopes(self) -> Sequence[str]: ...
+
+
+class Require:
+    """Called with a connection, returns its `Claims` if they have all the scopes and at least one of the roles.
+
+    Otherwise it raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and
+    Starlette's `HTTPException` with the challenge; `answer` makes its response. It raises `RuntimeError` if the app is
+    not inside a `JWTMiddleware`. The call makes the check; its result may also be awaited.
     """
 
     def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
@@ -57,26 +60,46 @@ class Require:
         return self._hash
 
     @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that are asked for."""
+        return self._scopes
+
+    @property
     def __signature__(self) -> Signature:
-        """The parameters that FastAPI reads. Not there before FastAPI is loaded: `__call__` has its own."""
+        """The parameters that FastAPI reads. Raises `AttributeError` while FastAPI is not loaded."""
         if "fastapi" not in sys.modules:
             raise AttributeError("__signature__")
         from asgi_jwt.fastapi import require_signature
 
         return require_signature(self._scopes)
 
+    @overload
     def __call__(
         self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
-    ) -> Claims:
+    ) -> Claims: ...
+
+    @overload
+    def __call__(self, connection: Connection, handler: object, /) -> None:
+        """As a guard of Litestar."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        handler: object = None,
+        *,
+        security_scopes: SecurityScopes | None = None,
+        shown: None = None,
+    ) -> Claims | None:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
             raise _as_http_exception(error, guard_of(connection.scope).challenge) from None
 
     def check(self, scope: Scope, *more: str) -> Claims:
-        """The same with the ASGI scope, and with `more` scopes that are asked for beside those of the construction.
+        """The claims in the ASGI scope, if they have all scopes, those in `more` too, and at least one of the roles.
 
-        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`; `ValueError` where `more` have no name.
+        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`, `ValueError` if `more` has only empty names,
+        and `RuntimeError` if the app is not inside a `JWTMiddleware`.
         """
         guard_of(scope)
         claims: Claims | None = scope["claims"]
@@ -108,8 +131,8 @@ def _scopes_type() -> type[SecurityScopes]:
 
 # FastAPI evaluates the text when it reads the signature of `require(...).__call__`.
 _awaited.__annotations__["security_scopes"] = "_scopes_type()"
-# FastAPI runs a plain function in a thread, which costs more than the check and waits for a free one. A function that
-# wraps a coroutine function is called in the event loop, and its result, the claims, is awaited.
+# FastAPI calls a plain function in a thread, which costs more than the check and may wait for a free thread. It calls a
+# function that wraps a coroutine function in the event loop, and awaits the result. So `Claims` can be awaited.
 update_wrapper(Require.__call__, _awaited, assigned=())
 
 
@@ -119,6 +142,7 @@ def _with_more(scopes: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...
 
 
 def _wanted(listed: str | Iterable[str], what: str, *, given: bool) -> tuple[str, ...]:
+    """The names in `listed`. Raises `ValueError` if they were `given` and are all empty; `what` is for its text."""
     wanted = names(listed, what)
     if given and not any(name.strip() for name in wanted):
         raise ValueError(f"{what} were given, and none of them has a name: that would let everyone in")
@@ -155,7 +179,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
 
 
 def guard_of(scope: Mapping[str, Any]) -> Guard:
-    """What the `JWTMiddleware` around left. Raises `RuntimeError` where there is none: nothing is let in."""
+    """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
         raise RuntimeError("require needs JWTMiddleware around the app: it is what verifies the token")
@@ -163,7 +187,7 @@ def guard_of(scope: Mapping[str, Any]) -> Guard:
 
 
 class _NotCalled:
-    """Pydantic finds it in the annotation that FastAPI reads of `require` itself, in the place of its result."""
+    """Explains the mistake `Depends(require)`: FastAPI then hands the parameters of `require` to pydantic."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: object, handler: object) -> NoReturn:
@@ -171,11 +195,11 @@ class _NotCalled:
 
 
 def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()) -> Require:
-    """What a route asks of a user: all of `scopes`, any of `roles`.
+    """Requires of a route's user all of `scopes` and at least one of `roles`.
 
-    In FastAPI `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`;
-    elsewhere `require("orders:write")(request)`. Raises `TypeError` for scopes and roles that are no strings, and
-    `ValueError` where all are empty.
+    In FastAPI: `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`.
+    Elsewhere: `require("orders:write")(request)`. Raises `TypeError` for a scope or role that is no string, and
+    `ValueError` if all names are empty.
     """
     for scope in scopes:
         if isinstance(scope, (HTTPConnection, Mapping)):
@@ -186,14 +210,16 @@ def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()
 
 
 class RequireMiddleware:
-    """The same around any ASGI app or Starlette route: `Route(..., middleware=[Middleware(RequireMiddleware, ...)])`.
+    """Requires scopes and roles around an ASGI app or a Starlette route.
 
-    It answers itself, 401 or 403 with the challenge, HTTP and WebSocket alike. Raises `TypeError` and `ValueError` as
-    `require` does. Built while an event loop runs, as Starlette's `add_middleware` does, it raises the error when
-    called, and ends the server's start.
+    For a route: `Route(..., middleware=[Middleware(RequireMiddleware, scopes="orders:write")])`. It refuses HTTP
+    requests and WebSockets itself, with the challenge: 401 without a user, 403 without a scope or role.
+    Raises `TypeError` and `ValueError` as `require` does. Built while an event loop runs, as Starlette's
+    `add_middleware` does, it raises the error when it is called, and so ends the server's start. When called it raises
+    `RuntimeError` if it is not inside a `JWTMiddleware`.
     """
 
-    def __init__(self, app: ASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
+    def __init__(self, app: AnyASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
         self.app = app
         self._fault: Exception | None = None
         try:
@@ -204,7 +230,7 @@ class RequireMiddleware:
             # A server takes an exception from the lifespan for an app without lifespan, and would start all the same.
             self._fault = fault
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._fault is not None:
             await refuse_start(scope, receive, send, self._fault)
         check_scope_type(scope)
@@ -215,3 +241,25 @@ class RequireMiddleware:
                 await deny(await refusal(error, scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def denying_sockets(app: AnyASGIApp) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """`app`, whose close of a WebSocket is the answer to the error in `scope[REFUSAL]`, where there is one."""
+
+    async def denying(scope: Any, receive: Any, send: Any) -> None:
+        accepted = False
+
+        async def deny_or_send(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            error: AuthError | None = scope.get(REFUSAL) if message["type"] == "websocket.close" else None
+            if error is None:
+                await send(message)
+            elif accepted:
+                await send({**message, "code": close_code(error.status), "reason": ""})
+            else:
+                await deny(answer(error, scope), scope, receive, send)
+
+        await app(scope, receive, deny_or_send if scope["type"] == "websocket" else send)
+
+    return denying

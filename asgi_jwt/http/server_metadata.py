@@ -1,4 +1,4 @@
-"""GET /.well-known/oauth-authorization-server: the metadata for OAuth clients. RFC 8414."""
+"""GET /.well-known/oauth-authorization-server: serves the metadata for OAuth clients. RFC 8414."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.http.bearer import FOR_ALL, error_response
+from asgi_jwt.http.bearer import FOR_ALL_SITES, error_response
 
 
 class ServerMetadata:
-    """`GET /.well-known/oauth-authorization-server`: what `AuthApp` offers to OAuth clients (RFC 8414).
+    """Serves the URLs and abilities of `AuthApp` for OAuth clients (RFC 8414).
 
-    `ISSUER` has to be a URL, and the mount its own: the path of `ISSUER`, or any on its host. Else the answer is 404,
-    for a client would be sent to another server.
+    `ISSUER` must be a URL, and `AuthApp` must be mounted at its path or be reached at its host. Otherwise the metadata
+    would send a client to another server, so the answer is 404.
     """
 
     def __init__(self, auth: Auth) -> None:
@@ -29,7 +29,7 @@ class ServerMetadata:
         known = issuer.path.rstrip("/") == mount or issuer.netloc == request.headers.get("host")
         if issuer.scheme not in ("https", "http") or not known:
             return error_response(404)
-        return JSONResponse(await self._document(f"{issuer.scheme}://{issuer.netloc}{mount}"), headers=FOR_ALL)
+        return JSONResponse(await self._document(f"{issuer.scheme}://{issuer.netloc}{mount}"), headers=FOR_ALL_SITES)
 
     async def _document(self, base: str) -> dict[str, Any]:
         settings = self._auth.settings

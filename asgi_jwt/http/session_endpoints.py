@@ -1,4 +1,4 @@
-"""POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: sessions shown and ended."""
+"""POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: list and end sessions."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,7 +24,10 @@ from asgi_jwt.tokens.claims import Claims
 
 
 class SessionEndpoints:
-    """What users may do with their sessions. The tokens are verified here: the paths are public to the middleware."""
+    """Lists and ends a user's sessions.
+
+    The paths are public for `JWTMiddleware`, so these endpoints verify the Bearer tokens themselves.
+    """
 
     def __init__(self, auth: Auth, cookies: TokenCookies) -> None:
         self._auth = auth
@@ -32,70 +35,73 @@ class SessionEndpoints:
         self._issuer = auth.settings.issuer[0]
 
     async def logout(self, request: Request) -> Response:
-        """Ends the session of the Bearer token and that of the cookie, and refuses the token: 204 also for neither.
+        """Ends the sessions of the Bearer token and of the cookie, and revokes the token.
 
-        Raises `UnsupportedTokenType`, once both sessions have ended, for a token that can't be refused.
+        Answers 204, also if the request has neither. Raises `UnsupportedTokenType`, after both sessions have ended, for
+        a token that can't be revoked.
         """
-        claims = await self._shown(request)
-        by_cookie = await self._by_cookie(request, beside=claims)
+        claims = await self._bearer_claims(request)
+        by_cookie = await self._cookie_claims(request, beside=claims)
         await self._end(self._session_of(claims), self._session_of(by_cookie))
-        await self._refuse(claims)
+        await self._revoke(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
-        """Ends all sessions of the subject, and the cookie's whoever's it is, and refuses the access token.
+        """Ends all sessions of the subject and the session of the cookie, and revokes the access token. Answers 204.
 
-        204 also where an earlier try, although it was answered with 503, had come to its last step: that step refuses
-        the tokens that were shown.
+        A client repeats a request that was answered with 503. If the first request had revoked the client's tokens in
+        its last step, the repeated one is answered with 204, too.
         """
         claims = None
         try:
-            claims = await self._claims(request)
+            claims = await self._own_claims(request)
             subject, sid = claims.subject, claims.session_id
         except (MissingToken, InvalidToken) as refused:
-            by_cookie = await self._by_cookie(request)
-            holder = self._session_of(by_cookie)
-            if holder is None or not await self._auth.sessions.is_live(*holder):
-                # A token that does not verify is not tried a second time: each try takes up to four signature checks.
-                shown = await self._shown(request) if isinstance(refused, RevokedToken) else None
-                if await self._logged_out(shown) or await self._logged_out(by_cookie):
+            by_cookie = await self._cookie_claims(request)
+            session = self._session_of(by_cookie)
+            if session is None or not await self._auth.sessions.is_live(*session):
+                # Each try takes up to four signature checks, so only a token that verified is tried again.
+                claims = await self._bearer_claims(request) if isinstance(refused, RevokedToken) else None
+                if await self._logged_out(claims) or await self._logged_out(by_cookie):
                     return self._cleared(request)
-                # A token of a session that is over speaks for nobody.
-                raise refused if holder is None else SessionOver from None
-            subject, sid = holder
+                # The token of an ended session proves no user.
+                raise refused if session is None else SessionOver from None
+            subject, sid = session
         if claims is not None:
-            await self._end(self._session_of(await self._by_cookie(request, beside=claims)))
+            await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
         await self._auth.revoker.end_all(subject, last=sid)
-        await self._refuse(claims)
+        await self._revoke(claims)
         return self._cleared(request)
 
     async def list(self, request: Request) -> Response:
-        """The subject's devices."""
-        claims = await self._claims(request)
+        """The subject's live sessions, each with its device. Times are in seconds. Raises `AuthError`."""
+        claims = await self._own_claims(request)
         sessions = await self._auth.sessions.list(claims.subject)
         shown = [_device(session, current=session.sid == claims.session_id) for session in sessions]
         return JSONResponse({"sessions": shown}, headers=NO_STORE)
 
     async def end(self, request: Request) -> Response:
-        """Ends one session of the subject's: another subject's is not found.
+        """Ends one session of the subject. Raises `SessionNotFound` for the session of another subject.
 
-        A token that is refused already ends its own session, too: after a 503 the request is made again.
+        A client repeats a request that was answered with 503, and its token may be revoked by then. So a revoked token,
+        too, may end its own session.
         """
         sid = request.path_params["sid"]
-        shown = await self._auth.authentic(self._bearer(request))
-        own = self._session_of(shown)
+        authentic = await self._auth.authentic(self._bearer(request))
+        own = self._session_of(authentic)
         if own is None or own.sid != sid:
-            claims = await self._claims(request)
+            claims = await self._own_claims(request)
             if not await self._auth.revoker.end(claims.subject, sid):
                 raise SessionNotFound
             return Response(status_code=204, headers=NO_STORE)
-        await self._end(own, self._session_of(await self._by_cookie(request, beside=shown)))
+        await self._end(own, self._session_of(await self._cookie_claims(request, beside=authentic)))
         return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
-        """RFC 7009: ends a refresh token's session, or refuses an access token; `{}` also for one that nobody knows.
+        """Ends the session of a refresh token, or revokes an access token. Answers `{}`, also for an unknown token.
 
-        An access token without a `jti` is refused with its session. Raises `UnsupportedTokenType` for one with neither.
+        An access token without a `jti` is revoked with its session. Raises `UnsupportedTokenType` for a token with
+        neither (RFC 7009).
         """
         token = (await read_fields(request))["token"]
         try:
@@ -104,9 +110,9 @@ class SessionEndpoints:
             claims = await self._authentic(token)
             if claims is not None and "jti" not in claims:
                 await self._end(self._session_of(claims))
-            await self._refuse(claims)
+            await self._revoke(claims)
         else:
-            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"])
+            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
         return JSONResponse({}, headers=NO_STORE)
 
     def _bearer(self, request: Request) -> bytes:
@@ -115,34 +121,36 @@ class SessionEndpoints:
             raise MissingToken
         return token
 
-    async def _claims(self, request: Request) -> Claims:
+    async def _own_claims(self, request: Request) -> Claims:
+        """The claims of the Bearer token, which was issued here and is not revoked. Raises `AuthError`."""
         return self._own(await self._auth.verify(self._bearer(request)))
 
-    async def _shown(self, request: Request) -> Claims | None:
-        """The claims of the access token that came along, if it is one to log out by."""
+    async def _bearer_claims(self, request: Request) -> Claims | None:
+        """The claims of an authentic Bearer token, revoked or not. None: there is no such token."""
         token = bearer_token(request.scope["headers"])
         return None if token is None else await self._authentic(token)
 
-    async def _refuse(self, shown: Claims | None) -> None:
-        """Have a token refused that its session's end does not refuse: one without a session, or of a session that the
-        store has lost.
+    async def _revoke(self, claims: Claims | None) -> None:
+        """Revoke a token unless the end of its session revoked it.
+
+        A token may have no session, or its session may be lost from the store. Raises `UnsupportedTokenType`.
         """
-        if shown is not None and not self._auth.revocations.is_revoked(shown):
+        if claims is not None and not self._auth.revocations.is_revoked(claims):
             try:
-                await self._auth.revoke_token(shown)
+                await self._auth.revoke_token(claims)
             except MissingClaim:
                 raise UnsupportedTokenType from None
 
-    async def _end(self, *holders: SessionKey | None) -> None:
-        for holder in dict.fromkeys(holders):
-            if holder is not None:
-                await self._auth.revoker.end(*holder)
+    async def _end(self, by_token: SessionKey | None, by_cookie: SessionKey | None = None) -> None:
+        for session, shown in {by_token: False, by_cookie: True}.items():
+            if session is not None:
+                await self._auth.revoker.end(*session, shown=shown)
 
-    async def _by_cookie(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
-        """The claims of the refresh cookie.
+    async def _cookie_claims(self, request: Request, *, beside: Claims | None = None) -> Claims | None:
+        """The claims of the refresh cookie. None: there is no valid cookie.
 
-        Two cookies are none `beside` an access token's claims, nor is one among too many: a sibling subdomain can toss
-        them, and nobody is to be kept from logging out. Raises `InvalidRequest` without claims.
+        A sibling subdomain can add cookies of this name. If access claims are given in `beside`, ambiguous cookies
+        are ignored, so that the user can log out. Otherwise they raise `InvalidRequest`.
         """
         try:
             token = self._cookies.refresh_token(request)
@@ -154,27 +162,27 @@ class SessionEndpoints:
                 raise
             return None
 
-    async def _logged_out(self, shown: Claims | None) -> bool:
-        """Whether the subject was logged out everywhere since this token was issued, its own session included."""
-        if shown is None or shown.issuer != self._issuer:
+    async def _logged_out(self, claims: Claims | None) -> bool:
+        """Whether the subject was logged out everywhere after this token was issued, and the token's session ended."""
+        if claims is None or claims.issuer != self._issuer:
             return False
         await self._auth.revocations.current()
-        if not self._auth.revocations.has_subject(shown):
+        if not self._auth.revocations.has_subject(claims):
             return False
-        holder = self._session_of(shown)
-        return holder is None or await self._auth.sessions.has_ended(*holder)
+        session = self._session_of(claims)
+        return session is None or await self._auth.sessions.has_ended(*session)
 
     def _session_of(self, claims: Claims | None) -> SessionKey | None:
-        """The session of a token that was issued here: another issuer's `sid` may have the name of ours."""
+        """The session of a token that was issued here, else None: another issuer's `sid` may equal one of ours."""
         if claims is None or claims.issuer != self._issuer or not isinstance(claims.session_id, str):
             return None
         return SessionKey(claims.subject, claims.session_id)
 
     async def _authentic(self, token: str | bytes) -> Claims | None:
-        """The claims of an access token of any trusted issuer; None for one that doesn't hold, as after a night asleep.
+        """The claims of an access token of any trusted issuer. None: the token is invalid or expired.
 
-        Revoked or not: a user who logs out once more, because of a 503, has a token that is refused, and a session that
-        may have no tombstone yet.
+        Revoked tokens count, too: after a 503 a user logs out again with a token that is revoked already, and the
+        session may still need its tombstone.
         """
         try:
             return await self._auth.authentic(token)
@@ -182,7 +190,10 @@ class SessionEndpoints:
             return None
 
     def _own(self, claims: Claims) -> Claims:
-        """`claims`, if issued here: another issuer's subject may have the name of one of our users."""
+        """`claims`, if they were issued here. Another issuer's subject may be equal to one of ours.
+
+        Raises `WrongIssuer`.
+        """
         if claims.issuer != self._issuer:
             raise WrongIssuer
         return claims

@@ -1,4 +1,4 @@
-"""WebSockets that were let in: each is closed when its token ends."""
+"""Watches the accepted WebSockets, and closes each when its token expires or is revoked."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,7 +9,7 @@ from math import inf
 import anyio
 from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
@@ -21,60 +21,61 @@ from asgi_jwt.errors import (
     Unavailable,
 )
 from asgi_jwt.events import SocketClosed
+from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
 from asgi_jwt.tasks import start
 from asgi_jwt.tokens.claims import Claims
 
-LONGEST_LOOK = 1.0
-"""Seconds between two looks at the clock, at the most: it may be turned, or set right."""
+LONGEST_WAIT = 1.0
+"""The longest time (s) between two comparisons with the clock, because the clock may be set."""
 
-SHORTEST_LOOK = 0.02
-"""At the least: those that end at nearly the same time are closed together."""
+SHORTEST_WAIT = 0.02
+"""The shortest time (s) between two comparisons. WebSockets whose tokens expire within it are closed together."""
 
 _SHORTEST_INTERVAL = 0.1
-"""Seconds between two reads of the log for the open WebSockets, at the least."""
+"""The shortest time (s) between two reads of the log for the open WebSockets."""
 
 CLOSED_AT_ONCE = 20
-"""WebSockets that are closed in one turn of the event loop. Servers take up to 0.2 ms for each, so 5 ms are enough."""
+"""How many WebSockets are closed in one turn of the event loop. A server takes up to 0.2 ms for each."""
 
 _COMPARED_AT_ONCE = 500
-"""WebSockets that are compared with the log in one turn of the event loop, at some microseconds each."""
+"""How many WebSockets are compared with the mirror in one turn of the event loop. Each takes some microseconds."""
 
 _CLOSE_TIMEOUT = 5.0
-"""Seconds that a close may wait for a client that reads nothing."""
+"""How long (s) a close may wait for a client that reads nothing."""
 
-_PATIENCE = 1.0
-"""Seconds after a close in which the app receives the messages that the server had before."""
+_RECEIVE_TIME = 1.0
+"""How long (s) after a close the app still receives messages that the server got before the close."""
 
-_UNHEARD = 5.0
-"""Seconds after a close in which the app may go on: its messages are dropped. After that it gets an `OSError`."""
+_SEND_TIME = 5.0
+"""How long (s) after a close the app may send messages, which are dropped. Later `send` raises an `OSError`."""
 
 
 class _Gone(OSError):
-    """Ends an app that goes on long after a close, as the ASGI specification has `send` raise after a disconnect."""
+    """Raised by `send` long after a close, to end an app that only sends (ASGI specification, disconnects)."""
 
 
 class Sockets:
-    """The WebSockets that are open behind one `Auth`, watched by one task in each event loop that has any."""
+    """The open WebSockets of one `Auth`. One task in each event loop watches the WebSockets of that loop."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._watches: dict[EventLoopToken, _Watch] = {}
 
-    async def serve(self, app: ASGIApp, claims: Claims, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call `app`; once it accepts, its connection ends with the token of `claims`."""
+    async def serve(self, app: AnyASGIApp, claims: Claims, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call `app`. Once the app accepts, the connection is closed when the token of `claims` ends."""
         socket = _Socket(self, claims, receive, send)
         try:
             await app(scope, socket.receive, socket.send)
         except* _Gone:
-            pass  # the app has ended; the server has no fault to log
+            pass  # this ended the app, so there is no fault for the server to log
         finally:
             self.leave(socket)
-            # A server closes the connection in its own way as soon as the app returns.
+            # A server closes the connection with a code of its own when the app returns, so our close comes first.
             await socket.until_closed()
 
     def enter(self, socket: "_Socket") -> None:
-        """From now on `socket` is watched."""
+        """Watch `socket` from now on."""
         loop = current_token()
         watch = self._watches.get(loop)
         if watch is None:
@@ -83,43 +84,43 @@ class Sockets:
         watch.add(socket)
 
     def leave(self, socket: "_Socket") -> None:
-        """From now on `socket` is not watched. A second call does nothing."""
+        """Stop watching `socket`. A second call does nothing."""
         loop = current_token()
         watch = self._watches.get(loop)
         if watch is not None and not watch.remove(socket):
             del self._watches[loop]
 
     async def emit_closed(self, error: AuthError) -> None:
-        """Emit the event that a WebSocket was closed because of `error`."""
+        """Emit the event for a WebSocket that was closed because of `error`."""
         await self._auth.events.emit(SocketClosed(error.reason, close_code(error.status)))
 
 
 class _Watch:
-    """Closes each of its sockets in time. It begins with the first and ends with the last of them."""
+    """The task that watches the WebSockets of one event loop. It ends when none is left."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._open: set[_Socket] = set()
         self._ends: list[tuple[float, int, _Socket]] = []
         self._numbers = count()
-        self._nap = CancelScope()
-        self._next_look = -inf
-        self._check_at = -inf
+        self._waiting = CancelScope()
+        self._next_check = -inf
+        self._compare_at = -inf
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
         ends_at = self._auth.verifier.ends_at(socket.claims)
         heappush(self._ends, (ends_at, next(self._numbers), socket))
-        if ends_at < self._next_look:
-            self._nap.cancel()
+        if ends_at < self._next_check:
+            self._waiting.cancel()
 
     def remove(self, socket: "_Socket") -> bool:
-        """Whether other WebSockets are left."""
+        """Remove `socket`. Returns whether other WebSockets are left."""
         self._open.discard(socket)
         if not self._open:
-            self._nap.cancel()
+            self._waiting.cancel()
         elif len(self._ends) > 2 * len(self._open) + 100:
-            # Most WebSockets are closed long before their tokens end.
+            # Most WebSockets are closed long before their tokens expire, so the heap is cleared of them.
             self._ends = [end for end in self._ends if end[-1] in self._open]
             heapify(self._ends)
         return bool(self._open)
@@ -128,7 +129,7 @@ class _Watch:
         try:
             await self._watch()
         except Exception:
-            # No WebSocket stays open unwatched.
+            # Nothing would close the open WebSockets any more, so all are closed now.
             await self._close([*self._open], Unavailable())
             raise
 
@@ -138,29 +139,29 @@ class _Watch:
             while expired := self._expired(now):
                 await self._close(expired, ExpiredToken())
             ends_at = self._ends[0][0] if self._ends else inf
-            wait = min(LONGEST_LOOK, max(SHORTEST_LOOK, ends_at - now))
-            self._next_look = now + wait
-            with move_on_after(wait) as self._nap:
+            wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
+            self._next_check = now + wait
+            with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
 
     def _expired(self, now: float) -> list["_Socket"]:
-        """The first of those whose tokens have ended, as many as are closed at once."""
+        """The first WebSockets whose tokens have expired, `CLOSED_AT_ONCE` at most."""
         expired: list[_Socket] = []
         while self._ends and self._ends[0][0] <= now and len(expired) < CLOSED_AT_ONCE:
             expired.append(heappop(self._ends)[-1])
         return expired
 
     async def _close_revoked(self) -> None:
-        """Once an interval, when the mirror is due to read the log, have it read and close by it."""
+        """Once an interval, when the mirror is due, have the log read, and close the WebSockets that it revokes."""
         try:
             revocations = self._auth.revocations
         except ConfigurationError:  # without a store nothing is revoked
             await sleep_forever()
         while True:
-            await sleep_until(self._check_at)
+            await sleep_until(self._compare_at)
             await revocations.poll()
             if revocations.out_of_reach:
-                # A read that was under way while the computer slept has not failed yet.
+                # If the computer slept during a read, the read has not failed yet, and a second poll waits for it.
                 await revocations.poll()
             if revocations.out_of_reach:
                 await self._close([*self._open], RevocationsUnavailable())
@@ -170,10 +171,10 @@ class _Watch:
                 await checkpoint()
             age, interval = revocations.age, revocations.interval
             due_in = interval - age if age is not None and 0 <= age < interval else interval
-            self._check_at = current_time() + max(_SHORTEST_INTERVAL, due_in)
+            self._compare_at = current_time() + max(_SHORTEST_INTERVAL, due_in)
 
     async def _close(self, sockets: list["_Socket"], error: AuthError) -> None:
-        """Close those that are open still, so many in one turn of the event loop."""
+        """Close those of `sockets` that are still open, `CLOSED_AT_ONCE` in each turn of the event loop."""
         for closing in _slices(sockets, CLOSED_AT_ONCE):
             for socket in closing:
                 if socket in self._open:
@@ -186,10 +187,10 @@ def _slices(sockets: list["_Socket"], size: int) -> Iterator[list["_Socket"]]:
 
 
 class _Socket:
-    """A WebSocket between its server and its app.
+    """One WebSocket, between its server and its app.
 
-    When it is closed because of its token, the app receives the messages that the server had before, then a disconnect.
-    The app's own messages are dropped, and `send` raises after a while, so that an app that only sends ends too.
+    After a close because of the token, the app receives the messages that the server still has, and then a disconnect.
+    Messages that the app sends are dropped. Later `send` raises, which ends an app that only sends.
     """
 
     def __init__(self, sockets: Sockets, claims: Claims, receive: Receive, send: Send) -> None:
@@ -197,36 +198,36 @@ class _Socket:
         self._sockets = sockets
         self._receive = receive
         self._send = send
-        self._waiting = CancelScope()
-        # The rest is of a close because of the token; its time is the event loop's.
+        self._receiving = CancelScope()
+        # The members below belong to a close because of the token. The time is the event loop's.
         self._closed_at = inf
-        self._farewell: Message | None = None
-        self._told_server = anyio.Event()
+        self._disconnect: Message | None = None
+        self._close_sent = anyio.Event()
 
     async def receive(self) -> Message:
         message = await self._next_message()
         if message["type"] != "websocket.disconnect":
             return message
         self._sockets.leave(self)
-        return self._farewell or message
+        return self._disconnect or message
 
     async def _next_message(self) -> Message:
-        """The server's next message. After a close the end, when the time is up or the server has no more."""
-        if self._farewell is not None and current_time() >= self._closed_at + _PATIENCE:
-            await self._give_way()
-            return self._farewell
-        with CancelScope(deadline=self._closed_at + _PATIENCE) as self._waiting:
+        """The server's next message. After a close it is a disconnect, once the server has no more or time is up."""
+        if self._disconnect is not None and current_time() >= self._closed_at + _RECEIVE_TIME:
+            await self._yield_after_close()
+            return self._disconnect
+        with CancelScope(deadline=self._closed_at + _RECEIVE_TIME) as self._receiving:
             try:
                 return await self._receive()
             except Exception:
-                # Some servers raise when they are asked after a close.
-                if self._farewell is None:
+                # Some servers raise from `receive` after a close.
+                if self._disconnect is None:
                     raise
         return {"type": "websocket.disconnect"}
 
     async def send(self, message: Message) -> None:
-        if self._farewell is not None:
-            await self._give_way()
+        if self._disconnect is not None:
+            await self._yield_after_close()
             return
         await self._send(message)
         if message["type"] == "websocket.accept":
@@ -234,10 +235,10 @@ class _Socket:
         elif message["type"] == "websocket.close":
             self._sockets.leave(self)
 
-    async def _give_way(self) -> None:
-        """Let other tasks run, for the app may do so nowhere else; raise once the app has gone on for too long."""
+    async def _yield_after_close(self) -> None:
+        """Let other tasks run, because the app may await nothing else. Raises `_Gone` after `_SEND_TIME`."""
         await checkpoint()
-        if current_time() >= self._closed_at + _UNHEARD:
+        if current_time() >= self._closed_at + _SEND_TIME:
             raise _Gone
 
     def close(self, error: AuthError) -> None:
@@ -245,28 +246,28 @@ class _Socket:
         code = close_code(error.status)
         self._sockets.leave(self)
         self._closed_at = current_time()
-        self._farewell = {"type": "websocket.disconnect", "code": code, "reason": error.description}
-        self._waiting.deadline = self._closed_at + _PATIENCE
-        # In a task of its own: the app may neither send nor receive for long, and the client may read nothing.
+        self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": error.description}
+        self._receiving.deadline = self._closed_at + _RECEIVE_TIME
+        # A task of its own sends the close: the app may be busy for long, and the client may read nothing.
         start(lambda: self._close(error, code))
 
     async def _close(self, error: AuthError, code: int) -> None:
         try:
-            # The client may have gone, or the app have sent a close of its own at this moment.
+            # `send` raises if the client has gone, or if the app closed the connection at this moment.
             with suppress(Exception), move_on_after(_CLOSE_TIMEOUT):
                 await self._send_close(code, error.description)
         finally:
-            self._told_server.set()
+            self._close_sent.set()
         await self._sockets.emit_closed(error)
 
     async def _send_close(self, code: int, reason: str) -> None:
         try:
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except Exception:
-            # Daphne refuses the code 1013, and would leave the connection open.
+            # Daphne refuses the code 1013 and would leave the connection open, so this close has no code.
             await self._send({"type": "websocket.close"})
 
     async def until_closed(self) -> None:
-        """Once a close has begun: until the server has been told."""
-        if self._farewell is not None:
-            await self._told_server.wait()
+        """If a close because of the token has begun, wait until the server has got it."""
+        if self._disconnect is not None:
+            await self._close_sent.wait()

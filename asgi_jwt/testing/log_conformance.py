@@ -174,6 +174,9 @@ class LogConformance:
                 for n in range(3):
                     now = NOW + skew + n * HOUR // 20
                     await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
+            await self.pass_time(store, HOUR)
+            for now in (NOW - HOUR, NOW, NOW + 2 * HOUR):
+                await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
             assert await read(store, issuer) == entries
 
     async def test_newest_entry_stays(self) -> None:

@@ -3,19 +3,52 @@
     python enduring_process.py STORE SKEW
 
 `SKEW` is how many seconds its clock is ahead. Each line of input is a JSON array of a number, an operation and its
-arguments; each line of output one of that number and the outcome.
+arguments; each line of output one of that number, what the master told of its replication after each write of the
+operation (under Sentinel alone), and the outcome.
 """
 
 import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from asgi_jwt import Auth, Identity, Settings, TokenPair
 from asgi_jwt.errors import AuthError, InvalidGrant, RevokedToken, Unavailable
+from asgi_jwt.stores.redis import wire
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Pipeline
 
 GRACE = 0.2
+REPLICATION = "role", "master_replid", "master_repl_offset", "master_replid2", "second_repl_offset"
+
+_scripts: ContextVar[list[Command]] = ContextVar("scripts")
+"""Those that the operation ran."""
+
+_told: dict[int, dict[str, Any] | None] = {}
+"""What the master told of its replication right after a script, by the script's `id`."""
+
+
+def watch_replication() -> None:
+    """Ask with each script how far the master's history goes with it."""
+    ask, answers = Pipeline.ask, wire._answers
+
+    def noted(pipeline: Pipeline, command: Command) -> asyncio.Future[Answer]:
+        if command[0] in {"EVAL", "EVALSHA"} and (scripts := _scripts.get(None)) is not None:
+            scripts.append(command)
+            _told[id(command)] = None
+        return ask(pipeline, command)
+
+    async def watched(client: Any, commands: Sequence[Command]) -> list[Answer]:
+        *found, told = await answers(client, [*commands, ("INFO", "replication")])
+        for command, answer in zip(commands, found, strict=True):
+            if id(command) in _told and not isinstance(answer, Exception):
+                _told[id(command)] = {name: told[name] for name in REPLICATION}
+        return found
+
+    setattr(Pipeline, "ask", noted)  # noqa: B010 (mypy lets no method be assigned)
+    wire._answers = watched
 
 
 def an_auth(url: str, skew: float) -> Auth:
@@ -42,7 +75,7 @@ async def perform(auth: Auth, operation: str, *arguments: str) -> list[object]:
         if operation == "refresh":
             return told(await auth.sessions.refresh(*arguments))
         if operation == "end":
-            return ["done", await auth.sessions.end(*arguments)]
+            return ["done", await auth.revoker.end(*arguments, shown=True)]  # as for a refresh token
         await auth.verify(*arguments)
     except Unavailable:
         return ["unavailable"]
@@ -59,7 +92,11 @@ async def main(url: str, skew: float) -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
 
     async def answer(number: int, *request: Any) -> None:
-        sys.stdout.write(json.dumps([number, *await perform(auth, *request)]) + "\n")
+        scripts: list[Command] = []
+        _scripts.set(scripts)
+        outcome = await perform(auth, *request)
+        told = [_told.pop(id(script)) for script in scripts]
+        sys.stdout.write(json.dumps([number, [each for each in told if each], *outcome]) + "\n")
         sys.stdout.flush()
 
     while line := await reader.readline():
@@ -69,4 +106,6 @@ async def main(url: str, skew: float) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1].startswith("redis+sentinel:"):
+        watch_replication()
     asyncio.run(main(sys.argv[1], float(sys.argv[2])))

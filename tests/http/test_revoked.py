@@ -9,20 +9,19 @@ from support.app import (
     AUDIENCE,
     ISSUER,
     SECRET,
-    Answer,
+    Device,
     Guarded,
     Service,
     WatchedStore,
     bearer,
     cookie,
     every_store,
-    form_body,
     http_scope,
-    payload,
 )
 
 from asgi_jwt import Identity, JWTMiddleware
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.events import SessionEnded, TokensRevoked
 from asgi_jwt.stores.base import Change, outcome
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, SessionKey
@@ -30,19 +29,6 @@ from asgi_jwt.stores.records import Revocation, SessionKey
 T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
-
-
-class Device:
-    """A login and its two tokens."""
-
-    def __init__(self, login: Answer) -> None:
-        self.refresh = login.cookie()
-        self.access = login.json()["access_token"]
-        self.sid = payload(self.access)["sid"]
-
-
-async def device(service: Service, name: str = "alice") -> Device:
-    return Device(await service.login(name))
 
 
 async def let_in(service: Service, *tokens: str) -> list[bool]:
@@ -56,10 +42,10 @@ async def let_in(service: Service, *tokens: str) -> list[bool]:
 async def test_the_middlewares_answers() -> None:
     """A revoked token is `invalid_token`, in HTTP and before a WebSocket is accepted; out of reach is a 503 without a
     challenge."""
-    store = WatchedStore(MemoryStore())
-    service = Service(store)
+    service = Service()
+    store = service.store
     guarded = Guarded(service.auth)
-    one, other = await device(service), await device(service)
+    one, other = await service.device(), await service.device()
     headers = [bearer(one.access)]
     assert (await guarded.request(headers=headers)).status == 200
     await service.auth.revoke_token(one.access)
@@ -81,8 +67,8 @@ async def test_the_middlewares_answers() -> None:
 
 async def test_public_paths_read_no_log() -> None:
     """Where no token is read, no revocation is; nor for a request without one."""
-    store = WatchedStore(MemoryStore())
-    service = Service(store)
+    service = Service()
+    store = service.store
     guarded = Guarded(service.auth, public=["/health"])
     assert (await guarded.request("/health", headers=[bearer("rubbish")])).status == 200
     assert (await guarded.request("/")).status == 401
@@ -91,38 +77,40 @@ async def test_public_paths_read_no_log() -> None:
 
 @every_store
 @pytest.mark.parametrize("way", ["cookie", "bearer", "all", "all by cookie", "delete", "revoke", "revoke access"])
-async def test_every_way_ends_the_access_token(service: Service, way: str) -> None:
-    """However a session ends, its access token ends with it, at once here; the user's other device and another user
-    are left alone, but where all are meant."""
-    one, other, bob = await device(service), await device(service), await device(service, "bob")
-    assert await let_in(service, one.access, other.access, bob.access) == [True, True, True]
+async def test_every_way_ends_its_tokens(service: Service, way: str) -> None:
+    """However a session ends, its refresh token ends, and its access token, at once here. The user's other device and
+    another user are left alone, but where all are meant; a login right after stays."""
+    one, other, bob = await service.device(), await service.device(), await service.device("bob")
+    tokens = [each.access for each in (one, other, bob)]
+    assert await let_in(service, *tokens) == [True, True, True]
+    everywhere = way.startswith("all")
     if way == "delete":
-        answer = await service.ask("DELETE", f"/sessions/{one.sid}", headers=[bearer(other.access)])
+        answer = await service.delete(one.sid, bearer(other.access))
     elif way.startswith("revoke"):
-        token = one.access if way == "revoke access" else one.refresh
-        answer = await service.post("/revoke", form_body({"token": token}))
+        answer = await service.revoke(one.access if way == "revoke access" else one.refresh)
     else:
         by = cookie(one.refresh) if way.endswith("cookie") else bearer(one.access)
-        answer = await service.post("/logout-all" if way.startswith("all") else "/logout", None, by)
+        answer = await service.post("/logout-all" if everywhere else "/logout", None, by)
+        assert (answer.status, answer.cookie(), answer.headers["cache-control"]) == (204, "", "no-store")
     assert answer.status in (200, 204)
-    everywhere = way.startswith("all")
-    assert await let_in(service, one.access, other.access, bob.access) == [False, not everywhere, True]
-    again = await device(service)
+    assert await let_in(service, *tokens) == [False, not everywhere, True]
+    again = await service.device()
+    assert await service.alive(one, other, bob, again) == [way == "revoke access", not everywhere, True, True]
     assert await let_in(service, again.access) == [True]
+    if way in ("cookie", "bearer"):
+        assert service.events.count(SessionEnded("ended")) == 1
 
 
 async def test_logging_out_once_more_after_a_503(service: Service) -> None:
     """A logout that failed is finished when it is tried again, also by the Bearer token which is refused by then."""
-    one = await device(service)
+    one = await service.device()
     service.store.down_at = {("update", service.store.calls["update"] + 1)}
     assert (await service.post("/logout", None, bearer(one.access))).status == 503
     assert await let_in(service, one.access) == [True]
     for _ in range(2):
         assert (await service.post("/logout", None, bearer(one.access))).status == 204
         assert await let_in(service, one.access) == [False]
-    session = await service.session(one.refresh)
-    assert session is not None
-    assert session.ended_at is not None
+    assert (await service.kept(one.refresh)).ended_at is not None
 
 
 class Silent(MemoryStore):
@@ -160,7 +148,7 @@ async def test_logging_out_everywhere_once_more_after_a_503(by: str, write: int)
     """After a 503 the same request finishes the logout: 204, whichever write was not answered, in any process."""
     store = Silent()
     service = Service(WatchedStore(store))
-    other, one = await device(service), await device(service)
+    other, one = await service.device(), await service.device()
     bare = service.auth.issuer.access_token(Identity("alice"))
     store.writes, store.silent = 0, {write}
     headers = [cookie(one.refresh) if by == "cookie" else bearer(bare if by == "bare" else one.access)]
@@ -172,17 +160,20 @@ async def test_logging_out_everywhere_once_more_after_a_503(by: str, write: int)
         assert (await again.ask(method, path, headers=headers)).status == 204
     assert await let_in(again, one.access, other.access) == [False, by == "delete"]
     for each in (one, other):
-        session = await service.session(each.refresh)
-        assert session is not None
-        assert (session.ended_at is None) is (by == "delete" and each is other)
+        ended = (await service.kept(each.refresh)).ended_at is not None
+        assert ended is not (by == "delete" and each is other)
+
+
+async def lost_device(service: Service) -> Device:
+    """A device whose session the store has lost."""
+    one = await service.device()
+    await service.store.inner.update(SessionKey("alice", one.sid), lambda _: (None, None))
+    return one
 
 
 async def test_token_without_a_session_logs_out(service: Service) -> None:
     """A token of no session, and one whose session the store has lost, are refused once they were shown to log out."""
-    one = await device(service)
-    session = await service.session(one.refresh)
-    assert session is not None
-    await service.store.inner.update(session.key, lambda _: (None, None))
+    one = await lost_device(service)
     bare = service.auth.issuer.access_token(Identity("alice"))
     assert await let_in(service, one.access, bare) == [True, True]
     for _ in range(2):
@@ -192,13 +183,27 @@ async def test_token_without_a_session_logs_out(service: Service) -> None:
     assert service.store.calls["append_revocations"] == 2
 
 
-async def test_token_of_a_lost_session_logs_out_everywhere_once(service: Service) -> None:
-    """A token whose session the store has lost is refused once it was shown to log out everywhere, and adds nothing
-    more to the log."""
-    one = await device(service)
+@pytest.mark.parametrize("way", ["/logout", "/revoke"])
+async def test_refresh_token_of_a_lost_session_ends_its_access_tokens(service: Service, way: str) -> None:
+    """A refresh token whose session the store has lost has the session's access tokens refused, with one entry."""
+    one = await service.device()
     session = await service.session(one.refresh)
     assert session is not None
     await service.store.inner.update(session.key, lambda _: (None, None))
+    for _ in range(2):
+        if way == "/logout":
+            assert (await service.post(way, None, cookie(one.refresh))).status == 204
+        else:
+            assert (await service.revoke(one.refresh)).status == 200
+    assert await let_in(service, one.access) == [False]
+    assert service.store.calls["append_revocations"] == 1
+    assert service.events.count(TokensRevoked("sid")) == 1
+
+
+async def test_token_of_a_lost_session_logs_out_everywhere_once(service: Service) -> None:
+    """A token whose session the store has lost is refused once it was shown to log out everywhere, and adds nothing
+    more to the log."""
+    one = await lost_device(service)
     answers = [await service.post("/logout-all", None, bearer(one.access)) for _ in range(3)]
     assert [answer.status for answer in answers] == [204, 401, 401]
     assert await let_in(service, one.access) == [False]
@@ -207,23 +212,23 @@ async def test_token_of_a_lost_session_logs_out_everywhere_once(service: Service
 
 async def test_revoked_tokens_do_nothing_else(service: Service) -> None:
     """A revoked token neither lists nor ends sessions, and none of it reaches another user."""
-    one, other = await device(service), await device(service)
-    await service.post("/revoke", form_body({"token": one.access}))
+    one, other = await service.device(), await service.device()
+    await service.revoke(one.access)
     asked = [
-        await service.ask("GET", "/sessions", headers=[bearer(one.access)]),
-        await service.ask("DELETE", f"/sessions/{other.sid}", headers=[bearer(one.access)]),
+        await service.get("/sessions", bearer(one.access)),
+        await service.delete(other.sid, bearer(one.access)),
         await service.post("/logout-all", None, bearer(one.access)),
     ]
-    assert [(answer.status, answer.json()["error"]) for answer in asked] == [(401, "invalid_token")] * 3
+    assert [answer.error for answer in asked] == [(401, "invalid_token")] * 3
     assert await let_in(service, other.access) == [True]
 
 
 async def test_revoking_while_the_store_is_down(service: Service) -> None:
     """RFC 7009 section 2.2.1: a 503 says that the token still exists."""
-    one = await device(service)
+    one = await service.device()
     service.store.down = {"append_revocations", "update"}
     for token in (one.access, one.refresh):
-        answer = await service.post("/revoke", form_body({"token": token}))
+        answer = await service.revoke(token)
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     service.store.down = set()
     assert await let_in(service, one.access) == [True]
@@ -231,25 +236,25 @@ async def test_revoking_while_the_store_is_down(service: Service) -> None:
 
 async def test_verify_while_the_list_is_out_of_reach(service: Service) -> None:
     """What a Bearer token may do at the endpoints waits for the list as well."""
-    one = await device(service)
+    one = await service.device()
     service.store.down = {"read_revocations"}
     for answer in (
-        await service.ask("GET", "/sessions", headers=[bearer(one.access)]),
+        await service.get("/sessions", bearer(one.access)),
         await service.refresh(one.refresh),
     ):
-        assert (answer.status, answer.json()["error"]) == (503, "temporarily_unavailable")
+        assert answer.error == (503, "temporarily_unavailable")
 
 
 async def test_handed_claims() -> None:
     """A handler revokes the token of its own request by `request.user`."""
     service = Service()
-    one = await device(service)
+    one = await service.device()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await service.auth.revoke_token(scope["user"])
 
     middleware = JWTMiddleware(app, service.auth)
-    await middleware(http_scope(headers=[bearer(one.access)]), None, None)  # type: ignore[arg-type]
+    await middleware(http_scope(headers=[bearer(one.access)]), None, None)
     assert await let_in(service, one.access) == [False]
 
 

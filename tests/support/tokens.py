@@ -130,12 +130,13 @@ def rs256(message: bytes) -> bytes:
     return rsa_key().sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
-def es256(key: ec.EllipticCurvePrivateKey) -> Sign:
+def ecdsa(key: ec.EllipticCurvePrivateKey) -> Sign:
     """Signs with an EC key: R and S behind each other (RFC 7518 section 3.4)."""
     size = (key.curve.key_size + 7) // 8
+    digest = {32: hashes.SHA256(), 48: hashes.SHA384(), 66: hashes.SHA512()}[size]
 
     def sign(message: bytes) -> bytes:
-        r, s = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
+        r, s = decode_dss_signature(key.sign(message, ec.ECDSA(digest)))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     return sign
@@ -143,7 +144,7 @@ def es256(key: ec.EllipticCurvePrivateKey) -> Sign:
 
 def genuine(message: bytes) -> bytes:
     """Signs with the key `p256`."""
-    return es256(ec_key())(message)
+    return ecdsa(ec_key())(message)
 
 
 def jws(header: Part, payload: Part, sign: Sign) -> str:
@@ -176,7 +177,7 @@ def jwk_of(key: Any, kid: str | None = None, **members: Any) -> dict[str, Any]:
 def token_by(key: Any, kid: str | None, *, alg: str = "ES256", sign: Sign | None = None, **changes: Any) -> bytes:
     """A token signed by an EC key that names it `kid`, with `changes` to its claims."""
     header = {name: value for name, value in head(kid=kid, alg=alg).items() if value is not None}
-    return jws(header, claims(**changes), sign or es256(key)).encode()
+    return jws(header, claims(**changes), sign or ecdsa(key)).encode()
 
 
 def private_pem(key: Any, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:

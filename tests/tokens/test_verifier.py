@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,8 @@ import joserfc.jwk
 import joserfc.jwt
 import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm
 from support.rfc_examples import EXAMPLES, Example
 from support.tokens import (
     AUDIENCE,
@@ -27,10 +26,13 @@ from support.tokens import (
     genuine_token,
     head,
     hs256,
+    jwk_of,
     jwks,
     jws,
     p384_key,
     p521_key,
+    private_pem,
+    public_pem,
     rsa_key,
     secret_auth,
     secret_token,
@@ -38,19 +40,7 @@ from support.tokens import (
     thief_key,
 )
 
-from asgi_jwt.errors import (
-    AlgorithmNotAllowed,
-    AuthError,
-    ExpiredToken,
-    InvalidSignature,
-    MalformedToken,
-    MissingClaim,
-    TokenTooLarge,
-    UnknownKey,
-    UnsupportedHeader,
-    WrongClaim,
-    WrongHeaderType,
-)
+from asgi_jwt import errors
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
@@ -81,9 +71,8 @@ def material(algorithm: str) -> tuple[bytes, KeySet]:
     """What to sign with, a secret or PEM, and the key set that verifies it."""
     if algorithm in SYMMETRIC:
         return SECRET.encode(), KeySet.from_secret(SECRET)
-    private: Any = next(make for start, make in SIGNING.items() if algorithm.startswith(start))()
-    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), KeySet.parse(public)
+    private = next(make for start, make in SIGNING.items() if algorithm.startswith(start))()
+    return private_pem(private), KeySet.parse(public_pem(private))
 
 
 def by_joserfc(algorithm: str, header: dict[str, Any], payload: dict[str, Any], key: bytes) -> str:
@@ -130,27 +119,29 @@ async def test_tokens_of_other_libraries_are_accepted(library: str, algorithm: s
     verifier = verifier_for(keys, algorithms=frozenset({algorithm}))
     verified = await verifier.verify(token.encode())
     assert verified.to_dict() == claims(roles=["staff"])
-    with pytest.raises(AlgorithmNotAllowed):
+    with pytest.raises(errors.AlgorithmNotAllowed):
         await verifier_for(keys, algorithms=frozenset(ALGORITHMS) - {algorithm}).verify(token.encode())
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify((token.rpartition(".")[0] + "." + segment(b"x" * 64)).encode())
 
 
-@pytest.mark.parametrize(
-    "example",
-    [example for example in EXAMPLES.values() if example.token],
-    ids=lambda example: example.algorithm,
-)
+@pytest.mark.parametrize("example", [each for each in EXAMPLES.values() if each.token], ids=lambda each: each.algorithm)
 async def test_examples_of_the_rfcs_fail_by_what_they_say_alone(example: Example) -> None:
-    """The tokens of RFC 7515 and RFC 8037 pass header and signature; what is signed is no access token."""
-    assert example.token is not None
+    """The tokens of RFC 7515 and RFC 8037 pass header and signature; what is signed is no access token.
+
+    Over any other payload their signatures don't verify.
+    """
+    token = (example.token or "").encode()
     claims_are_signed = example.algorithm in ("HS256", "RS256", "ES256")
     keys = KeySet([Key.from_jwk(example.jwk)])
     verifier = verifier_for(keys, issuer="joe", audience=None, clock=Clock(1300819380))
-    with pytest.raises(MissingClaim if claims_are_signed else MalformedToken) as refused:
-        await verifier.verify(example.token.encode())
+    with pytest.raises(errors.MissingClaim if claims_are_signed else errors.MalformedToken) as refused:
+        await verifier.verify(token)
     assert refused.value.detail == ("sub" if claims_are_signed else "not JSON in UTF-8 without repeated names")
     assert verifier.signature_checks == 1
+    header, _, signature = token.split(b".")
+    with pytest.raises(errors.InvalidSignature):
+        await verifier.verify(b".".join((header, segment(claims()).encode(), signature)))
 
 
 async def test_a_token_seen_before_costs_no_signature_check() -> None:
@@ -173,25 +164,20 @@ async def test_a_cache_of_none_remembers_nothing() -> None:
 
 
 async def test_the_cache_stays_in_its_bound() -> None:
-    """However many valid tokens come, only the newest few are remembered."""
+    """However many tokens come, the newest few valid ones alone are remembered, each by its digest.
+
+    No flood of forgeries empties the cache, and a copy of the memory holds no token that could be used.
+    """
     verifier = genuine_verifier(cache_size=8)
     tokens = [genuine_token(jti=str(number)).encode() for number in range(30)]
     for token in tokens:
         await verifier.verify(token)
+    for number in range(20):
+        with pytest.raises(errors.InvalidSignature):
+            await verifier.verify(f"{genuine_token().rpartition('.')[0]}.{segment(bytes([number]))}".encode())
     assert [token for token in tokens if verifier.verify_cached(token)] == tokens[-8:]
     assert len(verifier._cache) == 8
-
-
-async def test_forged_tokens_push_nothing_out_of_the_cache() -> None:
-    """What does not verify is not remembered, so that no flood of forgeries empties the cache."""
-    verifier, token = genuine_verifier(cache_size=4), genuine_token().encode()
-    await verifier.verify(token)
-    for number in range(20):
-        with pytest.raises(InvalidSignature):
-            await verifier.verify(
-                genuine_token().rpartition(".")[0].encode() + b"." + segment(bytes([number])).encode()
-            )
-    assert verifier.verify_cached(token) is not None
+    assert {len(digest) for digest in verifier._cache} == {32}
 
 
 async def test_a_cached_token_expires() -> None:
@@ -203,7 +189,7 @@ async def test_a_cached_token_expires() -> None:
     assert await verifier.verify(token)
     clock.turn(0.5)
     assert verifier.verify_cached(token) is None
-    with pytest.raises(ExpiredToken):
+    with pytest.raises(errors.ExpiredToken):
         await verifier.verify(token)
     assert verifier.signature_checks == 2
 
@@ -218,7 +204,7 @@ async def test_a_cached_token_is_not_valid_before_its_time(name: str) -> None:
     assert verifier.verify_cached(token) is not None
     clock.turn(-1)
     assert verifier.verify_cached(token) is None
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await verifier.verify(token)
 
 
@@ -229,16 +215,8 @@ async def test_any_other_spelling_of_a_cached_token_is_another_token() -> None:
     header, payload, signature = token.split(".")
     for other in (f"{header}.{payload}.{signature}=", f"{token} ", token.swapcase(), f"{header}.{payload}."):
         assert verifier.verify_cached(other.encode()) is None
-        with pytest.raises(AuthError):
+        with pytest.raises(errors.AuthError):
             await verifier.verify(other.encode())
-
-
-async def test_the_cache_holds_no_token() -> None:
-    """A token is remembered by its digest: a copy of the memory holds none that could be used."""
-    verifier, token = genuine_verifier(), genuine_token().encode()
-    await verifier.verify(token)
-    assert all(len(digest) == 32 for digest in verifier._cache)
-    assert token not in verifier._cache
 
 
 async def test_an_oversized_token_is_refused_before_any_work() -> None:
@@ -248,9 +226,9 @@ async def test_an_oversized_token_is_refused_before_any_work() -> None:
     for size in (len(token) - 1, 256):
         verifier = genuine_verifier(max_token_size=size)
         assert verifier.verify_cached(token) is None
-        with pytest.raises(TokenTooLarge):
+        with pytest.raises(errors.TokenTooLarge):
             await verifier.verify(token)
-        with pytest.raises(TokenTooLarge):
+        with pytest.raises(errors.TokenTooLarge):
             await verifier.verify_once(token)
         assert (verifier.signature_checks, len(verifier._cache), len(verifier._first.headers)) == (0, 0, 0)
 
@@ -263,16 +241,15 @@ async def test_a_token_presented_once() -> None:
     for checks in (1, 2):
         assert dict(await verifier.verify_once(token)) == claims_of.to_dict()
         assert (verifier.signature_checks, verifier.verified, len(verifier._cache)) == (checks, checks, 0)
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify_once(token[:-8] + b"AAAAAAAA")
 
 
 async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
     """However many nameless keys there are and whatever `kid` is made up, four signatures are checked at most."""
-    pem = thief_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    verifier = verifier_for(KeySet([Key.from_pem(pem) for _ in range(9)]))
+    verifier = verifier_for(KeySet([Key.from_pem(public_pem(thief_key())) for _ in range(9)]))
     for number in range(5):
-        with pytest.raises(UnknownKey, match="9 keys fit, and 4 at most are tried"):
+        with pytest.raises(errors.UnknownKey, match="9 keys fit, and 4 at most are tried"):
             await verifier.verify(jws(head(kid=f"made up {number}"), claims(), genuine).encode())
         assert verifier.signature_checks == 4 * (number + 1)
 
@@ -280,10 +257,9 @@ async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
 @pytest.mark.parametrize("count", [4, 5, 6])
 async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
     """Where more keys fit, a token without `kid` that none of four signed is of an unknown key, not a forgery."""
-    own = {**ECAlgorithm.to_jwk(ec_key().public_key(), as_dict=True), "kid": "own"}
-    keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), own]})
+    keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), jwk_of(ec_key(), "own")]})
     verifier = verifier_for(keys)
-    with pytest.raises(UnknownKey, match=f"{count + 1} keys fit"):
+    with pytest.raises(errors.UnknownKey, match=f"{count + 1} keys fit"):
         await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
     assert verifier.signature_checks == 4
     assert await verifier.verify(jws(head(kid="own"), claims(), genuine).encode())
@@ -292,22 +268,27 @@ async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
 
 async def test_the_fourth_of_the_keys_that_fit_may_verify() -> None:
     """A token without `kid` is tried with each key that fits, in their order."""
-    thief = thief_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    own = ec_key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    verifier = verifier_for(KeySet.parse(thief * 3 + own))
+    verifier = verifier_for(KeySet.parse(public_pem(thief_key()) * 3 + public_pem(ec_key())))
     await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
     assert verifier.signature_checks == 4
 
 
 async def test_headers_of_forgeries_are_not_remembered() -> None:
-    """Only the header of a token that verified is parsed once for all: forged ones would fill the memory."""
+    """Only the header of a token that verified is parsed once for all: forged ones would fill the memory.
+
+    It vouches for nothing: a forged token with it is checked like any other.
+    """
     verifier = genuine_verifier()
     for number in range(20):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(errors.InvalidSignature):
             await verifier.verify(jws(head(n=number), claims(), lambda _: b"").encode())
     assert len(verifier._first.headers) == 0
-    await verifier.verify(genuine_token().encode())
-    await verifier.verify(genuine_token(jti="2").encode())
+    for jti in "12":
+        await verifier.verify(genuine_token(jti=jti).encode())
+    with pytest.raises(errors.InvalidSignature):
+        await verifier.verify(jws(head(), claims(sub="admin"), lambda _: bytes(64)).encode())
+    with pytest.raises(errors.ExpiredToken):
+        await verifier.verify(genuine_token(exp=NOW - 31).encode())
     assert len(verifier._first.headers) == 1
 
 
@@ -319,34 +300,21 @@ async def test_headers_remembered_are_bounded() -> None:
     assert len(verifier._first.headers) <= 256
 
 
-async def test_a_remembered_header_vouches_for_no_signature() -> None:
-    """A forged token with the header of a genuine one is checked like any other."""
-    verifier = genuine_verifier()
-    await verifier.verify(genuine_token().encode())
-    with pytest.raises(InvalidSignature):
-        await verifier.verify(jws(head(), claims(sub="admin"), lambda _: bytes(64)).encode())
-    with pytest.raises(ExpiredToken):
-        await verifier.verify(genuine_token(exp=NOW - 31).encode())
+VENDOR = {"typ": frozenset({"vendor+jwt"})}
 
 
 @pytest.mark.parametrize(
     ("typ", "settings", "accepted"),
     [
-        ("at+jwt", {}, True),
-        ("AT+JWT", {}, True),
-        ("application/at+jwt", {}, True),
-        ("jwt", {}, True),
-        ("application/jwt", {}, True),
+        *((typ, {}, True) for typ in ("at+jwt", "AT+JWT", "application/at+jwt", "jwt", "application/jwt", None)),
+        *((typ, {}, False) for typ in ("rt+jwt", "")),
         ("Application/JWT", {}, True),
-        (None, {}, True),
-        ("rt+jwt", {}, False),
-        ("", {}, False),
         (None, {"require_typ": True}, False),
         ("at+jwt", {"require_typ": True}, True),
         ("JWT", {"typ": frozenset({"at+jwt"})}, False),
-        ("Vendor+JWT", {"typ": frozenset({"vendor+jwt"})}, True),
+        ("Vendor+JWT", VENDOR, True),
         ("vendor+jwt", {"typ": frozenset({"application/Vendor+JWT"})}, True),
-        ("application/vendor+jwt", {"typ": frozenset({"vendor+jwt"})}, True),
+        ("application/vendor+jwt", VENDOR, True),
         ("text/vendor+jwt", {"typ": frozenset({"text/vendor+jwt"})}, True),
         ("vendor+jwt", {"typ": frozenset({"text/vendor+jwt"})}, False),
     ],
@@ -357,29 +325,9 @@ async def test_header_typ(typ: str | None, settings: dict[str, Any], accepted: b
     It may be absent unless it is required (RFC 8725 section 3.11).
     """
     header = head(typ=typ) if typ is not None else {"alg": "ES256", "kid": "p256"}
-    verifier, token = genuine_verifier(**settings), jws(header, claims(), genuine).encode()
-    if accepted:
-        assert await verifier.verify(token)
-    else:
-        with pytest.raises(WrongHeaderType):
-            await verifier.verify(token)
-
-
-@pytest.mark.parametrize(
-    ("changes", "refusal"),
-    [
-        ({"crit": ["exp"]}, UnsupportedHeader),
-        ({"b64": True}, UnsupportedHeader),
-        ({"kid": 1}, MalformedToken),
-        ({"alg": "none"}, AlgorithmNotAllowed),
-    ],
-)
-async def test_headers_that_are_not_understood(changes: dict[str, Any], refusal: type[AuthError]) -> None:
-    """`crit` and `b64`, a `kid` that is no string and another algorithm are refused before any signature check."""
-    verifier = genuine_verifier(algorithms=frozenset({"ES256"}))
-    with pytest.raises(refusal):
-        await verifier.verify(jws(head(**changes), claims(), genuine).encode())
-    assert verifier.signature_checks == 0
+    verifying = genuine_verifier(**settings).verify(jws(header, claims(), genuine).encode())
+    with nullcontext() if accepted else pytest.raises(errors.WrongHeaderType):
+        assert await verifying
 
 
 async def test_policy_reaches_the_claims() -> None:
@@ -388,9 +336,9 @@ async def test_policy_reaches_the_claims() -> None:
     verifier = genuine_verifier(**policy)
     verified = await verifier.verify(genuine_token(tenant="a", scp=["x"], groups=["y"]).encode())
     assert (verified.scopes, verified.roles) == (frozenset({"x"}), frozenset({"y"}))
-    with pytest.raises(WrongClaim):
+    with pytest.raises(errors.WrongClaim):
         await verifier.verify(genuine_token(tenant="b").encode())
-    with pytest.raises(MissingClaim):
+    with pytest.raises(errors.MissingClaim):
         await verifier.verify(genuine_token().encode())
 
 
@@ -402,7 +350,7 @@ async def test_keys_that_embedded_members_name_are_never_used() -> None:
 
 async def test_no_keys_let_nothing_in() -> None:
     """A verifier without keys refuses every token."""
-    with pytest.raises(UnknownKey):
+    with pytest.raises(errors.UnknownKey):
         await verifier_for(KeySet([])).verify(genuine_token().encode())
 
 
@@ -431,14 +379,14 @@ async def test_a_mutated_token_is_refused_and_nothing_else_is_raised(algorithm: 
     mutated = choice.draw(mutations(TOKENS[algorithm]))
     if mutated == TOKENS[algorithm]:
         return
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await VERIFIERS[algorithm]().verify(mutated)
 
 
 @given(st.binary(max_size=80) | st.lists(parts, max_size=5).map(".".join).map(str.encode))
 async def test_rubbish_is_refused_and_nothing_else_is_raised(token: bytes) -> None:
     """Whatever bytes come, they are refused with an `AuthError`."""
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await genuine_verifier().verify(token)
 
 
@@ -452,7 +400,7 @@ async def test_a_header_full_of_objects_is_not_parsed() -> None:
     """Anyone may write a header: with more objects and lists than an honest one has, it is refused unread."""
     auth = secret_auth()
     header = b'{"alg":"HS256","x":[' + b",".join([b"{}"] * 15) + b"]}"
-    with pytest.raises(MalformedToken, match="too many objects"):
+    with pytest.raises(errors.MalformedToken, match="too many objects"):
         await auth.verify(f"{segment(header)}.{segment({})}.AAAA")
 
 
@@ -468,5 +416,5 @@ async def test_two_loops_may_find_one_token_expired(monkeypatch: pytest.MonkeyPa
         return claims.expires_at + 1000
 
     monkeypatch.setattr(verifier, "_clock", late)
-    with pytest.raises(ExpiredToken):
+    with pytest.raises(errors.ExpiredToken):
         await auth.verify(token)
