@@ -1,6 +1,8 @@
 """The Model Context Protocol: the caller for the `mcp` SDK and for FastMCP, inside `JWTMiddleware` or in its place."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -13,9 +15,6 @@ from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.bearer import bearer_token
 from asgi_jwt.http.require import guard_of
 from asgi_jwt.tokens.claims import Claims
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Principal:
@@ -57,23 +56,23 @@ def token_verifier(auth: Auth) -> TokenVerifier:
     return _Verifier(auth)
 
 
-def fastmcp_verifier(auth: Auth, *, required_scopes: "Sequence[str] | None" = None) -> Any:
+def fastmcp_verifier(auth: Auth, *, required_scopes: Sequence[str] | None = None) -> Any:
     """A verifier for FastMCP: `FastMCP(..., auth=fastmcp_verifier(auth))`.
 
     `required_scopes` None: those of the setting `SCOPES`. It raises FastMCP's `TokenVerificationError` where keys or
     revocations are out of reach. The result is a `fastmcp.server.auth.TokenVerifier`.
     """
-    from fastmcp.server import auth as fastmcp
+    fastmcp: Any = import_module("fastmcp.server.auth")
 
-    class Verifier(fastmcp.TokenVerifier):
-        async def verify_token(self, token: str) -> fastmcp.AccessToken | None:
-            try:
-                members = await _verified(auth, token)
-            except Unavailable as error:
-                raise fastmcp.TokenVerificationError(error.description) from error
-            return None if members is None else fastmcp.AccessToken(**members)
+    async def verify_token(self: object, token: str) -> Any:
+        try:
+            members = await _verified(auth, token)
+        except Unavailable as error:
+            raise fastmcp.TokenVerificationError(error.description) from error
+        return None if members is None else fastmcp.AccessToken(**members)
 
-    return Verifier(required_scopes=list(auth.settings.scopes if required_scopes is None else required_scopes))
+    verifier = type("Verifier", (fastmcp.TokenVerifier,), {"verify_token": verify_token})
+    return verifier(required_scopes=list(auth.settings.scopes if required_scopes is None else required_scopes))
 
 
 async def _verified(auth: Auth, token: str) -> dict[str, Any] | None:
