@@ -3,8 +3,9 @@
 # A function within a method is made at each call, and its annotations would be evaluated then.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from math import floor, inf
 from time import monotonic
 from typing import Generic, TypeVar
@@ -118,9 +119,9 @@ class Revoker:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # Sessions that have expired by a clock that is ahead live by another.
-        keys = [session.key for session in await self._store.list(subject, now - SWEEP_AFTER)]
-        own = [key for key in keys if key.sid == last]
-        ended = await self._end_each([key for key in keys if key.sid != last])
+        sessions = await self._store.list(subject, now - SWEEP_AFTER)
+        own = [session.key for session in sessions if session.sid == last]
+        ended = await self._end_each(session.key for session in sessions if session.sid != last)
         if own and await self._end(own[0], entry):
             return ended + 1
         await self._append([entry])
@@ -183,7 +184,7 @@ class Revoker:
             await self._events.emit(SessionEnded("ended"))
         return ended
 
-    async def _end_each(self, keys: Sequence[SessionKey]) -> int:
+    async def _end_each(self, keys: Iterable[SessionKey]) -> int:
         """End these sessions, each whether or not another fails; how many were live. Raises the first failure."""
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
@@ -195,9 +196,10 @@ class Revoker:
                 failures.append(failure)
 
         # Some at once, for a store that commits together the calls that come together.
-        for start in range(0, len(keys), _AT_ONCE):
+        left = iter(keys)
+        while page := [*islice(left, _AT_ONCE)]:
             async with create_task_group() as group:
-                for key in keys[start : start + _AT_ONCE]:
+                for key in page:
                     group.start_soon(end, key)
         if failures:
             raise failures[0]

@@ -26,10 +26,13 @@ class Master:
         self._asked_at = float("-inf")
         self._flight = SingleFlight(self._ask)
 
-    async def address(self) -> Any:
-        """The address that the Sentinels gave last, for comparison; None before their first answer."""
+    async def address(self, *, anew: bool = False) -> Any:
+        """The address that the Sentinels gave last, for comparison; None before their first answer.
+
+        `anew`: they are asked now.
+        """
         now = asyncio.get_running_loop().time()
-        if now - self._asked_at >= ASK_EVERY and not self._flight.under_way:
+        if (anew or now - self._asked_at >= ASK_EVERY) and not self._flight.under_way:
             self._asked_at = now
             self._flight.start()
         if self._flight.under_way:
