@@ -21,7 +21,7 @@ def given_variables() -> dict[str, str]:
 
 
 class Settings(SettingsFields):
-    """How tokens are verified and issued. The README's table describes each setting.
+    """How tokens are verified and issued: `asgi-jwt docs settings` describes each setting.
 
     `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword by its lower-case name, as the
     text it would have in the environment or as the value itself; durations in seconds. `Settings.from_env()` reads
