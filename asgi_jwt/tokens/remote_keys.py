@@ -90,7 +90,6 @@ class RemoteKeySet:
         self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
-        self.fetches = 0
 
     def on_change(self, tell: Callable[[KeySet], None]) -> None:
         """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
@@ -177,7 +176,6 @@ class RemoteKeySet:
         return True
 
     async def _fetch(self) -> None:
-        self.fetches += 1
         began = self._attempted_at
         if self._failure is not None or not 0 <= began - self._certified_at < _DAY:
             # The system's may have changed.
