@@ -6,7 +6,6 @@ from typing import Any
 import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pems import private_pem
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -30,6 +29,7 @@ from support.app import (
     json_body,
     websocket_scope,
 )
+from support.tokens import private_pem
 from support.waiting import PATIENCE
 
 from asgi_jwt import Credentials, Identity, JWTMiddleware
