@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from outside import program
+from support.outside import program
 from support.waiting import PATIENCE
 
 pytestmark = pytest.mark.outside

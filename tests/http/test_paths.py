@@ -149,7 +149,7 @@ def litestar_site(public: list[str]) -> Any:
     async def handler() -> str:
         return "handler"
 
-    guard: Any = DefineMiddleware(JWTMiddleware, auth=make_auth(), public=public)  # type: ignore[arg-type]
+    guard: Any = DefineMiddleware(JWTMiddleware, auth=make_auth(), public=public)
     mounts = [litestar.asgi(path, is_mount=True, copy_scope=False)(mounted) for path in ("/private", "/docs", "/open")]
     return litestar.Litestar([handler, *mounts], middleware=[guard], openapi_config=None)
 

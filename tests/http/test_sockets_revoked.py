@@ -167,7 +167,7 @@ async def test_a_store_that_hangs_delays_no_other_end() -> None:
 async def test_a_clock_that_jumps_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that wakes from its sleep in the middle of a read has not failed to read: nobody is closed."""
     monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
-    monkeypatch.setattr("asgi_jwt.sessions.revocations._PATIENCE", 0.1)
+    monkeypatch.setattr("asgi_jwt.sessions.revocations._READ_WAIT", 0.1)
     store, clock = HangingStore(), Clock(NOW)
     open_, server = Sockets(Echo(), an_auth(store, clock)), Server()
     async with open_.connected(server, await logged_in(open_.auth, "alice")):
