@@ -1,4 +1,4 @@
-"""Turns events into OpenTelemetry metrics. The README's table lists the metrics, with their names in Prometheus.
+"""Turns events into OpenTelemetry metrics. `asgi-jwt docs operations` lists them, with their names in Prometheus.
 
 Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute comes from a request, so the
 number of series is bounded by the reasons, verdicts and issuers.

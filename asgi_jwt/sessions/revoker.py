@@ -6,8 +6,9 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from math import floor, inf
 from time import monotonic
 from typing import Generic, TypeVar
@@ -124,9 +125,9 @@ class Revoker:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # This clock may be ahead: a session that has expired by it may be live for another process.
-        keys = [session.key for session in await self._store.list(subject, now - SWEEP_AFTER)]
-        own = [key for key in keys if key.sid == last]
-        ended = await self._end_each([key for key in keys if key.sid != last])
+        sessions = await self._store.list(subject, now - SWEEP_AFTER)
+        own = [session.key for session in sessions if session.sid == last]
+        ended = await self._end_each(session.key for session in sessions if session.sid != last)
         if own and await self._end(own[0], entry):
             return ended + 1
         await self._append([entry])
@@ -189,7 +190,7 @@ class Revoker:
             await self._events.emit(SessionEnded("ended"))
         return ended
 
-    async def _end_each(self, keys: Sequence[SessionKey]) -> int:
+    async def _end_each(self, keys: Iterable[SessionKey]) -> int:
         """End all of these sessions, and then raise the first failure. Returns how many sessions were live."""
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
@@ -201,9 +202,10 @@ class Revoker:
                 failures.append(failure)
 
         # A store may commit concurrent calls together, so some sessions end at once.
-        for start in range(0, len(keys), _ENDED_AT_ONCE):
+        remaining = iter(keys)
+        while page := [*islice(remaining, _ENDED_AT_ONCE)]:
             async with create_task_group() as group:
-                for key in keys[start : start + _ENDED_AT_ONCE]:
+                for key in page:
                     group.start_soon(end, key)
         if failures:
             raise failures[0]

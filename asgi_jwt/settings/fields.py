@@ -31,7 +31,7 @@ def _cleaned(value: object) -> object:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SettingsFields:
-    """The value of every setting, in the order of the README's table. Durations are in seconds."""
+    """The value of every setting, in the order of the documentation's table. Durations are in seconds."""
 
     issuer: tuple[str, ...] = _setting(values.issuers, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())

@@ -21,7 +21,7 @@ def given_variables() -> dict[str, str]:
 
 
 class Settings(SettingsFields):
-    """The settings for verifying and issuing tokens. The README's table describes each of them.
+    """The settings for verifying and issuing tokens. `asgi-jwt docs settings` describes each of them.
 
     `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword, which is its lower-case name. A
     value is the text that the variable would have, or the value itself. Durations are in seconds.

@@ -62,19 +62,19 @@ NO_JWT = {
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 def test_what_stands_around_a_token(around: str) -> None:
     """Whitespace and the scheme, with the header's name or without, are no part of the token."""
-    presented = parse_token(around.format(TOKEN).encode())
-    assert presented.token == TOKEN.encode()
-    assert (presented.header, presented.claims) == (head(), claims())
-    assert fault_of_form(presented) is None
+    parsed = parse_token(around.format(TOKEN).encode())
+    assert parsed.token == TOKEN.encode()
+    assert (parsed.header, parsed.claims) == (head(), claims())
+    assert fault_of_form(parsed) is None
 
 
 @pytest.mark.parametrize(("spoiled", "told"), SPOILED.values(), ids=SPOILED)
 def test_a_token_that_was_spoiled_on_its_way(spoiled: str, told: str) -> None:
     """What spoiled it is told with its mend, and what it says can be read all the same."""
-    presented = parse_token(spoiled.encode())
-    assert presented.token == spoiled.encode()
-    assert (presented.header, presented.claims) == (head(), claims())
-    assert (fault_of_form(presented) or "").startswith(told)
+    parsed = parse_token(spoiled.encode())
+    assert parsed.token == spoiled.encode()
+    assert (parsed.header, parsed.claims) == (head(), claims())
+    assert (fault_of_form(parsed) or "").startswith(told)
 
 
 @pytest.mark.parametrize(("token", "told"), NO_JWT.values(), ids=NO_JWT)
@@ -89,5 +89,5 @@ def test_what_is_no_signed_jwt(token: str, told: str) -> None:
 def test_nothing_can_be_read_of_rubbish() -> None:
     """Bytes of any kind are looked at without an error."""
     for rubbish in (b"", b"\xff\xfe.\x00.\x80", b"Bearer", b"%zz.%.%", b"." * 5000, b'"'):
-        presented = parse_token(rubbish)
-        assert (presented.header, presented.claims) == (None, None)
+        parsed = parse_token(rubbish)
+        assert (parsed.header, parsed.claims) == (None, None)
