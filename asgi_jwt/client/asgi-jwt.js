@@ -1,12 +1,12 @@
 /**
- * The browser client of AuthApp. The access token is only in memory, and all tabs together send one refresh at a time.
- * Types and documentation are in asgi-jwt.d.ts. All times are milliseconds.
+ * The browser client of AuthApp. The access token is only in memory; all tabs together send one refresh at a time.
+ * Types and documentation: asgi-jwt.d.ts. All times are milliseconds.
  */
 
-const MARGIN = 30_000; // a token is renewed this long before its end
-const TIMEOUT = 15_000; // the time limit of a request to AuthApp, and of the wait for other tabs
-const OUTAGE_TIMEOUT = 30_000; // how long a caller waits while the server is out of reach
-const LONGEST_WAIT = 300_000; // a longer Retry-After of the server counts as this
+const MARGIN = 30_000; // before its end a token is renewed
+const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for other tabs
+const OUTAGE_TIMEOUT = 30_000; // of a caller while the server is out of reach
+const LONGEST_WAIT = 300_000; // between two attempts
 
 export class AuthError extends Error {
   constructor(status, body, retryAfter) {
@@ -16,9 +16,9 @@ export class AuthError extends Error {
 }
 
 export function createAuth(options) {
-  // Without a prototype, a polluted Object.prototype can't add an origin.
+  // A polluted Object.prototype must not add an origin.
   const given = { __proto__: null, ...options };
-  // The page may set `window.fetch = auth.fetch`, which must not call itself. So the original is kept.
+  // Kept, because after `window.fetch = auth.fetch` it would call itself.
   const send = globalThis.fetch;
   const origins = new Set([location.origin, ...(given.origins ?? []).map((one) => new URL(one).origin)]);
   const { protocol, origin, pathname } = new URL(given.base ?? "/auth", location.href);
@@ -37,10 +37,10 @@ export function createAuth(options) {
   let queue = Promise.resolve();
 
   function isOwn({ protocol, origin }) {
-    return /^https?:$/.test(protocol) && origins.has(origin); // a blob: URL has the page's origin, too
+    return /^https?:$/.test(protocol) && origins.has(origin); // a blob: URL has an origin, too
   }
 
-  // In some browsers `performance.now` stops while the computer sleeps, and `Date.now` may be set. The larger age counts.
+  // Sleep stops `performance.now` in some browsers, and `Date.now` may be set: the larger age counts.
   function age() {
     const passed = Date.now() - takenAt;
     return passed < -1000 ? Infinity : Math.max(passed, performance.now() - takenTick);
@@ -76,8 +76,8 @@ export function createAuth(options) {
     queueMicrotask(() => onchange?.(to));
   }
 
-  // The tabs share the token. A script of this origin that reads it here could ask the server for one, too. A frame in
-  // another site's page gets no cookie, and must get no token: there `top.origin` throws.
+  // A script of this origin that listens here could ask the server for a token, too. A frame in another site's page
+  // gets no cookie, and must get no token: `top.origin` throws there.
   const name = `asgi-jwt ${root}`;
   let channel;
   try {
@@ -87,7 +87,7 @@ export function createAuth(options) {
       else if (data.wait) notBefore = Math.max(notBefore, performance.now() + data.wait);
       else if (data.over) drop();
     };
-  } catch {} // without a channel each tab refreshes by itself, and the server handles their races
+  } catch {} // then each tab refreshes by itself, and the server settles their races
 
   function takeAndShare({ access_token, expires_in, scope }) {
     const message = { answer: { access_token, expires_in, scope }, at: Date.now() };
@@ -100,7 +100,7 @@ export function createAuth(options) {
     channel?.postMessage({ over: true });
   }
 
-  // Runs one login, logout or refresh at a time, in all tabs. A caller that waits too long, because a tab hangs, goes on.
+  // One login, logout or refresh runs at a time. A caller that waits too long, because a tab hangs, goes ahead.
   async function alone(work) {
     let begun;
     try {
@@ -120,8 +120,8 @@ export function createAuth(options) {
       method: "POST",
       credentials: "include",
       cache: "no-store",
-      redirect: "error", // a password must not follow a redirect
-      referrer: root + path + "?asgi-jwt", // shows the server the path that the browser sees, before any proxy
+      redirect: "error", // a password follows no redirect
+      referrer: root + path + "?asgi-jwt", // the path before any proxy
       signal: AbortSignal.timeout(TIMEOUT),
       ...init,
     });
@@ -137,9 +137,9 @@ export function createAuth(options) {
 
   const isOver = (error) => error.status === 401 && error.error === "invalid_grant";
 
-  // Try a refresh. Returns whether the refresh is done; otherwise another attempt follows after `notBefore`.
+  // Returns whether the refresh is done; otherwise another attempt follows after `notBefore`.
   async function attempt() {
-    if (!isDue()) return true; // another tab has refreshed
+    if (!isDue()) return true; // another tab was faster
     if (notBefore > performance.now()) return false;
     const before = changes;
     try {
@@ -180,7 +180,7 @@ export function createAuth(options) {
     return session ? [token, session.subject] : [];
   }
 
-  // A request of one user must not be sent with the token of another user, who has logged in meanwhile.
+  // A request of one user is not sent with the token of another.
   function check(subject, now) {
     if (subject && now && now !== subject) throw new DOMException("Another user has logged in", "AbortError");
   }
@@ -194,7 +194,7 @@ export function createAuth(options) {
     });
   }
 
-  // Whether a 401 asks for another token (RFC 6750 section 3). CORS may hide the challenge of another origin.
+  // RFC 6750 section 3. Another origin's answer may hide its challenge.
   function wantsNewToken(response) {
     if (response.status !== 401 || (response.redirected && !isOwn(new URL(response.url)))) return false;
     const challenge = response.headers.get("WWW-Authenticate");
@@ -203,7 +203,7 @@ export function createAuth(options) {
   }
 
   async function authFetch(input, init) {
-    // A Request has the URL as the browser parses it, and reads `input` only once.
+    // A Request has the URL as the browser parses it.
     const request = new Request(input, init);
     if (!isOwn(new URL(request.url)) || request.headers.has("Authorization")) return send(request);
     const subject = session?.subject;
@@ -235,7 +235,7 @@ export function createAuth(options) {
     });
   }
 
-  // A page in the back/forward cache gets no messages of other tabs, so it refreshes when it is shown again.
+  // A page in the back/forward cache missed the messages of other tabs.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
   globalThis.addEventListener("pageshow", onpageshow);
 
@@ -255,7 +255,7 @@ export function createAuth(options) {
         const headers = { "Content-Type": "application/json" };
         takeAndShare(await call("/login", { headers, body: JSON.stringify(fields) }));
         const opened = session;
-        await new Promise((done) => setTimeout(done, 100)); // a logout that waits for the lock gets the message first
+        await new Promise((done) => setTimeout(done, 100)); // the message is faster than a logout that waits
         return opened;
       }),
     logout: () => leave("/logout"),
@@ -263,8 +263,8 @@ export function createAuth(options) {
     fetch: authFetch,
     token: async () => (await fresh())[0] ?? null,
     async refresh() {
-      await pending?.catch(() => {}); // a refresh that is under way may have been answered too early
-      if (session === null) session = undefined; // there may be a session now, so the server is asked again
+      await pending?.catch(() => {}); // it may have been answered too early
+      if (session === null) session = undefined; // ask again
       refused = token;
       await renew();
       return auth.session;

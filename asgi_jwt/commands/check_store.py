@@ -19,6 +19,7 @@ from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.records import Revocation, log_value
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.urls import REDIS_SCHEMES
@@ -29,7 +30,7 @@ CHECK_TIMEOUT = 10.0
 LARGEST_CLOCK_DIFFERENCE = 10.0
 """How far (s) a clock may differ: `GRACE` is twice that, plus 5 s each for a request and its answer."""
 
-_LIFE = 60_000
+_LIFE = Millis(60_000)
 
 _REACH = "see that it runs, and that this machine reaches it"
 _LOCKED = "see which process writes to it for so long"
@@ -58,7 +59,7 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
     try:
         # Closing a store that hangs would hang, too, so it is within the time limit.
         with anyio.fail_after(CHECK_TIMEOUT):
-            kept = await _write_and_read(store, int(clock() * 1000))
+            kept = await _write_and_read(store, millis(clock()))
             policy = await _ask_server(store, "maxmemory_policy")
             difference = clock() - (await _ask_server(store, "server_time") or clock())
             await store.aclose()
@@ -104,7 +105,7 @@ def _clocks_differ(name: str, difference: float) -> Iterator[Finding]:
         )
 
 
-async def _write_and_read(store: SessionStore, now: int) -> bool:
+async def _write_and_read(store: SessionStore, now: Millis) -> bool:
     """Whether a session is found after it was written. Its subject is no user, and it is deleted at once.
 
     If the deletion fails, the session expires in a minute. The log of revocations gets an entry without any life.

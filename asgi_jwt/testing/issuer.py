@@ -26,7 +26,7 @@ class FakeIssuer:
         self._algorithm = algorithm
 
     def __call__(self, subject: str = "user", **identity: Any) -> dict[str, str]:
-        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. It takes the keywords of `token`."""
+        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. The keywords are `token`'s."""
         return {"Authorization": f"Bearer {self.token(subject, **identity)}"}
 
     def token(
@@ -73,7 +73,7 @@ def fake_issuer(auth: Auth) -> Iterator[FakeIssuer]:
 
 @contextmanager
 def using(auth: Auth, keys: KeySet) -> Iterator[None]:
-    """Within the block `auth` signs with `keys`, and verifies tokens of every issuer with them, by the same policies."""
+    """Within the block `auth` signs and verifies with `keys`, for every issuer and by the same policies."""
     kept = auth._own, auth.verifier, auth._sessions
     auth._own = auth._own.with_access(keys)
     auth.verifier = auth._verifier(Trust(keys, policy) for _, policy in auth.verifier.trusts)

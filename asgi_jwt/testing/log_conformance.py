@@ -13,10 +13,11 @@ import pytest
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, LogPage, RevocationLog, SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
+NOW = Millis(1_700_000_000_000)
+HOUR = Millis(3_600_000)
 
 _PAGES = 10_000
 
@@ -26,11 +27,11 @@ def an_issuer() -> str:
     return f"https://{uuid4().hex}.example"
 
 
-def revocations(issuer: str, count: int, *, until: int = NOW + HOUR, first: int = 0) -> list[Revocation]:
+def revocations(issuer: str, count: int, *, until: Millis = NOW + HOUR, first: int = 0) -> list[Revocation]:
     return [Revocation("sid", issuer, f"s{n}", until) for n in range(first, first + count)]
 
 
-async def append(store: RevocationLog, entries: Sequence[Revocation], now: int = NOW) -> None:
+async def append(store: RevocationLog, entries: Sequence[Revocation], now: Millis = NOW) -> None:
     for first in range(0, len(entries) or 1, LOG_PAGE):
         await store.append_revocations(entries[first : first + LOG_PAGE], now)
 
@@ -88,7 +89,7 @@ class LogConformance:
         issuer = an_issuer()
         entries = [
             Revocation("sid", issuer, "s1", NOW + 1),
-            Revocation("jti", issuer, "", 2**53),
+            Revocation("jti", issuer, "", Millis(2**53)),
             Revocation("sub", issuer, "alice\0\r\n\U0001f98a\ud800", NOW + 2, NOW, True),
             Revocation("sub", issuer, "x" * 64, NOW + 2, NOW - 1, False),
         ]
