@@ -95,7 +95,7 @@ def test_list(command: CommandLine) -> None:
     assert (told.status, told.err) == (0, "")
     lines = told.out.splitlines()
     assert lines[0].endswith(': "Phone \\u001b[31m" at "192.0.2.7"')
-    assert lines[4].endswith(": no device was told")
+    assert lines[4].endswith(": unknown device")
     assert lines[-1] == '2 sessions of "alice"'
     assert "  logged in 2027-01-15 08:00:00 UTC, 3 minutes ago" in told.out
     assert "  ends unless it is used 2027-01-22 08:00:00 UTC, in 7 days" in told.out
