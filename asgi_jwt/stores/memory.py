@@ -1,4 +1,7 @@
-"""Sessions in this process alone: for tests, demos, and apps of one process whose users may log in again."""
+"""MemoryStore: sessions in the memory of one process.
+
+It is for tests, for demos, and for an app of one process whose users may have to log in again after a restart.
+"""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -24,14 +27,14 @@ class _Logged(NamedTuple):
 
 
 class MemoryStore:
-    """A `SessionStore` in a dict. No call but a long `list` waits, so each is atomic within its event loop.
+    """A `SessionStore` in a dict. No call but a long `list` awaits anything, so it is atomic in its event loop.
 
-    `monotonic` gives seconds since any moment: by it the log knows how long it has kept an entry.
+    `monotonic` returns seconds since any moment. The log counts the life of its entries by it.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = monotonic) -> None:
         self._subjects: dict[str, dict[str, Session]] = {}
-        # When to look at a session again: one entry each, put back while rotations have moved its end.
+        # Each session has one member here: a time at which it may have ended. `sweep` puts it back if it has not.
         self._ends: list[tuple[int, SessionKey]] = []
         self._log: list[_Logged] = []
         self._numbers = count(1)

@@ -69,7 +69,7 @@ async def test_entries_of_a_release_before(own_valkey: Valkey, later: int, left:
     """An entry without a life is kept until its end, and a little for clocks that differ."""
     write(own_valkey, 0, 0)
     script = APPEND.text.replace(b"'*'", b"'%d-*'" % (NOW + HOUR + later))
-    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), NOW))
+    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), NOW, 0))
     records = [fields[b"r"] for _, fields in own_valkey.ask("XRANGE", LOG, "-", "+")]
     assert [int(json.loads(record)[3]) for record in records] == left
 
@@ -132,7 +132,7 @@ async def test_append_and_read_are_one_round_trip_each(own_valkey: Valkey) -> No
 
 async def test_connection_that_breaks_costs_neither(own_valkey: Valkey) -> None:
     """What breaks with the connection is asked again: an entry that is there twice says no more than once."""
-    async with Front(own_valkey) as address, using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+    async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
         await store.append_revocations(revocations(1), NOW)
         for n in (1, 2):
             own_valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
