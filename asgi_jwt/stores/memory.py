@@ -27,7 +27,7 @@ class _Logged(NamedTuple):
 
 
 class MemoryStore:
-    """A `SessionStore` in a dict. No call but a long `list` awaits anything, so it is atomic in its event loop.
+    """A `SessionStore` in a dict. Only a long `list` awaits, so each other call is atomic within its event loop.
 
     `monotonic` returns seconds since any moment. The log counts the life of its entries by it.
     """

@@ -27,7 +27,7 @@ class Master:
         self._flight = SingleFlight(self._ask)
 
     async def address(self, *, anew: bool = False) -> Any:
-        """The address that the Sentinels named last. None: they have not answered yet. `anew`: they are asked now."""
+        """The address that the Sentinels named last. None: they have not answered yet. `anew`: ask them now."""
         now = asyncio.get_running_loop().time()
         if (anew or now - self._asked_at >= ASK_INTERVAL) and not self._flight.under_way:
             self._asked_at = now
