@@ -37,9 +37,9 @@ from asgi_jwt import (
 from asgi_jwt.http import bodies
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.urls import REDIS_SCHEMES
-from benchmarks import simulation
 from benchmarks.commands import COMMANDS
-from benchmarks.rotations import WAYS
+from benchmarks.evidence import simulation
+from benchmarks.evidence.rotations import WAYS
 
 COMMAND_LINE = SECTIONS["Command line"]
 SERVED = [section for section in SECTIONS.values() if section.steps and section is not COMMAND_LINE]
