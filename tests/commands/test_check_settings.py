@@ -30,7 +30,7 @@ def doubts(given: Settings) -> list[str]:
 
 
 def test_settings_that_are_well() -> None:
-    """Nothing is doubted that is as the README has it, and what is in force is told."""
+    """Nothing is doubted that is as the documentation has it, and what is in force is told."""
     given = settings(refresh_secret=RANDOM[::-1], store="redis://localhost", audience=["a", "b"])
     assert doubts(given) == []
     assert next(check_settings(given)).found == 'issuer "https://issuer.example", audience "a", "b"'

@@ -40,7 +40,7 @@ def test_values_are_read(read: Callable[[Any], Any], value: object, expected: ob
     [
         *((key_values.secret, value) for value in ("a" * 31, 1)),
         *((key_values.refresh_secrets, value) for value in ([A] * (MAX_CANDIDATES + 1), 1, jwks())),
-        *((key_values.keys, value) for value in (1, KeySet(()), KeySet(RSA.keys * 5))),
+        *((key_values.keys, value) for value in (1, KeySet(()), KeySet(tuple(RSA) * 5))),
         *((key_values.jwks_url, value) for value in ("http://issuer.example/jwks", "")),
         *((key_values.algorithms, value) for value in ("none", ["HS256", "None"], 256)),
         *((key_values.typ, value) for value in (1,)),

@@ -15,7 +15,7 @@ def read(**settings: Any) -> Settings:
 
 
 def test_defaults() -> None:
-    """The defaults are those of the README."""
+    """The defaults are those of the documentation."""
     defaults = {
         "store": "sqlite:///asgi-jwt.db",
         "refresh_ttl": 7 * 86400,
@@ -81,7 +81,7 @@ def test_refresh_secrets(secret: Any, secrets: tuple[str | bytes, ...]) -> None:
     """One secret or several, as text or as bytes; the first signs, all verify."""
     settings = read(refresh_secret=secret)
     assert settings.refresh_secret == secrets
-    assert len(settings.refresh_keys.keys) == len(secrets)
+    assert len(settings.refresh_keys) == len(secrets)
 
 
 BAD_PATHS = ("auth", "/a;b", "/größe", "/a\r\nb")

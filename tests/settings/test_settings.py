@@ -329,7 +329,7 @@ def test_keys_in_any_form(form: Any) -> None:
     """Keys may be PEM, JSON, its parsed mapping, or a `KeySet`."""
     settings = Settings(issuer=ISSUER, audience="api", keys=form)
     assert settings.policy.algorithms == {"RS256"}
-    assert [key.default for key in settings.key_set.keys] == ["RS256"]
+    assert [key.default for key in settings.key_set] == ["RS256"]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_paths_are_split_at_dots_outside_of_quotes(path: str, names: tuple[str, 
         (KEYCLOAK, "kubernetes.io", {"pod": {"name": "p"}}),
         ({"a.b": 1, "a": {"b": 2}}, "a.b", 1),
         ({"a": {"b": None}}, "a.b", None),
-        *((claims, "a.b", "absent") for claims in ({"a": ["b"]}, {"a": 1}, {"a": {}}, {})),
+        *((each, "a.b", "absent") for each in list[dict[str, Any]]([{"a": ["b"]}, {"a": 1}, {"a": {}}, {}])),
     ],
 )
 def test_claims_are_found(claims: dict[str, Any], path: str, found: object) -> None:

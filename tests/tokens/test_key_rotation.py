@@ -63,7 +63,7 @@ def test_a_rotation() -> None:
         key = keys.signing_key()
         assert key is not None
         assert key.kid == signing
-        assert [key.kid for key in keys.keys] == verifying
+        assert [key.kid for key in keys] == verifying
         assert now < old.holds_until(now)
 
 

@@ -1,4 +1,4 @@
-"""What a store needs for one event loop, closed with it at the latest."""
+"""The connections of a store for one event loop. They are closed when the loop ends, if not earlier."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -12,7 +12,7 @@ from asgi_jwt.stores.redis.pipeline import Pipeline
 
 
 class Deadline:
-    """What takes more than `limit` seconds within it is unavailable; a TimeoutError of other making passes."""
+    """Raises StoreUnavailable if its block takes more than `limit` seconds. A TimeoutError of other origin passes."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -32,7 +32,10 @@ class Deadline:
 
 @dataclass(eq=False)
 class Link:
-    """The pipelines of one event loop. `log` carries the log of revocations, past all that waits for `sessions`."""
+    """The pipelines of one event loop. The log has a pipeline of its own, so it never waits for sessions' traffic.
+
+    `locks` lets one update of a session run at a time.
+    """
 
     sessions: Pipeline
     log: Pipeline
@@ -44,7 +47,7 @@ class Link:
 
 
 class Links:
-    """A link for each event loop that asks, made by `make`."""
+    """One link for each event loop that uses the store. `make` makes a link."""
 
     def __init__(self, make: Callable[[], Link]) -> None:
         self._make = make
@@ -53,17 +56,17 @@ class Links:
     async def get(self, loop: asyncio.AbstractEventLoop) -> Link:
         if loop not in self._links:
             link = self._make()
-            guard = self._until_the_end(loop, link)
-            self._links[loop] = link, guard
-            await anext(guard)
+            closer = self._close_at_end(loop, link)
+            self._links[loop] = link, closer
+            await anext(closer)
         return self._links[loop][0]
 
     async def close(self, loop: asyncio.AbstractEventLoop | None) -> None:
         if loop in self._links:
             await self._links[loop][1].aclose()
 
-    async def _until_the_end(self, loop: asyncio.AbstractEventLoop, link: Link) -> AsyncGenerator[None, None]:
-        """A loop that ends closes its asynchronous generators: so no connection outlives its loop, aclose or not."""
+    async def _close_at_end(self, loop: asyncio.AbstractEventLoop, link: Link) -> AsyncGenerator[None, None]:
+        """Closes the link when the loop ends, because a loop then closes its asynchronous generators."""
         try:
             yield
         finally:
@@ -72,7 +75,7 @@ class Links:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of asyncio that runs here; None under trio."""
+    """The running event loop of asyncio. None: trio is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

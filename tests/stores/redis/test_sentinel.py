@@ -9,10 +9,11 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
-from support.stores import KEY, advance, using
+from support.stores import HOUR, KEY, NOW, a_session, advance, using, write
 from support.valkey import Front, Valkey, Watched, client_of, poll
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis import RedisStore, sentinel
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +36,12 @@ async def by_client(watched: Watched) -> AsyncIterator[RedisStore]:
         yield store
 
 
+def have_named(watched: Watched, master: Valkey) -> None:
+    """Have the Sentinel name this server the master, with no failover: the other one stays a master, too."""
+    watched.sentinel.ask("SENTINEL", "REMOVE", "sessions")
+    watched.sentinel.ask("SENTINEL", "MONITOR", "sessions", "127.0.0.1", master.port, 1)
+
+
 async def at_last(store: RedisStore) -> int:
     """The result of an update, tried until the Sentinels have come to the end of the failover."""
     with anyio.fail_after(30):
@@ -50,7 +57,7 @@ async def test_old_master_that_wakes_is_left(
     watched: Watched, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A master that slept through its failover wakes as master, with live connections: nothing is written to it."""
-    monkeypatch.setattr(sentinel, "PATIENCE", 20)
+    monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
     async with opened(watched) as store:
         assert await store.update(KEY, advance) == 1
         before = watched.master.scripts()
@@ -65,6 +72,27 @@ async def test_old_master_that_wakes_is_left(
         assert watched.master.scripts() == before
 
 
+@pytest.mark.parametrize("opened", [by_url, by_client])
+async def test_old_master_neither_lacks_a_session_nor_takes_a_logout(
+    watched: Watched, other_valkey: Valkey, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a session is unknown, and before an entry is in the log, the Sentinels confirm the master."""
+    monkeypatch.setattr(sentinel, "ASK_EVERY", 3600)
+    monkeypatch.setattr(sentinel, "PATIENCE", 20)
+    entry = Revocation("sid", "https://issuer.example", "s2", NOW + HOUR, NOW)
+    async with opened(watched) as store, using(RedisStore.from_url(other_valkey.url)) as at_new_master:
+        assert await store.update(KEY, advance) == 1
+        await store.append_revocations([entry], NOW)
+        await write(at_new_master, a_session("s2"))
+        have_named(watched, other_valkey)
+        await store.append_revocations([entry], NOW)
+        assert list((await at_new_master.read_revocations()).revocations) == [entry]
+        have_named(watched, watched.master)
+        assert await store.get(KEY) is not None
+        have_named(watched, other_valkey)
+        assert await store.get(a_session("s2").key) is not None
+
+
 @pytest.mark.parametrize("outage", ["stop", "pause"])
 async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: str) -> None:
     """While no Sentinel answers, commands go to the master that was named last."""
@@ -72,13 +100,13 @@ async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: s
         assert await store.update(KEY, advance) == 1
         getattr(watched.sentinel, outage)()
         for n in (2, 3):
-            await anyio.sleep(sentinel.ASK_EVERY)  # so that the Sentinel is asked again
+            await anyio.sleep(sentinel.ASK_INTERVAL)  # so that the Sentinel is asked again
             assert await store.update(KEY, advance) == n
 
 
 async def test_master_without_replicas_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """A master that may not write, as too few replicas follow it, says so once: the next command is for another."""
-    async with Front(own_valkey) as address, using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+    async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
         assert await store.update(KEY, advance) == 1
         own_valkey.ask("CONFIG", "SET", "min-replicas-to-write", 1)
         address.server = other_valkey
