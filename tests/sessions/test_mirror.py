@@ -45,6 +45,23 @@ def test_digest_is_no_value() -> None:
     assert not a_mirror(revoked("sid", LONG)).covers(claims(sid=log_value(LONG)))
 
 
+@pytest.mark.parametrize(
+    ("spares", "sid", "issued", "covered"),
+    [
+        *((False, "s1", issued, issued < 1) for issued in (0, 0.9, 1)),
+        (False, None, 1, False),
+        *((True, "s1", issued, issued <= -60) for issued in (-60, -59, 0)),
+        (True, None, 0, True),
+        (True, 7, 0, True),
+    ],
+)
+def test_subject(spares: bool, sid: object, issued: float, covered: bool) -> None:
+    """A subject's entry is for the tokens issued up to its very second, or a minute before where sessions have entries
+    of their own: a token with a `sid` may be of a login right after."""
+    mirror = a_mirror(revoked("sub", "alice", time=NOW + 999, spares_sessions=spares))
+    assert mirror.covers(claims(sid=sid, iat=NOW // 1000 + issued)) is covered
+
+
 def test_entries_of_one_subject_add_up() -> None:
     """Two entries of a subject refuse what either does, in whatever order they come, and stay as long as the later."""
     early = revoked("sub", "alice", until=NOW + 3 * HOUR, time=NOW - 5000)
