@@ -120,10 +120,10 @@ async def test_settled_at_once() -> None:
 @pytest.mark.anyio
 async def test_batches_are_bounded(recorder: Recorder, gate: threading.Event) -> None:
     """A long queue is taken in batches of a limited size, and closing waits for all of them."""
-    done: list[None] = []
+    done: list[str] = []
 
     async def call() -> None:
-        done.append(await recorder.thread.call(lambda _: None))
+        done.append(await recorder.thread.call(lambda _: "done"))
 
     async with recorder.held_up(gate) as tasks:
         for _ in range(BATCH_LIMIT + 1):
