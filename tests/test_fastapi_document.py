@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from support.app import CONNECT, NO_TOKEN, REFRESH_SECRET, authorization, exchange, make_auth, websocket_scope
 
 from asgi_jwt import Auth, AuthApp, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
+from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.fastapi import document
 
 LACKING = {"error": "insufficient_scope", "error_description": "The access token lacks a required scope"}
@@ -21,8 +22,13 @@ Dependency = Callable[..., Any]
 
 
 @pytest.fixture
-def auth() -> Auth:
-    return make_auth(store=MemoryStore(), refresh_secret=REFRESH_SECRET)
+def heard() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def auth(heard: list[Event]) -> Auth:
+    return make_auth(store=MemoryStore(), refresh_secret=REFRESH_SECRET, on_event=heard.append)
 
 
 def add_routes(app: FastAPI, read: Any, write: Any, both: Any) -> None:
@@ -192,8 +198,8 @@ def guarded(auth: Auth) -> JWTMiddleware:
     return JWTMiddleware(app, auth, optional=True)
 
 
-def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMiddleware) -> None:
-    """With `document`, what `require` refuses has the challenge and the JSON of what the middleware refuses."""
+def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMiddleware, heard: list[Event]) -> None:
+    """With `document`, what `require` refuses has challenge, JSON and event of what the middleware refuses."""
     client = TestClient(guarded)
     nobody = client.get("/orders")
     assert (nobody.status_code, nobody.json(), nobody.headers["www-authenticate"]) == (
@@ -206,6 +212,8 @@ def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMidd
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/feed", headers=authorization(auth)).__enter__()
     assert (denied.value.status_code, denied.value.json()) == (403, LACKING)
+    lacks = [TokenRefused("scope_insufficient", 403, transport) for transport in ("http", "websocket")]
+    assert heard == [TokenRefused("token_missing", 401, "http"), *lacks]
 
 
 @pytest.mark.anyio
