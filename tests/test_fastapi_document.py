@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.openapi.models import OpenAPI
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from fastapi.testclient import TestClient
 from frameworks.fastapi_app import create_app
 from starlette.testclient import WebSocketDenialResponse
@@ -105,8 +105,8 @@ def test_the_document_is_valid(auth: Auth) -> None:
     assert len({operation["operationId"] for operation in operations}) == len(operations)
 
 
-def test_responses_of_the_hosts_own_stay(auth: Auth) -> None:
-    """A route that describes its own 401, a path and a schema of the host's are not replaced."""
+def test_what_the_host_describes_stays(auth: Auth) -> None:
+    """A route's own 401, a path of the host's, and a route with another scheme are left as they are."""
     app = FastAPI()
     document(app, auth)
 
@@ -116,7 +116,12 @@ def test_responses_of_the_hosts_own_stay(auth: Auth) -> None:
     @app.post("/auth/login", summary="Mine")
     async def login() -> None: ...
 
+    @app.get("/by-key", dependencies=[Security(APIKeyHeader(name="key"))])
+    async def by_key() -> None: ...
+
     made = app.openapi()
+    assert set(made["paths"]["/by-key"]["get"]["responses"]) == {"200"}
+    assert set(made["components"]["securitySchemes"]) == {"Bearer", "APIKeyHeader"}
     assert made["paths"]["/orders"]["get"]["responses"]["401"]["description"] == "Mine"
     assert made["paths"]["/auth/login"]["post"]["summary"] == "Mine"
 
