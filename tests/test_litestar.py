@@ -184,6 +184,22 @@ def test_optional() -> None:
             assert client.get("/v1", headers=authorization(auth, scopes=scopes)).status_code == status
 
 
+def test_guards_of_the_whole_app_let_users_log_in(auth: Auth) -> None:
+    """A `require` that guards the app is asked at all routes but AuthApp's; other guards are asked there too."""
+    calls: list[str] = []
+
+    async def counting(connection: Any, handler: object) -> None:
+        calls.append(connection.scope["path"])
+
+    guards: Any = [require("orders:read"), counting]
+    with TestClient(Litestar([orders], guards=guards, plugins=[JWTPlugin(auth, authenticate)])) as client:
+        login = client.post("/auth/login", json={"username": "bob", "password": "wonderland"})
+        assert client.get("/orders", headers=authorization(auth)).status_code == 403
+        bob = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        assert client.get("/orders", headers=bob).status_code == 200
+    assert calls == ["/login/", "/orders"]
+
+
 def test_guards_run_in_no_thread() -> None:
     """A guard of `require` runs in the event loop's own thread; Litestar's other guards run as they are."""
     threads: set[int] = set()
