@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from readme import ROOT, TEXT
 from support.demo import COOKIE, PASSWORDS, Demo, demo_in_process
+from support.pages import README, ROOT
 from support.waiting import PATIENCE
 
 from asgi_jwt.demo import faults, feed
@@ -72,7 +72,7 @@ def test_page(demo: Demo, path: str) -> None:
 
 def test_screenshot() -> None:
     """The picture of the page in the README is there, small, described, and no part of what is installed."""
-    ((text, path),) = re.findall(r"!\[(.*)\]\((tests/demo/.*)\)", TEXT)
+    ((text, path),) = re.findall(r"!\[(.*)\]\((tests/demo/.*)\)", README.read_text(encoding="utf-8"))
     content = (ROOT / path).read_bytes()
     assert (len(text) > 20, content[:4], len(content) < 150_000) == (True, b"\x89PNG", True)
 
