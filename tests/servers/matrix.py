@@ -11,7 +11,7 @@ import httpx2
 from servers.matrix_apps import SCOPE, auth
 from support.processes import ENVIRONMENT
 from support.waiting import PATIENCE, wait_until
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import connect
 
 from asgi_jwt import Identity
@@ -84,6 +84,8 @@ def _shaken_hands(address: str, headers: dict[str, str]) -> str:
             return f"101 {received!s}"
     except InvalidStatus as denied:
         return _told(denied.response)
+    except InvalidMessage:
+        return "no answer"
 
 
 def cell(framework: str, server: str) -> str:

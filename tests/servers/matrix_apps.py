@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket
 from support.django_project import set_up
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, RequireMiddleware, Settings, require
+from asgi_jwt.fastapi import document
 from asgi_jwt.litestar import JWTPlugin
 from asgi_jwt.quart import current_claims, requires
 
@@ -69,6 +70,7 @@ starlette: ASGIApp = Starlette(
 
 fastapi = fastapi_package.FastAPI()
 fastapi.add_middleware(JWTMiddleware, auth=auth)
+document(fastapi, auth)
 Reader = Annotated[Claims, fastapi_package.Depends(require(SCOPE))]
 
 
