@@ -28,6 +28,7 @@ from support.app import (
 )
 
 from asgi_jwt import Auth, AuthApp, AuthError, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
+from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.litestar import JWTPlugin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:litestar")
@@ -230,12 +231,14 @@ async def feed(socket: WebSocket[Any, Any, Any]) -> None:
 
 @pytest.mark.anyio
 async def test_a_socket_is_denied_with_the_challenge() -> None:
-    """A guard's refusal of a WebSocket is the answer that the middleware would give; other errors stay Litestar's."""
-    auth = make_auth()
+    """A guard's refusal of a WebSocket has answer and event of the middleware's; other errors stay Litestar's."""
+    heard: list[Event] = []
+    auth = make_auth(on_event=heard.append)
     app: Any = Litestar([feed, late, broken], plugins=[JWTPlugin(auth)], openapi_config=None)
     denied = await exchange(app, websocket_scope("/feed", headers=authorization(auth)))
     assert (denied.status, denied.json()) == (403, LACKING)
     assert str(denied.challenge).endswith('scope="a"')
+    assert heard == [TokenRefused("scope_insufficient", 403, "websocket")]
     with TestClient(app) as client:
         with pytest.raises(WebSocketDisconnect) as closed:
             client.websocket_connect("/broken", headers=authorization(auth)).__enter__()
