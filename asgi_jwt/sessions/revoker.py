@@ -6,7 +6,8 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import islice
 from math import inf
@@ -18,6 +19,7 @@ from anyio import create_task_group
 
 from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
+from asgi_jwt.sessions.gate import AdmissionGate, Overload
 from asgi_jwt.sessions.own_entries import Written
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
@@ -97,6 +99,8 @@ class Revoker:
         self._events = events
         self._monotonic = monotonic
         self._own_entries = revocations.own_entries
+        self._gate = AdmissionGate()
+        self._overload = Overload(events, clock)
         self._closed = False
         self._restoring = SingleFlight(self._restore)
         self._own_entries.on_lost = self._restoring.start
@@ -111,18 +115,23 @@ class Revoker:
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
         the store has lost the session.
         """
-        if await self._end(SessionKey(subject, sid)):
-            return True
-        if shown and not self._revocations.has_session(self._issuer, sid):
-            await self._append([self._session_entry(sid, self._now())])
-            await self._events.emit(TokensRevoked("sid"))
-        return False
+        async with self._place("end"):
+            if await self._end(SessionKey(subject, sid)):
+                return True
+            if shown and not self._revocations.has_session(self._issuer, sid):
+                await self._append([self._session_entry(sid, self._now())])
+                await self._events.emit(TokensRevoked("sid"))
+            return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End all present sessions of the subject, and revoke its other tokens. Returns the number of ended sessions.
 
         `last` is the `sid` of the session that ends in the last step: its token can repeat the request until then.
         """
+        async with self._place("end_all"):
+            return await self._end_all(subject, last)
+
+    async def _end_all(self, subject: str, last: str | None) -> int:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # This clock may be ahead: a session that has expired by it may be live for another process.
@@ -139,7 +148,8 @@ class Revoker:
         if issuer == self._issuer:
             await self.end_all(subject)
         else:
-            await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
+            async with self._place("revoke_subject"):
+                await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
@@ -149,7 +159,8 @@ class Revoker:
         """
         entry = self._token_entry(claims)
         if entry.kind != "jti" or not self._revocations.has_token(claims.issuer, claims["jti"]):
-            await self._append([entry])
+            async with self._place("revoke_token"):
+                await self._append([entry])
             await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
@@ -178,6 +189,19 @@ class Revoker:
     def close(self) -> None:
         """Stop restoring entries that the log has lost."""
         self._closed = True
+
+    @asynccontextmanager
+    async def _place(self, operation: str) -> AsyncIterator[None]:
+        """A place at the gate. Raises `StoreUnavailable` in an overload: a logout fails at once, or in time."""
+        try:
+            entered = await self._gate.enter()
+        except StoreUnavailable as overload:
+            await self._overload.emit(operation, overload)
+            raise
+        try:
+            yield
+        finally:
+            self._gate.leave(entered)
 
     async def _end(self, key: SessionKey, *more: Revocation) -> bool:
         now = self._now()

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from math import inf
 from typing import Any
 
 from anyio import to_thread
@@ -23,7 +22,7 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.sessions.gate import AdmissionGate
+from asgi_jwt.sessions.gate import AdmissionGate, Overload
 from asgi_jwt.sessions.pairs import TokenPair, issued_pair
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, judge, open_session
@@ -78,7 +77,7 @@ class Sessions:
         self._events = events
         self._ready = ready
         self._gate = AdmissionGate()
-        self._overload_emitted_at = -inf
+        self._overload = Overload(events, clock)
         self._swept_at: Millis | None = None
 
     def _now(self) -> Millis:
@@ -154,10 +153,7 @@ class Sessions:
         try:
             return await self._gate.enter()
         except StoreUnavailable as overload:
-            # One event a second is enough. An event for each of thousands of refusals would slow down the others.
-            if abs(self._clock() - self._overload_emitted_at) >= 1:
-                self._overload_emitted_at = self._clock()
-                await self._events.emit(StoreFailed(operation, overload.detail or ""))
+            await self._overload.emit(operation, overload)
             raise
 
     async def _refresh(

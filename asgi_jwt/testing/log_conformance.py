@@ -160,7 +160,7 @@ class LogConformance:
             await append(store, [entry])
             await self.pass_time(store, CLOCK_SKEW)
         found = await read(store, issuer)
-        assert len(found) < 600
+        assert len(found) < 300
         assert set(found) >= set(lasting)
 
     async def test_log_spares_what_holds(self, store: SessionStore) -> None:

@@ -1,6 +1,7 @@
 """Sessions end and tokens are revoked: what is refused then, for how long, and what is put back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,8 +11,9 @@ from support.waiting import PATIENCE
 
 from asgi_jwt import Claims, Identity, TokenPair
 from asgi_jwt.errors import AuthError, InvalidGrant, MissingClaim, RevokedToken, StoreUnavailable, TokenReused
-from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, TokensRevoked
+from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, StoreFailed, TokensRevoked
 from asgi_jwt.sessions import revoker
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.millis import Millis
@@ -369,3 +371,37 @@ async def test_restoring_waits_for_the_store(service: Service, monkeypatch: pyte
         await put_back(service)
         assert [entry.value for entry in entries(service)] == [entry.value for entry in written if not closed]
         assert closed or service.store.calls["append_revocations"] == 4
+
+
+async def test_overload_sheds_logouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places taken, what ends sessions or revokes tokens is refused in time; once a second that is told."""
+
+    class Stalled(MemoryStore):
+        free = anyio.Event()
+
+        async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
+            await self.free.wait()
+            await super().append_revocations(revocations, now)
+
+    store = Stalled()
+    service = Service(WatchedStore(store))
+    auth = service.auth
+    pair = await auth.sessions.open(ALICE)
+    claims = await auth.verify(pair.access_token)
+    monkeypatch.setattr(auth.revoker, "_gate", AdmissionGate(places=1, max_wait=0.05))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.revoker.revoke_token, claims)
+        await anyio.wait_all_tasks_blocked()
+        for seconds, refused in (
+            (0, partial(auth.sessions.end, "alice", claims["sid"])),
+            (0, partial(auth.sessions.end_all, "alice")),
+            (1, partial(auth.revoke_token, claims)),
+        ):
+            service.clock.turn(seconds)
+            with pytest.raises(StoreUnavailable, match="overloaded"):
+                await refused()
+        store.free.set()
+    overloaded = "overloaded: 1 callers are at work, and more wait"
+    told = [event for event in service.events if isinstance(event, StoreFailed)]
+    assert told == [StoreFailed("end", overloaded), StoreFailed("revoke_token", overloaded)]
+    assert await auth.sessions.end("alice", claims["sid"])

@@ -14,6 +14,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -74,6 +75,7 @@ class RedisStore:
         self._prefix = prefix.encode()
         self._log_key = self._prefix + b"revocations"
         self._timeout = 2 * timeout
+        self._places = count(step=617)  # thousandths: they fill the log evenly
         self._links = Links(lambda: Link(self._pipeline(timeout), self._pipeline(timeout, for_log=True)))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -140,7 +142,7 @@ class RedisStore:
                 return answer
             stored = next_version(key, stored, marked)
             record = pack(stored)
-        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now))
+        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now, next(self._places)))
         return await self._swap(link, key, record, stored, ended)
 
     async def _swap(
@@ -176,7 +178,7 @@ class RedisStore:
         if not revocations:
             return
         async with Deadline(self._timeout):
-            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now))
+            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now, next(self._places)))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         """See SessionStore."""

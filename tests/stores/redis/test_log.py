@@ -70,7 +70,7 @@ async def test_entries_of_a_release_before(own_valkey: Valkey, later: int, left:
     """An entry without a life is kept until its end, and a little for clocks that differ."""
     write(own_valkey, 0, 0)
     script = APPEND.text.replace(b"'*'", b"'%d-*'" % (NOW + HOUR + later))
-    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), Millis(NOW)))
+    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), Millis(NOW), 0))
     records = [fields[b"r"] for _, fields in own_valkey.ask("XRANGE", LOG, "-", "+")]
     assert [int(json.loads(record)[3]) for record in records] == left
 
