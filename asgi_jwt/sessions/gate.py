@@ -19,7 +19,7 @@ _WEIGHT = 1 / 16
 """The weight of the newest measurement in the average."""
 
 
-class Gate:
+class AdmissionGate:
     """Lets `places` callers in at once. The others wait, or get a `StoreUnavailable` at once if the wait is too long.
 
     `max_wait` is the longest wait in seconds. The wait of a caller is estimated from the number of waiting callers and

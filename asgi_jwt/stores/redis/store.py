@@ -22,6 +22,7 @@ from redis.asyncio import Redis, RedisCluster
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Deadline, Link, Links, running_loop
@@ -151,7 +152,7 @@ class RedisStore:
         arguments = swap_arguments(key, record, stored, changed)
         return await run(link.sessions, SWAP, 2, _record_key(index_key, key.sid), index_key, *arguments)
 
-    async def list(self, subject: str, now: int) -> Sequence[Session]:
+    async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
         sessions: list[Session] = []
@@ -166,12 +167,12 @@ class RedisStore:
                 sessions += (session for session in found if session.is_live(now))
         return sorted(sessions, key=attrgetter("created_at"))  # sessions of one time keep the order of their `sid`s
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         """Returns 0, because records expire by themselves."""
         self._require_open()
         return 0
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         """See SessionStore."""
         link = await self._link()
         if not revocations:
