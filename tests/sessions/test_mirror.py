@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_jwt.sessions.mirror import Mirror
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, log_value
 
 ISSUER = "https://issuer.example"
-NOW = 1_700_000_000_000
-MINUTE = 60_000
-HOUR = 60 * MINUTE
+NOW = Millis(1_700_000_000_000)
+MINUTE = Millis(60_000)
+HOUR = Millis(60 * MINUTE)
 LONG = "x" * 100
 
 Kind = Literal["sid", "jti", "sub"]
@@ -29,7 +30,7 @@ def a_mirror(*revocations: Revocation) -> Mirror:
 
 
 def revoked(kind: Kind, value: str, *, until: int = NOW + HOUR, **more: Any) -> Revocation:
-    return Revocation(kind, more.pop("issuer", ISSUER), log_value(value), until, **more)
+    return Revocation(kind, more.pop("issuer", ISSUER), log_value(value), Millis(until), **more)
 
 
 def claims(**members: Any) -> Mapping[str, Any]:
@@ -184,7 +185,7 @@ def test_refuses_what_any_entry_refuses(given: list[Revocation], token: Mapping[
     """A token is refused when an entry that holds is for it, and only when one was."""
     mirror = a_mirror(*given, *given[:2])
     assert mirror.covers(token) is any(refuses(entry, token) for entry in given)
-    mirror.lapse(later)
+    mirror.lapse(Millis(later))
     if any(refuses(entry, token) and entry.until > later for entry in given):
         assert mirror.covers(token)
     elif not any(refuses(entry, token) for entry in given):

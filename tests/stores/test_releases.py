@@ -9,13 +9,14 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.sessions.mirror import Mirror
 from asgi_jwt.sessions.rotation import Presented, RotationPolicy, Verdict, decide, end_session, open_session
 from asgi_jwt.stores import packed
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 KEY = SessionKey("alice", "s1")
-NOW = 1_800_000_000_000
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-POLICY = RotationPolicy(grace=30_000, recovery=24 * HOUR, refresh_ttl=168 * HOUR)
+NOW = Millis(1_800_000_000_000)
+MINUTE = Millis(60_000)
+HOUR = Millis(60 * MINUTE)
+POLICY = RotationPolicy(grace=Millis(30_000), recovery=Millis(24 * HOUR), refresh_ttl=Millis(168 * HOUR))
 
 # As commit 1254be8 wrote them.
 LIVE = (
@@ -34,7 +35,12 @@ ENTRIES = [
 
 def a_session() -> Session:
     return open_session(
-        *KEY, now=NOW, refresh_ttl=168 * HOUR, session_ttl=720 * HOUR, client_id="web", claims={"a": [1]}
+        *KEY,
+        now=NOW,
+        refresh_ttl=Millis(168 * HOUR),
+        session_ttl=Millis(720 * HOUR),
+        client_id="web",
+        claims={"a": [1]},
     )
 
 
@@ -98,7 +104,7 @@ def test_members_of_the_release_after_are_kept() -> None:
 def test_entries_of_the_release_before() -> None:
     """Entries without a time are mirrored until they lapse by the reader's clock, a subject's for its life."""
     mirror = Mirror()
-    mirror.add(packed.unpack_revocations(ENTRIES), 0, NOW)
+    mirror.add(packed.unpack_revocations(ENTRIES), Millis(0), NOW)
     assert mirror.has_session("https://issuer.example", "s1")
     assert mirror.has_token("https://issuer.example", "j1")
     assert mirror.has_subject("https://issuer.example", "alice", NOW // 1000)
