@@ -1,4 +1,4 @@
-"""`verify`, `middleware`, `server`, `refresh`, `remote`, `revocations`, `cost`: what each measures and promises."""
+"""The commands of `python -m benchmarks`: what each measures and promises."""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import instructions, middleware, verify
 from benchmarks.cost import run_cost
 from benchmarks.fixture import Fixture
+from benchmarks.frameworks import run_frameworks
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
 from benchmarks.report import Promise, Report, installed
@@ -142,4 +143,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "revocations": run_revocations,
     "remote": run_remote,
     "cost": run_cost,
+    "frameworks": run_frameworks,
 }

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import anyio
 
-from asgi_jwt.events import Event
+from asgi_jwt.errors import InvalidGrant
+from asgi_jwt.events import Event, TokenRefused
 
 KEPT = 200
 
@@ -38,6 +39,8 @@ class Feed:
         self._closed = False
 
     def __call__(self, event: Event) -> None:
+        if not self.newest and isinstance(event, TokenRefused) and event.reason == InvalidGrant.reason:
+            return  # the browser's cookie is of an earlier demo: nobody has done anything in this one
         self.newest += 1
         fields = {"id": self.newest, "at": self._clock(), "name": event.name, "actor": _actor.get(), **asdict(event)}
         self._kept.append(Frame(self.newest, f"id: {self.newest}\ndata: {json.dumps(fields)}\n\n"))

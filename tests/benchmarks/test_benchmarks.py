@@ -121,6 +121,13 @@ def test_cost_is_measured() -> None:
     assert (checks["measured"], checks["kept"]) == (4.0, True)
 
 
+def test_frameworks_are_measured() -> None:
+    """A run has each framework's route with `require`, in the time of the same route with an empty check."""
+    report = quick("frameworks")
+    assert [list(rows) for rows in report["tables"].values()] == [["empty", "require"]] * 2
+    assert all(promise["measured"] > 0 for promise in report["promises"])
+
+
 async def test_costly_requests_are_refused() -> None:
     """Every request of the table of costs is answered, and none lets anyone in or fails."""
     answers = {

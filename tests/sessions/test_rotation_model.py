@@ -1,11 +1,10 @@
 """Users with several tabs, thieves and failovers, at random: what holds of the rules holds in every store."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
@@ -13,8 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from support.valkey import Valkey
-from support.waiting import PATIENCE
+from support.stores import url_of
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
 from asgi_jwt.stores.base import Change, SessionStore, outcome
@@ -308,36 +306,30 @@ class Rotation(RuleBasedStateMachine):
 
 
 @contextmanager
-def driven_by(name: str, home: Path) -> Iterator[Driver]:
-    if name == "rules":
+def driven_by(kind: str, request: pytest.FixtureRequest) -> Iterator[Driver]:
+    if kind == "rules":
         yield Rules()
         return
-    with ExitStack() as stack:
-        url = {"memory": "memory://", "sqlite": f"sqlite:///{home}/sessions.db"}.get(name)
-        if url is None:
-            server = Valkey(home / "valkey")
-            stack.callback(server.stop)
-            url = f"{server.url}?timeout={PATIENCE:g}"
-        portal = stack.enter_context(start_blocking_portal())
-        store = open_store(url)
-        stack.callback(portal.call, store.aclose)
+    store = open_store(url_of(kind, request))
+    with start_blocking_portal() as portal:
         yield Store(portal, store)
+        portal.call(store.aclose)
 
 
 @pytest.mark.parametrize(
-    ("name", "examples"),
+    ("kind", "examples"),
     [
         ("rules", 50),
         ("memory", 40),
         ("sqlite", 25),
-        ("redis", 15),
+        ("valkey", 15),
         pytest.param("rules", 250, marks=pytest.mark.outside),
     ],
 )
-def test_rotation(name: str, examples: int, tmp_path: Path) -> None:
+def test_rotation(kind: str, examples: int, request: pytest.FixtureRequest) -> None:
     """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
     serials = count()
-    with driven_by(name, tmp_path) as driver:
+    with driven_by(kind, request) as driver:
 
         class Driven(Rotation):
             def __init__(self) -> None:

@@ -1,7 +1,6 @@
 """The memory store keeps the contract of every store."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 
 import anyio.lowlevel
@@ -18,11 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 class TestMemoryStore(StoreConformance):
-    @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[SessionStore]:
+    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
         self.clock = Clock(0)
-        async with using(MemoryStore(monotonic=self.clock)) as store:
-            yield store
+        return using(MemoryStore(monotonic=self.clock))
 
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         self.clock.turn(ms / 1000)

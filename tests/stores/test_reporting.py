@@ -1,10 +1,11 @@
 """A store whose failures become events."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
-from auth_service import WatchedStore
+from support.app import WatchedStore
+from support.stores import using
 
 from asgi_jwt import MemoryStore
 from asgi_jwt.errors import StoreUnavailable
@@ -35,13 +36,8 @@ CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
 class TestReportingStore(StoreConformance):
     """It keeps the contract of the store within."""
 
-    @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[SessionStore]:
-        store = ReportingStore(MemoryStore(), EventSink())
-        try:
-            yield store
-        finally:
-            await store.aclose()
+    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
+        return using(ReportingStore(MemoryStore(), EventSink()))
 
 
 @pytest.mark.parametrize("operation", CALLS)

@@ -117,10 +117,14 @@ export function showFresh(seconds) {
   $("fresh").textContent = seconds ? `For ${seconds} s it is too young for that, and stays.` : "";
 }
 
-/** Mark the buttons that would do nothing. They are not disabled, so that the keyboard still finds them. */
+/** Mark the buttons that would do nothing, and say why. They are not disabled: the keyboard still finds them. */
 export function showButtons(session, acting) {
+  const why = acting ? "One thing at a time: wait for the end of this story." : "Log in first: a grey button needs a session.";
+  $("why").textContent = acting || !session ? why : "";
   for (const button of document.querySelectorAll("main button")) {
-    button.setAttribute("aria-disabled", acting || (!session && button.dataset.session !== undefined));
+    const disabled = acting || (!session && button.dataset.session !== undefined);
+    button.setAttribute("aria-disabled", disabled);
+    button.title = disabled ? why : "";
   }
 }
 

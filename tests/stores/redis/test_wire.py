@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,7 +20,7 @@ from support.valkey import Cluster, Front, Servers, Valkey, client_of
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.base import RevocationLog
+from asgi_jwt.stores.base import RevocationLog, SessionStore
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
@@ -47,10 +46,8 @@ class TestOneServer(StoreConformance):
     def _server(self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
         self.url, self.ahead, self.monkeypatch = url_on(valkey), 0, monkeypatch
 
-    @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[RedisStore]:
-        async with using(RedisStore.from_url(self.url)) as store:
-            yield store
+    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
+        return using(RedisStore.from_url(self.url))
 
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         """Let the server give ids by a clock that is ahead."""
