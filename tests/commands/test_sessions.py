@@ -8,10 +8,9 @@ import anyio
 import pytest
 from support.command_line import CommandLine
 from support.sqlite_files import locked
-from support.tokens import AUDIENCE, ISSUER, SECRET
 from support.valkey import Valkey
 
-from asgi_jwt import Auth, Client, Identity, Settings, TokenPair
+from asgi_jwt import Auth, Client, Identity, TokenPair
 from asgi_jwt.commands import sessions
 from asgi_jwt.errors import InvalidGrant, RevokedToken
 
@@ -42,14 +41,8 @@ def at_service(command: CommandLine, work: Callable[[Auth], Coroutine[Any, Any, 
     """What the service does meanwhile, with an `Auth` of its own."""
 
     async def served() -> T:
-        settings = Settings(
-            issuer=ISSUER,
-            audience=AUDIENCE,
-            secret=SECRET,
-            refresh_secret=REFRESH_SECRET,
-            store=command.environ["STORE"],
-        )
-        async with Auth(settings, clock=command.clock) as auth:
+        environ = {f"ASGI_JWT_{name}": value for name, value in command.environ.items()}
+        async with Auth.from_env(environ, clock=command.clock) as auth:
             return await work(auth)
 
     return anyio.run(served)
