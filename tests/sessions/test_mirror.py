@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_jwt.sessions.mirror import Mirror
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, log_value
 
 ISSUER = "https://issuer.example"
-NOW = 1_700_000_000_000
-MINUTE = 60_000
-HOUR = 60 * MINUTE
+NOW = Millis(1_700_000_000_000)
+MINUTE = Millis(60_000)
+HOUR = Millis(60 * MINUTE)
 LONG = "x" * 100
 
 Kind = Literal["sid", "jti", "sub"]
@@ -30,7 +31,7 @@ def a_mirror(*revocations: Revocation) -> Mirror:
 
 
 def revoked(kind: Kind, value: str, *, until: int = NOW + HOUR, **more: Any) -> Revocation:
-    return Revocation(kind, more.pop("issuer", ISSUER), log_value(value), until, **more)
+    return Revocation(kind, more.pop("issuer", ISSUER), log_value(value), Millis(until), **more)
 
 
 def claims(**members: Any) -> Mapping[str, Any]:
@@ -166,7 +167,7 @@ def test_refuses_what_any_entry_refuses(given: list[Revocation], token: Mapping[
     `jti` are."""
     mirror = a_mirror(*given, *given[:2])
     assert mirror.covers(token) is any(refuses(entry, token) for entry in given)
-    mirror.lapse(later)
+    mirror.lapse(Millis(later))
     # An entry is kept for its life from when it was read.
     if any(refuses(entry, token) and NOW + entry.until - entry.time > later for entry in given):
         assert mirror.covers(token)

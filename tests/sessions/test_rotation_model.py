@@ -16,23 +16,26 @@ from support.stores import url_of
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
 from asgi_jwt.stores.base import Change, SessionStore, outcome
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.urls import open_store
 
 T = TypeVar("T")
 
-SECOND = 1000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+SECOND = Millis(1000)
+MINUTE = Millis(60 * SECOND)
+HOUR = Millis(60 * MINUTE)
+DAY = Millis(24 * HOUR)
 START = 1_700_000_000_000
 
 LEG = 5 * SECOND
 SKEW = 2 * SECOND
 PARALLEL = 3
 USERS = 2
-SESSION_TTL = 30 * DAY
-POLICY = RotationPolicy(grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=7 * DAY)  # as little as will do
+SESSION_TTL = Millis(30 * DAY)
+POLICY = RotationPolicy(
+    grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=Millis(7 * DAY)
+)  # as little as will do
 
 HANDED_OUT = (Verdict.ROTATED, Verdict.REPLAYED, Verdict.RECOVERED)
 STEPS = (0, SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND, 31 * SECOND, 15 * MINUTE, 12 * HOUR)
@@ -232,7 +235,7 @@ class Rotation(RuleBasedStateMachine):
     def _logged_in(self) -> User:
         key = SessionKey("alice", f"s{next(self.serials)}")
         session = open_session(
-            key.subject, key.sid, now=self.now, refresh_ttl=POLICY.refresh_ttl, session_ttl=SESSION_TTL
+            key.subject, key.sid, now=Millis(self.now), refresh_ttl=POLICY.refresh_ttl, session_ttl=SESSION_TTL
         )
         self.driver.update(key, lambda _: (session, None))
         first = Presented(0, "b0")
@@ -270,7 +273,7 @@ class Rotation(RuleBasedStateMachine):
         branch = f"b{next(self.serials)}"
 
         def change(session: Session | None) -> tuple[Session | None, Decision]:
-            decision = decide(session, token, branch=branch, now=now, policy=POLICY)
+            decision = decide(session, token, branch=branch, now=Millis(now), policy=POLICY)
             return decision.session, decision
 
         before = self.driver.get(user.key)

@@ -11,7 +11,7 @@ from support.app import NOW, Service, WatchedStore, payload
 from asgi_jwt import Client, Identity
 from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.sessions.gate import Gate
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
@@ -278,7 +278,7 @@ async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.Monkey
     service = Service(store)
     sessions = service.auth.sessions
     pair = await sessions.open(ALICE)
-    monkeypatch.setattr(sessions, "_gate", Gate(places=1, max_wait=0.05))
+    monkeypatch.setattr(sessions, "_gate", AdmissionGate(places=1, max_wait=0.05))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sessions.refresh, pair.refresh_token)
         await wait_all_tasks_blocked()

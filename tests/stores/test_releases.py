@@ -12,14 +12,15 @@ import pytest
 from asgi_jwt.sessions.mirror import Mirror
 from asgi_jwt.sessions.rotation import Presented, RotationPolicy, decide, end_session, open_session
 from asgi_jwt.stores import packed
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 KEY = SessionKey("alice", "s1")
-NOW = 1_800_000_000_000
-MINUTE = 60_000
+NOW = Millis(1_800_000_000_000)
+MINUTE = Millis(60_000)
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-POLICY = RotationPolicy(grace=30_000, recovery=DAY, refresh_ttl=7 * DAY)
+POLICY = RotationPolicy(grace=Millis(30_000), recovery=DAY, refresh_ttl=7 * DAY)
 ISSUER = "https://issuer.example"
 
 OPENED = open_session(*KEY, now=NOW - HOUR, refresh_ttl=7 * DAY, session_ttl=30 * DAY)
@@ -106,7 +107,7 @@ def test_both_releases_write_one_entry() -> None:
     assert [packed.pack_revocation(entry) for entry in ENTRIES.values()] == list(ENTRIES)
     assert packed.unpack_revocations([*ENTRIES]) == list(ENTRIES.values())
     mirror = Mirror()
-    mirror.add(ENTRIES.values(), 0, NOW)
+    mirror.add(ENTRIES.values(), Millis(0), NOW)
     assert (mirror.has_session(ISSUER, "s1"), mirror.has_token(ISSUER, "j1")) == (True, True)
     assert mirror.has_subject(ISSUER, "alice", NOW // 1000)
     mirror.lapse(3_965_000 + MINUTE)
