@@ -117,7 +117,8 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
-        list_headers(scope)
+        if type(scope["headers"]) is not list:  # asked here, too, for every request pays for a call
+            list_headers(scope)
         if self._metadata is not None and self._asks_metadata(scope):
             await self._metadata(scope, receive, send)
             return

@@ -8,13 +8,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx2
-from servers.matrix_apps import SCOPE, auth
 from support.processes import ENVIRONMENT
 from support.waiting import PATIENCE, wait_until
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import connect
 
-from asgi_jwt import Identity
+from asgi_jwt import Auth, Identity, Settings
+
+SCOPE = "orders:read"
+auth = Auth(Settings(issuer="https://issuer.example", audience="orders", secret="0123456789abcdef" * 2))
 
 FRAMEWORKS = ("bare", "starlette", "fastapi", "litestar", "quart", "django")
 SERVERS = {

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse
 from django.urls import path
+from servers.matrix import SCOPE, auth
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,13 +22,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from support.django_project import set_up
 
-from asgi_jwt import Auth, Claims, JWTMiddleware, RequireMiddleware, Settings, require
+from asgi_jwt import Claims, JWTMiddleware, RequireMiddleware, require
 from asgi_jwt.fastapi import document
 from asgi_jwt.litestar import JWTPlugin
 from asgi_jwt.quart import current_claims, requires
-
-SCOPE = "orders:read"
-auth = Auth(Settings(issuer="https://issuer.example", audience="orders", secret="0123456789abcdef" * 2))
 
 
 async def answering(scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +125,7 @@ def _django() -> ASGIApp:
     """Django serves HTTP alone: its WebSockets are a bare app beside it."""
     set_up()
     settings.MIDDLEWARE = ["asgi_jwt.django.TokenMiddleware"]
-    settings.ASGI_JWT_AUTH = f"{__name__}.auth"
+    settings.ASGI_JWT_AUTH = "servers.matrix.auth"
     settings.ROOT_URLCONF = (path("orders", _django_orders),)
     views: Any = get_asgi_application()
 
