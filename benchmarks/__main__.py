@@ -10,8 +10,9 @@ import json
 import sys
 from dataclasses import replace
 
-from benchmarks import simulation
-from benchmarks.commands import COMMANDS, Effort
+from benchmarks.commands import COMMANDS
+from benchmarks.evidence import simulation
+from benchmarks.rounds import Effort
 
 EFFORTS = {
     "verify": Effort(rounds=40, seconds=0.05),

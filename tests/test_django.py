@@ -14,7 +14,7 @@ from support.app import NO_TOKEN, WatchedStore, authorization, make_auth, make_t
 from support.django_project import set_up
 from support.waiting import PATIENCE
 
-from asgi_jwt import Auth, AuthApp, Identity, MemoryStore, Settings
+from asgi_jwt import Auth, AuthApp, Identity, MemoryStore, Settings, background
 from asgi_jwt.background import in_background_loop
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import Event, TokenRefused
@@ -336,8 +336,26 @@ def test_auth_app_beside_django() -> None:
         assert client.get("/me", headers=headers).json()["pk"] == "alice"
 
 
+def test_the_background_loop_ends_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the exit the loop ends; the exit of a process that was forked leaves its parent's alone."""
+    ends: list[Any] = []
+    monkeypatch.setattr(background, "_portals", {})
+    monkeypatch.setattr("atexit.register", lambda *call: ends.append(call))
+    assert in_background_loop(current_thread_name) == "asgi_jwt"
+    ((end, process, thread),) = ends
+    end(process + 1, thread)
+    assert thread.is_alive()
+    end(process, thread)
+    assert not thread.is_alive()
+
+
+async def current_thread_name() -> str:
+    return threading.current_thread().name
+
+
 FORKS = """
 import os
+from asgi_jwt import background
 from asgi_jwt.background import in_background_loop
 async def process(): return os.getpid()
 assert in_background_loop(process) == os.getpid() == in_background_loop(process)

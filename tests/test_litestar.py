@@ -184,6 +184,22 @@ def test_optional() -> None:
             assert client.get("/v1", headers=authorization(auth, scopes=scopes)).status_code == status
 
 
+def test_guards_of_the_whole_app_let_users_log_in(auth: Auth) -> None:
+    """A `require` that guards the app is asked at all routes but AuthApp's; other guards are asked there too."""
+    calls: list[str] = []
+
+    async def counting(connection: Any, handler: object) -> None:
+        calls.append(connection.scope["path"])
+
+    guards: Any = [require("orders:read"), counting]
+    with TestClient(Litestar([orders], guards=guards, plugins=[JWTPlugin(auth, authenticate)])) as client:
+        login = client.post("/auth/login", json={"username": "bob", "password": "wonderland"})
+        assert client.get("/orders", headers=authorization(auth)).status_code == 403
+        bob = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        assert client.get("/orders", headers=bob).status_code == 200
+    assert calls == ["/login/", "/orders"]
+
+
 def test_guards_run_in_no_thread() -> None:
     """A guard of `require` runs in the event loop's own thread; Litestar's other guards run as they are."""
     threads: set[int] = set()
@@ -303,12 +319,14 @@ def test_the_hosts_own_configuration_stays(auth: Auth) -> None:
     assert "security" not in Litestar([orders]).openapi_schema.to_schema()
 
 
-def test_the_end_of_the_app_closes_the_store() -> None:
-    """The store that the settings name is closed when the app shuts down."""
+def test_the_app_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and revocations are asked for when the app starts; the store that the settings name closes at its end."""
     settings = Settings(issuer="i", audience="a", secret="s" * 32, refresh_secret="r" * 32, store="memory://")
     auth = Auth(settings)
-    store = auth.store
+    store, begun = auth.store, list[bool]()
+    monkeypatch.setattr(auth, "warm_up", lambda: begun.append(True))
     with TestClient(Litestar([orders], plugins=[JWTPlugin(auth, authenticate)])) as client:
+        assert begun == [True]
         assert client.get("/orders").status_code == 401
         assert auth.store is store
     assert auth.store is not store

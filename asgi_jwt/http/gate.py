@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
+from anyio import sleep_forever
 from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
@@ -38,7 +39,7 @@ class Gate:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        await self._middleware(scope, _nothing, send)
+        await self._middleware(scope, sleep_forever, send)
         if not sent:
             return None
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent[0]["headers"]}
@@ -51,10 +52,6 @@ class Gate:
 
 async def _inside(scope: Scope, receive: Receive, send: Send) -> None:
     """The app: a request that reaches it is let in."""
-
-
-async def _nothing() -> NoReturn:
-    raise RuntimeError("a request is decided without its body")
 
 
 def wsgi_scope(environ: Mapping[str, Any], headers: Iterable[tuple[str, str]]) -> Scope:

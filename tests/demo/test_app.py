@@ -192,7 +192,7 @@ def test_theft(demo: Demo) -> None:
 
 def test_a_copy_of_a_session_that_is_over(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its replay is told as INVALID; the thief forgets the oldest copies; who is not logged in is not robbed."""
-    monkeypatch.setattr(faults, "MOST_COPIES", 1)
+    monkeypatch.setattr(faults, "MAX_COPIES", 1)
     demo.log_in()
     alice = demo.client.cookies[COOKIE]
     demo.client.post("/auth/demo/steal")
