@@ -37,10 +37,17 @@ def _open_redis(url: str) -> SessionStore:
     return RedisStore.from_url(url)
 
 
+def _open_postgres(url: str) -> SessionStore:
+    from asgi_jwt.stores.postgres import PostgresStore
+
+    return PostgresStore.from_url(url)
+
+
 SCHEMES: dict[str, Opener] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
     **dict.fromkeys(REDIS_SCHEMES, _open_redis),
+    **dict.fromkeys(("postgresql", "postgres"), _open_postgres),
 }
 """The opener of each URL scheme, by the scheme in lower case. A package of a store of its own adds an entry:
 `SCHEMES["mystore"] = MyStore.from_url`; then `ASGI_JWT_STORE=mystore://host` opens it. A built-in opener imports its
