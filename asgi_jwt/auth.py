@@ -1,4 +1,4 @@
-"""Auth: settings, keys, verifier, issuer, store and sessions wired together."""
+"""Auth: wires settings, keys, verifier, issuer, store and sessions together."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,12 +27,16 @@ from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 
 class Auth:
-    """What an application has to know of tokens, built once at import: its faults show there.
+    """Verifies, issues and revokes the tokens of an application. Build it once, at import, where its faults show.
 
-    `issuers` are further ones whose tokens are taken, each as `Settings` of its own, of which those that verify count:
-    its keys, its audience, its rules. A token picks its issuer by its `iss`. The first of `settings` is who signs.
-    `on_event` hears of every event, sync or async; `clock` gives seconds since the epoch.
-    Usable as an async context manager, which closes it. Raises `ConfigurationError`.
+    `settings`: the issuer whose tokens are issued here, if it has keys of its own.
+    `issuers`: further trusted issuers, each as `Settings` of its own, from which its keys, audience and rules for
+    claims are taken. The `iss` of a token decides which issuer's keys and rules apply.
+    `store`: a store of the host's own, instead of `settings.store`.
+    `on_event`: called with each event, sync or async.
+    `clock`: returns seconds since the epoch.
+
+    As an async context manager it closes itself at the end. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -73,9 +77,9 @@ class Auth:
         clock: Callable[[], float] = time.time,
         **settings: Unpack[SettingsKeywords],
     ) -> Self:
-        """An Auth for the settings in `environ` (None: the process's `ASGI_JWT_*`), overridden by the keywords.
+        """An Auth with the settings in `environ`, overridden by keywords. None: the environment of the process.
 
-        `store` is a URL as in `STORE`, or a store of your own.
+        `store` is a URL, as in `STORE`, or a store of the host's own. Raises `ConfigurationError`.
         """
         if isinstance(store, str):
             read, store = Settings.from_env(environ, store=store, **settings), None
@@ -124,54 +128,54 @@ class Auth:
         )
 
     def warm_up(self) -> None:
-        """Begin to fetch remote keys and to read revocations, and don't wait for them. Needs a running event loop.
+        """Start to fetch remote keys and to read revocations, and return at once. It needs a running event loop.
 
-        Nothing depends on it: the first token waits for them otherwise.
+        A call is optional. Without it the first token waits for keys and revocations.
         """
         self.verifier.warm_up()
         if self._revocations is not None:
             self._revocations.warm_up()
 
     async def ready(self) -> None:
-        """For a readiness route: returns when the keys of every issuer are there, and the store, if any, answers.
+        """Returns when the keys of every issuer are there, and the store, if there is one, answers.
 
-        Raises `Unavailable` where one of them is out of reach, after 5 seconds at the latest.
+        It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
-            with fail_after(_READY_WITHIN):
+            with fail_after(_READY_TIMEOUT):
                 await self.verifier.ready()
                 if self._revocations is not None:
-                    await self.require_store().get(_NOBODYS)
+                    await self.require_store().get(_UNUSED_KEY)
                     await self._revocations.current()
         except TimeoutError:
-            raise Unavailable(f"no answer within {_READY_WITHIN} s") from None
+            raise Unavailable(f"no answer within {_READY_TIMEOUT} s") from None
 
     @property
     def issuer(self) -> TokenIssuer:
-        """Issues access tokens with the first private key that has begun. It follows keys that change.
+        """Issues access tokens, with the first private key whose `nbf` has passed. A changed key file is followed.
 
-        Raises `ConfigurationError` when there is none.
+        Raises `ConfigurationError` if there is no private key.
         """
         return self._own.issuer
 
     async def published_keys(self) -> dict[str, list[dict[str, Any]]]:
-        """The JWK Set to publish (RFC 7517): one's own keys, public members alone.
+        """The JWK Set to publish: the public members of the keys that are configured here.
 
-        Empty where they are secrets or a remote issuer's.
+        It is empty if the keys are secrets or come from a remote issuer (RFC 7517 section 5).
         """
         await self._own.current()
         return self._own.public_jwks()
 
     @property
     def store(self) -> SessionStore:
-        """Where sessions and revocations are kept, opened at its first use.
+        """The store of sessions and revocations. It is opened at the first use.
 
-        Raises `ConfigurationError` when none is configured.
+        Raises `ConfigurationError` if no store is configured.
         """
         return self.require_store()
 
     def require_store(self) -> SessionStore:
-        """See `store`: for callers that need it later, so that its faults show now."""
+        """The same as `store`. A caller that needs the store later calls it early, so that faults show at the start."""
         if self._store is None:
             if self.settings.store is None:
                 raise ConfigurationError(_STORE_MISSING)
@@ -183,11 +187,14 @@ class Auth:
 
     @property
     def sessions(self) -> Sessions:
-        """Opens, refreshes and ends sessions. Raises `ConfigurationError` for what is missing to do so."""
+        """Opens, refreshes and ends sessions.
+
+        Raises `ConfigurationError` if `REFRESH_SECRET`, the store or a signing key is missing.
+        """
         return self.require_sessions()
 
     def require_sessions(self) -> Sessions:
-        """See `sessions`: for callers that need them later, so that their faults show now."""
+        """The same as `sessions`. A caller that needs it later calls it early, so that faults show at the start."""
         if self._sessions is None:
             settings = self.settings
             if not settings.refresh_secret:
@@ -211,29 +218,32 @@ class Auth:
 
     @property
     def revocations(self) -> RevocationList:
-        """Which tokens are revoked. Raises `ConfigurationError` when there is no store."""
+        """The revoked tokens, as this process knows them. Raises `ConfigurationError` if there is no store."""
         if self._revocations is None:
             raise ConfigurationError(_STORE_MISSING)
         return self._revocations
 
     @property
     def revoker(self) -> Revoker:
-        """Ends sessions and revokes tokens. Raises `ConfigurationError` when there is no store."""
+        """Ends sessions and revokes tokens. Raises `ConfigurationError` if there is no store."""
         self.require_store()
         return self._revoker
 
     def verify_cached(self, token: str | bytes) -> Claims | None:
-        """The claims of a token that was verified before and still holds; None: ask `verify`. Never waits."""
+        """The claims of a token that was verified before and is still valid. It is synchronous and does no I/O.
+
+        None: `verify` has to decide.
+        """
         claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
         revocations = self._revocations
-        if claims is None or revocations is None or revocations.clears(claims):
+        if claims is None or revocations is None or revocations.passes(claims):
             return claims
         return None
 
     async def verify(self, token: str | bytes) -> Claims:
-        """The claims of an access token that is not revoked. Raises the `AuthError` that says why it is refused.
+        """The claims of a valid access token that is not revoked. Raises an `AuthError` for any other token.
 
-        RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
+        The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
         claims = await self.authentic(token)
         if self._revocations is not None:
@@ -241,26 +251,31 @@ class Auth:
         return claims
 
     async def authentic(self, token: str | bytes) -> Claims:
-        """The same, revoked or not: to end what the token is of, and for nothing that it would give access to."""
+        """The claims of a valid access token, even if it is revoked. Raises an `AuthError` for any other token.
+
+        Use it only to end a session or to revoke a token, never to give access.
+        """
         return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
-        """Have this one access token refused from now on, by every process that shares the store; its session lives on.
+        """Revoke one access token: every process that shares the store refuses it from now on. Its session lives on.
 
-        It may be given as its verified `Claims`. Revoking it once more is no error. A token without a `jti` is refused
-        with all tokens of its `sid`. Raises the `AuthError` that says why the token does not hold anyway,
-        `MissingClaim` for one with neither claim, `StoreUnavailable`, after which it is to be called again, and
-        `ConfigurationError` without a store.
+        `token` is the token or its verified `Claims`. A token without a `jti` is revoked with all tokens of its `sid`.
+        A second call does nothing.
+
+        Raises `MissingClaim` for a token with neither `jti` nor `sid`, an `AuthError` for an invalid token, and
+        `ConfigurationError` without a store. Raises `StoreUnavailable` if the store is down: then call it again.
         """
         await self.revoker.revoke_token(token if isinstance(token, Claims) else await self.authentic(token))
 
     async def revoke_subject(self, subject: str, *, issuer: str | None = None) -> None:
-        """Have every token refused that was issued for the subject up to now, and end the subject's sessions.
+        """Revoke every token that was issued for the subject until now, and end the subject's sessions.
 
-        For a user whose password changed or who is banned: one who may log in again is untouched when doing so.
-        `issuer`, where several are trusted, is the one whose user it is: by default the first, whose sessions these
-        are. Raises `ValueError` for an issuer that is not trusted, `StoreUnavailable`, after which it is to be called
-        again, and `ConfigurationError` without a store.
+        It is for a user who is banned or has changed the password. A login right after the call works. `issuer` is the
+        issuer of the user's tokens; None is the first one, whose sessions are kept here.
+
+        Raises `ValueError` for an issuer that is not trusted, and `ConfigurationError` without a store. Raises
+        `StoreUnavailable` if the store is down: then call it again.
         """
         revoker = self.revoker
         if issuer is not None and issuer not in self.verifier.issuers:
@@ -268,13 +283,18 @@ class Auth:
         await revoker.revoke_subject(subject, issuer or self._policy.issuer)
 
     async def aclose(self) -> None:
-        """Close the store, if this opened it. A second call does nothing."""
+        """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""
         opened, self._opened = self._opened, None
         if opened is not None:
             self._store = self._sessions = None
             self._revoker.close()
+            # The next use opens a new store, which needs a new mirror.
             self._keep_revocations()
             await opened.aclose()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same object: Litestar copies what its routers hold, and the keys and the revocations must stay one."""
+        return self
 
     async def __aenter__(self) -> Self:
         return self
@@ -285,8 +305,9 @@ class Auth:
         await self.aclose()
 
 
-_READY_WITHIN = 5
-_NOBODYS = SessionKey("asgi-jwt ready", "none")
+_READY_TIMEOUT = 5
+_UNUSED_KEY = SessionKey("asgi-jwt ready", "none")
+"""A key without a session: reading it shows whether the store answers."""
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
 
 
@@ -295,5 +316,5 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _bytes(token: str | bytes) -> bytes:
-    # Text that is not ASCII stays so, and is refused as malformed like any other.
+    # A text with other characters than ASCII gives bytes that the parser refuses as malformed.
     return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else bytes(token)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from asgi_jwt import __version__
 from asgi_jwt.commands.check import check
+from asgi_jwt.commands.docs import show_docs
 from asgi_jwt.commands.inspect import STDIN, inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
@@ -78,6 +79,7 @@ def _parser(clock: Clock) -> ArgumentParser:
     _add_keygen(_add(commands, "keygen", "make keys, as ASGI_JWT_* lines"))
     _add_keys(_add(commands, "keys", "give a key file a new key"), clock)
     _add_sessions(_add(commands, "sessions", "show and end the sessions of a subject"), clock)
+    _add_docs(_add(commands, "docs", "list the pages of the documentation, print one, or search them"))
     return parser
 
 
@@ -222,3 +224,9 @@ def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     for action in (listing, revoke):
         action.add_argument("subject", help="whose: the user's id")
         _add_json(action)
+
+
+def _add_docs(docs: ArgumentParser) -> None:
+    docs.add_argument("page", nargs="?", help="the page to print, as quickstart (default: list all pages)")
+    docs.add_argument("--search", metavar="WORDS", help="print each page and heading that has all of the words")
+    docs.set_defaults(run=show_docs)

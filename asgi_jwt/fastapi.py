@@ -1,6 +1,6 @@
 """FastAPI's own idioms: the signature that it reads of `require`, and its OpenAPI document."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from inspect import Parameter, Signature
 from posixpath import dirname, relpath
@@ -9,10 +9,9 @@ from typing import Any
 from fastapi import FastAPI, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.requests import HTTPConnection
-from fastapi.security import SecurityScopes
+from fastapi.security import SecurityScopes as SecurityScopes
 from fastapi.security.base import SecurityBase
-from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketState
+from fastapi.websockets import WebSocket, WebSocketState
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError
@@ -55,26 +54,28 @@ def document(app: FastAPI, auth: Auth, path: str = "/auth") -> None:
     """Complete the OpenAPI document of `app`, and answer the refusals of `require` as `JWTMiddleware` answers.
 
     `path` is where the `AuthApp` of `auth` is mounted: its routes are added, and the page's button Authorize logs in
-    there. Routes with `require` get the responses 401 and 403. May be called before and after the routes are added.
-    Raises `ConfigurationError` where `auth` is no `Auth`.
+    there. Where `auth` opens no sessions, that button takes a token. Routes with `require` get the responses 401 and
+    403. May be called before and after the routes are added. Raises `ConfigurationError` where `auth` is no `Auth`.
     """
-    checked_auth(auth, "document(app, auth)")
+    opens_sessions = bool(checked_auth(auth, "document(app, auth)").settings.refresh_secret)
     made = app.openapi
     mount = f"/{path.strip('/')}".rstrip("/")
     # Swagger UI takes the URL relative to its page, so that it holds below any prefix.
-    token_url = relpath(f"{mount}/login", dirname(app.docs_url or "/"))
+    token_url = relpath(f"{mount}/login", dirname(app.docs_url or "/")) if opens_sessions else None
 
     def openapi() -> dict[str, Any]:
-        return _completed(made(), auth_app_paths(mount), token_url)
+        return _completed(made(), auth_app_paths(mount) if opens_sessions else {}, token_url)
 
     vars(app)["openapi"] = openapi  # FastAPI's documented way to extend the document
     app.add_exception_handler(AuthError, _refused)
 
 
-def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: str) -> dict[str, Any]:
-    """`document`, completed in place: FastAPI keeps it, so each step gives the same the next time."""
+def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: str | None) -> dict[str, Any]:
+    """`document`, completed in place: FastAPI keeps it, and what is complete already stays as it is."""
+    paths = document["paths"]
+    operations = [each for path in paths if path not in auth_app for each in paths[path].values()]
     scopes: set[str] = set()
-    for operation in _operations(document, other_than=auth_app):
+    for operation in operations:
         for needed in operation.get("security", []):
             if SCHEME in needed:
                 scopes.update(needed[SCHEME])
@@ -82,19 +83,13 @@ def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: st
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).setdefault(REFUSAL, refusal_schema())
     components.setdefault("securitySchemes", {})[SCHEME] = security_scheme(token_url, sorted(scopes))
-    document["paths"] = document["paths"] | {path: auth_app[path] for path in auth_app if path not in document["paths"]}
+    document["paths"] = paths | {path: auth_app[path] for path in auth_app if path not in paths}
     return document
 
 
-def _operations(document: dict[str, Any], *, other_than: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path, operations in document["paths"].items():
-        if path not in other_than:
-            yield from operations.values()
-
-
-async def _refused(connection: HTTPConnection, error: Any) -> Response | None:
+async def _refused(connection: HTTPConnection, error: Any) -> Any:
+    """The answer, as an ASGI app: Starlette calls the return value. None for a WebSocket that was accepted already."""
     if isinstance(connection, WebSocket) and connection.application_state is WebSocketState.CONNECTED:
         await connection.close(close_code(error.status))
         return None
-    denial: Any = partial(deny, answer(error, connection.scope))
-    return denial  # Starlette calls it as any ASGI app
+    return partial(deny, answer(error, connection.scope))

@@ -104,7 +104,7 @@ async def take_costs(fixture: Fixture, count: int, effort: "Effort") -> dict[str
     }
     now = int(time.time() * 1000)
     for kind in ("sid", "jti", "sub"):
-        auths["all"].revocations.take(revocations(kind, count // 3, now))
+        auths["all"].revocations.add(revocations(kind, count // 3, now))
     apps = {"bare": bare} | {name: JWTMiddleware(bare, auth, public=["/health"]) for name, auth in auths.items()}
     requests = {name: Requests(app, fixture.tokens) for name, app in apps.items()}
     costs: dict[str, list[float]] = {name: [] for name in apps}

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -131,6 +132,17 @@ async def test_a_key_withdrawn_in_a_quiet_time(tmp_path: Path) -> None:
     assert refused == [UnknownKey] * 3
 
 
+async def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
+    """The file is looked at all the same: the old time of the last look does not put the next one off."""
+    service = Service(tmp_path)
+    stolen = [service.auth.issuer.access_token(Identity("alice"), ends_at=NOW + 60) for _ in range(2)]
+    await service.auth.verify(stolen[0])
+    service.rotate(overlap=0, keep=0)
+    service.clock.turn(-20)
+    with pytest.raises(UnknownKey):
+        await service.auth.verify(stolen[1])
+
+
 async def test_a_look_that_began_before_a_quiet_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that read the old file is not taken for the look that the first request after a quiet time waits for."""
     service = Service(tmp_path)
@@ -153,17 +165,6 @@ async def test_a_look_that_began_before_a_quiet_time(tmp_path: Path, monkeypatch
     service.clock.turn(600)
     monkeypatch.setattr(local_keys, "_PATIENCE", PATIENCE)
     rotated.set()
-    with pytest.raises(UnknownKey):
-        await service.auth.verify(stolen[1])
-
-
-async def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
-    """The file is looked at all the same: the old time of the last look does not put the next one off."""
-    service = Service(tmp_path)
-    stolen = [service.auth.issuer.access_token(Identity("alice"), ends_at=NOW + 60) for _ in range(2)]
-    await service.auth.verify(stolen[0])
-    service.rotate(overlap=0, keep=0)
-    service.clock.turn(-20)
     with pytest.raises(UnknownKey):
         await service.auth.verify(stolen[1])
 
@@ -235,75 +236,80 @@ async def test_a_new_algorithm_comes_and_an_old_one_goes_with_its_key(tmp_path: 
     assert (await service.auth.verify(service.auth.issuer.access_token(Identity("alice")))).subject == "alice"
 
 
-async def test_narrowed_algorithms_stay(tmp_path: Path) -> None:
-    """A new file with a key for none of ALGORITHMS can't be used."""
-    service = Service(tmp_path, algorithms="ES256")
-    service.write(generate_jwk("EdDSA"))
-    await service.look()
-    (heard,) = service.heard
-    assert isinstance(heard, KeysNotRead)
-    assert "ASGI_JWT_ALGORITHMS names ES256" in heard.why
+def public_keys() -> list[Any]:
+    return KeySet.parse(json.dumps({"keys": [generate_jwk("ES256")]})).public_jwks()["keys"]
 
 
-async def test_a_new_key_that_may_not_sign_is_not_taken(tmp_path: Path) -> None:
-    """One for none of ALGORITHMS that begins later would leave the issuer with the old one when that ends."""
-    service = Service(tmp_path, algorithms="ES256")
+ENDED = {"exp": NOW - 1}
+NOT_TAKEN: dict[str, tuple[str, Callable[[Service], None], str]] = {
+    "a key for none of ALGORITHMS": ("ES256", lambda service: service.write(generate_jwk("EdDSA")), "names ES256"),
+    # It would leave the issuer with the old one when that ends.
+    "one that begins later": (
+        "ES256",
+        lambda service: service.rotate("EdDSA"),
+        "names none for which the first private",
+    ),
+    "private keys that have ended": (
+        "",
+        lambda service: service.write({**generate_jwk("ES256"), **ENDED}, *public_keys()),
+        "holds no private key any more, and tokens are issued",
+    ),
+    "public keys alone": (
+        "",
+        lambda service: service.write(*public_keys()),
+        "holds no private key any more, and tokens are issued",
+    ),
+    "keys that have all ended": (
+        "",
+        lambda service: service.write({**generate_jwk("ES256"), **ENDED}),
+        "ASGI_JWT_KEYS_FILE holds keys that have all ended",
+    ),
+}
+
+
+@pytest.mark.parametrize(("algorithms", "change", "why"), NOT_TAKEN.values(), ids=NOT_TAKEN)
+async def test_files_that_are_not_taken(
+    algorithms: str, change: Callable[[Service], None], why: str, tmp_path: Path
+) -> None:
+    """Where tokens are issued a file that can't sign is not taken, be it an old copy, put back: nothing ends."""
+    service = Service(tmp_path, algorithms=algorithms)
     issuer = service.auth.issuer
-    service.rotate("EdDSA")
+    old = named(issuer.access_token(Identity("alice")))
+    change(service)
     await service.look()
     (heard,) = service.heard
     assert isinstance(heard, KeysNotRead)
-    assert "ALGORITHMS names none for which the first private key is made" in heard.why
+    assert why in heard.why
     service.clock.now = NOW + OVERLAP + KEEP
-    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
+    token = issuer.access_token(Identity("alice"))
+    assert ((await service.auth.verify(token)).subject, named(token)) == ("alice", old)
 
 
-async def test_a_file_whose_private_keys_have_ended_is_not_taken(tmp_path: Path) -> None:
-    """Where tokens are issued, an old copy of the file, put back, does not end the issuing."""
-    service = Service(tmp_path)
-    issuer = service.auth.issuer
-    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
-    service.write({**generate_jwk("ES256"), "exp": NOW - 1}, *public)
-    await service.look()
-    assert [type(event) for event in service.heard] == [KeysNotRead]
-    assert (await service.auth.verify(issuer.access_token(Identity("alice")))).subject == "alice"
-
-
-async def test_a_file_without_private_keys_stops_no_issuer(tmp_path: Path) -> None:
-    """Where tokens are issued a file that can't sign is not taken; where none are, it is."""
+async def test_a_file_without_private_keys_is_taken_where_none_are_issued(tmp_path: Path) -> None:
+    """A service that only verifies takes public keys in the place of private ones, and can't issue from then on."""
     service, verifying = Service(tmp_path), Service(tmp_path)
     token = service.auth.issuer.access_token(Identity("alice"))
     await verifying.auth.verify(token)
     service.keys.write_text(json.dumps(await service.auth.published_keys()))
-    for each in (service, verifying):
-        await each.look()
-        assert (await each.auth.verify(token)).subject == "alice"
-    (told,) = service.heard
-    assert isinstance(told, KeysNotRead)
-    assert "ASGI_JWT_KEYS_FILE holds no private key any more, and tokens are issued" in told.why
-    assert named(service.auth.issuer.access_token(Identity("bob"))) == named(token)
+    await verifying.look()
+    assert (await verifying.auth.verify(token)).subject == "alice"
     assert [type(event) for event in verifying.heard] == [KeysRead]
     with pytest.raises(ConfigurationError, match="ASGI_JWT_KEYS_FILE holds no private key"):
         _ = verifying.auth.issuer
 
 
-@pytest.mark.parametrize("issuing", [False, True])
-async def test_a_file_whose_keys_have_all_ended_is_not_taken(issuing: bool, tmp_path: Path) -> None:
+async def test_a_file_whose_keys_have_all_ended_is_not_taken(tmp_path: Path) -> None:
     """An old copy, put back, stops no service, one that only verifies neither."""
     service = Service(tmp_path)
     token = Service(tmp_path).auth.issuer.access_token(Identity("alice"))
-    if issuing:
-        _ = service.auth.issuer
     await service.auth.verify(token)
     await service.look()
-    service.write({**generate_jwk("ES256"), "exp": NOW - 1})
-    service.secrets.write_text(json.dumps({**generate_jwk("HS256"), "exp": NOW - 1}))
+    service.write({**generate_jwk("ES256"), **ENDED})
+    service.secrets.write_text(json.dumps({**generate_jwk("HS256"), **ENDED}))
     await service.look()
-    assert sorted(event.why for event in service.heard if isinstance(event, KeysNotRead)) == [
-        f"ASGI_JWT_{name}_FILE holds keys that have all ended, as their exp says: "
-        "asgi-jwt keys rotate gives it a new one"
-        for name in ("KEYS", "REFRESH_SECRET")
-    ]
+    for event, name in zip(service.heard, ("KEYS", "REFRESH_SECRET"), strict=True):
+        assert isinstance(event, KeysNotRead)
+        assert f"ASGI_JWT_{name}_FILE holds keys that have all ended, as their exp says: asgi-jwt keys" in event.why
     assert (await service.auth.verify(token)).subject == "alice"
 
 
@@ -329,8 +335,7 @@ async def test_private_keys_that_have_ended_at_the_start(tmp_path: Path) -> None
 async def test_the_last_private_key_ends(tmp_path: Path) -> None:
     """With public keys alone left, the issuer goes on, and what it signs is refused."""
     service = Service(tmp_path)
-    public = KeySet.parse(json.dumps(generate_jwk("ES256"))).public_jwks()["keys"]
-    service.write({**generate_jwk("ES256"), "exp": NOW + 100}, *public)
+    service.write({**generate_jwk("ES256"), "exp": NOW + 100}, *public_keys())
     await service.look()
     issuer = service.auth.issuer
     service.clock.now = NOW + 100

@@ -55,7 +55,7 @@ async def test_keys_of_a_remote_issuer() -> None:
 
 async def test_what_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that hangs holds no probe up for ever."""
-    monkeypatch.setattr("asgi_jwt.auth._READY_WITHIN", 0.05)
+    monkeypatch.setattr("asgi_jwt.auth._READY_TIMEOUT", 0.05)
 
     class Hanging(MemoryStore):
         async def get(self, key: Any) -> Any:

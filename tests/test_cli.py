@@ -52,16 +52,6 @@ def test_demo(
     assert capsys.readouterr() == ("served\n", "")
 
 
-@pytest.mark.parametrize("port", ["65536", "-1", "http", "\u0668\u0660"])
-def test_demo_on_no_port(demos: list[tuple[int, bool]], capsys: pytest.CaptureFixture[str], port: str) -> None:
-    """What is no port is refused with its range."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["demo", f"--port={port}"])
-    assert ended.value.code == 2
-    assert "is no port: 0 to 65535" in capsys.readouterr().err
-    assert demos == []
-
-
 def test_a_fault_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A command that can't be run ends with status 1 and one line that says why."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -129,23 +119,27 @@ def test_console_script() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "why"),
     [
-        ["\x1b[2J"],
-        ["check", "\x1b[2J"],
-        ["check", "--\x1b[2J"],
-        ["keygen", "--alg", "\x1b[2J"],
-        ["demo", "--port", "\x1b[2J"],
-        ["keys", "rotate", "file", "--keep", "\x1b[2J"],
-        ["token", "alice", "--claim", "\x1b[2J\u202e"],
-        ["sessions", "\u009b2J\udcff\n"],
+        *((["demo", f"--port={port}"], "is no port: 0 to 65535") for port in ("65536", "-1", "http", "\u0668\u0660")),
+        (["\x1b[2J"], "invalid choice"),
+        (["check", "\x1b[2J"], "unrecognized arguments"),
+        (["check", "--\x1b[2J"], "unrecognized arguments"),
+        (["keygen", "--alg", "\x1b[2J"], "invalid choice"),
+        (["demo", "--port", "\x1b[2J"], "is no port: 0 to 65535"),
+        (["keys", "rotate", "file", "--keep", "\x1b[2J"], "has to be a duration"),
+        (["token", "alice", "--claim", "\x1b[2J\u202e"], "is not NAME=VALUE"),
+        (["sessions", "\u009b2J\udcff\n"], "invalid choice"),
     ],
 )
-def test_arguments_reach_no_terminal_as_they_are(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An argument in an error is escaped: a terminal would obey it."""
+def test_arguments_reach_no_terminal_as_they_are(
+    words: list[str], why: str, demos: list[tuple[int, bool]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An argument that can't be meant is told so, escaped: a terminal would obey it. What is no port has its range."""
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
-    assert ended.value.code == 2
+    assert (ended.value.code, demos) == (2, [])
     printed = capsys.readouterr()
     assert printed.out == ""
+    assert why in printed.err
     assert all(line.isprintable() for line in printed.err.splitlines())

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from driver import bearer, make_auth
@@ -24,6 +24,14 @@ from asgi_jwt.http.require import Require, SecurityScopes
 
 WRITE = "orders:write"
 DESCRIBED = 'error_description="The access token lacks a required scope"'
+
+
+class Watching(Require):
+    threads: ClassVar[list[int]] = []
+
+    def check(self, scope: Scope, *more: str) -> Claims:
+        self.threads.append(threading.get_ident())
+        return super().check(scope, *more)
 
 
 async def needs_nothing(user: Annotated[Claims, Depends(require())]) -> Claims:
@@ -160,12 +168,13 @@ def test_security_adds_to_what_require_asks_for(dependency: Any, wanted: str) ->
         assert refused.headers["www-authenticate"].endswith(f', scope="{wanted}"')
 
 
+@pytest.mark.parametrize("asks", [require(), require(WRITE)])
 @pytest.mark.parametrize("scopes", [[""], [" "], "orders:write"])
-def test_security_with_scopes_that_name_nothing(scopes: Any) -> None:
+def test_security_with_scopes_that_name_nothing(scopes: Any, asks: Require) -> None:
     """Empty scopes, and a string in the place of a list, open no route."""
     auth, app = make_auth(), FastAPI()
 
-    @app.get("/orders", dependencies=[Security(require(), scopes=scopes)])
+    @app.get("/orders", dependencies=[Security(asks, scopes=scopes)])
     async def orders() -> None:
         raise AssertionError
 
@@ -211,36 +220,55 @@ def test_a_forgotten_call_is_named(forgotten: Any) -> None:
 
 
 def test_a_dependency_can_be_overridden() -> None:
-    """`dependency_overrides` takes the very `require(...)` of a route, as a user's tests do."""
-    app, asks = FastAPI(), require()
+    """`dependency_overrides` takes any `require(...)` of the same scopes and roles as a route's, as users' tests do."""
+    app = FastAPI()
 
     @app.get("/orders")
-    async def orders(user: Annotated[Any, Security(asks, scopes=[WRITE])]) -> str:
+    async def orders(user: Annotated[Any, Security(require("a", "b", roles=["x", "y"]), scopes=[WRITE])]) -> str:
         return str(user)
 
-    app.dependency_overrides[asks] = lambda: "someone"
+    app.dependency_overrides[require("b a", roles=["y", "x"])] = lambda: "someone"
     assert TestClient(app).get("/orders").json() == "someone"
+
+
+def test_what_asks_for_something_else_is_not_equal() -> None:
+    """Only checks of the same class, scopes and roles are equal: FastAPI makes one of equal dependencies."""
+    different = [
+        require(),
+        require("a"),
+        require("a", "b"),
+        require("a", roles="a"),
+        require(roles="a"),
+        Watching((), ()),
+    ]
+    assert len(set(different)) == len(different)
+    assert require("a") != "a"
+
+
+def test_security_around_the_bound_call() -> None:
+    """`require(...).__call__` in the place of `require(...)` asks for all that `Security` names, too."""
+    auth, app = make_auth(), FastAPI()
+
+    @app.get("/orders", dependencies=[Security(require("a").__call__, scopes=["b"])])
+    async def orders() -> None: ...
+
+    client = TestClient(JWTMiddleware(app, auth))
+    for scopes, status in (("a", 403), ("b", 403), ("a b", 200)):
+        assert client.get("/orders", headers=bearer(auth, scopes=scopes)).status_code == status
 
 
 def test_security_runs_in_no_thread() -> None:
     """With scopes of `Security` too, the check runs in the event loop's own thread."""
-    threads: list[int] = []
-
-    class Watching(Require):
-        def check(self, scope: Scope, *more: str) -> Claims:
-            threads.append(threading.get_ident())
-            return super().check(scope, *more)
-
     auth, app = make_auth(), FastAPI()
 
     @app.get("/orders", dependencies=[Security(Watching((), ()), scopes=[WRITE])])
     async def orders() -> None:
-        threads.append(threading.get_ident())
+        Watching.threads.append(threading.get_ident())
 
     with TestClient(JWTMiddleware(app, auth)) as client:
         assert client.get("/orders", headers=bearer(auth, scopes=WRITE)).status_code == 200
-    assert len(threads) == 2
-    assert len(set(threads)) == 1
+    assert len(Watching.threads) == 2
+    assert len(set(Watching.threads)) == 1
 
 
 class Answer(BaseModel):

@@ -10,8 +10,8 @@ import pytest
 import asgi_jwt
 
 HOUSE = Path(asgi_jwt.__file__).parent
-GROUND = frozenset({"errors", "events", "callbacks", "tasks"})
-FRAMEWORKS = ("django", "fastapi", "mcp", "quart")
+GROUND = frozenset({"errors", "events", "callbacks", "tasks", "background"})
+FRAMEWORKS = ("django", "fastapi", "litestar", "mcp", "quart")
 EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
 BELOW: dict[str, set[str]] = {
     # `Require` asks for its signature there, once FastAPI is loaded.

@@ -12,7 +12,7 @@ from driver import bearer as authorization
 from opentelemetry.sdk.metrics.export import Gauge, Sum
 from support.issuers import IssuerServer
 from support.metering import metered
-from support.tokens import ec_key, genuine_token, jwk_of, token_by
+from support.tokens import AUDIENCE, ISSUER, ec_key, genuine_token, token_by
 
 from asgi_jwt import Auth, ConfigurationError, MemoryStore, Settings, errors, events
 from asgi_jwt.errors import AuthError, InvalidToken, RefusedToken, RevocationsUnavailable
@@ -56,19 +56,17 @@ def test_names_keep_to_the_conventions() -> None:
         assert not metric.description.endswith(".")
 
 
-async def test_each_metric_is_of_its_kind() -> None:
+async def test_each_metric_is_of_its_kind(server: IssuerServer) -> None:
     """What only grows is a monotonic sum, an age is a gauge, and each has its unit and its description."""
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        settings = Settings(issuer="https://issuer.example", audience="api", jwks_url=server.jwks_url)
-        auth = Auth(settings, store=MemoryStore())
-        await auth.revocations.current()
-        with metered(auth) as meter:
-            with pytest.raises(AuthError):
-                await auth.verify(token_by(ec_key(), "a", aud="other"))
-            for event in (TokenRefused("x", 401, "http"), LoginRefused("x"), ReuseDetected()):
-                await auth.events.emit(event)
-            found = meter.metrics()
+    settings = Settings(issuer="https://issuer.example", audience="api", jwks_url=server.jwks_url)
+    auth = Auth(settings, store=MemoryStore())
+    await auth.revocations.current()
+    with metered(auth) as meter:
+        with pytest.raises(AuthError):
+            await auth.verify(token_by(ec_key(), "a", aud="other"))
+        for event in (TokenRefused("x", 401, "http"), LoginRefused("x"), ReuseDetected()):
+            await auth.events.emit(event)
+        found = meter.metrics()
     for metric in (*COUNTED, *OBSERVED):
         if metric.name in found:
             read = found[metric.name]
@@ -79,7 +77,13 @@ async def test_each_metric_is_of_its_kind() -> None:
 
 
 async def test_refusals_by_reason() -> None:
-    """Refused requests and sockets are counted by their reason, those of the host's own errors too."""
+    """Refused requests and sockets are counted by their reason, those of the host's own errors too.
+
+    So are connections that were closed here. What is no event of ours passes.
+    """
+
+    class Alarm(Event):
+        name = "alarm"
 
     def validate(claims: Claims, scope: Any) -> bool:
         raise OnLeave
@@ -92,10 +96,17 @@ async def test_refusals_by_reason() -> None:
         await guarded.request(headers=authorization(auth))
         await strict.request(headers=authorization(auth))
         await guarded.request(headers={"authorization": f"Bearer {genuine_token()}"})
+        for reason in ("token_expired", "token_revoked", "token_revoked"):
+            await auth.events.emit(SocketClosed(reason, 3000))
+        await auth.events.emit(Alarm())
         assert meter.series("asgi_jwt.token.refusals") == {
             (("error.type", "token_missing"),): 2,
             (("error.type", "on_leave"),): 1,
             (("error.type", "algorithm_not_allowed"),): 1,
+        }
+        assert meter.series("asgi_jwt.websocket.closes") == {
+            (("error.type", "token_expired"),): 1,
+            (("error.type", "token_revoked"),): 2,
         }
 
 
@@ -191,18 +202,6 @@ async def test_revocations() -> None:
         }
 
 
-async def test_websockets_by_what_ended_them() -> None:
-    """Connections that were closed here are counted by the reason."""
-    auth = make_auth()
-    with metered(auth) as meter:
-        for reason in ("token_expired", "token_revoked", "token_revoked"):
-            await auth.events.emit(SocketClosed(reason, 3000))
-        assert meter.series("asgi_jwt.websocket.closes") == {
-            (("error.type", "token_expired"),): 1,
-            (("error.type", "token_revoked"),): 2,
-        }
-
-
 async def test_verified_and_cached_tokens() -> None:
     """Tokens verified and cache hits are the verifier's own counts, read when somebody asks."""
     auth = make_auth()
@@ -216,62 +215,41 @@ async def test_verified_and_cached_tokens() -> None:
         assert meter.series("asgi_jwt.token.cache.hits") == {(): 4}
 
 
-async def test_remote_keys() -> None:
+async def test_remote_keys(server: IssuerServer) -> None:
     """Fetches by their source, those that failed apart, and how old the keys are: nothing before there are any."""
     clock = Clock(NOW)
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        auth = Auth(
-            Settings(issuer="https://issuer.example", audience="https://api.example", jwks_url=server.jwks_url),
-            clock=clock,
-        )
-        source = ("asgi_jwt.jwks.source", server.jwks_url)
-        with metered(auth) as meter:
-            assert meter.series("asgi_jwt.jwks.age") == {}
-            await auth.verify(token_by(ec_key(), "a"))
-            clock.turn(100)
-            assert meter.series("asgi_jwt.jwks.age") == {(source,): 100}
-            server.fail()
-            clock.turn(500)
-            await auth.verify(token_by(ec_key(), "a", jti="another"))
-            await wait_all_tasks_blocked()
-            assert meter.series("asgi_jwt.jwks.fetches") == {
-                (source,): 1,
-                (source, ("error.type", "keys_unavailable")): 1,
-            }
-            assert meter.series("asgi_jwt.jwks.age") == {(source,): 600}
-            clock.turn(-1000)
-            assert meter.series("asgi_jwt.jwks.age") == {}
+    auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, jwks_url=server.jwks_url), clock=clock)
+    source = ("asgi_jwt.jwks.source", server.jwks_url)
+    with metered(auth) as meter:
+        assert meter.series("asgi_jwt.jwks.age") == {}
+        await auth.verify(token_by(ec_key(), "a"))
+        clock.turn(100)
+        assert meter.series("asgi_jwt.jwks.age") == {(source,): 100}
+        server.fail()
+        clock.turn(500)
+        await auth.verify(token_by(ec_key(), "a", jti="another"))
+        await wait_all_tasks_blocked()
+        assert meter.series("asgi_jwt.jwks.fetches") == {
+            (source,): 1,
+            (source, ("error.type", "keys_unavailable")): 1,
+        }
+        assert meter.series("asgi_jwt.jwks.age") == {(source,): 600}
+        clock.turn(-1000)
+        assert meter.series("asgi_jwt.jwks.age") == {}
 
 
-async def test_several_auths_of_a_process() -> None:
+async def test_several_auths_of_a_process(server: IssuerServer) -> None:
     """With several `Auth`s counts are added up, and of the ages of the same keys the highest is told."""
-    clock = Clock(NOW)
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        auths = [
-            Auth(Settings(issuer=f"https://{name}.example", audience="a", jwks_url=server.jwks_url), clock=clock)
-            for name in ("one", "two")
-        ]
-        with metered(*auths) as meter:
-            for auth in auths:
-                await auth.verify(token_by(ec_key(), "a", iss=auth.settings.issuer[0], aud="a"))
-                await auth.events.emit(ReuseDetected())
-                clock.turn(10)
-            assert meter.series("asgi_jwt.token.verifications") == {(): 2}
-            assert meter.series("asgi_jwt.token.reuses") == {(): 2}
-            assert meter.series("asgi_jwt.jwks.age") == {(("asgi_jwt.jwks.source", server.jwks_url),): 20}
-
-
-async def test_an_event_of_another_kind_is_not_counted() -> None:
-    """What is no event of ours passes."""
-
-    class Alarm(Event):
-        name = "alarm"
-
-    auth = make_auth()
-    with metered(auth):
-        await auth.events.emit(Alarm())
+    clock, url = Clock(NOW), server.jwks_url
+    auths = [Auth(Settings(issuer=f"https://{n}.example", audience="a", jwks_url=url), clock=clock) for n in "ab"]
+    with metered(*auths) as meter:
+        for auth in auths:
+            await auth.verify(token_by(ec_key(), "a", iss=auth.settings.issuer[0], aud="a"))
+            await auth.events.emit(ReuseDetected())
+            clock.turn(10)
+        assert meter.series("asgi_jwt.token.verifications") == {(): 2}
+        assert meter.series("asgi_jwt.token.reuses") == {(): 2}
+        assert meter.series("asgi_jwt.jwks.age") == {(("asgi_jwt.jwks.source", url),): 20}
 
 
 async def test_without_an_sdk_nothing_happens() -> None:

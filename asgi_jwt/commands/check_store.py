@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import anyio
 
@@ -24,6 +25,9 @@ from asgi_jwt.stores.urls import REDIS_SCHEMES
 
 PATIENCE = 10.0
 """Seconds for all that is asked of the store: its own patience ends before, unless its URL says otherwise."""
+
+APART = 10.0
+"""Seconds that a clock may be off: twice that, and 5 s for a request and for its answer, are GRACE's default."""
 
 _LIFE = 60_000
 
@@ -55,7 +59,8 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
         # A store that hangs is not closed either: that would wait for it.
         with anyio.fail_after(PATIENCE):
             kept = await _write_and_read(store, int(clock() * 1000))
-            policy = await _maxmemory_policy(store)
+            policy = await _told(store, "maxmemory_policy")
+            apart = clock() - (await _told(store, "server_time") or clock())
             await store.aclose()
     except TimeoutError:
         return [problem("store", f"{name} gives no answer within {PATIENCE:g} s", mend or _REACH)]
@@ -67,15 +72,15 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
     if not kept:
         return [problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")]
     found = ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
-    return [found, *_evictions(name, policy)]
+    return [found, *_evictions(name, policy), *_clocks_apart(name, apart)]
 
 
-async def _maxmemory_policy(store: SessionStore) -> str | None:
-    """How a server of Redis makes room when its memory is full; None of another store, or where it does not say."""
-    ask: Callable[[], Awaitable[str]] | None = getattr(store, "maxmemory_policy", None)
+async def _told(store: SessionStore, what: str) -> Any:
+    """What a server of Redis tells of itself; None of another store, or where it does not say."""
+    ask: Callable[[], Awaitable[Any]] | None = getattr(store, what, None)
     if ask is not None:
-        with suppress(StoreUnavailable):  # the rights to ask for it are not among those that a store needs
-            return printable(await ask())
+        with suppress(StoreUnavailable):  # the right to ask for it is not among those that a store needs
+            return await ask()
     return None
 
 
@@ -83,8 +88,19 @@ def _evictions(name: str, policy: str | None) -> Iterator[Finding]:
     if policy not in (None, "noeviction"):
         yield warning(
             "store",
-            f"{name} evicts sessions, and the log of revocations, when its memory is full (maxmemory-policy {policy})",
+            f"{name} evicts sessions, and the log of revocations, when its memory is full"
+            f" (maxmemory-policy {printable(policy)})",
             "set its maxmemory-policy to noeviction",
+        )
+
+
+def _clocks_apart(name: str, apart: float) -> Iterator[Finding]:
+    if abs(apart) > APART:
+        yield warning(
+            "store",
+            f"this machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} that of {name}:"
+            " users whose tabs race may be logged out",
+            "keep the clocks of all machines in step (NTP)",
         )
 
 

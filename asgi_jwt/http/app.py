@@ -9,7 +9,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
@@ -22,7 +22,7 @@ from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import HINTS, Hints
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.middleware import GUARD
-from asgi_jwt.http.paths import RootPath
+from asgi_jwt.http.paths import RootPath, with_whole_path
 from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.server_metadata import ServerMetadata
@@ -74,11 +74,12 @@ class AuthApp:
         router = Router(routes, redirect_slashes=False)
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         check_scope_type(scope)
         if scope["type"] != "lifespan" and get_route_path(scope) == scope["path"]:
             # The path is not below the root path, so a client may have chosen the root path, which is the cookie's.
             self._root_path.apply(scope)
+        scope = with_whole_path(scope)
         guard = scope.get(GUARD)
         scope[HINTS] = hints = self._hints if guard is None else guard.hints
         hints.auth_app_is_reached()

@@ -1,6 +1,7 @@
 """The rules of the ASGI specification that every app here follows."""
 
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
 
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
@@ -10,6 +11,9 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.identity import kind
+
+AnyASGIApp = Callable[[Any, Any, Any], Awaitable[object]]
+"""Any ASGI app. Each framework has types of its own for scopes and messages."""
 
 _TYPES = ("http", "websocket", "lifespan")
 

@@ -1,17 +1,17 @@
 """JWTMiddleware: only requests and WebSockets with a verified token reach the app."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.authentication import UnauthenticatedUser
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import EventSink, TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
+from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
@@ -62,7 +62,7 @@ class JWTMiddleware:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: AnyASGIApp,
         auth: Auth | None = None,
         *,
         public: str | Iterable[str] = (),
@@ -106,7 +106,7 @@ class JWTMiddleware:
         self._guard = Guard(self._challenge, self._auth.events, self._hints)
         self._sockets = Sockets(self._auth)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._fault is not None:
             await refuse_start(scope, receive, send, self._fault)
         scope_type = scope["type"]
@@ -117,7 +117,7 @@ class JWTMiddleware:
             await self.app(scope, receive, self._closing(send))
             return
         list_headers(scope)
-        if self._metadata is not None and self._asks_metadata(scope, self._metadata.path):
+        if self._metadata is not None and self._asks_metadata(scope):
             await self._metadata(scope, receive, send)
             return
         scope[GUARD] = self._guard
@@ -130,16 +130,31 @@ class JWTMiddleware:
         except AuthError as error:
             await self._refuse(error, scope, receive, send)
             return
-        if claims is not None:
-            scope["claims"] = scope["user"] = claims
-            scope["auth"] = claims.credentials
-        else:
-            # Each request gets a new user: an app may set attributes on Starlette's class.
-            scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
+        _enter(scope, claims)
         if scope_type == "http":
             await self.app(scope, receive, send)
         else:
             await self._serve_socket(claims, scope, receive, send)
+
+    def let_in_at_sight(self, scope: Scope) -> bool:
+        """Whether an HTTP request passes without a wait: its token was verified before, or it needs none.
+
+        The scope then says whose it is. False: the request is to be answered by a call. For callers that have no event
+        loop.
+        """
+        list_headers(scope)
+        if self._validate is not None or self._asks_metadata(scope):
+            return False
+        try:
+            token = self._presented(scope)
+        except AuthError:
+            return False
+        claims = None if token is None else self._auth.verify_cached(token)
+        if token is not None and claims is None:
+            return False
+        scope[GUARD] = self._guard
+        _enter(scope, claims)
+        return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
         if self._reads_subprotocol and hide_subprotocol_token(scope):
@@ -189,15 +204,18 @@ class JWTMiddleware:
 
         Raises `AuthError`.
         """
+        token = self._presented(scope)
+        return None if token is None else await self._auth.verify(token)
+
+    def _presented(self, scope: Scope) -> bytes | None:
+        """The request's token. None: it passes without one. Raises `MissingToken` if it needs one and has none."""
         if self._public.match(scope):
             self._root_path.apply(scope)
             return None
         token = self._token(scope)
-        if token is not None:
-            return await self._auth.verify(token)
-        if not self._optional:
+        if token is None and not self._optional:
             raise MissingToken
-        return None
+        return token
 
     def _token(self, scope: Scope) -> bytes | None:
         headers = scope["headers"]
@@ -237,8 +255,19 @@ class JWTMiddleware:
             response = self._challenge.response(error)
         await deny(response, scope, receive, send)
 
-    def _asks_metadata(self, scope: Scope, path: str) -> bool:
-        return scope["type"] == "http" and self._root_path.route_path(scope) == path
+    def _asks_metadata(self, scope: Scope) -> bool:
+        path = None if self._metadata is None else self._metadata.path
+        return path is not None and scope["type"] == "http" and self._root_path.route_path(scope) == path
+
+
+def _enter(scope: Scope, claims: Claims | None) -> None:
+    """Put the user of the request into the scope. None: an anonymous request."""
+    if claims is not None:
+        scope["claims"] = scope["user"] = claims
+        scope["auth"] = claims.credentials
+    else:
+        # Each request gets a new user: an app may set attributes on Starlette's class.
+        scope["claims"], scope["user"], scope["auth"] = None, UnauthenticatedUser(), _NO_CREDENTIALS
 
 
 def _auth_from_env() -> Auth:

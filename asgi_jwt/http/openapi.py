@@ -6,7 +6,7 @@ from typing import Any
 SCHEME = "Bearer"
 """The name of the security scheme."""
 
-REFUSAL = "Refusal"
+REFUSAL = "AuthRefusal"
 """The name of the schema of a refusal's body."""
 
 Part = dict[str, Any]
@@ -74,7 +74,7 @@ def auth_app_paths(mount: str) -> Part:
 
 
 def _operations() -> Iterable[tuple[str, str, Part]]:
-    token = [{SCHEME: []}]
+    token: list[Part] = [{SCHEME: []}]
     cookie_or_token: list[Part] = [{SCHEME: []}, {}]
     login = _fields("username", "password", transport="body: the refresh token travels in the body, not as a cookie")
     yield "/login", "post", _operation("Log in", login, 200, _TOKENS, 400, 401, 403, 413, 415, 429, 503)

@@ -90,6 +90,26 @@ class RootPath:
         return route_path
 
 
+def with_whole_path(scope: Scope) -> Scope:
+    """The scope with the path that the client asked for, and the mounts within it as the root path.
+
+    Litestar hands a mounted app the rest of the path, with a slash behind it, and names the mount nowhere. A copy
+    there, for Litestar warns of changes in the scope; else the scope itself.
+    """
+    whole = _requested_path(scope) if _is_mounted_by_litestar(scope) else None
+    if whole is None:
+        return scope
+    rest = get_route_path(scope).rstrip("/")
+    mount = whole.rstrip("/").removesuffix(rest)
+    of_server: str = scope.get("app_root_path", scope.get("root_path", ""))
+    root_path = mount if mount.startswith(of_server) else of_server + mount
+    return {**scope, "path": root_path + rest + ("/" if whole.endswith("/") else ""), "root_path": root_path}
+
+
+def _is_mounted_by_litestar(scope: Scope) -> bool:
+    return getattr(scope.get("route_handler"), "is_mount", False)
+
+
 class PublicPaths:
     """The paths that need no token.
 
@@ -133,7 +153,7 @@ def _requested_path(scope: Scope) -> str | None:
         return None
     if raw_path is None:
         # Adapters for AWS Lambda give no raw path. Below a mount of Litestar the whole path is then unknown.
-        return None if getattr(scope.get("route_handler"), "is_mount", False) else path
+        return None if _is_mounted_by_litestar(scope) else path
     if raw_path == path.encode(errors="surrogatepass"):
         return path
     # Some servers and test clients leave the query in the raw path.

@@ -1,23 +1,33 @@
 """`require` and `RequireMiddleware`: check scopes and roles. RFC 6750 section 3.1, `insufficient_scope`."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache, update_wrapper
 from inspect import Signature
-from typing import Annotated, Any, NoReturn, Protocol
+from typing import Annotated, Any, NoReturn, Protocol, overload
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from asgi_jwt.errors import AuthError, InsufficientRole, InsufficientScope, MissingToken
 from asgi_jwt.events import TokenRefused
-from asgi_jwt.http.asgi import check_scope_type, in_event_loop, refuse_start
-from asgi_jwt.http.bearer import Challenge, deny
+from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, in_event_loop, refuse_start
+from asgi_jwt.http.bearer import Challenge, close_code, deny
 from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
+
+REFUSAL = "asgi_jwt.refusal"
+"""Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
+
+
+class Connection(Protocol):
+    """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
+
+    @property
+    def scope(self) -> Any: ...
 
 
 class SecurityScopes(Protocol):
@@ -50,6 +60,11 @@ class Require:
         return self._hash
 
     @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that are asked for."""
+        return self._scopes
+
+    @property
     def __signature__(self) -> Signature:
         """The parameters that FastAPI reads. Raises `AttributeError` while FastAPI is not loaded."""
         if "fastapi" not in sys.modules:
@@ -58,9 +73,23 @@ class Require:
 
         return require_signature(self._scopes)
 
+    @overload
     def __call__(
-        self, connection: HTTPConnection, *, security_scopes: SecurityScopes | None = None, shown: None = None
-    ) -> Claims:
+        self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+    ) -> Claims: ...
+
+    @overload
+    def __call__(self, connection: Connection, handler: object, /) -> None:
+        """As a guard of Litestar."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        handler: object = None,
+        *,
+        security_scopes: SecurityScopes | None = None,
+        shown: None = None,
+    ) -> Claims | None:
         try:
             return self.check(connection.scope, *(security_scopes.scopes if security_scopes else ()))
         except AuthError as error:
@@ -135,7 +164,7 @@ def _http_exception(kind: Any) -> Any:
     return type(kind.__name__, (kind, HTTPException), {"__init__": HTTPException.__init__})
 
 
-def answer(error: AuthError, scope: Scope) -> Response:
+def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
     """The response to `error`, for a framework's own error handler: status, challenge and JSON (RFC 6750 section 3).
 
     `scope` is the request's ASGI scope. Raises `RuntimeError` where no `JWTMiddleware` is around the app.
@@ -149,7 +178,7 @@ async def refusal(error: AuthError, scope: Scope) -> Response:
     return answer(error, scope)
 
 
-def guard_of(scope: Scope) -> Guard:
+def guard_of(scope: Mapping[str, Any]) -> Guard:
     """The `Guard` of the `JWTMiddleware` around the app. Raises `RuntimeError` if there is none."""
     guard: Guard | None = scope.get(GUARD)
     if guard is None:
@@ -190,7 +219,7 @@ class RequireMiddleware:
     `RuntimeError` if it is not inside a `JWTMiddleware`.
     """
 
-    def __init__(self, app: ASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
+    def __init__(self, app: AnyASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
         self.app = app
         self._fault: Exception | None = None
         try:
@@ -201,7 +230,7 @@ class RequireMiddleware:
             # A server takes an exception from the lifespan for an app without lifespan, and would start all the same.
             self._fault = fault
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._fault is not None:
             await refuse_start(scope, receive, send, self._fault)
         check_scope_type(scope)
@@ -212,3 +241,25 @@ class RequireMiddleware:
                 await deny(await refusal(error, scope), scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def denying_sockets(app: AnyASGIApp) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """`app`, whose close of a WebSocket is the answer to the error in `scope[REFUSAL]`, where there is one."""
+
+    async def denying(scope: Any, receive: Any, send: Any) -> None:
+        accepted = False
+
+        async def deny_or_send(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            error: AuthError | None = scope.get(REFUSAL) if message["type"] == "websocket.close" else None
+            if error is None:
+                await send(message)
+            elif accepted:
+                await send({**message, "code": close_code(error.status), "reason": ""})
+            else:
+                await deny(answer(error, scope), scope, receive, send)
+
+        await app(scope, receive, deny_or_send if scope["type"] == "websocket" else send)
+
+    return denying

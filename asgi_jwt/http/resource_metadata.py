@@ -5,7 +5,6 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
@@ -37,7 +36,7 @@ class ResourceMetadata:
         self.path = unquote(path)
         """The path of `url`, decoded like the path of an ASGI scope."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         check_scope_type(scope)
         response = self._answer(Request(scope)) if scope["type"] == "http" else error_response(404)
         await deny(response, scope, receive, send)

@@ -9,7 +9,7 @@ from math import inf
 import anyio
 from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
@@ -21,6 +21,7 @@ from asgi_jwt.errors import (
     Unavailable,
 )
 from asgi_jwt.events import SocketClosed
+from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
 from asgi_jwt.tasks import start
 from asgi_jwt.tokens.claims import Claims
@@ -61,7 +62,7 @@ class Sockets:
         self._auth = auth
         self._watches: dict[EventLoopToken, _Watch] = {}
 
-    async def serve(self, app: ASGIApp, claims: Claims, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, app: AnyASGIApp, claims: Claims, scope: Scope, receive: Receive, send: Send) -> None:
         """Call `app`. Once the app accepts, the connection is closed when the token of `claims` ends."""
         socket = _Socket(self, claims, receive, send)
         try:

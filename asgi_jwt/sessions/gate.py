@@ -1,4 +1,4 @@
-"""A bound on how many callers are at work at once, and on how long the others wait."""
+"""Limits how many callers use the store at once, and how long other callers wait."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -8,36 +8,39 @@ import anyio
 from asgi_jwt.errors import StoreUnavailable
 
 PLACES = 256
-"""As many as an SQLite store commits together."""
+"""How many callers use the store at once: as many as an SQLite store commits together."""
 
-PATIENCE = 1.0
+MAX_WAIT = 1.0
+"""The longest wait (s) of a caller."""
+
 _WEIGHT = 1 / 16
+"""The weight of the newest measurement in the average."""
 
 
 class Gate:
-    """Lets `places` callers work at once. Raises StoreUnavailable at once for a caller who would wait for too long.
+    """Lets `places` callers in at once. The others wait, or get a `StoreUnavailable` at once if the wait is too long.
 
-    `patience` is the longest wait, in seconds. How long a caller would wait is estimated from how many wait already and
-    from how long the work took lately, by `clock`, in seconds. A wait that turns out longer ends in StoreUnavailable as
-    well.
+    `max_wait` is the longest wait in seconds. The wait of a caller is estimated from the number of waiting callers and
+    the average time of the latest work, by `clock` in seconds. A wait that becomes longer than `max_wait` ends in
+    `StoreUnavailable`, too.
     """
 
     def __init__(
-        self, places: int = PLACES, patience: float = PATIENCE, *, clock: Callable[[], float] = monotonic
+        self, places: int = PLACES, max_wait: float = MAX_WAIT, *, clock: Callable[[], float] = monotonic
     ) -> None:
         self._places = places
-        self._patience = patience
+        self._max_wait = max_wait
         self._clock = clock
         self._free = anyio.Semaphore(places, fast_acquire=True)
-        self._work = 0.0
+        self._average_work = 0.0
 
     @property
     def estimated_wait(self) -> float:
-        """How long (seconds) a caller who comes now waits, if no place is free."""
-        return (self._free.statistics().tasks_waiting + 1) * self._work / self._places
+        """How long (s) the next caller would wait if no place is free."""
+        return (self._free.statistics().tasks_waiting + 1) * self._average_work / self._places
 
     async def enter(self) -> float:
-        """Take a place; what `leave` needs."""
+        """Take a place. Returns the time of entry, which `leave` needs. Raises `StoreUnavailable`."""
         try:
             self._free.acquire_nowait()
         except anyio.WouldBlock:
@@ -45,13 +48,13 @@ class Gate:
         return self._clock()
 
     def leave(self, entered: float) -> None:
-        """Give the place back."""
+        """Give the place back. `entered` is the result of `enter`."""
         self._free.release()
-        self._work += (self._clock() - entered - self._work) * _WEIGHT
+        self._average_work += (self._clock() - entered - self._average_work) * _WEIGHT
 
     async def _wait(self) -> None:
-        if self.estimated_wait <= self._patience:
-            with anyio.move_on_after(self._patience):
+        if self.estimated_wait <= self._max_wait:
+            with anyio.move_on_after(self._max_wait):
                 await self._free.acquire()
                 return
         raise StoreUnavailable(f"overloaded: {self._places} callers are at work, and more wait")

@@ -1,63 +1,72 @@
-"""Revocations as a process holds them: what is asked of them for every request costs a few look-ups in dicts. Pure."""
+"""The process's copy of the log of revocations. Asking it about a token costs a few look-ups in dicts. Pure."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from asgi_jwt.stores.records import CLOCK_SKEW, LONGEST_VALUE, Revocation, log_value
 
 T = TypeVar("T")
 
-# Until when a subject is kept, and the seconds before which its tokens were issued that are refused: those without a
-# `sid`, and those with one.
-_Marks = tuple[int, int, int]
 
-_PERIOD = 60_000
-_AT_A_TIME = 1000
+class _SubjectEntry(NamedTuple):
+    """When the entry lapses (ms), and before which second a revoked token was issued, without and with a `sid`."""
+
+    until: int
+    issued_before: int
+    session_issued_before: int
+
+
+_MINUTE = 60_000
+_LAPSED_AT_ONCE = 1000
 _LONG_AGO = float("-inf")
 
 
-class _Kind(dict[str, T]):
-    """What is revoked of one kind, by its value. When each lapses is known by the minute."""
+class _Entries(dict[str, T]):
+    """The entries of one kind, by their value, and the values that lapse in each minute."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lapses: defaultdict[int, list[str]] = defaultdict(list)
 
-    def put(self, value: str, revoked: T, until: int) -> None:
-        self[value] = revoked
-        self.lapses[until // _PERIOD].append(value)
+    def put(self, value: str, entry: T, until: int) -> None:
+        self[value] = entry
+        self.lapses[until // _MINUTE].append(value)
 
 
-class _Issuer:
-    """What is revoked among the tokens of one issuer: sessions and tokens until when, subjects with their marks."""
+class _IssuerEntries:
+    """The entries about the tokens of one issuer. `sid` and `jti` hold when each lapses (ms).
 
-    __slots__ = ("digests", "jti", "sid", "sub")
+    `has_digests`: the value of some entry is a digest, so that the plain claims of a token don't show whether it is
+    revoked.
+    """
+
+    __slots__ = ("has_digests", "jti", "sid", "sub")
 
     def __init__(self) -> None:
-        self.digests = False
-        self.sid = _Kind[int]()
-        self.jti = _Kind[int]()
-        self.sub = _Kind[_Marks]()
+        self.has_digests = False
+        self.sid = _Entries[int]()
+        self.jti = _Entries[int]()
+        self.sub = _Entries[_SubjectEntry]()
 
 
 class Mirror:
-    """A copy of the log of revocations. `now` is in ms of a monotonic clock, by which entries lapse.
+    """A copy of the log of revocations. Entries lapse by a monotonic clock, whose ms are `now`.
 
-    Nothing leaves it before it lapses, whatever became of the log or of the process's clock; an entry that is added
-    twice is there once.
+    An entry stays until it lapses, even if the log loses it or the process's wall clock is set. An entry that is added
+    twice has the effect of one.
     """
 
     def __init__(self) -> None:
-        self._issuers: dict[str, _Issuer] = {}
+        self._issuers: dict[str, _IssuerEntries] = {}
 
     def __len__(self) -> int:
         return sum(len(kind) for issuer in self._issuers.values() for kind in (issuer.sid, issuer.jti, issuer.sub))
 
     def add(self, revocations: Iterable[Revocation], now: int, wall: int) -> bool:
-        """Take over entries, each for its life from `now` on; whether there were any that have not lapsed.
+        """Add entries, each for its life from `now` on. Returns whether any of them had life left.
 
-        `wall`: ms since the epoch, by the process's clock.
+        `wall` is the process's wall clock, in ms since the epoch.
         """
         added = False
         for revocation in revocations:
@@ -67,103 +76,104 @@ class Mirror:
                 continue
             until = now + life
             added = True
-            revoked = self._issuers.get(issuer)
-            if revoked is None:
-                revoked = self._issuers[issuer] = _Issuer()
-            revoked.digests = revoked.digests or len(value) > LONGEST_VALUE
+            entries = self._issuers.get(issuer)
+            if entries is None:
+                entries = self._issuers[issuer] = _IssuerEntries()
+            entries.has_digests = entries.has_digests or len(value) > LONGEST_VALUE
             if kind == "sub":
-                # Those of the very second too, for no claim says more of when a token was issued.
+                # `iat` has whole seconds, so tokens of the second of the revocation are revoked, too.
                 before = time // 1000 + 1
-                _add_subject(revoked.sub, value, (until, before, before - CLOCK_SKEW // 1000 * spares_sessions))
+                session_before = before - CLOCK_SKEW // 1000 * spares_sessions
+                _add_subject(entries.sub, value, _SubjectEntry(until, before, session_before))
             else:
-                _add(revoked.sid if kind == "sid" else revoked.jti, value, until)
+                _add(entries.sid if kind == "sid" else entries.jti, value, until)
         return added
 
     def covers(self, claims: Mapping[str, Any]) -> bool:
-        """Whether the token with these claims, which were verified, is revoked."""
-        revoked = self._issuers.get(claims["iss"])
-        if revoked is None:
+        """Whether an entry revokes the token with these verified claims."""
+        entries = self._issuers.get(claims["iss"])
+        if entries is None:
             return False
         get = claims.get
         try:
             if (
-                get("jti") not in revoked.jti
-                and get("sid") not in revoked.sid
-                and claims["sub"] not in revoked.sub
-                and not revoked.digests
+                get("jti") not in entries.jti
+                and get("sid") not in entries.sid
+                and claims["sub"] not in entries.sub
+                and not entries.has_digests
             ):
                 return False
         except TypeError:
-            pass  # another issuer's claim of this name is no string
-        return _covers(revoked, get("sid"), get("jti"), claims["sub"], get("iat", _LONG_AGO))
+            pass  # the claim `jti` or `sid` of another issuer is no string
+        return _covers(entries, get("sid"), get("jti"), claims["sub"], get("iat", _LONG_AGO))
 
     def has_token(self, issuer: str, jti: str) -> bool:
-        """Whether the issuer's token is revoked by itself."""
-        revoked = self._issuers.get(issuer)
-        return revoked is not None and log_value(jti) in revoked.jti
+        """Whether there is an entry for this one token of the issuer."""
+        entries = self._issuers.get(issuer)
+        return entries is not None and log_value(jti) in entries.jti
 
     def has_session(self, issuer: str, sid: str) -> bool:
-        """Whether the issuer's session is revoked."""
-        revoked = self._issuers.get(issuer)
-        return revoked is not None and log_value(sid) in revoked.sid
+        """Whether there is an entry for this session of the issuer."""
+        entries = self._issuers.get(issuer)
+        return entries is not None and log_value(sid) in entries.sid
 
     def has_subject(self, issuer: str, subject: str, issued: float) -> bool:
-        """Whether the subject's tokens that were issued up to `issued` (s) are revoked, but for sessions' own."""
-        revoked = self._issuers.get(issuer)
-        marks = None if revoked is None else revoked.sub.get(log_value(subject))
-        return marks is not None and issued < marks[1]
+        """Whether an entry revokes the subject's tokens that have no `sid` and were issued at `issued` (s)."""
+        entries = self._issuers.get(issuer)
+        entry = None if entries is None else entries.sub.get(log_value(subject))
+        return entry is not None and issued < entry.issued_before
 
     def lapse(self, now: int) -> bool:
-        """Forget what has lapsed by `now`, a bounded number of them; whether there is more."""
-        left = _AT_A_TIME
-        for name, issuer in list(self._issuers.items()):
-            left = _lapse(issuer.sid, now, left, lambda until: until)
-            left = _lapse(issuer.jti, now, left, lambda until: until)
-            left = _lapse(issuer.sub, now, left, lambda marks: marks[0])
-            if not (issuer.sid or issuer.jti or issuer.sub):
-                del self._issuers[name]
+        """Remove entries that have lapsed by `now`, a bounded number of them. Returns whether more may have lapsed."""
+        left = _LAPSED_AT_ONCE
+        for issuer, entries in list(self._issuers.items()):
+            left = _lapse(entries.sid, now, left, lambda until: until)
+            left = _lapse(entries.jti, now, left, lambda until: until)
+            left = _lapse(entries.sub, now, left, lambda entry: entry.until)
+            if not (entries.sid or entries.jti or entries.sub):
+                del self._issuers[issuer]
         return left == 0
 
 
-def _covers(revoked: _Issuer, sid: Any, jti: Any, subject: str, issued: float) -> bool:
-    if type(jti) is str and log_value(jti) in revoked.jti:
+def _covers(entries: _IssuerEntries, sid: Any, jti: Any, subject: str, issued: float) -> bool:
+    if type(jti) is str and log_value(jti) in entries.jti:
         return True
     of_session = type(sid) is str
-    if of_session and log_value(sid) in revoked.sid:
+    if of_session and log_value(sid) in entries.sid:
         return True
-    marks = revoked.sub.get(log_value(subject))
-    return marks is not None and issued < marks[2 if of_session else 1]
+    entry = entries.sub.get(log_value(subject))
+    return entry is not None and issued < (entry.session_issued_before if of_session else entry.issued_before)
 
 
-def _add(kind: _Kind[int], value: str, until: int) -> None:
-    if kind.get(value, 0) < until:
-        kind.put(value, until, until)
+def _add(entries: _Entries[int], value: str, until: int) -> None:
+    if entries.get(value, 0) < until:
+        entries.put(value, until, until)
 
 
-def _add_subject(kind: _Kind[_Marks], subject: str, marks: _Marks) -> None:
-    known = kind.get(subject)
+def _add_subject(entries: _Entries[_SubjectEntry], subject: str, entry: _SubjectEntry) -> None:
+    known = entries.get(subject)
     if known is None:
-        kind.put(subject, marks, marks[0])
+        entries.put(subject, entry, entry.until)
         return
-    merged = (max(known[0], marks[0]), max(known[1], marks[1]), max(known[2], marks[2]))
-    if merged[0] > known[0]:
-        kind.put(subject, merged, merged[0])
+    merged = _SubjectEntry(*map(max, known, entry))
+    if merged.until > known.until:
+        entries.put(subject, merged, merged.until)
     else:
-        kind[subject] = merged
+        entries[subject] = merged
 
 
-def _lapse(kind: _Kind[T], now: int, left: int, until_of: Callable[[T], int]) -> int:
-    """What is left to do of `left`, when what lapsed up to now has gone or nothing is left."""
-    for minute in [minute for minute in kind.lapses if minute < now // _PERIOD]:
-        values = kind.lapses[minute]
+def _lapse(entries: _Entries[T], now: int, left: int, until_of: Callable[[T], int]) -> int:
+    """Remove the lapsed entries, `left` at most. Returns how many more may be removed in this call of `lapse`."""
+    for minute in [minute for minute in entries.lapses if minute < now // _MINUTE]:
+        values = entries.lapses[minute]
         while values and left:
             left -= 1
             value = values.pop()
-            revoked = kind.get(value)
-            # It may have gone already, or was revoked for longer: then a later minute has it too.
-            if revoked is not None and until_of(revoked) <= now:
-                del kind[value]
+            entry = entries.get(value)
+            # An entry whose life was extended stands under a later minute, too.
+            if entry is not None and until_of(entry) <= now:
+                del entries[value]
         if values:
             break
-        del kind.lapses[minute]
+        del entries.lapses[minute]
     return left

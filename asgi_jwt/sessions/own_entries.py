@@ -16,7 +16,7 @@ class Written(NamedTuple):
     """
 
     revocation: Revocation
-    lapses: int
+    lapses_at: int
     key: SessionKey | None
 
 
@@ -71,4 +71,4 @@ class OwnEntries:
             self.on_lost()
 
     def _has_one_too_many(self, now: int) -> bool:
-        return len(self._written) > _REMEMBERED or next(iter(self._written.values())).lapses <= now
+        return len(self._written) > _REMEMBERED or next(iter(self._written.values())).lapses_at <= now

@@ -1,4 +1,4 @@
-"""The tokens that a login or a refresh gives."""
+"""The pair of tokens that a login or a refresh returns."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,11 @@ from asgi_jwt.tokens.issuer import TokenIssuer
 
 
 class TokenPair(NamedTuple):
-    """What a login or a refresh gives. With the verdicts SAME and HEALED, `refresh_token` is the presented one.
+    """The tokens of a login or a refresh.
 
-    `expires_in`: seconds that the access token lives; `refresh_expires_in`: seconds that the session does, unused.
-    `verdict` is None for a login.
+    With the verdicts SAME and HEALED `refresh_token` is the presented one. `expires_in` is the life of the access token
+    in seconds. `refresh_expires_in` is the life of the session in seconds if it is not refreshed. `scope` has the
+    scopes of the access token, separated by spaces. `verdict` is None for a login.
     """
 
     access_token: str
@@ -36,7 +37,10 @@ def issued_pair(
     now: int,
     presented: str | bytes | None = None,
 ) -> TokenPair:
-    """The pair that follows a decision about `session`: its refresh token is issued, or it is the presented one."""
+    """The pair for a decision about `session`. Its refresh token is a new one, or the `presented` one.
+
+    `presented` is None for a login. `now` is in ms since the epoch.
+    """
     verdict, _, branch = decision
     if verdict in TOKEN_STAYS and presented is not None:
         refresh_token = presented if isinstance(presented, str) else presented.decode()

@@ -1,4 +1,4 @@
-"""Revoked sessions and tokens: the log of the store, mirrored in the process."""
+"""RevocationList: keeps the process's mirror of the revocation log fresh, and answers from it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,34 +25,39 @@ from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
 
-_PATIENCE = 0.25
-_BETWEEN_ATTEMPTS = 0.25
+_READ_WAIT = 0.25
+"""How long (s) a request waits for a read of the log while the mirror is still usable."""
+
+_RETRY_AFTER = 0.25
+"""How long (s) after a failed read the next read begins, at the earliest."""
+
 _NEVER = float("-inf")
-_PAGES = 100_000
-_CLEARED = 4096
+_MAX_PAGES = 100_000
+_MAX_PASSED = 4096
 
 
 class Freshness(StrEnum):
-    """How the mirror stands to the log."""
+    """How old the mirror is, and whether a read is under way."""
 
     FRESH = "fresh"
-    """Read within the interval: nothing is to be done."""
+    """The mirror was read within the interval."""
     READING = "reading"
-    """A read is under way."""
+    """The mirror is older than the interval, and a read is under way."""
     FAILING = "failing"
-    """A read failed a moment ago: the next attempt comes a little later."""
+    """The last read failed a moment ago. The next one begins a little later."""
     DUE = "due"
-    """Older than the interval: a read begins."""
+    """The mirror is older than the interval, so a read has to begin."""
     STALE = "stale"
-    """Due, and too old to go by."""
+    """The mirror is older than `max_staleness`, and a read has to begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationPolicy:
-    """How old the mirror may be, in seconds, and what follows when it is older.
+    """How old the mirror may be, in seconds, and how requests are answered if it is older.
 
-    `interval`: past it, a request reads what is new before it is answered. `max_staleness`: past it, when nothing could
-    be read, requests are refused (`outage` is `closed`) or let in by the mirror as it is (`open`).
+    `interval`: if the mirror is older, the next request first has new entries read.
+    `max_staleness`: if the mirror is older because the log can't be read, requests are refused (`outage` is `closed`),
+    or the old mirror decides (`outage` is `open`).
     """
 
     interval: float = 1
@@ -61,16 +66,17 @@ class RevocationPolicy:
 
 
 class RevocationList:
-    """Which access tokens are revoked, by the process's mirror of the store's log.
+    """The revoked access tokens, by the process's mirror of the store's log.
 
-    Asking costs no I/O while the mirror is fresh. When it is due, the next request has the new entries read first, once
-    for all requests meanwhile, in a task of its own. Nothing leaves the mirror before it lapses.
+    While the mirror is fresh, an answer costs no I/O. When the mirror is due, the next request starts one read, in a
+    task of its own, and all requests that come meanwhile wait for the same read. An entry stays in the mirror until it
+    lapses.
 
-    `log` gives the log when it is first needed; `clock` gives seconds since the epoch, `monotonic` seconds since any
-    moment: by it entries lapse, however the clock is set.
+    `log` returns the log, and is called at the first read. `clock` returns seconds since the epoch. `monotonic` returns
+    seconds since any moment; entries lapse by it, so that setting the wall clock has no effect.
 
-    A task that looks after many connections calls `poll()` once an interval, and then asks `is_revoked` for each of
-    their `Claims`, and `out_of_reach` once for all.
+    A task that watches many connections calls `poll()` once an interval, then reads `out_of_reach` once, and calls
+    `is_revoked` for the `Claims` of each connection.
     """
 
     def __init__(
@@ -90,72 +96,75 @@ class RevocationList:
         self.own = OwnEntries()
         self._mirror = Mirror()
         self._covers = self._mirror.covers
-        self._cleared: dict[int, Claims] = {}  # by `id`: claims that no entry of the mirror covers
+        self._passed: dict[int, Claims] = {}  # claims that no entry of the mirror covers, by their `id`
         self._cursor: object = None
-        self._lapses = 0
-        self._read_at = self._due_at = _NEVER  # by `clock`: as of when the mirror is, and when it is due
-        self._began = 0.0  # by the event loop's clock: when the last read began
-        self._failed_at: tuple[float, float] | None = None  # by both: when the last read failed, if it did
+        self._last_entry_lapses_at = 0  # in ms of `monotonic`
+        self._read_at = self._due_at = _NEVER  # in seconds of `clock`: the start of the last good read, and the next
+        self._read_began_at = 0.0  # in seconds of the event loop: the start of the last read, good or not
+        self._failed_at: tuple[float, float] | None = None  # the last read failed at, in seconds of event loop, `clock`
         self._failure: str | None = None
         self._stale_emitted = False
         self._flight = SingleFlight(self._read)
         self.reads = 0
 
     def __len__(self) -> int:
-        """How many revocations the mirror holds."""
+        """The number of entries in the mirror."""
         return len(self._mirror)
 
     @property
     def interval(self) -> float:
-        """How many seconds old the mirror may be before it is due."""
+        """The age (s) at which the mirror is due."""
         return self.policy.interval
 
     @property
     def age(self) -> float | None:
-        """How many seconds old the mirror is; None before the first read."""
+        """The age (s) of the mirror. None: it was never read."""
         return None if self._read_at == _NEVER else self._clock() - self._read_at
 
     @property
     def freshness(self) -> Freshness:
-        """How the mirror stands to the log now."""
+        """The present state of the mirror."""
         now = self._clock()
-        if self._read_at <= now < self._due_at:  # a mirror from the future is due: the clock was set back
+        if self._read_at <= now < self._due_at:  # if the clock was set back, `_read_at` is in the future
             return Freshness.FRESH
         if self._flight.under_way:
             return Freshness.READING
-        if self._failed_at is not None and self._just(self._failed_at):
+        if self._failed_at is not None and self._is_recent(self._failed_at):
             return Freshness.FAILING
         return Freshness.DUE if self._is_usable else Freshness.STALE
 
     @property
     def out_of_reach(self) -> bool:
-        """Whether tokens are to be refused because the mirror is too old to go by: never with the outage `open`.
+        """Whether all tokens have to be refused, because the mirror is too old and the outage is `closed`.
 
-        `poll` first: a mirror that no request has asked for a while is old, too.
+        Call `poll` first: without requests the mirror grows old, although the log can be read.
         """
         return self.policy.outage == "closed" and not self._is_usable
 
-    def clears(self, claims: Claims) -> bool:
-        """Whether the token with these verified claims passes at once: the mirror is fresh and does not cover it."""
-        # Every request calls this: it makes no call that can be spared.
+    def passes(self, claims: Claims) -> bool:
+        """Whether the mirror is fresh and has no entry for the token with these verified claims."""
+        # Every request runs this, so it calls as little as possible.
         if not self._read_at <= self._clock() < self._due_at:
             return False
-        cleared = self._cleared
-        if id(claims) in cleared:
+        passed = self._passed
+        if id(claims) in passed:
             return True
         if self._covers(claims._members):
             return False
-        if len(cleared) >= _CLEARED:
-            cleared.clear()
-        cleared[id(claims)] = claims
+        if len(passed) >= _MAX_PASSED:
+            passed.clear()
+        passed[id(claims)] = claims
         return True
 
     def is_revoked(self, claims: Claims) -> bool:
-        """Whether the token with these verified claims is revoked, by the mirror as it is, however old."""
+        """Whether the mirror, however old it is, revokes the token with these verified claims."""
         return self._covers(claims._members)
 
     async def check(self, claims: Claims) -> None:
-        """Raises `RevokedToken`, or `RevocationsUnavailable` where the log is out of reach; reads it if that is due."""
+        """Have the log read if the mirror is due, and raise `RevokedToken` if the token is revoked.
+
+        Raises `RevocationsUnavailable` if the log is out of reach.
+        """
         if self._covers(claims._members):
             raise RevokedToken
         if self.freshness is not Freshness.FRESH:
@@ -164,7 +173,7 @@ class RevocationList:
                 raise RevokedToken
 
     async def current(self) -> None:
-        """Have new entries read, if that is due. Raises `RevocationsUnavailable` where the log is out of reach."""
+        """Have the log read if the mirror is due. Raises `RevocationsUnavailable` if the log is out of reach."""
         if self.freshness is Freshness.FRESH:
             return
         await self.poll()
@@ -177,65 +186,65 @@ class RevocationList:
             raise RevocationsUnavailable(self._failure)
 
     async def poll(self) -> None:
-        """Have new entries read, if that is due, whether the read succeeds or not.
+        """Have the log read if the mirror is due. A failed read raises nothing.
 
-        A store that stalls holds up no caller for longer than the mirror needs to be usable.
+        While the mirror is usable, a store that stalls delays a caller by `_READ_WAIT` at most.
         """
         if self.freshness is Freshness.FRESH:
             return
         await self._read_if_due()
         if self.freshness is Freshness.STALE and self._failed_at is None:
-            await self._read_if_due()  # the read had begun long ago, before the process was put to sleep
+            await self._read_if_due()  # the read began before the computer slept, so its result is too old
 
     def warm_up(self) -> None:
-        """Begin the first read, and don't wait for it. Needs a running event loop."""
+        """Start the first read and return at once. It needs a running event loop."""
         if self._read_at == _NEVER:
             self._begin_if_due()
 
-    def take(self, revocations: Iterable[Revocation]) -> None:
-        """Take over entries that this process has put into the log: it refuses their tokens now."""
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        """Add entries that this process has appended to the log, so that it refuses their tokens at once."""
         self._add(revocations, self._elapsed(), int(self._clock() * 1000))
 
     def has_token(self, issuer: str, jti: str) -> bool:
-        """Whether an entry for this token is in the mirror as it is."""
+        """Whether the mirror has an entry for this one token."""
         return self._mirror.has_token(issuer, jti)
 
     def has_session(self, issuer: str, sid: str) -> bool:
-        """Whether this session's tokens are revoked, by the mirror as it is."""
+        """Whether the mirror has an entry for this session."""
         return self._mirror.has_session(issuer, sid)
 
     def has_subject(self, claims: Claims) -> bool:
-        """Whether all tokens of this one's subject were revoked since it was issued, by the mirror as it is."""
+        """Whether the mirror has an entry that revokes all tokens of the subject, and is newer than this token."""
         return self._mirror.has_subject(claims.issuer, claims.subject, claims.get("iat", _NEVER))
 
     @property
     def _is_usable(self) -> bool:
         return abs(self._clock() - self._read_at) <= self.policy.max_staleness
 
-    def _just(self, moment: tuple[float, float]) -> bool:
-        # By either clock: `clock` may stand still, in a test, or have been set.
+    def _is_recent(self, moment: tuple[float, float]) -> bool:
+        # Both clocks have to agree: `clock` may have been set, or may stand still in a test.
         now = anyio.current_time(), self._clock()
-        return all(0 <= after - before < _BETWEEN_ATTEMPTS for before, after in zip(moment, now, strict=True))
+        return all(0 <= after - before < _RETRY_AFTER for before, after in zip(moment, now, strict=True))
 
     def _begin_if_due(self) -> None:
         if self.freshness in (Freshness.DUE, Freshness.STALE):
-            self._began = anyio.current_time()
+            self._read_began_at = anyio.current_time()
             self._flight.start()
 
     async def _read_if_due(self) -> None:
         self._begin_if_due()
         if self.freshness is Freshness.READING:
-            patience = self._began + self._patience - anyio.current_time()
-            if patience > 0:
-                with anyio.move_on_after(patience):
+            wait = self._read_began_at + self._longest_wait - anyio.current_time()
+            if wait > 0:
+                with anyio.move_on_after(wait):
                     await self._flight.wait()
 
     @property
-    def _patience(self) -> float:
-        """How many seconds from the beginning of a read a request waits for it."""
+    def _longest_wait(self) -> float:
+        """How long (s) after the start of a read a request stops waiting for it."""
         if self._failed_at is None:
-            return _PATIENCE if self._is_usable else self.policy.max_staleness
-        return 0 if self._is_usable else _PATIENCE
+            return _READ_WAIT if self._is_usable else self.policy.max_staleness
+        return 0 if self._is_usable else _READ_WAIT
 
     async def _read(self) -> None:
         self.reads += 1
@@ -263,38 +272,38 @@ class RevocationList:
             start(self._lapse_the_rest)
 
     async def _lapse_the_rest(self) -> None:
-        """In slices: as many entries lapse at once as were revoked at once."""
+        """Remove the other lapsed entries in slices, because many entries may lapse at the same time."""
         while self._mirror.lapse(self._elapsed()):
             await checkpoint()
 
     async def _read_pages(self, wall: int) -> None:
         log = self._log()
         self.own.reading_began()
-        for _ in range(_PAGES):
+        for _ in range(_MAX_PAGES):
             page = await log.read_revocations(self._cursor)
             now = self._elapsed()
             self._add(page.revocations, now, wall)
             self.own.read(page.revocations)
             if self._cursor is not None and not page.continues:
                 self.own.place_was_lost()
-                if now <= self._lapses:  # else the log has forgotten an entry that lapsed
+                if now <= self._last_entry_lapses_at:  # otherwise the log only removed entries that had lapsed
                     self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
-                self._lapses = now + page.revocations[-1].life(wall)
+                self._last_entry_lapses_at = now + page.revocations[-1].life(wall)
             if not page.more:
                 self.own.reading_ended()
                 return
-            await checkpoint()  # a store may answer without waiting: a long log still leaves the loop to others
+            await checkpoint()  # a store may answer without waiting, and a long log must not block the event loop
         raise StoreUnavailable("the log of revocations has no end")
 
     def _add(self, revocations: Iterable[Revocation], now: int, wall: int) -> None:
         if self._mirror.add(revocations, now, wall):
-            self._cleared = {}
+            self._passed = {}
 
     def _elapsed(self) -> int:
         return int(self._monotonic() * 1000)
 
     def _emit(self, event: Event) -> None:
-        # In a task of its own: the host's listener may take its time, and all requests wait for the read.
+        # A task of its own emits: the host's `on_event` may be slow, and requests wait for this read.
         start(lambda: self._events.emit(event))

@@ -1,6 +1,9 @@
-"""Ends sessions and revokes tokens: what is written, in which order, and for how long it counts."""
+"""Revoker: ends sessions and revokes tokens. It decides what is written, in which order, and for how long.
 
-# A function within a method is made at each call, and its annotations would be evaluated then.
+`_life` is the life of an entry for a session or a subject. An entry for one token lives until the token's end.
+"""
+
+# Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -24,13 +27,16 @@ from asgi_jwt.tokens.claims import Claims
 
 T = TypeVar("T")
 
-_AT_ONCE = 50
+_ENDED_AT_ONCE = 50
 _BETWEEN_PAGES = 1.0
-_LATEST = 2**53
+_LATEST_TIME = 2**53
 
 
-class _Ending(Generic[T]):
-    """`change`, and the entries that go with it where it ends the session; of its last run, which counts."""
+class _EndingChange(Generic[T]):
+    """A change for `SessionStore.update`: adds the log entries to `change` if `change` ends the session.
+
+    `entries` are those of the last run, which is the run that the store has written.
+    """
 
     def __init__(
         self,
@@ -53,15 +59,16 @@ class _Ending(Generic[T]):
 class Revoker:
     """Ends the sessions of `issuer` in the store, and revokes tokens of any issuer.
 
-    A session's tombstone and the entry that refuses its access tokens are written in one step (`SessionStore.update`).
-    So no failure between the two leaves an access token alive behind a dead session, or brings a session back.
+    One step (`SessionStore.update`) writes a session's tombstone and the entry that revokes its access tokens. So a
+    failure can't leave a valid access token of an ended session, and can't bring the session back.
 
-    `ttl`: the longest life (ms) of an access token. `leeway`: how long (ms) past its end a service may take a token.
-    `owns_sessions`: whether every token of `issuer` that has a `sid` is of a session in this store. `clock` gives
-    seconds since the epoch, `monotonic` seconds since any moment.
+    `ttl`: the longest life of an access token, in ms.
+    `leeway`: how long after its `exp` a service may accept a token, in ms.
+    `owns_sessions`: every token of `issuer` with a `sid` belongs to a session of this store.
+    `clock` returns seconds since the epoch, `monotonic` seconds since any moment.
 
-    Every method raises `StoreUnavailable` when the store does not answer; its work is then done in part, and the call
-    can be made again.
+    Every method raises `StoreUnavailable` if the store does not answer. A part of the work may then be done, and the
+    call can be repeated.
     """
 
     def __init__(
@@ -81,7 +88,7 @@ class Revoker:
         self._revocations = revocations
         self._issuer = issuer
         self._leeway = leeway
-        # A token may be issued for as long as a mirror may be old, by a clock that differs.
+        # A process with an old mirror may still issue a token, by a clock that differs.
         self._life = ttl + leeway + round(revocations.policy.max_staleness * 1000) + CLOCK_SKEW
         self._owns_sessions = owns_sessions
         self._clock = clock
@@ -89,18 +96,18 @@ class Revoker:
         self._monotonic = monotonic
         self._own = revocations.own
         self._closed = False
-        self._putting_back = SingleFlight(self._put_back)
-        self._own.on_lost = self._putting_back.start
+        self._restoring = SingleFlight(self._restore)
+        self._own.on_lost = self._restoring.start
 
     @cached_property
     def _store(self) -> SessionStore:
         return self._open()
 
     async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
-        """End one session of the subject's; whether there was a live one.
+        """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
 
-        `shown`: an authentic refresh token of the session was shown, so that its access tokens are refused although the
-        store may have lost the session.
+        `shown`: the caller has verified a refresh token of the session. Its access tokens are revoked even if the store
+        has lost the session.
         """
         if await self._end(SessionKey(subject, sid)):
             return True
@@ -110,14 +117,13 @@ class Revoker:
         return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
-        """End every session that the subject has now, and revoke its other tokens; how many sessions.
+        """End all present sessions of the subject, and revoke its other tokens. Returns the number of ended sessions.
 
-        The session with the `sid` `last` ends in the last step: a request that bears its token can be made again for as
-        long as anything is left to do.
+        `last` is the `sid` of the session that ends in the last step: its token can repeat the request until then.
         """
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
-        # Sessions that have expired by a clock that is ahead live by another.
+        # This clock may be ahead: a session that has expired by it may be live for another process.
         keys = [session.key for session in await self._store.list(subject, now - SWEEP_AFTER)]
         own = [key for key in keys if key.sid == last]
         ended = await self._end_each([key for key in keys if key.sid != last])
@@ -127,7 +133,7 @@ class Revoker:
         return ended
 
     async def revoke_subject(self, subject: str, issuer: str) -> None:
-        """Revoke all that the issuer has issued for the subject up to now; with `issuer` our own, end its sessions."""
+        """Revoke all tokens that `issuer` has issued for the subject until now, and end the sessions kept here."""
         if issuer == self._issuer:
             await self.end_all(subject)
         else:
@@ -135,7 +141,7 @@ class Revoker:
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
-        """Revoke the one access token with these claims, which were verified; without a `jti`, all tokens of its `sid`.
+        """Revoke the access token with these verified claims, or without a `jti` all tokens of its `sid`.
 
         Raises `MissingClaim` for a token with neither.
         """
@@ -145,10 +151,10 @@ class Revoker:
             await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
-        """Whether the session's access tokens are revoked: then it is ended, if it was not. Every refresh asks.
+        """Whether the session's access tokens are revoked. If so, the session is ended, too. Every refresh calls it.
 
-        An entry without a tombstone is of a store that lost the tombstone, or of a host's own making. Raises
-        `RevocationsUnavailable`.
+        A session may have an entry and no tombstone: the store has lost the tombstone, or the host appended the entry.
+        Raises `RevocationsUnavailable`.
         """
         await self._revocations.current()
         if not self._revocations.has_session(self._issuer, key.sid):
@@ -159,23 +165,23 @@ class Revoker:
     async def update(
         self, key: SessionKey, change: Callable[[Session | None], tuple[Session | None, T]], *more: Revocation
     ) -> T:
-        """`SessionStore.update`; where `change` ends the session, its entry, and `more`, go into the log with it."""
+        """Call `SessionStore.update`. If `change` ends the session, its entry and `more` are appended with it."""
         now = self._now()
-        ending = _Ending(change, lambda: (self._session_entry(key.sid, now), *more))
+        ending = _EndingChange(change, lambda: (self._session_entry(key.sid, now), *more))
         result = await self._store.update(key, ending)
         if ending.entries:
             self._remember(ending.entries, key)
         return result
 
     def close(self) -> None:
-        """Put nothing back any more."""
+        """Stop restoring entries that the log has lost."""
         self._closed = True
 
     async def _end(self, key: SessionKey, *more: Revocation) -> bool:
         now = self._now()
 
         def change(session: Session | None) -> tuple[Session | None, bool]:
-            # A session that has expired by this clock may live by another.
+            # A session that has expired by this clock may be live for another process, so it gets a tombstone.
             return session and end_session(session, now), session is not None and session.is_live(now)
 
         ended = await self.update(key, change, *more)
@@ -184,7 +190,7 @@ class Revoker:
         return ended
 
     async def _end_each(self, keys: Sequence[SessionKey]) -> int:
-        """End these sessions, each whether or not another fails; how many were live. Raises the first failure."""
+        """End all of these sessions, and then raise the first failure. Returns how many sessions were live."""
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
 
@@ -194,10 +200,10 @@ class Revoker:
             except StoreUnavailable as failure:
                 failures.append(failure)
 
-        # Some at once, for a store that commits together the calls that come together.
-        for start in range(0, len(keys), _AT_ONCE):
+        # A store may commit concurrent calls together, so some sessions end at once.
+        for start in range(0, len(keys), _ENDED_AT_ONCE):
             async with create_task_group() as group:
-                for key in keys[start : start + _AT_ONCE]:
+                for key in keys[start : start + _ENDED_AT_ONCE]:
                     group.start_soon(end, key)
         if failures:
             raise failures[0]
@@ -208,33 +214,33 @@ class Revoker:
         self._remember(revocations)
 
     def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
-        """Refuse from now on in this process, and know what to put back."""
-        self._revocations.take(revocations)
+        """Have this process refuse the tokens from now on, and keep the entries for a log that loses them."""
+        self._revocations.add(revocations)
         self._own.wrote(revocations, key, self._elapsed(), self._now())
 
-    async def _put_back(self) -> None:
-        """Give a log that lost its entries those that this process had written, a page at a time.
+    async def _restore(self) -> None:
+        """Append again, a page at a time, the entries of this process that the log has lost.
 
-        A server that restarted empty, or was failed over, has lost logouts that were answered with 204.
+        A server that restarted empty, or failed over, has lost logouts that were answered with 204.
         """
         while self._own.lost and not self._closed:
             page = [self._own.lost.popleft() for _ in range(min(LOG_PAGE, len(self._own.lost)))]
             try:
-                await self._put_back_page(page)
+                await self._restore_page(page)
             except StoreUnavailable:
                 self._own.lost.extendleft(reversed(page))
             if self._own.lost:
                 await anyio.sleep(_BETWEEN_PAGES)
 
-    async def _put_back_page(self, page: Sequence[Written]) -> None:
+    async def _restore_page(self, page: Sequence[Written]) -> None:
         now = self._elapsed()
-        held = [written for written in page if written.lapses > now]
-        # With the remaining life, so that no entry lives on from loss to loss.
-        entries = [each.revocation._replace(until=each.revocation.time + each.lapses - now) for each in held]
+        alive = [written for written in page if written.lapses_at > now]
+        # The entries get their remaining life: with a full one they would live for ever in a log that is lost often.
+        entries = [each.revocation._replace(until=each.revocation.time + each.lapses_at - now) for each in alive]
         await self._store.append_revocations(entries, self._now())
         self._own.put_back(entries)
-        # A tombstone may be lost as well: a session that is live again ends again.
-        await self._end_each([each.key for each in held if each.key is not None])
+        # The store may have lost the tombstones, too, so the sessions end again.
+        await self._end_each([each.key for each in alive if each.key is not None])
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -250,12 +256,12 @@ class Revoker:
 
     def _token_entry(self, claims: Claims) -> Revocation:
         jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
-        # By a clock that is ahead the token seems to have less life left than it has: at most all of it.
+        # By a clock that is ahead a token seems to have less life left than it has. Its whole life is a safe bound.
         issued = min(max(claims.get("iat", inf) * 1000, now - SWEEP_AFTER), now)
-        until = floor(min(now + claims.expires_at * 1000 - issued + self._leeway, _LATEST))
+        until = floor(min(now + claims.expires_at * 1000 - issued + self._leeway, _LATEST_TIME))
         if type(jti) is str:
             return Revocation("jti", claims.issuer, log_value(jti), until, now)
         if type(sid) is str:
-            # Other tokens of the session may live longer than this one.
+            # The entry revokes all tokens of the session, and others may live longer than this one.
             return Revocation("sid", claims.issuer, log_value(sid), max(until, now + self._life), now)
-        raise MissingClaim("jti and sid: the token has no name by which it could be refused")
+        raise MissingClaim("jti and sid: an entry of the log needs one of them")

@@ -1,8 +1,9 @@
-"""When a refresh token may be exchanged, and when its presentation ends the session: every rule, and nothing else.
+"""All rules of rotation: when a refresh token may be exchanged, and when it ends its session.
 
-A refresh token names a generation and a branch. Each rotation begins a generation; a token handed out again, to a
-second tab or for an answer that was lost, is a sibling on a branch of its own. Of two holders one therefore is a
-sibling of the branch that rotated, which is what tells a thief (RFC 9700 section 4.14.2) from an honest race.
+A refresh token names a generation and a branch. Each rotation begins a generation. If a rotated token is presented
+again, by a second tab or because the answer was lost, the new token is a sibling: it is of the same generation, on a
+branch of its own. Only one branch of a generation can rotate. If a thief and the owner both use a session, one of them
+soon presents a token of another branch, and the session ends (RFC 9700 section 4.14.2).
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,11 +18,12 @@ from asgi_jwt.stores.records import Client, Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationPolicy:
-    """How long what is allowed, in milliseconds.
+    """The time limits of rotation, in milliseconds.
 
-    `grace`: how long after a rotation its parent token is answered again; 0 is strict one-time use. `recovery`: the
-    same while nobody has shown a token of the new generation, so that its answer may have been lost; 0 switches that
-    off. `refresh_ttl`: how long a session lives without being refreshed.
+    `grace`: how long after a rotation the rotated token still gets an answer. 0 is strict one-time use.
+    `recovery`: the same limit while no token of the new generation was presented, because then the answer may have been
+    lost. 0 switches recovery off.
+    `refresh_ttl`: how long a session lives without a refresh.
     """
 
     grace: int
@@ -30,43 +32,49 @@ class RotationPolicy:
 
 
 class Verdict(StrEnum):
-    """What became of a presented refresh token."""
+    """The result for a presented refresh token."""
 
     INVALID = "INVALID"
-    """There is no such live session. Nothing changes."""
+    """The session is unknown, expired or ended. Nothing changes."""
     HEALED = "HEALED"
-    """The token is ahead of the store, which lost writes in a failover: the session catches up, and the token stays."""
+    """The token's generation is newer than the record, because the store lost writes in a failover.
+
+    The record takes over the token's generation, and the client keeps the token.
+    """
     SAME = "SAME"
-    """The token is of the current generation and still fresh: it stays."""
+    """The token is of the current generation and still fresh. The client keeps it."""
     ROTATED = "ROTATED"
-    """A new generation begins."""
+    """The token is of the current generation. A new generation begins, with a new token."""
     REPLAYED = "REPLAYED"
-    """The token was rotated a moment ago: a second tab, or a lost answer. A sibling is handed out."""
+    """The token was rotated a moment ago, so this is a second tab or a lost answer. The client gets a sibling."""
     RECOVERED = "RECOVERED"
-    """As REPLAYED, long after: nobody has shown the new generation, so its answer never arrived."""
+    """The token was rotated long ago, but no token of the new generation was presented: the answer was lost.
+
+    The client gets a sibling.
+    """
     REUSED = "REUSED"
-    """A token that nobody honest still holds: the session has ended, for good."""
+    """The token is older than that, or on a branch that did not rotate. It counts as stolen, and the session ends."""
 
 
 TOKEN_STAYS = (Verdict.SAME, Verdict.HEALED)
-"""The verdicts that hand out no refresh token: the client keeps the presented one."""
+"""The verdicts that give no new refresh token. The client keeps the presented one."""
 
 ANY_BRANCH = "*"
-"""The `rotated_branch` of a session that caught up, for its store lost the true one. No token has this branch."""
+"""The `rotated_branch` of a healed session: the store has lost the true branch. No token has this branch."""
 
 
 class Presented(NamedTuple):
-    """What an authentic refresh token says of itself: its `gen` and `br` claims."""
+    """The claims `gen` and `br` of an authentic refresh token."""
 
     generation: int
     branch: str
 
 
 class Decision(NamedTuple):
-    """The verdict, the session as it is to be kept, and the branch of the refresh token to hand out.
+    """The verdict, the record to keep, and the branch of the client's next refresh token.
 
-    `session` is the very object that was given when there is nothing to write; None when there was none. `branch` is
-    None when nothing is handed out, and the presented one with SAME and HEALED, where the client's token stays.
+    `session` is the given object itself if nothing has to be written, and None if there is no session. `branch` is
+    None if the client gets no token. With SAME and HEALED it is the branch of the presented token.
     """
 
     verdict: Verdict
@@ -75,17 +83,17 @@ class Decision(NamedTuple):
 
 
 def judge(session: Session | None, presented: Presented, *, now: int, policy: RotationPolicy) -> Verdict:
-    """The verdict alone: the first rule that fits. `now` is in ms since the epoch. The order of the rules matters."""
+    """The verdict, by the first rule that fits. `now` is in ms since the epoch."""
     if session is None or session.ending_at is not None or not session.is_live(now):
         return Verdict.INVALID
     if presented.generation > session.generation:
         return Verdict.HEALED
 
-    # Clocks of several servers differ: what lies ahead of ours has only just happened.
+    # The clocks of several servers differ. A window that began in the future by this clock began just now.
     elapsed = inf if session.window_at is None else max(0, now - session.window_at)
 
     if presented.generation == session.generation:
-        # Twice as long as REPLAYED, so that a sibling still on its way is not overtaken by a rotation.
+        # SAME lasts twice as long as REPLAYED, so that a rotation can't overtake a sibling that is still on its way.
         return Verdict.SAME if elapsed < 2 * policy.grace else Verdict.ROTATED
     if presented.generation == session.generation - 1 and session.rotated_branch in (presented.branch, ANY_BRANCH):
         if elapsed < policy.grace:
@@ -96,15 +104,15 @@ def judge(session: Session | None, presented: Presented, *, now: int, policy: Ro
 
 
 def decide(session: Session | None, presented: Presented, *, branch: str, now: int, policy: RotationPolicy) -> Decision:
-    """Judge an authentic refresh token by its session as stored, and say what the session becomes.
+    """The verdict about an authentic refresh token, with the session's next record.
 
-    `branch` is a fresh random one, used if a token is to be handed out; `now` is in ms since the epoch. Pure: the same
-    arguments give the same decision, so a store may ask again after a conflict.
+    `session` is the stored record. `branch` is a new random branch, for the case that the client gets a token. `now` is
+    in ms since the epoch. The function is pure, so a store may call it again after a conflict.
     """
     verdict = judge(session, presented, now=now, policy=policy)
     if session is None:
         return Decision(verdict, None, None)
-    # Where clocks differ by hours, a window that went back would be over at a server whose clock is ahead.
+    # The window never moves back: otherwise it would be over at a server whose clock is ahead by hours.
     window_at = max(now, session.window_at or now)
     if verdict is Verdict.ROTATED:
         return Decision(verdict, _rotated(session, presented, window_at, now, policy), branch)
@@ -118,13 +126,13 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     if verdict is Verdict.HEALED:
         healed = {"generation": presented.generation, "rotated_branch": ANY_BRANCH, "seen": True}
         return Decision(verdict, session.changed(**healed, window_at=window_at), presented.branch)
-    # An end that did not come to its tombstone is finished by the refresh that meets its mark.
+    # An earlier end marked the record and wrote no tombstone. This refresh writes it.
     ends = verdict is Verdict.REUSED or session.ending_at is not None
     return Decision(verdict, end_session(session, now) if ends else session, None)
 
 
 def _rotated(session: Session, presented: Presented, window_at: int, now: int, policy: RotationPolicy) -> Session:
-    used_at = max(session.used_at, now)  # a server whose clock is behind takes no life from the session
+    used_at = max(session.used_at, now)  # a server whose clock is behind must not shorten the session's life
     return session.changed(
         generation=presented.generation + 1,
         rotated_branch=presented.branch,
@@ -148,9 +156,10 @@ def open_session(
     roles: Iterable[str] = (),
     client: Client | None = None,
 ) -> Session:
-    """A new session, of generation 0; the branch of its first refresh token is the caller's to draw.
+    """A new session of generation 0. The caller chooses the branch of its first refresh token.
 
-    `now` and both lives are in ms: `refresh_ttl` ends the session when it is not used, `session_ttl` in any case.
+    `now` is in ms since the epoch. The session ends after `refresh_ttl` ms without a refresh, and after `session_ttl`
+    ms in any case.
     """
     ends_at = now + session_ttl
     return Session(
@@ -169,5 +178,5 @@ def open_session(
 
 
 def end_session(session: Session, now: int) -> Session:
-    """The session's tombstone as of `now` (ms); the very same object when it has ended already."""
+    """The tombstone of the session, ended at `now` (ms). A session that has ended already is returned unchanged."""
     return session if session.ended_at is not None else session.changed(ended_at=now, ending_at=None)

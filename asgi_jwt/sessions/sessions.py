@@ -1,6 +1,6 @@
-"""Sessions: opened, refreshed, listed and ended."""
+"""Sessions: opens, refreshes, lists and ends sessions."""
 
-# A function within a method is made at each call, and its annotations would be evaluated then.
+# Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
 import secrets
@@ -35,22 +35,23 @@ from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 CheckSize = Callable[[str, str], None]
-"""Raises for an access token and a refresh token that are too large for where they go."""
+"""Called with the access token and the refresh token. Raises if one is too large, as for a cookie."""
 LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
-_ROUNDS = 3
-_SWEEP_EVERY = 60_000
+_MAX_READS = 3
+_SWEEP_INTERVAL = 60_000
 
 
 class Sessions:
-    """The logins of an application. Times of its own are milliseconds; `clock` gives seconds since the epoch.
+    """Opens, refreshes, lists and ends the sessions of an application.
 
-    `ready` is awaited before each signature: the keys of `issuer` may change.
+    `session_ttl` is in ms. `clock` returns seconds since the epoch. `ready` is awaited before each signature, because
+    the keys of `issuer` may change.
 
-    Every method raises `StoreUnavailable` when the store does not answer: the caller keeps what it has and tries
-    again. The order of steps loses nothing whichever of them fails.
+    Every method raises `StoreUnavailable` if the store does not answer. The caller keeps its tokens and tries again:
+    whichever step fails, nothing is lost.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Sessions:
         self._events = events
         self._ready = ready
         self._gate = Gate()
-        self._overload_told_at = -inf
+        self._overload_emitted_at = -inf
         self._swept_at: int | None = None
 
     def _now(self) -> int:
@@ -85,9 +86,9 @@ class Sessions:
     async def open(
         self, identity: Identity, client: Client | None = None, *, check_size: CheckSize | None = None
     ) -> TokenPair:
-        """A new session for `identity` on the device `client`, and its first tokens.
+        """Open a session for `identity` on the device `client`. Returns its first tokens.
 
-        What `check_size` raises of the tokens is raised before anything is kept.
+        An error that `check_size` raises is raised before the session is stored.
         """
         entered = await self._enter("open")
         try:
@@ -111,7 +112,7 @@ class Sessions:
         )
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
-        # What can't be made, because it would be too large, shows before anything is kept.
+        # Tokens that are too large raise here, before the session is stored.
         pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now)
         if check_size is not None:
             check_size(access_token, pair.refresh_token)
@@ -129,15 +130,17 @@ class Sessions:
         scope: str = "",
         check_size: CheckSize | None = None,
     ) -> TokenPair:
-        """New tokens for a refresh token: RFC 6749 section 6, RFC 9700 section 4.14.2, and the README's table.
+        """Exchange a refresh token for new tokens. The rules are those of `decide`.
 
-        `load_identity(subject, session)` gives the user as they are now; None ends the session. `client_id` is the id
-        of the OAuth client that asks, empty for a client that names none: a session that has a client id is for that
-        client alone. None: no client asks, but the page that the cookie belongs to. `scope` narrows the access token
-        to these space-separated scopes; empty: it has all. What `check_size` raises of the new access token is
-        raised before anything is changed. Raises `SessionOver` or `TokenReused`, both `InvalidGrant`,
-        when the session is over, `InvalidGrant` for a token of no use or of another client, and `InvalidScope` for a
-        scope that the session does not have.
+        `load_identity(subject, session)` returns the user's present identity, or None to end the session.
+        `client_id` is the id of the OAuth client that sends the request, and empty for a client without an id. A
+        session with a client id is for that client alone. None: the token comes from a cookie, and no id is checked.
+        `scope` has the scopes of the access token, separated by spaces. Empty: all scopes of the identity.
+        An error that `check_size` raises is raised before the session changes.
+
+        Raises `SessionOver` if the session is unknown, expired or ended, `TokenReused` if it ends now as stolen,
+        `InvalidGrant`, the parent of both, for an invalid token or another client's, and `InvalidScope` for a scope
+        that the session does not have (RFC 6749 section 6, RFC 9700 section 4.14.2).
         """
         entered = await self._enter("refresh")
         try:
@@ -146,13 +149,13 @@ class Sessions:
             self._gate.leave(entered)
 
     async def _enter(self, operation: str) -> float:
-        """Take a place at the gate. Refuses what can't be served in time before it costs a signature."""
+        """Take a place at the gate, before any signature is checked. Raises `StoreUnavailable` in an overload."""
         try:
             return await self._gate.enter()
         except StoreUnavailable as overload:
-            # Told once a second: each of thousands of refusals would delay the callers who are at work.
-            if abs(self._clock() - self._overload_told_at) >= 1:
-                self._overload_told_at = self._clock()
+            # One event a second is enough. An event for each of thousands of refusals would slow down the others.
+            if abs(self._clock() - self._overload_emitted_at) >= 1:
+                self._overload_emitted_at = self._clock()
                 await self._events.emit(StoreFailed(operation, overload.detail or ""))
             raise
 
@@ -164,10 +167,10 @@ class Sessions:
         scope: str,
         check_size: CheckSize | None,
     ) -> TokenPair:
-        members = await self._members(token)
-        presented, branch = Presented(members["gen"], members["br"]), secrets.token_hex(8)
-        key = SessionKey(members["sub"], members["sid"])
-        for _ in range(_ROUNDS):
+        claims = await self._refresh_claims(token)
+        presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
+        key = SessionKey(claims["sub"], claims["sid"])
+        for _ in range(_MAX_READS):
             session = await self._store.get(key)
             if session is not None and client_id is not None and session.client_id not in (None, client_id):
                 raise InvalidGrant("another client's session")
@@ -176,7 +179,7 @@ class Sessions:
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
             if session is not None and verdict not in _REFUSED:
-                minted = await self._provisional(session, load_identity, scope)
+                minted = await self._mint_for(session, load_identity, scope)
                 if check_size is not None:
                     check_size(minted[0], "")
             now = self._now()
@@ -186,25 +189,25 @@ class Sessions:
             if minted is not None and decision.session is not None:
                 await self._events.emit(_REFRESHED[decision.verdict])
                 return issued_pair(self._issuer, decision, decision.session, *minted, now=now, presented=token)
-            # The record is newer than the one that was read, as behind a lagging replica.
+            # The read came from a lagging replica: `decide` saw a newer record, and there is no token for it yet.
         lagging = "the store's reads lag behind its writes"
         await self._events.emit(StoreFailed("get", lagging))
         raise StoreUnavailable(lagging)
 
     async def read(self, token: str | bytes) -> Claims:
-        """The claims of an authentic refresh token, whatever became of its session. Raises `InvalidGrant`."""
-        return Claims(await self._members(token))
+        """The claims of an authentic refresh token, even if its session has ended. Raises `InvalidGrant`."""
+        return Claims(await self._refresh_claims(token))
 
-    async def _members(self, token: str | bytes) -> Mapping[str, Any]:
+    async def _refresh_claims(self, token: str | bytes) -> Mapping[str, Any]:
         try:
-            given = token if isinstance(token, bytes) else token.encode("ascii")
-            members = await self._refresh_verifier.verify_once(given)
+            encoded = token if isinstance(token, bytes) else token.encode("ascii")
+            claims = await self._refresh_verifier.verify_once(encoded)
         except (InvalidToken, UnicodeEncodeError):
-            # A signature that is wrong ends no session: anyone could log others out so.
+            # A wrong signature must not end the session: otherwise anyone could log other users out.
             raise InvalidGrant from None
-        if type(members["sid"]) is not str or type(members["gen"]) is not int or type(members["br"]) is not str:
+        if type(claims["sid"]) is not str or type(claims["gen"]) is not int or type(claims["br"]) is not str:
             raise InvalidGrant
-        return members
+        return claims
 
     async def is_live(self, subject: str, sid: str) -> bool:
         """Whether the session is neither ended nor expired."""
@@ -212,7 +215,7 @@ class Sessions:
         return session is not None and session.is_live(self._now())
 
     async def has_ended(self, subject: str, sid: str) -> bool:
-        """Whether the session is known, and over before its time. An end that had begun is finished."""
+        """Whether the session was ended. An end that was interrupted is finished now."""
         session = await self._store.get(SessionKey(subject, sid))
         if session is None or (session.ended_at is None and session.ending_at is None):
             return False
@@ -220,18 +223,18 @@ class Sessions:
         return True
 
     async def end(self, subject: str, sid: str) -> bool:
-        """End one session of the subject's, for good, and its access tokens; whether there was a live one."""
+        """End one session of the subject, and revoke its access tokens. Returns whether the session was live."""
         return await self._revoker.end(subject, sid)
 
     async def end_all(self, subject: str) -> int:
-        """End every session that the subject has now, and its access tokens; how many.
+        """End all present sessions of the subject, and revoke its access tokens. Returns the number of sessions.
 
-        A login right after is untouched.
+        A login right after the call is not affected.
         """
         return await self._revoker.end_all(subject)
 
     async def list(self, subject: str) -> Sequence[Session]:
-        """The subject's live sessions, oldest first. One whose end had begun is ended now, and is none of them."""
+        """The subject's live sessions, the oldest first. A session whose end was interrupted is ended now."""
         sessions = await self._store.list(subject, self._now())
         for session in sessions:
             if session.ending_at is not None:
@@ -243,23 +246,23 @@ class Sessions:
     ) -> Awaitable[Decision]:
         def change(stored: Session | None) -> tuple[Session | None, Decision]:
             decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
-            # Nothing is written that would need an access token and has none.
+            # Without a minted access token the new record would have no answer, so nothing is written.
             return decision.session if minted or decision.verdict in _REFUSED else stored, decision
 
         return self._revoker.update(key, change)
 
-    async def _provisional(
+    async def _mint_for(
         self, session: Session, load_identity: LoadIdentity | None, scope: str
     ) -> tuple[str, Described]:
-        """An access token, minted before the store commits, so that a failing hook loses nothing."""
-        identity = session if load_identity is None else await self._loaded(session, load_identity)
-        if scope and (asked := names(scope)):
-            if not set(asked) <= {*session.scopes, *identity.scopes}:
+        """An access token and its identity. It is minted before the store commits, so a failing hook loses nothing."""
+        identity = session if load_identity is None else await self._load(session, load_identity)
+        if scope and (wanted := names(scope)):
+            if not set(wanted) <= {*session.scopes, *identity.scopes}:
                 raise InvalidScope
-            identity = with_scopes(identity, (name for name in identity.scopes if name in asked))
+            identity = with_scopes(identity, (name for name in identity.scopes if name in wanted))
         return await self._mint(identity, session), identity
 
-    async def _loaded(self, session: Session, load_identity: LoadIdentity) -> Identity:
+    async def _load(self, session: Session, load_identity: LoadIdentity) -> Identity:
         identity: object = await ask(load_identity, session.subject, session)
         if identity is None:
             await self._revoker.end(*session.key)
@@ -289,9 +292,9 @@ class Sessions:
         return SessionOver()
 
     async def _sweep(self, now: int) -> None:
-        if self._swept_at is not None and abs(now - self._swept_at) < _SWEEP_EVERY:
+        if self._swept_at is not None and abs(now - self._swept_at) < _SWEEP_INTERVAL:
             return
         self._swept_at = now
-        with suppress(StoreUnavailable):  # The login stands, and a later one sweeps.
+        with suppress(StoreUnavailable):  # the login has succeeded, and a later login sweeps
             if await self._store.sweep(now) >= SWEEP_LIMIT:
-                self._swept_at = None  # there is more: the next login goes on
+                self._swept_at = None  # more records have to go, so the next login sweeps, too

@@ -1,4 +1,4 @@
-"""The protocols of a store: what `SessionStore` and `RevocationLog` promise."""
+"""The protocols of a store, `SessionStore` and `RevocationLog`. Their docstrings are the contract."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -8,24 +8,26 @@ from asgi_jwt.stores.records import Revocation, Session, SessionKey
 T = TypeVar("T")
 
 SWEEP_AFTER = 86_400_000
-"""How long (ms) past its end a record is kept: no clock that is ahead by less takes a session that lives by another."""
+"""How long (ms) a record is kept past its end. A process whose clock is ahead by less removes no live session."""
 
 SWEEP_LIMIT = 1000
-"""How many records one call of `sweep` takes at the most."""
+"""The most records that one call of `sweep` removes."""
 
 LOG_PAGE = 1000
-"""How many entries a page of the log has at the most, and one call appends: an event loop goes on soon."""
+"""The most entries of a page of the log, and of one call of `append_revocations`. More would block the event loop."""
 
 Outcome = tuple[Session | None, T] | tuple[Session | None, T, Sequence[Revocation]]
-"""What a change returns: the record to keep, the result, and with a tombstone the entries that go into the log."""
+"""The return value of a change: the record to keep, the result, and with a tombstone the entries for the log."""
 
 Change = Callable[[Session | None], Outcome[T]]
+"""A pure function of the stored record, for `SessionStore.update`."""
 
 
 class LogPage(NamedTuple):
-    """Entries in the order in which they were appended, and `cursor`, from which the next page goes on.
+    """A page of the log: entries in the order of their append.
 
-    `continues`: the page follows upon the cursor that was given. `more`: there is another page by now.
+    `cursor` is the argument for the next read. `continues`: the page begins where the given cursor ended. `more`: the
+    log has another page already.
     """
 
     revocations: Sequence[Revocation]
@@ -35,111 +37,112 @@ class LogPage(NamedTuple):
 
 
 class RevocationLog(Protocol):
-    """Keeps the log of revocations for any number of processes, each of which mirrors it.
+    """Keeps the log of revocations. Any number of processes append to it and mirror it.
 
-    Every method raises `StoreUnavailable` when the log can't be reached or doesn't answer in time, and no driver's own
-    exception. `now` is in ms since the epoch, by the clock of the process that calls.
+    Every method raises `StoreUnavailable` if the log can't be reached or does not answer in time. No exception of a
+    driver passes. `now` is in ms since the epoch, by the clock of the calling process.
     """
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        """Put entries, `LOG_PAGE` at the most, at the end of the log, all or none of them.
+        """Append all of the entries, `LOG_PAGE` at most, or none of them.
 
-        When this returns they are as durable as the store can make them, and every later `read_revocations`, of any
-        process, comes upon them. When it raises `StoreUnavailable` they may be there or not, and may be appended
-        again: an entry that is there twice has the effect of one, and no store looks for it.
+        When the call returns, the entries are as durable as the store can make them, and every later
+        `read_revocations` of any process finds them. When it raises `StoreUnavailable`, the entries may be in the log
+        or not, and the call may be repeated. An entry that is in the log twice has the effect of one.
 
-        An entry is kept for its `Revocation.life(now)`, counted from its append. It is never forgotten, nor evicted,
-        before that, whatever `now` a process says: the clocks of processes differ by hours, so a store measures the
-        time since the append by a clock of its own (the server's, or a monotonic one). Entries that were kept for
-        `CLOCK_SKEW` longer are forgotten: a bounded number a call, and more than it appends, so that the log shrinks
-        again. The newest entry always stays: cursors hold by it.
+        An entry is kept for its `Revocation.life(now)`, counted from its append, and is never removed or evicted
+        earlier. The clocks of processes may differ by hours, so a store counts the time by a clock of its own: the
+        server's, or a monotonic one. A call removes entries whose life ended more than `CLOCK_SKEW` ago: a bounded
+        number, but more than it appends, so that the log shrinks again. The newest entry always stays, because cursors
+        point to it.
         """
         ...
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
-        """The next page of the log: what was appended after `cursor`, a page's; None: from the beginning.
+        """The page of entries that were appended after `cursor`, which is the cursor of an earlier page.
 
-        Where the log does not go on from `cursor` (it was flushed or put back to an earlier state, is another
-        server's, or has forgotten the entry that the cursor is of), the page is the first of a new reading, and
-        `continues` is false; so it is where the cursor is None. A new reading passes over no entry that was appended
-        after those which the cursor's reader had read. A cursor holds for one process, and for one store whatever
-        server it leads to.
+        None reads from the beginning of the log, and `continues` is false.
+
+        The log may have lost the place of `cursor`: it was flushed or restored from a backup, the server is another, or
+        the cursor's entry was removed. Then the page is the first of a new reading, and `continues` is false. The new
+        reading finds every entry that was appended after the entries which were read already.
+
+        A cursor is valid in one process and for one store, even if the store's server changes.
         """
         ...
 
 
 class SessionStore(RevocationLog, Protocol):
-    """Keeps sessions for any number of processes. Every store of sessions is a `RevocationLog` too.
+    """Keeps sessions for any number of processes. Every session store is a `RevocationLog`, too.
 
-    It has no clock for sessions: `now` (ms since the epoch) is handed in. It knows nothing of tokens, and nothing that
-    it keeps can be used as one. Every method raises `StoreUnavailable` when the store can't be reached or doesn't
-    answer in time, and no driver's own exception. Its methods may be called from any task of one event loop, at the
-    same time.
+    A store has no clock for sessions: the caller passes `now`, in ms since the epoch. A store keeps no tokens, and
+    nothing in it can be used as a token. Every method raises `StoreUnavailable` if the store can't be reached or does
+    not answer in time. No exception of a driver passes. Any tasks of one event loop may call the methods concurrently.
 
-    A third party's store is tested by subclassing `asgi_jwt.testing.StoreConformance`.
+    Subclass `asgi_jwt.testing.StoreConformance` to test a store of your own.
     """
 
     async def get(self, key: SessionKey) -> Session | None:
-        """The record as last committed, tombstones included; None when there is none.
+        """The last committed record, which may be a tombstone. None: there is no record.
 
-        A record past its end may be gone already.
+        A record past its end may have been removed.
         """
         ...
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        """Apply `change` to the stored record with no other change between, and give back its result.
+        """Apply `change` to the stored record atomically, and return the result of `change`.
 
-        `change` is pure and synchronous and is handed the record, or None when there is none. It returns the record
-        to keep and the result: the very object it was handed writes nothing, None deletes, anything else is written
-        with a `version` above the stored one. After a conflict it is called again with the newer record; only the
-        result of the call that counted is returned. What it raises is passed on, and nothing is written. A record
-        keeps the subject and sid of its key: `next_version(key, stored, changed)` gives what to write, and raises the
-        ValueError that is due otherwise.
+        `change` is pure and synchronous. It gets the stored record, or None, and returns the record to keep and a
+        result. If it returns the record that it got, nothing is written. None deletes the record; deleting an absent
+        record is no error. Any other record is written with a higher `version` than the stored one. After a conflict
+        `change` is called again with the newer record, and only the result of the last call is returned. An exception
+        of `change` is passed on, and nothing is written.
 
-        A change that ends a session (its record gets `ended_at`) returns a third member: the entries for the log. The
-        record and its entries are one: when this returns both are there, and no failure, nor the end of the process,
-        leaves a session that has entries and may still be refreshed, or a tombstone without its entries. A store with
-        transactions writes both in one. Any other store writes, in this order: the record as it was with `ending_at`,
-        from where no token refreshes it (`Session.marked`); the entries, as `append_revocations` does; the tombstone.
-        A store leaves a mark that it finds to `change`, which ends the session: it appends the entries and writes the
-        tombstone then. Between the steps another caller may come first: a conflict like any other.
+        A record must keep the subject and `sid` of its key. `next_version(key, stored, changed)` returns the record to
+        write, and raises `ValueError` for a record of another key.
 
-        When this returns, the change is as durable as the store can make it. When it raises `StoreUnavailable`, the
-        change may or may not have happened, and once at the most. Deleting what isn't there is no error.
+        A change that ends a session (the record gets `ended_at`) returns a third member: the entries for the log. When
+        the call returns, the record and its entries are written. Neither a failure nor the end of the process may leave
+        a tombstone without its entries, or entries of a session that can still be refreshed. A store with transactions
+        writes both in one. Any other store writes in this order: first the record with `ending_at`, so that no token
+        refreshes the session any more (`Session.marked`); then the entries, as `append_revocations` does; then the
+        tombstone. If a store finds a record that is marked already, it calls `change`, which ends the session, and then
+        writes the entries and the tombstone. Another caller may write between these steps: that is a conflict.
+
+        When the call returns, the change is as durable as the store can make it. When it raises `StoreUnavailable`, the
+        change has happened once or not at all.
         """
         ...
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
-        """The subject's live sessions (`Session.is_live(now)`), oldest first; empty for an unknown subject.
+        """The subject's live sessions (`Session.is_live(now)`), the oldest first. Empty for an unknown subject.
 
-        Marked ones (`ending_at`) are among them: an end that did not come to its tombstone is to be finished.
+        Sessions that are marked (`ending_at`) are included, so that the caller can finish an interrupted end.
         """
         ...
 
     async def sweep(self, now: int) -> int:
-        """Forget records whose `Session.kept_until` has passed by more than `SWEEP_AFTER`, a bounded number a call.
+        """Remove records whose `Session.kept_until` passed more than `SWEEP_AFTER` ago. Returns how many were removed.
 
-        Gives how many went.
-
-        A store whose records go by themselves does nothing here. Safe to call at any time, by several processes.
-        The log is not concerned: `append_revocations` forgets what lapsed.
+        A call removes `SWEEP_LIMIT` records at most. Several processes may call it at any time. A store whose records
+        expire by themselves does nothing. The log is swept by `append_revocations`.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back connections, threads and files. A second call does nothing; other methods then raise."""
+        """Release connections, threads and files. Other methods then raise. A second call does nothing."""
         ...
 
 
 def outcome(given: Outcome[T]) -> tuple[Session | None, T, Sequence[Revocation]]:
-    """The outcome of a change as three members."""
+    """The return value of a change, as three members."""
     return given if len(given) == 3 else (*given, ())
 
 
 def next_version(key: SessionKey, stored: Session | None, changed: Session) -> Session:
-    """`changed` as a store writes it in place of `stored`: with the next `version`, which begins at 1.
+    """`changed` with the `version` after that of `stored`. The first version is 1.
 
-    Raises ValueError when it belongs under another key, where nothing would find it.
+    Raises `ValueError` if the subject or `sid` of `changed` is not that of `key`.
     """
     if changed.key != key:
         raise ValueError("a change must keep the subject and sid of its session")

@@ -1,4 +1,4 @@
-"""What a store whose driver needs asyncio keeps for each event loop, closed with the loop at the latest."""
+"""What a store keeps for each event loop of asyncio. It is closed when the loop ends, if not earlier."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -9,18 +9,16 @@ from asgi_jwt.errors import StoreUnavailable
 
 
 class Closable(Protocol):
-    """Anything with connections."""
+    """The connections of a store for one event loop."""
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
+    async def aclose(self) -> None: ...
 
 
-L = TypeVar("L", bound=Closable)
+LinkT = TypeVar("LinkT", bound=Closable)
 
 
 class Deadline:
-    """What takes more than `limit` seconds within it is unavailable; a TimeoutError of other making passes."""
+    """Raises StoreUnavailable if its block takes more than `limit` seconds. A TimeoutError of other origin passes."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -38,29 +36,27 @@ class Deadline:
             raise StoreUnavailable(f"no answer within {self._limit:g} s") from None
 
 
-class Links(Generic[L]):
-    """A link for each event loop that asks, made by `make`."""
+class Links(Generic[LinkT]):
+    """One link for each event loop that uses the store. `make` makes a link."""
 
-    def __init__(self, make: Callable[[], L]) -> None:
+    def __init__(self, make: Callable[[], LinkT]) -> None:
         self._make = make
-        self._links: dict[asyncio.AbstractEventLoop, tuple[L, AsyncGenerator[None, None]]] = {}
+        self._links: dict[asyncio.AbstractEventLoop, tuple[LinkT, AsyncGenerator[None, None]]] = {}
 
-    async def get(self, loop: asyncio.AbstractEventLoop) -> L:
-        """The link of `loop`."""
+    async def get(self, loop: asyncio.AbstractEventLoop) -> LinkT:
         if loop not in self._links:
             link = self._make()
-            guard = self._until_the_end(loop, link)
-            self._links[loop] = link, guard
-            await anext(guard)
+            closer = self._close_at_end(loop, link)
+            self._links[loop] = link, closer
+            await anext(closer)
         return self._links[loop][0]
 
     async def close(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Close the link of `loop`, if it has one."""
         if loop in self._links:
             await self._links[loop][1].aclose()
 
-    async def _until_the_end(self, loop: asyncio.AbstractEventLoop, link: L) -> AsyncGenerator[None, None]:
-        """A loop that ends closes its asynchronous generators: so no connection outlives its loop, aclose or not."""
+    async def _close_at_end(self, loop: asyncio.AbstractEventLoop, link: LinkT) -> AsyncGenerator[None, None]:
+        """Closes the link when the loop ends, because a loop then closes its asynchronous generators."""
         try:
             yield
         finally:
@@ -69,7 +65,7 @@ class Links(Generic[L]):
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of asyncio that runs here; None under trio."""
+    """The running event loop of asyncio. None: trio is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

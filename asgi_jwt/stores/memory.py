@@ -1,4 +1,7 @@
-"""Sessions in this process alone: for tests, demos, and apps of one process whose users may log in again."""
+"""MemoryStore: sessions in the memory of one process.
+
+It is for tests, for demos, and for an app of one process whose users may have to log in again after a restart.
+"""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -20,14 +23,14 @@ class _Logged(NamedTuple):
 
 
 class MemoryStore:
-    """A `SessionStore` in a dict. No call waits for anything, so each is atomic within its event loop.
+    """A `SessionStore` in a dict. No call awaits anything, so each call is atomic within its event loop.
 
-    `monotonic` gives seconds since any moment: by it the log knows how long it has kept an entry.
+    `monotonic` returns seconds since any moment. The log counts the life of its entries by it.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = monotonic) -> None:
         self._subjects: dict[str, dict[str, Session]] = {}
-        # When to look at a session again: one entry each, put back while rotations have moved its end.
+        # Each session has one member here: a time at which it may have ended. `sweep` puts it back if it has not.
         self._ends: list[tuple[int, SessionKey]] = []
         self._log: list[_Logged] = []
         self._numbers = count(1)
@@ -75,7 +78,7 @@ class MemoryStore:
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         self._require_open()
         self._append(revocations, now)
-        # The whole log is looked at, so not at every call.
+        # Trimming goes through the whole log, so it is done once in `CLOCK_SKEW`.
         kept = int(self._monotonic() * 1000)
         if kept >= self._trim_at:
             self._trim_at = kept + CLOCK_SKEW

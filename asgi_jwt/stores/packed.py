@@ -1,6 +1,6 @@
-"""Records as stores that outlive a process keep them, in few bytes: JSON arrays, whose members have places.
+"""The encoding of records in persistent stores: JSON arrays, in which each member has its place, to save bytes.
 
-A session's subject and `sid` are not in it; the key it is kept under has them.
+The record of a session has no subject and no `sid`, because the key of the record has them.
 """
 
 import json
@@ -12,20 +12,20 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 FORMAT = 1
-"""Stands first in a record whose members all have places; every release reads it."""
+"""The first member of a record in which each member has its place. Every release reads this format."""
 
 FORMAT_WITH_OTHERS = 2
-"""Stands first in a session's record that has one more member: an object of members by name.
+"""The first member of a session's record whose last member is an object with further members by name.
 
-A release keeps the named members that it doesn't know, so one that adds members adds them there. A release before this
-format takes such a record for one that it can't read (`StoreUnavailable`), and leaves it as it is.
+A release that adds members adds them to this object. A release keeps the members that it does not know. A release
+older than this format can't read such a record: it raises `StoreUnavailable`, and does not overwrite the record.
 """
 
 
 def _plain(value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a claim holds a {type(value).__name__}, which JSON can't tell")
+    raise TypeError(f"a claim holds a {type(value).__name__}, which JSON can't express")
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
@@ -56,12 +56,12 @@ def pack(session: Session) -> bytes:
     if others:
         record[0] = FORMAT_WITH_OTHERS
         record.append(others)
-    # A lone surrogate is legal in JSON, and so in a claim, but not in UTF-8.
+    # JSON, and so a claim, may contain a lone surrogate, which plain UTF-8 can't encode.
     return _encode(record).encode("utf-8", "surrogatepass")
 
 
 def unpack(key: SessionKey, record: bytes) -> Session:
-    """The session that `pack` made `record` of. Raises StoreUnavailable for a record of another format."""
+    """The session of a record that `pack` made. Raises StoreUnavailable for a damaged record or another format."""
     try:
         number, *fields = json.loads(record)
         others = {}
@@ -98,14 +98,14 @@ def unpack(key: SessionKey, record: bytes) -> Session:
 
 
 def pack_revocation(revocation: Revocation) -> bytes:
-    """The record of `revocation`: ASCII without a line break."""
+    """The record of `revocation`. It is ASCII without a line break."""
     return json.dumps([FORMAT, *revocation], separators=(",", ":")).encode()
 
 
 def unpack_revocations(records: Sequence[bytes]) -> list[Revocation]:
-    """What `pack_revocation` made them of. Raises StoreUnavailable for a record of another format."""
+    """The entries of records that `pack_revocation` made. Raises StoreUnavailable for a record that can't be read."""
     try:
-        # At once: read one by one they take an event loop several times as long.
+        # One call of `json.loads` for all records is several times as fast as a call for each.
         return [_revocation(*fields) for fields in json.loads(b"[%b]" % b",".join(records))]
     except (TypeError, ValueError) as error:
         raise StoreUnavailable(f"a revocation's record can't be read ({type(error).__name__})") from None

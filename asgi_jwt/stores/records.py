@@ -1,4 +1,4 @@
-"""What a store keeps. Times are integers, milliseconds since the epoch."""
+"""The records that a store keeps. Times are in whole milliseconds since the epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
 CLOCK_SKEW = 60_000
-"""How far (ms) the clocks of several servers are taken to differ."""
+"""How far (ms) the clocks of several servers may differ."""
 
 
 class SessionKey(NamedTuple):
-    """Where a session is found: by its subject and its `sid`, never by the `sid` alone."""
+    """The key of a session's record: its subject and its `sid`. The `sid` alone never finds a session."""
 
     subject: str
     sid: str
@@ -19,7 +19,7 @@ class SessionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The device a session was opened from, as far as it told: shown to the user in the list of sessions."""
+    """The device from which a session was opened, as its login request showed it. The list of sessions shows it."""
 
     user_agent: str | None = None
     address: str | None = None
@@ -27,14 +27,18 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One login on one device: one record, however long it lives, whose size never grows with its rotations.
+    """One login on one device. A session is one record, whose size does not grow with its rotations.
 
-    `generation` counts the rotations. `rotated_branch` is the branch whose presentation made this generation;
-    `window_at` is when the present window began (None before the first rotation); `seen` tells that a token of
-    this generation came back. `expires_at` is the idle end, which a rotation moves; `ends_at` the absolute one, which
-    nothing moves. `ended_at` makes the record a tombstone; `ending_at` marks one whose end has begun: it is live for
-    `list` alone, and whoever meets it ends it. `version` is the store's: it grows with each write. `others` are members
-    that a newer release has written: they are kept.
+    `generation`: the number of rotations.
+    `rotated_branch`: the branch of the token whose rotation began this generation.
+    `window_at`: when the window began in which SAME, REPLAYED or RECOVERED hold. None before the first rotation.
+    `seen`: a token of this generation was presented.
+    `expires_at`: the end of a session that is not refreshed. Each rotation moves it.
+    `ends_at`: the end in any case. Nothing moves it.
+    `ended_at`: the session was ended, and this record is its tombstone.
+    `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
+    `version`: the store's counter of writes.
+    `others`: members that a newer release has written. They are kept.
     """
 
     sid: str
@@ -58,34 +62,37 @@ class Session:
     others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def changed(self, **changes: Any) -> Self:
-        """A copy with `changes`: `dataclasses.replace`, at a tenth of its cost, for every refresh makes one."""
+        """A copy with `changes`. Every refresh makes one, so it is ten times as fast as `dataclasses.replace`."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__, **changes)
         return copy
 
     @property
     def key(self) -> SessionKey:
-        """By what a store finds it: its subject and its `sid`."""
+        """The key under which a store keeps this record."""
         return SessionKey(self.subject, self.sid)
 
     def is_live(self, now: int) -> bool:
-        """Whether it is neither ended nor expired at `now` (ms)."""
+        """Whether the session is neither ended nor expired at `now` (ms)."""
         return self.ended_at is None and now < self.expires_at and now < self.ends_at
 
     def marked(self, now: int) -> Self:
-        """The record from which no token refreshes the session, as of `now` (ms); the same object when it is so."""
+        """The record with `ending_at`, which is `now` (ms). An ending or ended record is returned unchanged."""
         return self if self.ending_at is not None or self.ended_at is not None else self.changed(ending_at=now)
 
     @property
     def kept_until(self) -> int:
-        """Its end (ms): a tombstone's is `ends_at`, so that nothing re-arms the session; else the idle end."""
+        """Until when (ms) a store has to keep the record: until its idle end, and a tombstone until `ends_at`.
+
+        As long as a tombstone is kept, no refresh token can bring the session back.
+        """
         return self.ends_at if self.ended_at is not None else min(self.expires_at, self.ends_at)
 
     @property
     def kept_for(self) -> int:
-        """How long (ms) after its last write a store has to keep it: a tombstone until `ends_at`, else the idle end.
+        """How long (ms) after its last write a store has to keep the record.
 
-        It is relative, so that a store may let its own clock run it down, wherever that clock stands.
+        It is a duration, so a store can count it by a clock of its own, even if that clock is wrong.
         """
         if self.ended_at is not None:
             return max(0, self.ends_at - self.ended_at)
@@ -93,26 +100,31 @@ class Session:
 
 
 LONGEST_VALUE = 64
-"""What is longer stands in the log as its digest, so that no entry, and no mirror of them, is larger than another."""
+"""The log has the digest of a longer value (characters), so that the size of entries and mirrors is bounded."""
 
 
 def log_value(value: str) -> str:
-    """`value`, a `sid`, a `jti` or a subject, as the log has it. No digest is as short as what stands for itself."""
+    """The form in which the log has `value`, a `sid`, a `jti` or a subject: itself, or its digest if it is long.
+
+    A digest has more than `LONGEST_VALUE` characters, so no digest is equal to another value itself.
+    """
     if len(value) <= LONGEST_VALUE:
         return value
     return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 class Revocation(NamedTuple):
-    """An entry of the log of revocations: access tokens that are refused although they verify.
+    """An entry of the log of revocations. It revokes access tokens of `issuer`.
 
-    `kind` is `sid` (those of a session), `jti` (one token) or `sub` (those of a subject, issued up to `time`); `value`
-    says whose, in the form of `log_value`, among the tokens of `issuer`. A `sub` with `spares_sessions` leaves the last
-    minute before `time` to entries of the sessions' own, where tokens have a `sid`, so that a login right after it is
-    untouched, at a server whose clock is behind as well.
+    `kind` is `sid` for the tokens of a session, `jti` for one token, and `sub` for the tokens of a subject that were
+    issued until `time`. `value` is that `sid`, `jti` or subject, in the form of `log_value`.
 
-    `time` is when the entry was made and `until` when it lapses, both by the clock of the process that made it: other
-    clocks may differ by hours, so only the time between the two counts.
+    `spares_sessions`: a `sub` entry does not revoke a token with a `sid` that was issued less than `CLOCK_SKEW` before
+    `time`. Such a token may be of a login right after the revocation, issued by a server whose clock is behind. The
+    tokens of earlier sessions are revoked by entries of their own.
+
+    `time` is when the entry was made, and `until` when it lapses, by the clock of one process. Other clocks may differ
+    by hours, so only the difference between the two counts.
     """
 
     kind: Literal["sid", "jti", "sub"]
@@ -128,8 +140,8 @@ class Revocation(NamedTuple):
         return self.kind, self.issuer, self.value, self.time
 
     def life(self, now: int) -> int:
-        """How long (ms) the entry is kept from when it was appended or read.
+        """The life (ms) of the entry, counted from its append or from its read.
 
-        An entry of a release before has no `time`, unless it is of a subject: its life is counted from `now`.
+        In older releases only `sub` entries have a `time`. The life of an entry without a `time` is counted from `now`.
         """
         return max(0, self.until - (self.time or now))

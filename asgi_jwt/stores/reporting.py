@@ -1,4 +1,4 @@
-"""A store whose failures become events."""
+"""ReportingStore: emits an event for each failure of a store."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -8,19 +8,19 @@ from asgi_jwt.events import EventSink, StoreFailed
 from asgi_jwt.stores.base import Change, LogPage, SessionStore, T
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
-_LONGEST = 200
-"""How many characters of a failure's text are emitted: a store of the host's own may say anything."""
+_LONGEST_TEXT = 200
+"""The most characters of a failure's text in an event. A store of the host's own may raise texts of any length."""
 
 
 class ReportingStore:
-    """Passes all calls on to `store`, and emits an event for each call that failed, whatever its caller does then."""
+    """Passes all calls on to `store`, and emits a `StoreFailed` for each call that raises `StoreUnavailable`."""
 
     def __init__(self, store: SessionStore, events: EventSink) -> None:
         self._store = store
         self._events = events
 
     async def get(self, key: SessionKey) -> Session | None:
-        # Every refresh calls this and `update`: without a further coroutine.
+        # Every refresh calls `get` and `update`, so these two don't call `_reporting`, which is one more coroutine.
         try:
             return await self._store.get(key)
         except StoreUnavailable as failure:
@@ -44,7 +44,7 @@ class ReportingStore:
         await self._reporting("append_revocations", self._store.append_revocations(revocations, now))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
-        # The mirror emits one event for an outage, however often it reads.
+        # The mirror itself emits one event for an outage, instead of one for each failed read.
         return await self._store.read_revocations(cursor)
 
     async def aclose(self) -> None:
@@ -58,4 +58,4 @@ class ReportingStore:
             raise
 
     async def _report(self, operation: str, failure: StoreUnavailable) -> None:
-        await self._events.emit(StoreFailed(operation, (failure.detail or "")[:_LONGEST]))
+        await self._events.emit(StoreFailed(operation, (failure.detail or "")[:_LONGEST_TEXT]))

@@ -1,4 +1,4 @@
-"""How a store is named by a URL."""
+"""open_store: opens the store that a URL names, by a registry of schemes."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.base import SessionStore
 
 Opener = Callable[[str], SessionStore]
-"""Takes a store's URL, as it was given, and returns the store. Raises ConfigurationError without a password in it."""
+"""Takes the URL as it was given, and returns the store. Raises ConfigurationError, whose text shows no password."""
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _FILE = re.compile(r"[\w./-]+\.(?:db|sqlite3?)")
@@ -49,18 +49,20 @@ SCHEMES: dict[str, Opener] = {
     **dict.fromkeys(REDIS_SCHEMES, _open_redis),
     **dict.fromkeys(("postgresql", "postgres"), _open_postgres),
 }
-"""The opener of each URL scheme, by the scheme in lower case. A package of a store of its own adds an entry:
-`SCHEMES["mystore"] = MyStore.from_url`; then `ASGI_JWT_STORE=mystore://host` opens it. A built-in opener imports its
-driver when it is called."""
+"""The opener for each URL scheme, in lower case.
+
+Another package adds its store with `SCHEMES["mystore"] = MyStore.from_url`. Then `ASGI_JWT_STORE=mystore://host` opens
+that store. An opener of this package imports its driver when it is called.
+"""
 
 
 def open_store(url: str) -> SessionStore:
-    """The store that `url` names. Nothing is opened before its first use.
+    """The store that `url` names. It connects at its first use.
 
-    `memory://` · `sqlite:///relative/path` · `sqlite:////absolute/path`, taken as it is written · `redis://`,
-    `rediss://`, their `+sentinel` and `+cluster` forms and `unix://`, as `RedisStore.from_url` reads them · whatever
-    else `SCHEMES` has. Raises ConfigurationError when there is no such store; it shows no more of a URL than its
-    scheme, for the rest may hold a password.
+    The URLs are `memory://`, `sqlite:///relative/path`, `sqlite:////absolute/path` (without percent-encoding),
+    `redis://`, `rediss://`, both also with `+sentinel` and `+cluster`, `unix://`, and those of other schemes in
+    `SCHEMES`. Raises ConfigurationError for any other URL. Its text shows only the scheme, because the rest of a URL
+    may contain a password.
     """
     scheme, separator, _ = url.partition("://")
     if not (scheme and separator):
@@ -73,6 +75,6 @@ def open_store(url: str) -> SessionStore:
 
 
 def _no_scheme(url: str) -> str:
-    """A file's name is shown, as it has no password before an `@` nor behind a `:`."""
+    """The error text for a URL without a scheme. It shows a file's name, which contains no password."""
     mend = f"did you mean sqlite:///{url}?" if _FILE.fullmatch(url) else "as sqlite:///asgi-jwt.db or redis://host"
     return f"the store is named by a URL, with its scheme: {mend}"

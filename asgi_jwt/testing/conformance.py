@@ -47,13 +47,14 @@ SUBJECTS = {
     "emoji": "🦊",
     "composed": "é",
     "decomposed": "e\u0301",
+    "lone surrogate": "\ud800",
     "10 KB": "x" * 10_240,
     "10 KB and one": "x" * 10_241,
 }
 
 
-class ChangeError(Exception):
-    """What a change of these tests raises."""
+class ChangeError(TimeoutError):
+    """What a change of these tests raises: a store must not take it for a time-out of its own."""
 
 
 def a_key() -> SessionKey:

@@ -1,4 +1,4 @@
-"""The signature algorithms of RFC 7518 section 3.1 and RFC 8037, and the key material that they take."""
+"""The table of signature algorithms, and the key material of each: RFC 7518 section 3.1, RFC 8037."""
 
 import hashlib
 import json
@@ -21,13 +21,13 @@ from asgi_jwt.tokens.compact import encode_base64url
 
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 MAX_RSA_EXPONENT = 2**31 - 1
-"""Past these a signature takes milliseconds to verify: anyone who sends tokens could hold up the process."""
+"""The limits of RSA keys. Verifying with a larger key takes milliseconds, and anyone can send tokens to verify."""
 
 
 class _Row(NamedTuple):
-    """One algorithm: its name, the `kty` and `crv` of its keys, how a key is made, and the name of its signature.
+    """One algorithm: its name, the `kty` and `crv` of its keys, how a key is made, and PyJWT's name of its signature.
 
-    `digest` is the hash of an HMAC, whose secret is as long at least.
+    `digest` is the hash of an HMAC. A secret must be at least as long as the hash.
     """
 
     name: str
@@ -72,30 +72,33 @@ _ROWS = (
 )
 _NAMED = {row.name: row for row in _ROWS}
 _SIGNERS = {row.name: get_default_algorithms()[row.signature] for row in _ROWS}
-# A secret comes last: nothing else is taken for one.
+# HMAC comes last, because its `to_jwk` takes any bytes for a secret.
 _FORMS = {row.kty: _SIGNERS[row.name] for row in sorted(_ROWS, key=lambda row: row.digest is not None)}
 _CURVES = tuple(dict.fromkeys(row.crv for row in _ROWS if row.crv is not None))
 _SAME = {row.name: tuple(each.name for each in _ROWS if each.signature == row.signature) for row in _ROWS}
 
 ALGORITHMS: tuple[str, ...] = tuple(_NAMED)
-"""Every algorithm that can be allowed; `EdDSA` and `Ed25519` (RFC 9864) name one signature."""
+"""Every algorithm that can be allowed. `EdDSA` and `Ed25519` are two names of one signature (RFC 9864)."""
 
 SYMMETRIC = frozenset(row.name for row in _ROWS if row.digest is not None)
 ASYMMETRIC = frozenset(ALGORITHMS) - SYMMETRIC
 
 BROKEN_KEY = (ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm, InvalidKeyError)
-"""What cryptography and PyJWT raise for keys that are none."""
+"""The exceptions that cryptography and PyJWT raise for a broken key."""
 
 _LONGEST_MODULUS = MAX_RSA_BITS // 6 + 2  # in base64url
 _THUMBPRINT_MEMBERS = ("crv", "e", "kty", "n", "x", "y")
 
 
 class UnsupportedKey(ValueError):
-    """A key that is whole, but of a kind that is not used here."""
+    """The key is not broken, but of a kind that is not supported."""
 
 
 class Secret:
-    """An HMAC secret, set up once: a token costs a copy, which cryptography makes faster than the standard library."""
+    """An HMAC secret. The HMAC states are made once, and each signature copies one.
+
+    cryptography copies a state faster than the standard library. Raises `ValueError` for a secret below 32 bytes.
+    """
 
     __slots__ = ("_prepared",)
 
@@ -109,24 +112,27 @@ class Secret:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
+        """The algorithms for which the secret is long enough."""
         return tuple(self._prepared)
 
     @property
     def identity(self) -> bytes:
-        """Equal for two secrets that are the same. It never leaves the process: it would help to guess the secret."""
+        """Equal for equal secrets. It must not leave the process, because it would help to guess the secret."""
         return self.sign(next(iter(self._prepared)), b"")
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The HMAC of `message`."""
         state = self._prepared[algorithm].copy()
         state.update(message)
         return state.finalize()
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        """Whether `signature` is the HMAC of `message`, compared in constant time."""
         return compare_digest(self.sign(algorithm, message), signature)
 
 
 class KeyPair:
-    """An asymmetric key, its private half if there is one."""
+    """An asymmetric key: its public half, and its private half or None."""
 
     __slots__ = ("_private", "_thumbprint", "public")
 
@@ -137,13 +143,13 @@ class KeyPair:
 
     @property
     def slow_to_verify(self) -> bool:
-        """Whether a signature check takes over 0.25 ms: on the curves past P-256, and with RSA past 4096 bits."""
+        """Whether a signature check takes over 0.25 ms: on curves larger than P-256, and with RSA over 4096 bits."""
         quick = 256 if isinstance(self.public, ec.EllipticCurvePublicKey) else 4096
         return getattr(self.public, "key_size", 0) > quick
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """Those whose keys are of its kind. Raises `ValueError` for a key that is weak, or slow."""
+        """The algorithms for keys of this type and curve. Raises `ValueError` for a weak or a slow key."""
         members = jwk_of(self.public)
         fitting = tuple(row.name for row in _ROWS if (row.kty, row.crv) == (members["kty"], members.get("crv")))
         if not fitting:
@@ -152,28 +158,33 @@ class KeyPair:
         return fitting
 
     def public_members(self) -> dict[str, Any]:
+        """The members of the public JWK that its thumbprint covers (RFC 7638 section 3.2)."""
         members = jwk_of(self.public)
         return {name: members[name] for name in _THUMBPRINT_MEMBERS if name in members}
 
     def check_halves(self) -> None:
-        """Raises `ValueError` for a private RSA key that is not the public one's: see `_rsa_of`."""
+        """Raises `ValueError` if the private RSA key does not belong to the public one. `_rsa_of` skips that check."""
         if isinstance(self._private, rsa.RSAPrivateKey) and not self.verify("RS256", b"", self.sign("RS256", b"")):
             raise ValueError("is an RSA key whose private and public members don't belong together")
 
     @property
     def thumbprint(self) -> str:
+        """The thumbprint of the public key (RFC 7638 section 3)."""
         if self._thumbprint is None:
             self._thumbprint = thumbprint(self.public_members())
         return self._thumbprint
 
     @property
     def identity(self) -> str:
+        """Equal for equal keys."""
         return self.thumbprint
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
+        """The signature of `message` by the private half."""
         return _SIGNERS[algorithm].sign(message, self._private)
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
+        """Whether the private half has made `signature` of `message`."""
         return _SIGNERS[algorithm].verify(message, self.public, signature)
 
 
@@ -192,11 +203,11 @@ def _check_strength(public: Any) -> None:
 _P = 2**255 - 19
 _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
-"""The y of the eight points whose order divides 8 (RFC 8032 section 5.1)."""
+"""The y coordinates of the eight points whose order divides 8 (RFC 8032 section 5.1)."""
 
 
 def _is_of_small_order(public: ed25519.Ed25519PublicKey) -> bool:
-    # The highest bit is the sign of x; a y past the field's size is another spelling of its remainder.
+    # The highest bit is the sign of x. A y that exceeds the field's size means its remainder.
     return (int.from_bytes(public.public_bytes_raw(), "little") & (1 << 255) - 1) % _P in _SMALL_ORDER
 
 
@@ -211,14 +222,14 @@ _NO_KIND = f"is none of RSA, {_listed(_CURVES)}"
 
 
 def new_jwk(algorithm: str) -> dict[str, Any]:
-    """A new private key for `algorithm`: an RSA key of 2048 bits, a secret as long as its hash."""
+    """A new private key for `algorithm`, as a JWK. RSA keys have 2048 bits, and a secret is as long as its hash."""
     return jwk_of(_NAMED[algorithm].make())
 
 
 def jwk_of(key: Any) -> dict[str, Any]:
-    """A key of cryptography's, or a secret, as a JWK (RFC 7518 section 6), with its private members if it has any.
+    """The JWK of a cryptography key or of a secret's bytes. A private key's JWK has its private members.
 
-    Raises `UnsupportedKey`.
+    Raises `UnsupportedKey` (RFC 7518 section 6).
     """
     for form in _FORMS.values():
         with suppress(*BROKEN_KEY):
@@ -229,7 +240,10 @@ def jwk_of(key: Any) -> dict[str, Any]:
 
 
 def key_of(jwk: Mapping[str, Any]) -> Any:
-    """The key of a JWK, as cryptography has it; the bytes of a secret. Raises `ValueError`, and `UnsupportedKey`."""
+    """The cryptography key of a JWK, or the bytes of a secret.
+
+    Raises `ValueError` for a broken key, and its child `UnsupportedKey` for a key of an unsupported kind.
+    """
     kty = jwk.get("kty")
     form = _FORMS.get(kty or "")
     if form is None:
@@ -238,7 +252,7 @@ def key_of(jwk: Mapping[str, Any]) -> Any:
     if any(curves) and jwk.get("crv") not in curves:
         raise UnsupportedKey(_NO_CURVE)
     if kty == "RSA" and len(str(jwk.get("n"))) > _LONGEST_MODULUS:
-        # Before it is read: with a private exponent and no primes, these would be looked for, for minutes.
+        # The size is checked first: the primes of a key that has none would be computed, which takes minutes.
         raise ValueError(f"has an RSA key of more than {MAX_RSA_BITS} bits")
     try:
         return _rsa_of(jwk) if kty == "RSA" and {"d", "p"} <= jwk.keys() else form.from_jwk(dict(jwk))
@@ -247,10 +261,10 @@ def key_of(jwk: Mapping[str, Any]) -> Any:
 
 
 def _rsa_of(jwk: Mapping[str, Any]) -> Any:
-    """The private RSA key of a JWK that holds its primes (RFC 7518 section 6.3.2).
+    """The private RSA key of a JWK that has its primes (RFC 7518 section 6.3.2).
 
-    OpenSSL's check of one takes up to a second, in which no thread of the process goes on: signing with it shows what
-    it has to show. Raises what cryptography does for keys that are none.
+    OpenSSL's check of the key is skipped: it takes up to a second and blocks all threads of the process. A signature
+    proves the same (`KeyPair.check_halves`). Raises an exception of `BROKEN_KEY`.
     """
     n, e, d, p, q, dp, dq, qi = (from_base64url_uint(jwk[name]) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi"))
     public = rsa.RSAPublicNumbers(e, n)
@@ -259,12 +273,12 @@ def _rsa_of(jwk: Mapping[str, Any]) -> Any:
 
 
 def same_algorithms(names: Iterable[str]) -> tuple[str, ...]:
-    """`names`, with `EdDSA` and `Ed25519` each standing for both."""
+    """`names`, in which each of `EdDSA` and `Ed25519` is followed by the other."""
     return tuple(dict.fromkeys(same for name in names for same in _SAME.get(name, (name,))))
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """The SHA-256 thumbprint of an asymmetric key's JWK, as `jwk_of` gives it: RFC 7638 section 3."""
+    """The SHA-256 thumbprint of an asymmetric key's JWK, which `jwk_of` made (RFC 7638 section 3)."""
     members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS if name in jwk}
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
     return encode_base64url(hashlib.sha256(canonical.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""Paths to claims: dots lead into objects, and a name with dots stands in quotation marks."""
+"""Paths to claims: a dot leads into an object, and a name that contains dots is written in quotation marks."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
 
 @lru_cache(maxsize=128)
 def split_path(path: str) -> tuple[str, ...]:
-    """The names along `path`: `a."b.c".d` has `a`, `b.c` and `d`. A URL is one name, and so is text that is no path."""
+    """The names in `path`: `a."b.c".d` has `a`, `b.c` and `d`. A URL, or a text that is no path, is one name."""
     quoted = '"' in path or "'" in path
     if not _PATH.fullmatch(path) or ("://" in path and not quoted):
         return (path,)
@@ -19,7 +19,7 @@ def split_path(path: str) -> tuple[str, ...]:
 
 
 def find_claim(claims: Mapping[str, Any], path: str, default: Any = None) -> Any:
-    """The claim of the very name `path`, or else the one that the path leads to; `default` where there is none."""
+    """The claim whose name is exactly `path`, else the claim at the path, else `default`."""
     if path in claims:
         return claims[path]
     value: Any = claims
@@ -31,7 +31,7 @@ def find_claim(claims: Mapping[str, Any], path: str, default: Any = None) -> Any
 
 
 def place_claim(payload: dict[str, Any], path: str, value: Any) -> None:
-    """Puts `value` where `path` leads, into copies of the objects on the way: no other holder of those sees it."""
+    """Set the claim at `path` of `payload`. Objects along the path are copied, because the caller may share them."""
     *parents, last = split_path(path)
     for parent in parents:
         inner = payload.get(parent)

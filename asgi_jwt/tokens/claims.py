@@ -1,4 +1,4 @@
-"""What a verified token says, and the rules it has to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
+"""Claims, and the rules that a token's claims have to meet: RFC 7519 section 4, RFC 9068 section 4. Pure."""
 
 import json
 import sys
@@ -26,22 +26,21 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 """The member of `events` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
 
 _ABSENT = object()
-_LATEST = 2**63
-_EARLIEST = -_LATEST
+_TIME_LIMIT = 2**63
 
 
 class AuthCredentials(NamedTuple):
-    """What `request.auth` is: the scopes, for Starlette's `@requires`."""
+    """The value of `request.auth`: the scopes, for Starlette's `@requires`."""
 
     scopes: tuple[str, ...]
 
 
 class Claims(Mapping[str, Any]):
-    """The claims of a verified token, and the user they speak of.
+    """The claims of a verified token. `Claims` are also the request's user.
 
-    A mapping that is read-only at every depth: all requests with the same token share one instance. A member that is a
-    list is given as a tuple, a member that is an object as a read-only `dict`, each as a copy.
-    It has the shape of Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
+    `Claims` are a mapping that is read-only at every depth, because all requests with one token share one instance. A
+    list is returned as a tuple, and an object as a read-only `dict`, each as a copy. `Claims` have the members of
+    Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
     __slots__ = ("_members", "_roles_claim", "credentials")
@@ -51,7 +50,7 @@ class Claims(Mapping[str, Any]):
     credentials: AuthCredentials
 
     def __new__(cls, claims: Mapping[str, Any], *, scope_claim: str = "scope", roles_claim: str = "roles") -> Self:
-        """A frozen copy of `claims`. Raises `ValueError` when they nest too deep."""
+        """A frozen copy of `claims`. Raises `ValueError` if they are nested too deep."""
         return cls._of_frozen(freeze(claims), scope_claim, roles_claim)
 
     @classmethod
@@ -69,7 +68,7 @@ class Claims(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         value = self._members[name]
-        # `dict.__setitem__` changes a `FrozenDict` all the same: the shared one is never given away.
+        # `dict.__setitem__` could change even a `FrozenDict`, so a caller gets a copy of the shared one.
         return value if type(value) is str or type(value) is int else freeze(value)
 
     def __iter__(self) -> Iterator[str]:
@@ -84,7 +83,7 @@ class Claims(Mapping[str, Any]):
     __setattr__ = __delattr__ = _refuse
 
     def __await__(self) -> Generator[None, None, Self]:
-        """Itself, at once: what `require(...)` returns may be awaited, as FastAPI does with what needs no thread."""
+        """Itself, at once. FastAPI awaits the result of `require(...)`, so that it needs no thread for the call."""
         yield from ()
         return self
 
@@ -93,18 +92,18 @@ class Claims(Mapping[str, Any]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
-        """Pydantic's schema: an instance passes, nothing becomes one, and it is written as an object."""
-        written = {"type": "function-plain", "function": cls.to_dict}
-        return {"type": "is-instance", "cls": cls, "serialization": written}
+        """The schema for pydantic: only an instance is valid, and it is serialized as an object."""
+        serialization = {"type": "function-plain", "function": cls.to_dict}
+        return {"type": "is-instance", "cls": cls, "serialization": serialization}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
-        """Pydantic's JSON Schema: an object of any members."""
+        """The JSON Schema for pydantic: an object with any members."""
         return {"type": "object", "title": "Claims"}
 
     @property
     def __pydantic_serializer__(self) -> Any:
-        """Pydantic writes by it an instance whose place in a model has the type `Any`."""
+        """The serializer that pydantic uses for an instance in a field of type `Any`."""
         if "pydantic_core" not in sys.modules:
             raise AttributeError("__pydantic_serializer__")
         return _serializer(type(self))
@@ -113,31 +112,32 @@ class Claims(Mapping[str, Any]):
         return f"<Claims of {self.get('sub')!r}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """A fresh plain copy: dicts and lists, yours to change."""
+        """A new copy of plain dicts and lists, which the caller may change."""
         copy: dict[str, Any] = thaw(self._members)
         return copy
 
     @property
     def subject(self) -> str:
-        """`sub`: the user's stable id."""
+        """The claim `sub`: the user's stable id."""
         subject: str = self._members["sub"]
         return subject
 
     @property
     def session_id(self) -> str | None:
-        """`sid`: the session the token belongs to, if any."""
+        """The claim `sid`: the id of the token's session. None: the token has no session."""
         return self._members.get("sid")
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The scopes, from the claim that `SCOPE_CLAIM` names."""
+        """The scopes in the claim that `SCOPE_CLAIM` names."""
         return frozenset(self.credentials.scopes)
 
     @property
     def roles(self) -> frozenset[str]:
-        """The user's roles, from the claim that `ROLES_CLAIM` names: a string, a list, or an object's member names.
+        """The user's roles in the claim that `ROLES_CLAIM` names: a string, a list, or an object.
 
-        A member of an object names a role where its value is an object, as ZITADEL has it: the role's organisations.
+        The roles in an object are the names of its members whose value is an object. ZITADEL writes such a claim: each
+        value lists the organisations in which the user has the role.
         """
         roles = find_claim(self._members, self._roles_claim)
         if isinstance(roles, Mapping):
@@ -146,39 +146,39 @@ class Claims(Mapping[str, Any]):
 
     @property
     def expires_at(self) -> float:
-        """`exp`: seconds since the epoch."""
+        """The claim `exp`: seconds since the epoch."""
         expires_at: float = self._members["exp"]
         return expires_at
 
     @property
     def issuer(self) -> str:
-        """`iss`."""
+        """The claim `iss`."""
         issuer: str = self._members["iss"]
         return issuer
 
     @property
     def is_authenticated(self) -> bool:
-        """True: what Starlette asks of a user."""
+        """True. A member of Starlette's `BaseUser`."""
         return True
 
     @property
     def identity(self) -> str:
-        """The subject: what Starlette asks of a user."""
+        """The subject. A member of Starlette's `BaseUser`."""
         return self.subject
 
     @property
     def display_name(self) -> str:
-        """`name`, `preferred_username` or `email` (OpenID Connect Core section 5.1), else the subject."""
+        """The claim `name`, `preferred_username` or `email`, else the subject (OpenID Connect Core section 5.1)."""
         given = (self._members.get(name) for name in ("name", "preferred_username", "email"))
         return next((name for name in given if type(name) is str and name), self.subject)
 
 
-# The slots' own setters: `__setattr__` refuses.
+# `__setattr__` refuses every change, so the constructor uses the setters of the slots.
 _set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
 
 
 def _rebuilt(cls: type[Claims], members: dict[str, Any], roles_claim: str, credentials: AuthCredentials) -> Claims:
-    """Copies and pickles of `Claims`."""
+    """Makes the copy of `Claims` for `copy` and `pickle`."""
     return cls._of_parts(freeze(members), roles_claim, credentials)
 
 
@@ -188,13 +188,13 @@ def _serializer(cls: type[Claims]) -> Any:
 
 
 def _credentials(scopes: object) -> AuthCredentials:
-    """From a space-separated string (RFC 6749 section 3.3) or a list."""
+    """The credentials with these scopes: a space-separated string (RFC 6749 section 3.3) or a list."""
     return _split_scopes(scopes) if type(scopes) is str else AuthCredentials(_strings(scopes))
 
 
 @lru_cache(maxsize=512)
 def _split_scopes(scopes: str) -> AuthCredentials:
-    # Users share a few sets of scopes: one object each for thousands of cached tokens.
+    # Many users have the same scopes, so thousands of cached tokens share these objects.
     return AuthCredentials(tuple([scope for scope in scopes.split(" ") if scope]))
 
 
@@ -204,9 +204,10 @@ def _strings(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPolicy:
-    """What a token has to meet. `Settings` describes each field under the same name.
+    """The rules for a token's header and claims. `Settings` describes each field under the same name.
 
-    `audience` None: not checked. `leeway` in seconds. `type` None: not asked for. `checks_iat`: refuses a later `iat`.
+    `audience`: None switches the audience check off. `leeway`: in seconds. `type`: None switches the check of the type
+    claim off. `checks_iat`: a token with an `iat` in the future is refused.
     """
 
     issuer: str
@@ -225,11 +226,11 @@ class TokenPolicy:
 
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
-    """The times (seconds since the epoch) from which and until which these claims hold under `policy`.
+    """Check the claims at `now`. Returns from when and until when they are valid. Times are in seconds since the epoch.
 
-    Raises the child of `InvalidToken` that says what is wrong with them at `now`.
+    Raises a child of `InvalidToken` (RFC 7519 section 4.1, RFC 9068 section 4).
     """
-    # The log of revocations names a token by its `jti` and its session by its `sid`.
+    # Revocation compares both claims as strings.
     if ("jti" in claims and type(claims["jti"]) is not str) or ("sid" in claims and type(claims["sid"]) is not str):
         raise MalformedClaims("jti or sid is no string")
     starts, ends = _check_times(claims, policy, now)
@@ -242,13 +243,13 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
         raise MalformedClaims("sub is no string or empty") if "sub" in claims else MissingClaim("sub")
     if policy.type is not None:
         name, wanted = policy.type
-        # A claim of this very name is looked up here and below without a call: every token comes this way.
+        # A claim of this exact name needs no call of `find_claim`, here and below. Every token comes this way.
         if (claims[name] if name in claims else find_claim(claims, name)) != wanted:
             raise WrongType
     if "events" in claims and isinstance(claims["events"], Mapping) and LOGOUT_EVENT in claims["events"]:
         raise WrongType("a logout token")
     if "cnf" in claims:
-        # Only the holder of a key may use the token (RFC 7800 section 3.1), and no proof of it is checked here.
+        # The token is for the holder of a key, and no proof of the key is checked (RFC 7800 section 3.1).
         raise WrongClaim("cnf")
     for name, expected in policy.required_claims:
         value = claims[name] if name in claims else find_claim(claims, name, _ABSENT)
@@ -263,8 +264,8 @@ def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     expires: Any = claims.get("exp")
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
-        # Neither a boolean, which is an int to Python, nor anything that the arithmetic can't take.
-        if (type(time) is not int and type(time) is not float) or not _EARLIEST < time < _LATEST:
+        # A boolean is an int in Python, so types are compared exactly. NaN and infinity fail the comparison.
+        if (type(time) is not int and type(time) is not float) or not -_TIME_LIMIT < time < _TIME_LIMIT:
             raise MissingClaim("exp") if "exp" not in claims else MalformedClaims("a time is no finite number")
     leeway = policy.leeway
     if not policy.checks_iat:
@@ -296,5 +297,5 @@ def _check_audience(claims: Mapping[str, Any], name: str, expected: tuple[str, .
 
 
 def _matches(value: object, expected: str) -> bool:
-    """A string, or the JSON text of a boolean or a number: `email_verified=true`."""
+    """Whether `expected` is the string `value`, or the JSON text of a boolean or number: `email_verified=true`."""
     return value == expected or (isinstance(value, (bool, int, float)) and json.dumps(value) == expected)

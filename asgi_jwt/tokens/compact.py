@@ -11,18 +11,18 @@ from typing import Any
 from asgi_jwt.errors import MalformedToken
 
 MAX_DEPTH = 64
-"""How deep JSON may nest: a token that parses in one call stack has to be usable in any other."""
+"""The deepest nesting of JSON. Deeper claims might parse, and then overflow the call stack of an app."""
 MAX_PARTS = 4096
-"""How many objects, lists and members an issuer's document may have: of more, parsing would take long."""
+"""The most objects, lists and members of an issuer's document, so that parsing it does not take long."""
 _MAX_DIGITS = 100
-"""How many digits a whole number may have: converting one takes the square of its length."""
+"""The most digits of an integer, because its conversion takes time with the square of its length."""
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-# Everything outside the alphabet, `+`, `/` and `=` too, becomes a byte that the strict decoder refuses.
+# Each byte outside the alphabet, also `+`, `/` and `=`, becomes a byte that the strict decoder refuses.
 _TO_STANDARD = bytes({0x2D: 0x2B, 0x5F: 0x2F}.get(byte, byte) if byte in _ALPHABET else 0 for byte in range(256))
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _PADDING = (b"", None, b"==", b"=")
-# The last character's unused bits are zero in the canonical form (RFC 4648 section 3.5).
+# In the canonical form the unused bits of the last character are zero (RFC 4648 section 3.5).
 _CANONICAL_ENDS: tuple[frozenset[int], ...] = (
     frozenset(range(256)),
     frozenset(),
@@ -32,7 +32,7 @@ _CANONICAL_ENDS: tuple[frozenset[int], ...] = (
 
 
 def decode_base64url(segment: bytes) -> bytes:
-    """The bytes that canonical, unpadded base64url stands for. Raises `MalformedToken` for anything else."""
+    """The decoded bytes of canonical, unpadded base64url. Raises `MalformedToken` for any other text."""
     if not segment:
         return b""
     rest = len(segment) & 3
@@ -46,12 +46,15 @@ def decode_base64url(segment: bytes) -> bytes:
 
 
 def encode_base64url(content: bytes) -> bytes:
-    """Unpadded base64url."""
+    """`content` in unpadded base64url."""
     return b2a_base64(content, newline=False).translate(_TO_URLSAFE).rstrip(b"=")
 
 
 def split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Header, payload and signature segment, and the signing input. Raises `MalformedToken` unless there are three."""
+    """The token's header, payload and signature segments, and the signing input (RFC 7515 section 7.1).
+
+    Raises `MalformedToken` unless the token has exactly three segments.
+    """
     segments = token.split(b".", 3)
     if len(segments) != 3:
         raise MalformedToken("not three segments")
@@ -60,19 +63,20 @@ def split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in `content`, which anyone may have written.
+    """The JSON object in `content`, which may come from an attacker.
 
-    Raises `MalformedToken` unless it is UTF-8 without a byte order mark, an object without repeated names, and
-    without `NaN`, `Infinity`, whole numbers of more than 100 digits and nesting past `MAX_DEPTH`.
+    `content` must be UTF-8 without a byte order mark. Raises `MalformedToken` for repeated names, `NaN`, `Infinity`,
+    integers of more than 100 digits, and nesting deeper than `MAX_DEPTH`.
     """
     parsed: dict[str, Any] = _parse(content, _PLAIN, dict)
     return parsed
 
 
 def parse_document(content: bytes) -> dict[str, Any]:
-    """The same for what an issuer publishes, which may be large, and is parsed within 2 ms whatever it is.
+    """The JSON object in a document that an issuer publishes. A large document is parsed in 2 ms at most.
 
-    All numbers in it become `float`: a whole one takes the square of its length.
+    All numbers become `float`, because the conversion of an integer takes time with the square of its length. Raises
+    `MalformedToken` as `parse_object` does, and for more than `MAX_PARTS` parts.
     """
     if content.count(b"{") + content.count(b"[") + content.count(b",") > MAX_PARTS:
         raise MalformedToken(f"more than {MAX_PARTS} objects, lists and members")
@@ -81,9 +85,10 @@ def parse_document(content: bytes) -> dict[str, Any]:
 
 
 def parse_claims(content: bytes) -> Mapping[str, Any]:
-    """The same, frozen, for a payload whose signature verified: its names are interned.
+    """The JSON object in a payload whose signature was verified, frozen at every depth. Raises `MalformedToken`.
 
-    Thousands of cached tokens have the same names. A stranger's would fill the memory: not every Python frees them.
+    Its names are interned, because thousands of cached tokens have the same names. Names of unverified tokens must not
+    be interned: some versions of Python never free them.
     """
     parsed: Mapping[str, Any] = _parse(content, _FROZEN, MappingProxyType)
     return parsed
@@ -110,7 +115,7 @@ def _plain_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _frozen_object(members: list[tuple[str, Any]]) -> MappingProxyType[str, Any]:
-    # Frozen while it is parsed, innermost first, so that nothing is walked twice.
+    # The parser freezes each object when it is complete, so that no second pass is needed.
     parsed = {intern(name): _frozen_list(value) if type(value) is list else value for name, value in members}
     if len(parsed) != len(members):
         raise ValueError("a repeated name")

@@ -1,4 +1,4 @@
-"""What an issuer publishes, over HTTP: its metadata and the place of its keys.
+"""Fetches the documents of an issuer over HTTP: its metadata, and its keys at the URL that the metadata names.
 
 OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
 """
@@ -28,22 +28,25 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
 ANOTHER_ISSUER = "names another issuer"
-_SHOWN = 200
+_LONGEST_NAME = 200
 
-_FRESH, _LEAST_FRESH, _MOST_FRESH = 600.0, 60.0, 86400.0
+_FRESH, _MIN_FRESH, _MAX_FRESH = 600.0, 60.0, 86400.0
 _NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:cache|store)(?:$|[\s,])", re.IGNORECASE)
 _SECONDS = re.compile(r"\d+", re.ASCII)
 _MAX_AGE = re.compile(r'(?:^|[\s,])max-age="?(\d{1,9})', re.IGNORECASE | re.ASCII)
-# Nothing is to be unpacked: a few bytes can become gigabytes.
+# A compressed answer is not accepted, because a few bytes can unpack to gigabytes.
 _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
 
 Certificates = Callable[[], ssl.SSLContext]
-"""Gives what https servers are checked by, in whatever thread asks."""
+"""Returns the TLS context with the certificates that https servers are checked by. It is called in any thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON document of the issuer's, how long it is fresh (seconds), and whether the issuer said so itself."""
+    """A JSON document of an issuer.
+
+    `fresh_for`: how long it is fresh, in seconds. `stated`: the issuer's `Cache-Control` says how long.
+    """
 
     content: dict[str, Any]
     fresh_for: float
@@ -51,21 +54,21 @@ class Document:
 
 
 def require_http_client() -> None:
-    """Raises `ConfigurationError` when httpx2 is not installed.
+    """Import httpx2. Raises `ConfigurationError` if it is not installed.
 
-    Loads it too, which takes long enough for an event loop to notice.
+    The import takes long, so it is done before an event loop runs.
     """
     try:
-        import httpcore2  # noqa: F401 - what httpx2 loads only with its first client
+        import httpcore2  # noqa: F401 - httpx2 would load it with its first client
         import httpx2  # noqa: F401
     except ImportError:
         raise ConfigurationError("keys over HTTP need httpx2: pip install httpx2") from None
 
 
 def system_certificates() -> ssl.SSLContext:
-    """The system's, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    """A TLS context with the certificates of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
-    Reading them takes the processor longer than all the rest of a fetch: who fetches again keeps them.
+    Reading the certificates takes most of the processor time of a fetch, so callers that fetch again keep the context.
     """
     import httpx2
 
@@ -73,7 +76,7 @@ def system_certificates() -> ssl.SSLContext:
 
 
 def check_url(url: str) -> str:
-    """`url`, if keys may be fetched from it: https, and http from this machine alone. Raises `ValueError`."""
+    """`url` itself, if keys may be fetched from it: an https URL, or http on this machine. Else raises `ValueError`."""
     try:
         parts = urlsplit(url)
         allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
@@ -86,9 +89,9 @@ def check_url(url: str) -> str:
 
 
 def check_issuer(issuer: str) -> str:
-    """`issuer`, if its metadata can be looked for: such a URL without query and fragment (RFC 8414 section 2).
+    """`issuer` itself, if its metadata may be fetched: such a URL without query and fragment (RFC 8414 section 2).
 
-    Raises `ValueError`.
+    Else raises `ValueError`.
     """
     if "?" in check_url(issuer) or "#" in issuer:
         raise ValueError("has to be a URL without query and fragment")
@@ -96,13 +99,13 @@ def check_issuer(issuer: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """`url` as it may be shown: some issuers have codes in the query, and nobody is sent a fragment."""
+    """`url` without query and fragment, for logs: some issuers have secret codes in the query."""
     return re.split("[?#]", url, maxsplit=1)[0]
 
 
 @contextmanager
 def deadline() -> Iterator[None]:
-    """5 s for all that is done within. Raises `KeysUnavailable` when they are over."""
+    """Raises `KeysUnavailable` if its block takes more than 5 s."""
     try:
         with anyio.fail_after(TIMEOUT):
             yield
@@ -111,11 +114,13 @@ def deadline() -> Iterator[None]:
 
 
 async def discover(issuer: str, certificates: Certificates = system_certificates) -> str:
-    """The URL of the keys of `issuer`: the `jwks_uri` of its metadata, which has to name `issuer` exactly.
+    """The URL of an issuer's keys: the `jwks_uri` in its metadata, whose `issuer` must be equal to `issuer`.
 
-    Raises `ValueError` when `issuer` is no https URL, `KeysUnavailable` when the metadata can't be had within 5 s, is
-    another issuer's or leads elsewhere than to https, and `ConfigurationError` without httpx2. `certificates` gives
-    what https servers are checked by, by default what the system trusts.
+    `certificates` returns the TLS context for https servers, by default with the system's certificates.
+
+    Raises `ValueError` if `issuer` is no https URL (http is allowed on this machine), and `ConfigurationError` without
+    httpx2. Raises `KeysUnavailable` if the metadata can't be fetched within 5 s, names another issuer, or has no https
+    `jwks_uri` (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3).
     """
     check_issuer(issuer)
     require_http_client()
@@ -124,11 +129,11 @@ async def discover(issuer: str, certificates: Certificates = system_certificates
 
 
 def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
-    """The `jwks_uri` of `metadata`, which has to name `issuer` exactly. Raises `KeysUnavailable`."""
+    """The `jwks_uri` of `metadata`, whose `issuer` must be equal to `issuer`. Raises `KeysUnavailable`."""
     named = metadata.get("issuer")
     if named != issuer:
-        # Else one issuer could speak for another (RFC 8414 section 3.3).
-        other = f"{ANOTHER_ISSUER}, {named[:_SHOWN]!r}" if isinstance(named, str) else "names no issuer"
+        # Otherwise one issuer could publish keys for another (RFC 8414 section 3.3).
+        other = f"{ANOTHER_ISSUER}, {named[:_LONGEST_NAME]!r}" if isinstance(named, str) else "names no issuer"
         raise KeysUnavailable(f"the metadata of {issuer} {other}")
     url = metadata.get("jwks_uri")
     try:
@@ -140,7 +145,7 @@ def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
 
 
 async def read_metadata(issuer: str, certificates: Certificates) -> Document:
-    """The metadata of `issuer`, at OpenID's place or else at RFC 8414's. Raises `KeysUnavailable`."""
+    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414. Raises `KeysUnavailable`."""
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
@@ -153,9 +158,9 @@ async def read_metadata(issuer: str, certificates: Certificates) -> Document:
 
 
 async def fetch(url: str, certificates: Certificates = system_certificates) -> Document:
-    """The JSON object at `url`: status 200, 256 KiB at most, 5 s at most, no redirects.
+    """The JSON object at `url`. Redirects are not followed.
 
-    Raises `KeysUnavailable`, whose detail says why.
+    Raises `KeysUnavailable` for another status than 200, an answer over 256 KiB or after 5 s, and for malformed JSON.
     """
     shown = without_query(url)
     try:
@@ -172,7 +177,7 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
 
     try:
         client = await in_thread(partial(_client, url, certificates))
-        # httpx2 logs the URL of each request: without the query, which goes to the server as the request's target.
+        # httpx2 logs the URL of each request. The query may be secret, so only the request's target has it.
         target = {"target": httpx2.URL(url).raw_path}
         async with (
             client,
@@ -185,27 +190,27 @@ async def _fetch(url: str, certificates: Certificates) -> Document:
 
 
 def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
-    """An HTTP client for one fetch. Its TLS context takes tens of milliseconds to make, so call it in a thread.
+    """An HTTP client for one fetch. Making its TLS context takes tens of milliseconds, so it is called in a thread.
 
-    Raises `KeysUnavailable` when the environment's proxies can't be used, and shows nothing of them.
+    Raises `KeysUnavailable` if a proxy of the environment is unusable. The text shows nothing of the proxy's URL.
     """
     import httpx2
 
-    # A request over http never leaves this machine: it needs neither certificates nor a proxy of the environment.
+    # An http URL is on this machine, so its client needs neither certificates nor the environment's proxies.
     remote = url.startswith("https:")
     verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    logging.getLogger("httpcore2.socks").addFilter(_shows_no_password)
+    logging.getLogger("httpcore2.socks").addFilter(_has_no_password)
     try:
         return httpx2.AsyncClient(verify=verify, timeout=None, follow_redirects=False, trust_env=remote)
     except ImportError:
         raise KeysUnavailable("HTTPS_PROXY or ALL_PROXY is a SOCKS proxy: pip install socksio") from None
     except (httpx2.InvalidURL, ValueError):
-        # Its text may hold the proxy's password.
+        # The text of the exception may contain the proxy's password.
         raise KeysUnavailable("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY can't be used: correct it") from None
 
 
-def _shows_no_password(record: logging.LogRecord) -> bool:
-    """False for the line at DEBUG in which httpcore2 shows the user and the password of a SOCKS proxy."""
+def _has_no_password(record: logging.LogRecord) -> bool:
+    """False for the DEBUG line in which httpcore2 logs the user and the password of a SOCKS proxy."""
     return "auth=(" not in record.getMessage()
 
 
@@ -215,7 +220,7 @@ async def _read(response: httpx2.Response) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()
-    # The read is cancelled rather than left: trio warns of each generator below that does not come to its end.
+    # The read is cancelled. If the loop were left instead, trio would warn of each unfinished generator below.
     with anyio.CancelScope() as scope:
         async for chunk in response.aiter_raw():
             body += chunk
@@ -227,25 +232,25 @@ async def _read(response: httpx2.Response) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """The text of `error`, or of the nearest error below it that has one: under trio a TLS failure has none itself."""
+    """The text of `error`, or else of its context, because under trio the error of a failed TLS handshake has none."""
     below = error.__context__
     return str(error) or (_reason(below) if below else type(error).__name__)
 
 
 def _freshness(headers: Mapping[str, str]) -> tuple[float, bool]:
-    """How long (seconds) an answer is fresh, held within bounds, and whether it says so itself.
+    """How long an answer is fresh, in seconds from 1 minute to 1 day, and whether its `Cache-Control` says how long.
 
-    `max-age`, else 10 minutes, less its `Age`; an answer that asks not to be kept is fresh for 10 minutes at most
-    (RFC 9111 sections 4.2, 5.2.2.4 and 5.2.2.5).
+    It is `max-age`, else 10 minutes, minus `Age`. With `no-cache` or `no-store` it is 10 minutes at most (RFC 9111
+    sections 4.2, 5.2.2.4 and 5.2.2.5).
     """
     control = headers.get("cache-control", "")
     max_age, not_kept = _MAX_AGE.search(control), _NOT_KEPT.search(control)
     lifetime = float(max_age[1]) if max_age else _FRESH
     lifetime = min(lifetime, _FRESH) if not_kept else lifetime
-    return min(max(lifetime - _age(headers), _LEAST_FRESH), _MOST_FRESH), bool(max_age or not_kept)
+    return min(max(lifetime - _age(headers), _MIN_FRESH), _MAX_FRESH), bool(max_age or not_kept)
 
 
 def _age(headers: Mapping[str, str]) -> float:
-    """How long (seconds) caches have kept an answer. The first of several counts (RFC 9111 section 5.1)."""
+    """How long (s) caches have kept the answer. Of several values the first one counts (RFC 9111 section 5.1)."""
     first = headers.get("age", "").partition(",")[0].strip()
     return float(first) if _SECONDS.fullmatch(first) else 0.0

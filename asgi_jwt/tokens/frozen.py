@@ -1,4 +1,4 @@
-"""JSON values that can't be changed."""
+"""Read-only copies of JSON values."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -7,7 +7,7 @@ from asgi_jwt.tokens.compact import MAX_DEPTH
 
 
 class FrozenDict(dict[str, Any]):
-    """A JSON object that can't be changed. It is a `dict`, because JSON encoders take no other mapping."""
+    """A read-only JSON object. It is a `dict`, because JSON encoders accept no other mapping."""
 
     __slots__ = ()
 
@@ -21,9 +21,9 @@ class FrozenDict(dict[str, Any]):
 
 
 def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
-    """A copy of `value`: lists become tuples and objects become `FrozenDict`s, at every depth.
+    """A copy of `value` in which lists are tuples and objects are `FrozenDict`s, at every depth.
 
-    Raises `ValueError` for nesting past `MAX_DEPTH`.
+    Raises `ValueError` for nesting deeper than `MAX_DEPTH`.
     """
     if not isinstance(value, (list, tuple, Mapping)):
         return value
@@ -35,7 +35,7 @@ def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """A plain copy of a frozen value: dicts and lists."""
+    """A copy of a frozen value, of plain dicts and lists."""
     if isinstance(value, Mapping):
         return {name: thaw(member) for name, member in value.items()}
     if isinstance(value, tuple):

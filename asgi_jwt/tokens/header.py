@@ -1,4 +1,4 @@
-"""The header of a token: RFC 7515 section 4.1. Pure."""
+"""Reads and checks the header of a token: RFC 7515 section 4.1. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +11,16 @@ _MAX_BRACKETS = 16
 
 
 def read_header(header: bytes, policy: TokenPolicy) -> tuple[str, str | None]:
-    """The `alg` and `kid` of a header segment as it came. Raises what `check_header` does."""
+    """The `alg` and `kid` of an encoded header segment. Raises the errors of `check_header`."""
     content = decode_base64url(header)
-    # Anyone may write a header: one with more objects and lists than an honest one has is not parsed.
+    # A header may come from an attacker. No issuer's header has so many objects and lists, so it is not parsed.
     if content.count(b"{") + content.count(b"[") > _MAX_BRACKETS:
         raise MalformedToken("a header with too many objects and lists")
     return check_header(parse_object(content), policy)
 
 
 def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
-    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are never looked at (RFC 8725 section 3.10).
+    """The header's `alg` and `kid`. `jwk`, `jku`, `x5u` and `x5c` are ignored (RFC 8725 section 3.10).
 
     Raises `AlgorithmNotAllowed`, `UnsupportedHeader`, `WrongHeaderType` or `MalformedToken`.
     """
@@ -40,7 +40,7 @@ def check_header(header: Mapping[str, Any], policy: TokenPolicy) -> tuple[str, s
 
 
 def accepts_typ(policy: TokenPolicy, typ: str) -> bool:
-    """Whether a header may have this `typ`: media types compare in any case (RFC 7515 section 4.1.9)."""
+    """Whether `policy` allows this `typ`. Case and `application/` make no difference (RFC 7515 section 4.1.9)."""
     return _media_type(typ) in map(_media_type, policy.typ)
 
 

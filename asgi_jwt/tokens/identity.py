@@ -1,4 +1,4 @@
-"""Whom a token is issued for."""
+"""Identity: the user that a token is issued for."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from asgi_jwt.tokens.frozen import freeze
 RESERVED = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br", "cnf"}
 )
-"""The claims that the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 7800 section 3.1)."""
+"""Claims that only the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 7800 section 3.1)."""
 
 
 def kind(value: object) -> str:
-    """The name of the value's type, for an error: the value itself may be a secret."""
+    """The name of the value's type, for an error text. The value itself may be a secret."""
     return "None" if value is None else type(value).__name__
 
 
 def names(value: str | Iterable[str], what: str = "scopes") -> tuple[str, ...]:
     """A string's space-separated names, or the iterable's; each once. Raises `TypeError`, which says `what` they are.
 
-    A mapping is none: its values would say which of its names hold.
+    A mapping raises, too: its values might say which of its names are granted.
     """
     if isinstance(value, (bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
         raise TypeError(f"{what} are a string or a list of strings, not {kind(value)}")
@@ -43,11 +43,11 @@ _MENDS = {
     "frozenset": "sorted(value)",
     "bytes": "value.decode()",
 }
-"""What makes JSON of a value, by the name of its type."""
+"""The expression that turns a value into JSON, by the name of its type."""
 
 
 class Described(Protocol):
-    """Whom an access token speaks of: an `Identity`, or the session that remembers one."""
+    """The user in an access token: an `Identity`, or a session, which keeps the members of one."""
 
     @property
     def subject(self) -> str: ...
@@ -63,14 +63,16 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who logged in, and what their tokens say of them.
+    """A user, with the scopes, roles and claims of the user's access tokens.
 
-    `subject` is the user's stable id. `scopes` is a space-separated string or an iterable (RFC 6749 section 3.3),
-    `roles` an iterable, `claims` further claims for the access token (JSON), `client_id` the OAuth client's.
+    `subject`: the user's stable id.
+    `scopes`: a space-separated string or an iterable of strings (RFC 6749 section 3.3).
+    `roles`: a string or an iterable of strings.
+    `claims`: further claims of the access token, as JSON values.
+    `client_id`: the id of the OAuth client.
 
-    Raises `TypeError` when the subject, a scope or a role is no string or the claims are no JSON, and `ValueError`
-    when the subject is empty, a scope holds a space or a claim is one that the issuer sets. The error names the type of
-    what was given, and what to give.
+    Raises `TypeError` if the subject, a scope or a role is no string, or a claim is no JSON value. Raises `ValueError`
+    if the subject is empty, a scope contains a space, or only the issuer may set a claim (`RESERVED`).
     """
 
     subject: str
@@ -109,7 +111,7 @@ def _check_json(claims: Mapping[str, Any]) -> None:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Every value in what `freeze` froze that holds no others, and where it stands."""
+    """The path and the value of each leaf in a frozen value: of each value that is neither a list nor an object."""
     if isinstance(value, Mapping):
         for name, member in value.items():
             if not isinstance(name, str):
@@ -124,5 +126,5 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def with_scopes(whom: Described, scopes: Iterable[str]) -> Identity:
-    """`whom` with other scopes."""
+    """The identity of `whom`, with these scopes instead of its own."""
     return Identity(whom.subject, scopes=scopes, roles=whom.roles, claims=whom.claims, client_id=whom.client_id)

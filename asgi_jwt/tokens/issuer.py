@@ -1,4 +1,4 @@
-"""Issues tokens: RFC 9068."""
+"""TokenIssuer: issues access and refresh tokens. RFC 9068."""
 
 import json
 import secrets
@@ -13,14 +13,14 @@ from asgi_jwt.tokens.header import accepts_typ
 from asgi_jwt.tokens.identity import Described
 from asgi_jwt.tokens.key import Key
 
-# What is frozen is encoded as it is: tuples as arrays, and read-only mappings through `default`.
+# Frozen claims need no copy: tuples are encoded as arrays, and `default` turns read-only mappings into dicts.
 _encode = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=dict
 ).encode
 
 
 class Signer:
-    """Makes tokens of one kind, the header's `typ`, with one key: its header is encoded once."""
+    """Signs tokens of one `typ` with one key. Their header is encoded once."""
 
     def __init__(self, key: Key, algorithm: str, typ: str) -> None:
         header = {"alg": algorithm, "typ": typ}
@@ -30,11 +30,11 @@ class Signer:
         self._algorithm = algorithm
 
     def sign(self, payload: Mapping[str, Any]) -> str:
-        """`payload` as a JWS in compact form (RFC 7515 section 7.1)."""
+        """The token with this payload, as a JWS in compact form (RFC 7515 section 7.1)."""
         return self.sign_encoded(_encode(payload))
 
     def sign_encoded(self, payload: str) -> str:
-        """The same for a payload that is JSON already."""
+        """The token with this payload, which is JSON text."""
         signing_input = self._start + encode_base64url(payload.encode())
         signature = encode_base64url(self._key.sign(self._algorithm, signing_input))
         return (signing_input + b"." + signature).decode("ascii")
@@ -43,9 +43,10 @@ class Signer:
 def access_payload(
     whom: Described, policy: TokenPolicy, *, now: float, ttl: float, client_id: str | None = None
 ) -> dict[str, Any]:
-    """The claims that make an access token of `whom` meet `policy`, but for `jti` and `sid`.
+    """The claims of an access token for `whom` that meet `policy`, without `jti` and `sid`.
 
-    `client_id` is that of tokens whose `whom` names none; None: the first audience (RFC 9068 section 2.2).
+    `now` is in seconds since the epoch, `ttl` in seconds. `client_id` is the default for a `whom` without one. None is
+    the first audience (RFC 9068 section 2.2).
     """
     payload = dict(whom.claims)
     if client := whom.client_id or client_id or next(iter(policy.audience or ()), None):
@@ -65,12 +66,15 @@ def access_payload(
 
 
 class TokenIssuer:
-    """Issues access tokens that meet `policy`, signed with `key`.
+    """Issues access tokens that meet `policy`, signed with `key`, and refresh tokens, signed with `refresh_key`.
 
-    `ttl` is their life in seconds, `clock` gives seconds since the epoch, `refresh_key` signs refresh tokens.
-    `client_id` is that of tokens whose identity names none, the first audience by default. `look`, called before each
-    access token, may call `sign_with`: keys change. `slow` tells that signing belongs into a thread.
-    Raises `ConfigurationError` where the audience is not checked: what has no audience can't be issued.
+    `ttl`: the life of an access token in seconds.
+    `clock`: returns seconds since the epoch.
+    `client_id`: the default for an identity without one. None is the first audience.
+    `update_keys`: called before each access token. It calls `sign_with` if the keys have changed.
+    The attribute `slow` is true if a signature takes so long that it should be made in a thread.
+
+    Raises `ConfigurationError` if `policy` has no audience, or does not allow the `typ` of access tokens.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class TokenIssuer:
         clock: Callable[[], float],
         refresh_key: Key | None = None,
         client_id: str | None = None,
-        look: Callable[[], None] | None = None,
+        update_keys: Callable[[], None] | None = None,
     ) -> None:
         if policy.audience is None:
             raise ConfigurationError("AUDIENCE is `*`: tokens can only be issued for a named audience")
@@ -94,30 +98,29 @@ class TokenIssuer:
         self._refresh_start = _encode({"iss": policy.issuer, "aud": policy.audience, "type": "refresh"}).removesuffix(
             "}"
         )
-        # Beyond what `Identity` refuses: the claims that give authority can have other names.
+        # Scopes, roles, audience and type may be in claims with other names than those that `Identity` refuses.
         paths = (policy.audience_claim, policy.scope_claim, policy.roles_claim, (policy.type or ("",))[0])
         self._reserved = {*paths, *(split_path(path)[0] for path in paths)}
         self._policy = policy
         self._client_id = client_id
         self._clock = clock
-        self._look = look
+        self._update_keys = update_keys
 
     def sign_with(self, key: Key, algorithm: str, refresh_key: Key | None) -> None:
-        """From now on sign with these: keys are replaced while tokens are issued."""
+        """Sign with these keys from now on."""
         self.slow = key.slow
         self._access = Signer(key, algorithm, "at+jwt")
         self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
 
     def access_token(self, identity: Described, *, session_id: str | None = None, ends_at: float | None = None) -> str:
-        """A signed access token for `identity` (RFC 9068 section 2), bound to the session if one is given.
+        """A signed access token for `identity`. `session_id` is its `sid` (RFC 9068 section 2).
 
-        `ends_at`, in seconds since the epoch: it does not outlive that.
+        `ends_at`: the token's `exp` is not later, in seconds since the epoch.
 
-        Raises `ValueError` when the claims make it larger than `MAX_TOKEN_SIZE`, where it would be refused, or have
-        the name of one that the issuer sets.
+        Raises `ValueError` if the token is larger than `MAX_TOKEN_SIZE`, or if only the issuer may set a claim.
         """
-        if self._look is not None:
-            self._look()
+        if self._update_keys is not None:
+            self._update_keys()
         if not self._reserved.isdisjoint(identity.claims):
             raise ValueError("claims that hold the audience, the type, scopes or roles are the issuer's to set")
         payload = access_payload(
@@ -134,14 +137,14 @@ class TokenIssuer:
         return token
 
     def refresh_token(self, subject: str, session_id: str, *, generation: int, branch: str, expires_at: int) -> str:
-        """A signed refresh token of the session: its `generation` and `branch`. `expires_at` in seconds.
+        """A signed refresh token for this generation and branch of the session.
 
-        Raises `ConfigurationError` where there is no `REFRESH_SECRET`, `ValueError` when the subject makes it larger
-        than `MAX_TOKEN_SIZE`.
+        `expires_at` is in seconds since the epoch. Raises `ConfigurationError` without a `REFRESH_SECRET`, and
+        `ValueError` if the token is larger than `MAX_TOKEN_SIZE`.
         """
         if self._refresh is None:
             raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: refresh tokens can't be issued")
-        # Each refresh makes one: put together around what all have in common, at half of what an encoder takes.
+        # Each refresh makes a token. Joining texts takes half the time of encoding a dict.
         token = self._refresh.sign_encoded(
             f'{self._refresh_start},"sub":{_encode(subject)},"sid":{_encode(session_id)},"gen":{generation},'
             f'"br":{_encode(branch)},"iat":{int(self._clock())},"exp":{expires_at},"jti":"{secrets.token_hex(16)}"}}'

@@ -1,4 +1,4 @@
-"""Key: a secret, PEM or JWK in, prepared once; signatures and a public JWK out."""
+"""Key: made of a secret, PEM or JWK. It signs, verifies, and gives its public JWK."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -10,13 +10,16 @@ from asgi_jwt.tokens.pem import is_no_secret, load_pem, utf8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Key:
-    """One key, ready to use. Nothing of its material shows in its repr.
+    """One key, ready to use. Its repr shows no key material.
 
-    `kid` is the declared one, else the RFC 7638 thumbprint (a secret has none: it would help to guess it).
-    `declared` tells whether it was given: a key without one fits a token with any. `algorithms` are those that its
-    family, curve or length and its JWK's `alg` allow, `default` is the one it is made for. `verifies` and `signs`
-    tell what it may be used for. `begins` and `ends` (seconds since the epoch; None: always) are its JWK's `nbf` and
-    `exp` (OpenID Federation 1.0 section 8.7.2): when it begins to sign, and when it is no key any more.
+    `kid`: the `kid` of the JWK, else the thumbprint (RFC 7638). A secret gets no thumbprint, because it would help to
+    guess the secret.
+    `declared`: the `kid` comes from the JWK. A key without a declared `kid` fits tokens with any `kid`.
+    `algorithms`: those that its family, its curve or length, and the `alg` of its JWK allow.
+    `default`: the algorithm that the key is made for.
+    `verifies`, `signs`: the allowed uses.
+    `begins`, `ends`: the `nbf` and `exp` of the JWK, in seconds since the epoch: when the key begins to sign, and when
+    it is no key any more. None is no limit (OpenID Federation 1.0 section 8.7.2).
     """
 
     kid: str | None
@@ -30,27 +33,27 @@ class Key:
     _material: Secret | KeyPair
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
-        """Whether `signature` over `message` is this key's. The caller has checked that the algorithm fits."""
+        """Whether this key has made `signature` of `message`. `algorithm` must be one of `algorithms`."""
         return self._material.verify(algorithm, message, signature)
 
     def sign(self, algorithm: str, message: bytes) -> bytes:
-        """The signature over `message`, in the form that RFC 7518 gives it. Only for a key that `signs`."""
+        """The signature of `message`, in the form of RFC 7518. The key must have `signs`."""
         return self._material.sign(algorithm, message)
 
     def limited_to(self, algorithms: tuple[str, ...]) -> "Key":
-        """This key for those of `algorithms` that fit it; where none are given, for what it is made for alone."""
+        """This key, limited to those of `algorithms` that it has. Without `algorithms`, limited to its default."""
         allowed = algorithms or same_algorithms([self.default])
         return replace(self, algorithms=tuple(name for name in self.algorithms if name in allowed))
 
     @property
     def identity(self) -> Hashable:
-        """Equal for two keys that are the same, to be used in the same way."""
+        """Equal for two keys with the same material and the same uses."""
         use = (self.algorithms, self.verifies, self.signs, self.begins, self.ends)
         return (self.kid, self.declared, use, self._material.identity)
 
     @property
     def slow(self) -> bool:
-        """Whether a signature takes milliseconds: RSA past 2048 bits."""
+        """Whether making a signature takes milliseconds: RSA over 2048 bits."""
         return isinstance(self._material, KeyPair) and getattr(self._material.public, "key_size", 0) > MIN_RSA_BITS
 
     @property
@@ -59,7 +62,7 @@ class Key:
         return isinstance(self._material, KeyPair) and self._material.slow_to_verify
 
     def public_jwk(self) -> dict[str, Any] | None:
-        """The public half as a JWK (RFC 7517), with `kid`, `use` and `alg`; None for a secret."""
+        """The public half as a JWK, with `kid`, `use` and `alg` (RFC 7517). None: the key is a secret."""
         if isinstance(self._material, Secret):
             return None
         return {**self._material.public_members(), "kid": self.kid, "use": "sig", "alg": self.default}
@@ -69,18 +72,21 @@ class Key:
 
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "Key":
-        """An HMAC secret (its UTF-8 bytes). Raises `ValueError` when it is shorter than 32 bytes or no secret."""
+        """The key of an HMAC secret, which is its UTF-8 bytes.
+
+        Raises `ValueError` for fewer than 32 bytes, and for public key material.
+        """
         return cls._made_of(_secret(utf8(secret)), signs=True)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> "Key":
-        """A private key in PKCS#8, PKCS#1 or SEC 1, or a public one, as PEM. Raises `ValueError`."""
+        """The key of a PEM block: a private key in PKCS#8, PKCS#1 or SEC 1, or a public key. Raises `ValueError`."""
         public, private = load_pem(utf8(pem))
         return cls._made_of(KeyPair(public, private), signs=private is not None)
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> "Key":
-        """A JWK (RFC 7517). Raises `ValueError`, and its child `UnsupportedKey` for a kind that is not used here."""
+        """The key of a JWK (RFC 7517). Raises `ValueError`, and its child `UnsupportedKey` for an unsupported kind."""
         kty, kid, use, operations, alg = (jwk.get(name) for name in ("kty", "kid", "use", "key_ops", "alg"))
         if not all(isinstance(member, str | None) for member in (kty, kid, use, alg)):
             raise ValueError("its kty, kid, use or alg is no string")
@@ -136,7 +142,7 @@ class Key:
 
 
 def _secret(content: bytes, *spelled: bytes) -> Secret:
-    # base64url is read leniently: the text of a PEM as a JWK's `k` gives bytes that nobody recognises.
+    # PyJWT decodes base64url leniently. If a JWK's `k` is the text of a PEM, only the text shows that it is a PEM.
     if any(map(is_no_secret, (content, *spelled))):
         raise ValueError(
             "is a key's PEM, DER, JWK or ssh form, a URL or empty, and no HMAC secret: keys go into ASGI_JWT_KEYS"

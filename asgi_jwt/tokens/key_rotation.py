@@ -1,4 +1,4 @@
-"""New keys, and how one takes the place of another: pure, but for the randomness of `generate_jwk`."""
+"""Makes new keys, and replaces keys of a JWK Set by new ones. Pure, except that `generate_jwk` is random."""
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,35 +13,39 @@ Jwk = Mapping[str, Any]
 
 
 def generate_jwk(algorithm: str) -> dict[str, Any]:
-    """A new private key for `algorithm`, one of `ALGORITHMS`: an RSA key of 2048 bits, a secret as long as its hash."""
+    """A new private key for `algorithm`, one of `ALGORITHMS`. RSA keys have 2048 bits; a secret is as long as its hash.
+
+    The JWK has `kid`, `use` and `alg`.
+    """
     jwk = new_jwk(algorithm)
-    # A secret's thumbprint would help to guess it.
+    # The thumbprint of a secret would help to guess it.
     kid = secrets.token_hex(8) if algorithm in SYMMETRIC else thumbprint(jwk)
     return {**jwk, "kid": kid, "use": "sig", "alg": algorithm}
 
 
 def secret_jwk(secret: bytes) -> dict[str, Any]:
-    """A secret as a JWK (RFC 7518 section 6.4)."""
+    """The JWK of a secret (RFC 7518 section 6.4)."""
     return jwk_of(secret)
 
 
 def pem_jwk(block: bytes) -> dict[str, Any]:
-    """A PEM block as a JWK. It gets no `kid`, and so fits tokens with any, as it did. Raises `ValueError`."""
+    """The JWK of a PEM block. Without a `kid` it fits tokens with any `kid`, as the PEM did. Raises `ValueError`."""
     public, private = load_pem(block)
     return jwk_of(private or public)
 
 
 def waiting_key(jwks: Sequence[Jwk], now: float) -> float | None:
-    """When (seconds since the epoch) the key begins to sign that is so far published only; None: there is none."""
+    """When the next key begins to sign that is only published now, in s since the epoch. None: no key is waiting."""
     return min((jwk["nbf"] for jwk in jwks if jwk.get("nbf", 0) > now), default=None)
 
 
 def rotate(jwks: Iterable[Jwk], new: Jwk, *, now: int, overlap: int, keep: int) -> list[dict[str, Any]]:
-    """The JWK Set's keys with `new` before them, which is only published for `overlap` seconds and then signs.
+    """The keys of a JWK Set after the key `new` was added as the first.
 
-    Each key that could sign ends `keep` seconds after that, when its last token is gone; what has ended leaves the set,
-    and so does a key that waited, of which there is no token.
-    `nbf` and `exp` say so in each (OpenID Federation 1.0 section 8.7.2). Other keys stay as they are.
+    The new key is only published for `overlap` seconds, and then signs. Keys that could sign end `keep` seconds later,
+    when their last tokens have expired. Keys that have ended are removed. A key that had not begun to sign is removed,
+    too, because it has signed no token. Other keys stay unchanged. The times become `nbf` and `exp` of the keys
+    (OpenID Federation 1.0 section 8.7.2). `now` is in seconds since the epoch.
     """
     begins = now + overlap
     rotated = [{**new, "iat": now, **({"nbf": begins} if overlap else {})}]

@@ -1,4 +1,4 @@
-"""Where keys come from: the one protocol of keys that stay, keys of a file and keys of a remote issuer."""
+"""KeySource: the protocol of keys that never change, keys of a file, and keys of a remote issuer."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,29 +14,30 @@ class KeySource(Protocol):
 
     @property
     def known(self) -> KeySet:
-        """The keys as of now, without waiting; none while none were read."""
+        """The keys that were read last, without waiting. Empty if no keys were read."""
 
     @property
-    def unquestioned_until(self) -> float:
-        """Until when (seconds since the epoch) the known keys hold without `current`: before it nothing is awaited."""
+    def known_until(self) -> float:
+        """Until when `known` may be used without a call of `current`, in seconds since the epoch."""
 
     async def current(self) -> KeySet:
-        """The keys to verify with now. Raises `KeysUnavailable`."""
+        """The keys to verify with now. It may wait for a read. Raises `KeysUnavailable`."""
 
     async def renewed(self) -> KeySet:
-        """The keys for a token whose `kid` none has: the source may have newer ones. Raises `KeysUnavailable`."""
+        """The keys for a token with an unknown `kid`. The source may read newer keys. Raises `KeysUnavailable`."""
 
-    def on_change(self, tell: Callable[[KeySet], None]) -> None:
-        """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
+    def on_change(self, listener: Callable[[KeySet], None]) -> None:
+        """Call `listener` with each new set of keys, before the keys are used."""
 
     def warm_up(self) -> None:
-        """Begin to read the keys if that is due, and don't wait for them. Needs a running event loop."""
+        """Start to read the keys if that is due, and return at once. It needs a running event loop."""
 
 
 async def candidates(source: KeySource, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-    """The keys that may have signed a token with this header: see `KeySet.candidates`.
+    """The keys of the source that may have signed a token with this header, by `KeySet.candidates`.
 
-    Raises `KeysUnavailable`, `UnknownKey`, `UnsuitableKey` or `AlgorithmNotAllowed`.
+    For an unknown `kid` the source may read newer keys. Raises `KeysUnavailable`, `UnknownKey`, `UnsuitableKey` or
+    `AlgorithmNotAllowed`.
     """
     with suppress(UnknownKey):
         return (await source.current()).candidates(kid, algorithm)

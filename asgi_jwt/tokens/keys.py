@@ -1,4 +1,4 @@
-"""KeySet: keys to verify with, which of them a token may be of, and one to sign with."""
+"""KeySet: the keys to verify with, the choice of keys for a token, and the key to sign with."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,63 +12,63 @@ from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.pem import pem_blocks, utf8
 
 MAX_CANDIDATES = 4
-"""How many keys a token is tried with at most: anyone may send a token, and a signature check takes up to 1 ms."""
+"""The most keys that are tried for one token. A signature check takes up to 1 ms, and anyone may send a token."""
 
-_SHOWN = 64
+_LONGEST_KID = 64
 TOO_MANY_ALIKE = f"more than {MAX_CANDIDATES} keys of one algorithm with the same kid, or without one"
 
 
 def _named(jwk: object) -> str:
-    """Its `kid`, safe to print: anyone may have written it."""
+    """The key's `kid` in parentheses, shortened and quoted, because it may come from an attacker. Empty without one."""
     kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
-    return f" ({kid[:_SHOWN]!r})" if isinstance(kid, str) else ""
+    return f" ({kid[:_LONGEST_KID]!r})" if isinstance(kid, str) else ""
 
 
 class KeySet:
-    """Keys to verify with, and one to sign with: the first private one. A `KeySource` whose keys stay.
+    """An iterable of keys to verify with. The first private key signs. It is a `KeySource` whose keys never change.
 
-    `KeySet.parse(text)` reads a JWK Set, a JWK or PEM; `KeySet.from_secret(secret)` an HMAC secret. `allowed` are the
-    algorithms of tokens where the keys decide (see `limited_to`), else None.
+    `KeySet.parse(text)` reads a JWK Set, a JWK or PEM. `KeySet.from_secret(secret)` takes an HMAC secret. `allowed` are
+    the algorithms of tokens if the keys decide about them (see `limited_to`), else None.
     """
 
-    __slots__ = ("allowed", "keys")
+    __slots__ = ("_keys", "allowed")
 
-    unquestioned_until = inf
+    known_until = inf
 
     def __init__(self, keys: Iterable[Key], *, limited: bool = False) -> None:
-        self.keys = tuple(keys)
+        self._keys = tuple(keys)
         self.allowed: frozenset[str] | None = None
         if limited:
-            self.allowed = frozenset(name for key in self.keys if key.verifies for name in key.algorithms)
+            self.allowed = frozenset(name for key in self if key.verifies for name in key.algorithms)
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self.keys)
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._keys)
 
     @property
     def known(self) -> "KeySet":
-        """Itself: see `KeySource`."""
+        """This set (see `KeySource`)."""
         return self
 
     async def current(self) -> "KeySet":
-        """Itself, at once."""
+        """This set, at once."""
         return self
 
     async def renewed(self) -> "KeySet":
-        """Itself, at once."""
+        """This set, at once."""
         return self
 
-    def on_change(self, tell: Callable[["KeySet"], None]) -> None:
-        """They stay: `tell` is never called."""
+    def on_change(self, listener: Callable[["KeySet"], None]) -> None:
+        """Does nothing, because the keys never change."""
 
     def warm_up(self) -> None:
-        """They are there already."""
+        """Does nothing, because the keys are there."""
 
     @classmethod
     def from_secret(cls, secret: str | bytes) -> "KeySet":
-        """One HMAC secret. Raises `ConfigurationError`."""
+        """A set of one HMAC secret, 32 bytes at least. Raises `ConfigurationError`."""
         try:
             return cls([Key.from_secret(secret)])
         except ValueError as fault:
@@ -76,10 +76,10 @@ class KeySet:
 
     @classmethod
     def from_jwks(cls, jwks: Mapping[str, Any]) -> tuple["KeySet", tuple[ValueError, ...]]:
-        """The keys of a JWK Set (RFC 7517 section 5) that can be used, and what is wrong with each of the others.
+        """The usable keys of a JWK Set, and an exception for each unusable key (RFC 7517 section 5).
 
-        Those of a kind that isn't used here are an `UnsupportedKey`, the broken and weak ones a plain `ValueError`.
-        Raises `ConfigurationError` when it is no JWK Set.
+        The exception is an `UnsupportedKey` for a key of an unsupported kind, and a plain `ValueError` for a broken or
+        weak key. Raises `ConfigurationError` if `jwks` is no JWK Set.
         """
         members = jwks.get("keys")
         if not isinstance(members, list | tuple):
@@ -97,9 +97,9 @@ class KeySet:
 
     @classmethod
     def parse(cls, text: str | bytes) -> "KeySet":
-        """A JWK Set, a JWK, or one or more PEM blocks.
+        """The keys of a JWK Set, of a JWK, or of one or more PEM blocks.
 
-        Raises `ConfigurationError` when a key in it is broken or too short, or none of them may verify signatures.
+        Raises `ConfigurationError` if a key is broken or too short, or if no key may verify signatures.
         """
         faults: tuple[ValueError, ...] = ()
         try:
@@ -123,7 +123,7 @@ class KeySet:
         return keys
 
     def fault(self) -> str | None:
-        """Why these keys as a whole can't verify every token that they should; None when they can."""
+        """The reason why the set as a whole is unusable, as a sentence without its subject. None: it is usable."""
         if not any(key.verifies for key in self):
             return "holds no key that may verify signatures"
         if self.surplus():
@@ -131,9 +131,10 @@ class KeySet:
         return None
 
     def surplus(self) -> tuple[Key, ...]:
-        """The keys behind the first `MAX_CANDIDATES` with the same `kid`, or without one, for the same algorithm.
+        """The keys that a token would never be tried with, because too many keys are alike.
 
-        A token is not tried with so many, and nothing in it tells them apart.
+        Keys are alike if they have one `kid`, or none, and one algorithm. No token shows which of them signed it, and
+        only the first `MAX_CANDIDATES` of them are tried.
         """
         alike = Counter[tuple[str, str | None]]()
         surplus = []
@@ -146,17 +147,17 @@ class KeySet:
         return tuple(surplus)
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed a token with this header.
+        """The keys that may have signed a token with this header, the likeliest first.
 
-        First come those that would have given it its `kid`, and then those without a declared one: a token without a
-        `kid` is rather of these.
+        Keys whose `kid` is that of the token come first, then keys without a declared `kid`. A token is tried with
+        `MAX_CANDIDATES` of them at most.
 
-        A token is tried with `MAX_CANDIDATES` of them at most. Raises `UnknownKey` when no key has that `kid`,
-        `UnsuitableKey` when none that has it fits `algorithm`, `AlgorithmNotAllowed` when that is none of `allowed`.
+        Raises `AlgorithmNotAllowed` if `algorithm` is none of `allowed`, `UnknownKey` if no key has this `kid`, and
+        `UnsuitableKey` if no key with this `kid` fits `algorithm`.
         """
         if self.allowed is not None and algorithm not in self.allowed:
             raise AlgorithmNotAllowed
-        # A secret without a name names none: it would come too late behind those that were made after it.
+        # A secret without a `kid` signs tokens without a `kid`, so for these it comes before keys with a declared one.
         named = [key for key in self if kid is None or key.kid == kid or not key.declared]
         named.sort(key=lambda key: (key.kid != kid, key.declared))
         if not named:
@@ -167,20 +168,22 @@ class KeySet:
         return fitting
 
     def limited_to(self, algorithms: tuple[str, ...]) -> "KeySet":
-        """These keys for those of `algorithms` that fit each; where none are given, for what each is made for.
+        """These keys, each limited to those of `algorithms` that fit it. Without `algorithms`, to its default.
 
-        Tokens may then be signed with what is left, and with nothing else.
+        `allowed` of the new set are the algorithms that are left.
         """
         return KeySet((key.limited_to(algorithms) for key in self), limited=True)
 
     def keeping(self, old: "KeySet") -> "KeySet":
-        """These keys, each as the very object that `old` has for it, if it does."""
+        """These keys, in which each key that `old` has, too, is the object of `old`."""
         kept = {key.identity: key for key in old}
         return self._with(kept.get(key.identity, key) for key in self)
 
     def at(self, now: float) -> "KeySet":
-        """These keys as of `now` (seconds since the epoch): without those that have ended, and with those that don't
-        sign yet behind all others."""
+        """These keys at `now`, in seconds since the epoch.
+
+        Keys that have ended are left out. Keys that don't sign yet come last.
+        """
         left = (key for key in self if key.ends is None or now < key.ends)
         return self._with(sorted(left, key=lambda key: key.begins is not None and now < key.begins))
 
@@ -188,19 +191,19 @@ class KeySet:
         return KeySet(keys, limited=self.allowed is not None)
 
     def holds_until(self, now: float) -> float:
-        """Until when (seconds since the epoch) these keys are what they are at `now`."""
+        """When the result of `at` changes next after `now`, in seconds since the epoch."""
         times = (time for key in self for time in (key.begins, key.ends) if time is not None and now < time)
         return min(times, default=inf)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """What the keys are made for: an RSA key for RS256 unless its JWK says otherwise."""
+        """The algorithms that the keys are made for. An RSA key is made for RS256 unless its JWK has another `alg`."""
         return same_algorithms(key.default for key in self if key.verifies)
 
     def signing_key(self) -> Key | None:
-        """The first private key; None when all are public."""
+        """The first private key. None: all keys are public."""
         return next((key for key in self if key.signs), None)
 
     def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """The JWK Set to publish: public members alone, and no secret."""
+        """The JWK Set to publish. It has only public members, and no secrets."""
         return {"keys": [jwk for key in self if key.verifies and (jwk := key.public_jwk()) is not None]}

@@ -1,4 +1,4 @@
-"""Keys of one's own that change while they are used: with their file, and with the time."""
+"""LocalKeys: keys of this service that change while they are used, with their file and with the time."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -13,24 +13,26 @@ from asgi_jwt.tasks import SingleFlight, in_thread, start
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.keys import KeySet
 
-_EVERY = 1.0
+_CHECK_INTERVAL = 1.0
+"""How often (s) the file is checked while the keys are used."""
 _QUIET = 10.0
-"""After so many seconds without a look, keys may have been replaced long ago: the next look is waited for."""
-_PATIENCE = 1.0
+"""After this time (s) without a check the keys may have been replaced long ago, so the next check is waited for."""
+_CHECK_WAIT = 1.0
+"""How long (s) a caller waits for a check. A file system may hang."""
 _NEVER = float("-inf")
 _Stamp = tuple[int, int, int, int]
 
 
 class KeyFile(NamedTuple):
-    """A file with keys: the variable that named it, its path, and `read`, which raises `ConfigurationError`."""
+    """A file with keys: the setting that names it, its path, and `read`, which raises `ConfigurationError`."""
 
     variable: str
     path: Path
     read: Callable[[], KeySet]
 
 
-class _InForce(NamedTuple):
-    """The keys as of a time, out of those `given`: for as long as they are the same. In one piece, for threads."""
+class _Present(NamedTuple):
+    """The keys of `given` that are valid from `since` until `until`. One object, so that threads see all or nothing."""
 
     given: KeySet
     keys: KeySet
@@ -41,9 +43,9 @@ class _InForce(NamedTuple):
 class LocalKeys:
     """Keys that begin to sign and end by the clock (see `Key`), and that are read again when their `file` changes.
 
-    The file is looked at in a thread, once a second at the most while the keys are asked for; a new one that can't be
-    used leaves the keys as they are, and `events` hears why. `algorithms` are those allowed; none: what each key is
-    made for. `clock` gives seconds since the epoch.
+    A thread checks the file once a second, while the keys are used. If the new file is unusable, the old keys stay, and
+    `events` emits the reason. `algorithms` are the allowed ones; empty allows the default of each key. `clock` returns
+    seconds since the epoch.
     """
 
     def __init__(
@@ -60,80 +62,82 @@ class LocalKeys:
         self._clock = clock
         self._events = events
         self._stamp: _Stamp | None = None
-        self._settled = False
+        self._read_twice = False
         self._failure: str | None = None
-        self._looked_at = _NEVER
-        self._awaited = False
-        self._flight = SingleFlight(self._look)
+        self._checked_at = _NEVER
+        self._must_wait = False
+        self._flight = SingleFlight(self._check)
         self._listeners: list[Callable[[KeySet], None]] = []
         self._given = keys.limited_to(self._algorithms)
-        self._in_force = _InForce(self._given, KeySet(()), 0, 0)
+        self._present = _Present(self._given, KeySet(()), 0, 0)
         self._use(clock())
 
-    def on_change(self, tell: Callable[[KeySet], None]) -> None:
-        """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
-        self._listeners.append(tell)
+    def on_change(self, listener: Callable[[KeySet], None]) -> None:
+        """Call `listener` with each new set of keys, before the keys are used."""
+        self._listeners.append(listener)
 
     @property
     def known(self) -> KeySet:
-        """The keys as of now, as far as is known without a look at the file."""
+        """The keys that were read last, as they are at this time. The file is not checked."""
         now = self._clock()
-        given, keys, since, until = self._in_force
+        given, keys, since, until = self._present
         return keys if given is self._given and since <= now < until else self._use(now)
 
     @property
-    def unquestioned_until(self) -> float:
-        """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
-        # A clock that was set back, too, has the keys asked for.
-        if self._awaited or self._clock() < max(self._in_force.since, self._looked_at):
+    def known_until(self) -> float:
+        """Until when `known` may be used without a call of `current`, in seconds since the epoch."""
+        # If the clock was set back, `current` has to be called.
+        if self._must_wait or self._clock() < max(self._present.since, self._checked_at):
             return _NEVER
-        return self._in_force.until if self._file is None else min(self._in_force.until, self._looked_at + _EVERY)
+        until = self._present.until
+        return until if self._file is None else min(until, self._checked_at + _CHECK_INTERVAL)
 
     def warm_up(self) -> None:
-        """Begin a look at the file if one is due, and don't wait for it. Needs a running event loop."""
+        """Start a check of the file if it is due, and return at once. It needs a running event loop."""
         if self._is_due():
             self._flight.start()
-            self._looked_at = self._clock()
+            self._checked_at = self._clock()
 
     async def current(self) -> KeySet:
-        """The keys to verify and to sign with now. Raises `KeysUnavailable` when all have ended."""
-        last = self._looked_at
+        """The keys to verify and to sign with now. Raises `KeysUnavailable` if all keys have ended."""
+        last = self._checked_at
         if self._flight.under_way and not last <= self._clock() < last + _QUIET:
-            await self._wait()  # this look began before the quiet time, and may have read the old file
+            await self._wait()  # this check began before the quiet time, and may have read an old file
         self.warm_up()
-        if self._looked_at != last:
-            self._awaited = not last <= self._looked_at < last + _QUIET
-        # While the look after a quiet time goes on, everyone waits: what is known may be long gone.
-        if self._awaited:
+        if self._checked_at != last:
+            self._must_wait = not last <= self._checked_at < last + _QUIET
+        # After a quiet time the known keys may have been replaced long ago, so all callers wait for the check.
+        if self._must_wait:
             await self._wait()
-            self._awaited = False
+            self._must_wait = False
         keys = self.known
         if not keys:
             raise KeysUnavailable("all keys have ended, as their `exp` says: asgi-jwt keys rotate makes a new one")
         return keys
 
     async def renewed(self) -> KeySet:
-        """The keys after the look that is under way, if one is: another process may have read a newer file."""
+        """The keys after the running check, if one is running. The unknown `kid` may be that of a newer file."""
         if self._flight.under_way:
             await self._wait()
         return self.known
 
     def _is_due(self) -> bool:
-        return self._file is not None and not self._looked_at <= self._clock() < self._looked_at + _EVERY
+        if self._file is None:
+            return False
+        return not self._checked_at <= self._clock() < self._checked_at + _CHECK_INTERVAL
 
     async def _wait(self) -> None:
-        # A file system that hangs takes no request with it.
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_CHECK_WAIT):
             await self._flight.wait()
 
-    async def _look(self) -> None:
-        event = await self._event_of_look()
+    async def _check(self) -> None:
+        event = await self._event_of_check()
         if event is not None:
-            # Not within the look: the host's listener may take its time, and all would wait for it.
+            # A task of its own emits: the host's `on_event` may be slow, and callers wait for this check.
             start(lambda: self._events.emit(event))
 
-    async def _event_of_look(self) -> Event | None:
-        file = cast(KeyFile, self._file)  # without one no look is due
+    async def _event_of_check(self) -> Event | None:
+        file = cast(KeyFile, self._file)  # a check is due only if there is a file
         try:
             read = await in_thread(lambda: self._read_again(file))
         except ConfigurationError as fault:
@@ -142,40 +146,40 @@ class LocalKeys:
         mended, self._failure = self._failure is not None, None
         if read is None:
             return KeysRead(file.variable, len(self._given)) if mended else None
-        # Only what is taken counts as read: a read may fail for want of a descriptor, and a look end with its loop.
+        # The stamp is kept only now: a check that failed, or ended with its event loop, has to be made again.
         stamp, keys = read
-        self._settled, self._stamp = stamp == self._stamp, stamp
+        self._read_twice, self._stamp = stamp == self._stamp, stamp
         given, self._given = self._given, keys
-        if self._given.keys != given.keys:
+        if [*self._given] != [*given]:
             self._use(self._clock())
         elif not mended:
             return None
         return KeysRead(file.variable, len(self._given))
 
     def _read_again(self, file: KeyFile) -> tuple[_Stamp | None, KeySet] | None:
-        """The stamp and the keys of a file that has changed.
+        """The stamp and the keys of the file. None: the file has not changed.
 
-        Two writes can share a time stamp: each change is read twice.
+        A changed file is read at two checks, because two writes can have the same stamp.
         """
         stamp = _stamp(file.path)
-        if stamp == self._stamp and self._settled:
+        if stamp == self._stamp and self._read_twice:
             return None
         return stamp, file.read().limited_to(self._algorithms).keeping(self._given)
 
     def _use(self, now: float) -> KeySet:
-        """Take the keys as of `now`, and return them."""
-        given, old = self._given, self._in_force.keys
+        """Use the keys that are valid at `now` from now on, and return them."""
+        given, old = self._given, self._present.keys
         keys = given.at(now)
-        self._in_force = _InForce(given, keys, now, given.holds_until(now))
-        if keys.keys != old.keys:
-            for tell in self._listeners:
-                tell(keys)
+        self._present = _Present(given, keys, now, given.holds_until(now))
+        if [*keys] != [*old]:
+            for listener in self._listeners:
+                listener(keys)
         return keys
 
 
 def _stamp(path: Path) -> _Stamp | None:
     try:
-        told = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_size
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size

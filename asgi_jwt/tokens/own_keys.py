@@ -1,4 +1,4 @@
-"""One's own keys: what signs and verifies here, as it follows its files and the clock."""
+"""OwnKeys: the keys of this service. They sign and verify here, and follow their files and the clock."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,14 +21,14 @@ from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.local_keys import KeyFile, LocalKeys
 
 _ENDED = "have all ended, as their exp says: asgi-jwt keys rotate gives it a new one"
-_LOST = {
+_MISSING = {
     "keys": "private key any more, and tokens",
     "refresh_secret": "secret to sign with any more, and refresh tokens",
 }
 
 
 class KeySettings(Protocol):
-    """The settings that one's own keys come from: see `Settings`."""
+    """The part of `Settings` that the keys of this service come from."""
 
     @property
     def key_set(self) -> KeySet: ...
@@ -49,9 +49,9 @@ class KeySettings(Protocol):
 
 
 class OwnKeys:
-    """The keys of `access` tokens and of `refresh` tokens, and the issuer that signs with them as they change.
+    """The keys of access tokens (`access`) and of refresh tokens (`refresh`), and the issuer that signs with them.
 
-    `access` has no keys where they are a remote issuer's. `clock` gives seconds since the epoch.
+    `access` is empty if the keys are a remote issuer's. `clock` returns seconds since the epoch.
     """
 
     def __init__(self, settings: KeySettings, *, clock: Callable[[], float], events: EventSink) -> None:
@@ -67,7 +67,7 @@ class OwnKeys:
             source.on_change(self._follow)
 
     def with_access(self, keys: KeySet) -> "OwnKeys":
-        """The same with other keys of access tokens, and an issuer that signs with them."""
+        """A copy with other keys of access tokens, and with an issuer that signs with them."""
         other = copy(self)
         other.access = other._given = keys
         other._issuer = None
@@ -76,9 +76,12 @@ class OwnKeys:
 
     @property
     def issuer(self) -> TokenIssuer:
-        """Signs with the first private key that has begun. Raises `ConfigurationError` when there is none."""
+        """The issuer, which signs with the first private key whose `nbf` has passed.
+
+        Raises `ConfigurationError` if there is no private key.
+        """
         if self._issuer is None:
-            self._look()
+            self._update()
             key, algorithm, refresh_key = self._signing()
             self._issuer = TokenIssuer(
                 key,
@@ -88,33 +91,33 @@ class OwnKeys:
                 clock=self._clock,
                 refresh_key=refresh_key,
                 client_id=self._settings.client_id,
-                look=self._look,
+                update_keys=self._update,
             )
         return self._issuer
 
     async def current(self) -> None:
-        """Have the keys read again where that is due. Raises `KeysUnavailable` when all have ended."""
+        """Have the keys read again if that is due. Raises `KeysUnavailable` if all keys have ended."""
         now = self._clock()
         for source in (self.access, self.refresh):
-            if now >= source.unquestioned_until:
+            if now >= source.known_until:
                 await source.current()
 
     def public_jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """The JWK Set to publish: see `KeySet.public_jwks`."""
+        """The JWK Set to publish, by `KeySet.public_jwks`."""
         return self.access.known.public_jwks()
 
     def _source(self, name: str, keys: KeySet, algorithms: tuple[str, ...]) -> KeySource:
-        """The keys of the setting `name`: as they are where they stay, else as they follow their file and the clock."""
+        """The keys of the setting `name`. They follow their file, and the clock if a key has `nbf` or `exp`."""
         file = None
         path = self._settings.files.get(name)
-        if path is not None and path.is_file():  # a pipe gives its keys once
+        if path is not None and path.is_file():  # a pipe can be read only once
             file = KeyFile(self._settings.variable(name), path, partial(self._read_again, name))
         elif keys.holds_until(-inf) == inf:
             return keys
         return LocalKeys(keys, file=file, algorithms=algorithms, clock=self._clock, events=self._events)
 
     def _read_again(self, name: str) -> KeySet:
-        """The keys that the file of the setting `name` holds now. Raises `ConfigurationError`."""
+        """The present keys in the file of the setting `name`. Raises `ConfigurationError`."""
         again = self._settings.read_again(name)
         keys = again.key_set if name == "keys" else again.refresh_keys
         current = keys.at(self._clock())
@@ -123,15 +126,15 @@ class OwnKeys:
         if self._issuer is not None:
             for key in (current.signing_key(), keys.signing_key()):
                 if key is None:
-                    raise ConfigurationError(f"{self._settings.variable(name)} holds no {_LOST[name]} are issued")
+                    raise ConfigurationError(f"{self._settings.variable(name)} holds no {_MISSING[name]} are issued")
                 if name == "keys":
                     self._algorithm_of(key)
         if name == "keys":
             self._given = keys
         return keys
 
-    def _look(self) -> None:
-        """Sign with the keys as of now. Where an event loop runs, a look at their files begins if one is due."""
+    def _update(self) -> None:
+        """Have the issuer sign with the keys of this time. In an event loop it starts a check of the files if due."""
         with suppress(NoEventLoopError):
             self.access.warm_up()
             self.refresh.warm_up()
@@ -139,7 +142,7 @@ class OwnKeys:
 
     def _follow(self, _: KeySet) -> None:
         if self._issuer is not None:
-            with suppress(ConfigurationError):  # no key is left: the old one's tokens are refused from now on
+            with suppress(ConfigurationError):  # without a new key the old one goes on signing, and nobody accepts it
                 self._issuer.sign_with(*self._signing())
 
     def _signing(self) -> tuple[Key, str, Key | None]:

@@ -1,4 +1,4 @@
-"""Keys as text: PEM taken apart, and what is no secret though it looks like one."""
+"""Reads keys in PEM, and recognises key material that must not be used as a secret."""
 
 import re
 from base64 import b32decode, b64decode
@@ -20,14 +20,14 @@ _MENDS = {
     b"ENCRYPTED": "an encrypted one: openssl pkey -in FILE -out NEW writes it without a passphrase",
     b"PGP ": "one of OpenPGP: asgi-jwt keygen makes keys for tokens",
 }
-"""What PEM may hold instead of a key that can be used, by a part of the block, and its mend."""
+"""The unusable things that a PEM block may hold, by a part of its text, each with its mend."""
 
 
 def is_no_secret(content: bytes) -> bool:
-    """Whether `content`, in whatever encoding, is nothing, a URL, or a key or certificate as PEM, DER, JWK or ssh.
+    """Whether `content`, in any encoding, is empty, a URL, or a key or certificate in PEM, DER, JWK or ssh form.
 
-    Issuers publish their public keys in these forms: taken for a secret, everyone could sign with it (RFC 8725
-    section 2.1).
+    Issuers publish their public keys in these forms. If a public key were used as a secret, everyone could sign (RFC
+    8725 section 2.1).
     """
     readings = {content}
     for _ in range(_LAYERS):
@@ -45,13 +45,14 @@ _MARKS = re.compile(
     | \x06\x03\x2b\x65[\x70\x71]""",
     re.VERBOSE | re.DOTALL,
 )
-"""PEM, JWK, a URL, ssh as text and as bytes, and DER by its object identifiers of RSA, EC and Edwards keys."""
+"""Marks of PEM, JWK, URLs, ssh (as text and as bytes), and DER (the object identifiers of RSA, EC and Edwards keys)."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _decoded(content: bytes) -> Iterator[bytes]:
-    """`content` without its blanks and quotes, without the zeros of UTF-16, and the bytes that it stands for in
-    percent-encoding, hex, base32, base64 or base64url.
+    """The possible meanings of `content`: without blanks, without quotes, without the zeros of UTF-16, and decoded.
+
+    The encodings are percent-encoding, hex, base32, base64 and base64url.
     """
     bare = content.strip(_BLANKS)
     yield bare
@@ -59,7 +60,7 @@ def _decoded(content: bytes) -> Iterator[bytes]:
     yield unquote_to_bytes(bare)
     if bare[:1] == bare[-1:] and bare[:1] in (b"'", b'"', b"`"):
         yield bare[1:-1]
-    # A name of the encoding, PEM's first and last line, and line breaks that are written as in JSON.
+    # Removed are the name of an encoding, the first and last line of PEM, blanks, and line breaks as JSON writes them.
     bare = re.sub(rb"\A(?:data:[^,]*,|hex:|base\d\d:)|-----[^-]*-----|\\[nrt]|\s", b"", bare)
     with suppress(ValueError):
         yield bytes.fromhex(re.sub(rb"[0\\]x|[:,]", b"", bare).decode())
@@ -79,16 +80,16 @@ def _is_key(content: bytes) -> bool:
 
 
 def utf8(text: str | bytes) -> bytes:
-    """Raises `ValueError` for text that has no UTF-8."""
+    """The UTF-8 bytes of `text`. Raises `ValueError` if there are none, as for a lone surrogate."""
     try:
         return text.encode() if isinstance(text, str) else text
     except UnicodeEncodeError:
-        # Python's own message shows a character of the secret.
+        # Python's own message would show a character of the secret.
         raise ValueError("is no UTF-8 text") from None
 
 
 def pem_blocks(content: bytes) -> list[bytes]:
-    """The blocks that may be keys. Raises `ValueError` when there are none, or one is cut off."""
+    """The PEM blocks that may be keys. Raises `ValueError` if there is none, or if one has no last line."""
     end = b"-----END "
     begun = [b"-----BEGIN " + block for block in content.split(b"-----BEGIN ")[1:]]
     if not all(end in block for block in begun):
@@ -102,11 +103,14 @@ def pem_blocks(content: bytes) -> list[bytes]:
 
 
 def load_pem(block: bytes) -> tuple[Any, Any]:
-    """The public and the private key, or None, of a block in PKCS#8, PKCS#1, SEC 1 or SPKI. Raises `ValueError`."""
+    """The public key, and the private key or None, of a block in PKCS#8, PKCS#1, SEC 1 or SPKI.
+
+    Raises `ValueError`.
+    """
     try:
         if b" PRIVATE KEY-----" not in block:
             return load_pem_public_key(block), None
-        # OpenSSL's check of an RSA key takes up to a second: see `KeyPair.check_halves`.
+        # OpenSSL's check of an RSA key takes up to a second. `KeyPair.check_halves` checks it instead.
         private: Any = load_pem_private_key(block, password=None, unsafe_skip_rsa_key_validation=True)
         return private.public_key(), private
     except BROKEN_KEY:

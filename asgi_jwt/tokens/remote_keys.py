@@ -1,4 +1,4 @@
-"""The keys of a remote issuer: a JWK Set (RFC 7517) over HTTP, and how long it is relied on."""
+"""RemoteKeySet: the keys of a remote issuer, a JWK Set over HTTP, and the policy of its cache. RFC 7517."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,34 +28,41 @@ from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, KeySet
 
 MAX_WAITING = 1000
 MAX_KEYS = 100
-"""No issuer has nearly as many: reading more would hold up the process, and telling of each fill its log."""
+"""The most keys of a JWK Set. Issuers have far fewer. Reading more would take long, and reporting them fill the log."""
 
-_TOLD, _TOLD_IN_ALL = 200, 1000
+_LONGEST_REASON, _LONGEST_FAILURE = 200, 1000
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
-# When a key begins and ends is what one's own keys are told; an issuer's are those that it publishes.
+# All keys that an issuer publishes are valid now. Only the keys of this service have these times.
 _TIMES = frozenset({"nbf", "exp"})
 
-_AHEAD = 0.8
-_BETWEEN_ATTEMPTS = 30.0
-_BETWEEN_COLD_ATTEMPTS = 1.0
-_OUTAGE = 3600.0
+_REFRESH_AFTER = 0.8
+"""The part of the fresh time after which the keys are fetched again."""
+_FETCH_INTERVAL = 30.0
+"""The shortest time (s) between two fetches while there are usable keys."""
+_FETCH_INTERVAL_WITHOUT_KEYS = 1.0
+_USABLE_AFTER_STALE = 3600.0
+"""How long (s) after their fresh time the keys stay usable, if the issuer is out of reach."""
 _DAY = 86400.0
 _NEVER = float("-inf")
 
 
 class RemoteKeySet:
-    """The keys of a remote issuer, fetched when they are needed and kept fresh.
+    """The keys of a remote issuer. They are fetched when they are needed, and kept fresh.
 
-    Fetched once for all who wait; fresh for 10 minutes, or as `Cache-Control` says, between 1 minute and 24 hours;
-    fetched anew after 80 % of that, while the old ones serve. An unknown `kid` causes one fetch in 30 s at most. When
-    the issuer is out of reach, its known keys serve for an hour past their time, then `KeysUnavailable` is raised.
+    One fetch serves all waiting callers. The keys are fresh for 10 minutes, or for the time in `Cache-Control`, between
+    1 minute and 24 hours. After 80 % of that time they are fetched again, and the old keys are used meanwhile. An
+    unknown `kid` causes one fetch in 30 s at most. If the issuer is out of reach, its known keys are used for an hour
+    past their time. Then `KeysUnavailable` is raised.
 
-    `url` is the JWK Set's, or `issuer` is named, whose metadata tells it (see `discover`). The metadata is read again
-    after a day, or when its `Cache-Control` says, when a fetch of keys has failed, and when a `kid` stays unknown; keys
-    of a URL that it no longer names are replaced. `algorithms` are those allowed; none: what each key is made for.
-    `clock` gives seconds since the epoch, `events` hears of each fetch. `left_out` says of each key that can't be used
-    why not.
-    Raises `ConfigurationError` for a URL that is not https, and without httpx2.
+    `url`: the URL of the JWK Set. Or `issuer`: the issuer whose metadata names that URL (see `discover`). The metadata
+    is read again after a day, or after the time in its `Cache-Control`, after a failed fetch of keys, and when a `kid`
+    stays unknown. If it names another URL, the keys of that URL replace the old ones.
+    `algorithms`: the allowed ones. Empty allows the default of each key.
+    `clock`: returns seconds since the epoch.
+    `events`: emits an event for each fetch.
+    The attribute `left_out` has a text for each unusable key.
+
+    Raises `ConfigurationError` for a URL that is not https (http is allowed on this machine), and without httpx2.
     """
 
     def __init__(
@@ -81,98 +88,94 @@ class RemoteKeySet:
         self._events = events or EventSink()
         self._keys: KeySet | None = None
         self._fetched_at = self._due_at = self._stale_at = self._attempted_at = self._certified_at = _NEVER
-        # When the metadata has to be read again; a URL that was given stands.
-        self._relocate_at = _NEVER if url is None else inf
-        self._sought = False
+        # When the metadata has to be read again. A URL that was given never changes.
+        self._locate_at = _NEVER if url is None else inf
+        self._kid_is_unknown = False
         self._certificates = system_certificates
-        self._awaited = False
+        self._must_wait = False
         self._failure: str | None = None
         self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
         self.fetches = 0
 
-    def on_change(self, tell: Callable[[KeySet], None]) -> None:
-        """Have `tell` called with each set that differs from the one before, before anyone verifies with it."""
-        self._listeners.append(tell)
+    def on_change(self, listener: Callable[[KeySet], None]) -> None:
+        """Call `listener` with each new set of keys, before the keys are used."""
+        self._listeners.append(listener)
 
     @property
     def known(self) -> KeySet:
-        """The keys that were fetched last; none before the first fetch."""
+        """The keys that were fetched last. Empty before the first fetch."""
         return self._keys or KeySet(())
 
     @property
     def age(self) -> float | None:
-        """How long ago (s) the keys were fetched; None before the first time."""
+        """How long ago (s) the keys were fetched. None: they were never fetched."""
         return None if self._keys is None else max(0.0, self._clock() - self._fetched_at)
 
     @property
-    def unquestioned_until(self) -> float:
-        """Until when (seconds since the epoch) what these keys verified holds without asking for them again."""
-        # A clock that was set back, too, has the keys asked for.
-        if self._awaited or self._clock() < self._fetched_at:
+    def known_until(self) -> float:
+        """Until when `known` may be used without a call of `current`, in seconds since the epoch."""
+        # If the clock was set back, `current` has to be called.
+        if self._must_wait or self._clock() < self._fetched_at:
             return _NEVER
-        return min(max(self._due_at, self._attempted_at + _BETWEEN_ATTEMPTS), self._stale_at + _OUTAGE)
+        return min(max(self._due_at, self._attempted_at + _FETCH_INTERVAL), self._stale_at + _USABLE_AFTER_STALE)
 
     def warm_up(self) -> None:
-        """Begin a fetch if one is due, and don't wait for it. Needs a running event loop."""
+        """Start a fetch if it is due, and return at once. It needs a running event loop."""
         if self._is_due(self._clock()):
             self._attempt()
 
     async def current(self) -> KeySet:
         """The keys to verify with now. Raises `KeysUnavailable`.
 
-        It waits when there are none that could be relied on, or when nobody has asked since a fetch was due.
+        It waits for a fetch if there are no usable keys, or if the keys were not used since their fresh time ended.
         """
         now = self._clock()
         if now < self._fetched_at:
-            self._count_from(now)
+            self._clock_was_set_back(now)
         if self._is_due(now):
             self._attempt()
-            if self._awaited or not self._is_usable(now):
+            if self._must_wait or not self._is_usable(now):
                 await self._flight.wait()
         if self._keys is None or not self._is_usable(self._clock()):
             raise KeysUnavailable(self._failure)
         return self._keys
 
     async def renewed(self) -> KeySet:
-        """The keys after a fetch, for a token of a key that none is: if there was no fetch lately. Raises
-        `KeysUnavailable`.
+        """The keys for a token with an unknown `kid`. They are fetched first, unless a fetch began a moment ago.
 
-        The issuer may have a new key, or someone makes up names.
+        The issuer may have a new key, or an attacker invents the `kid`. Raises `KeysUnavailable`.
         """
-        if self._attempt(sought=True) and self._flight.waiting < MAX_WAITING:
+        if self._attempt(kid_is_unknown=True) and self._flight.waiting < MAX_WAITING:
             await self._flight.wait()
         return await self.current()
 
-    def _count_from(self, now: float) -> None:
-        """The clock was set back: a fetch is due, and its failing makes the keys no younger than if they came now."""
+    def _clock_was_set_back(self, now: float) -> None:
+        """Take the keys as fetched at `now`, with the remaining times as they were, and have them fetched again."""
         self._stale_at += now - self._fetched_at
-        self._relocate_at += now - self._fetched_at
+        self._locate_at += now - self._fetched_at
         self._fetched_at = self._due_at = now
 
     def _is_due(self, now: float) -> bool:
-        # Before its fetch too: the clock was set back.
+        # If the clock was set back, `_fetched_at` is in the future.
         return not self._fetched_at <= now < self._due_at
 
     def _is_usable(self, now: float) -> bool:
-        return self._keys is not None and now < self._stale_at + _OUTAGE
+        return self._keys is not None and now < self._stale_at + _USABLE_AFTER_STALE
 
-    def _attempt(self, *, sought: bool = False) -> bool:
-        """Begin a fetch, unless there was one lately. Whether one is under way now.
-
-        `sought`: for a `kid` that is unknown.
-        """
+    def _attempt(self, *, kid_is_unknown: bool = False) -> bool:
+        """Start a fetch, unless one began a moment ago. Returns whether a fetch is running now."""
         if self._flight.under_way:
-            self._sought = self._sought or sought
+            self._kid_is_unknown = self._kid_is_unknown or kid_is_unknown
             return True
         now = self._clock()
-        between = _BETWEEN_ATTEMPTS if self._is_usable(now) else _BETWEEN_COLD_ATTEMPTS
-        if 0 <= now - self._attempted_at < between:
+        interval = _FETCH_INTERVAL if self._is_usable(now) else _FETCH_INTERVAL_WITHOUT_KEYS
+        if 0 <= now - self._attempted_at < interval:
             return False
-        # After a quiet time, in which nobody had it refreshed ahead: a key may have been withdrawn long ago.
-        self._awaited = now >= self._stale_at and self._attempted_at < self._due_at
-        self._attempted_at, self._sought = now, sought
+        # If the keys were not used since the fetch was due, the issuer may have withdrawn a key long ago.
+        self._must_wait = now >= self._stale_at and self._attempted_at < self._due_at
+        self._attempted_at, self._kid_is_unknown = now, kid_is_unknown
         self._flight.start()
         return True
 
@@ -180,72 +183,73 @@ class RemoteKeySet:
         self.fetches += 1
         began = self._attempted_at
         if self._failure is not None or not 0 <= began - self._certified_at < _DAY:
-            # The system's may have changed.
+            # The system's certificates may have changed.
             self._certificates, self._certified_at = cache(system_certificates), began
         try:
             await self._renew(began)
         except get_cancelled_exc_class():
-            # Its event loop has ended. To the next one it is no attempt.
+            # The event loop has ended, and the next loop may try again at once.
             self._attempted_at = _NEVER
             raise
         except KeysUnavailable as why:
             if self._issuer is not None and self._fetched_at != began:
                 # The issuer may have moved its keys.
-                self._relocate_at = _NEVER
-            self._failure = _short(str(why), _TOLD_IN_ALL)
-            self._tell(KeysNotFetched(self.source, self._failure))
+                self._locate_at = _NEVER
+            self._failure = _short(str(why), _LONGEST_FAILURE)
+            self._emit(KeysNotFetched(self.source, self._failure))
         else:
             self._failure = None
-            self._tell(KeysFetched(self.source, len(self.known), self.left_out))
-        self._awaited = False
+            self._emit(KeysFetched(self.source, len(self.known), self.left_out))
+        self._must_wait = False
 
     async def _renew(self, now: float) -> None:
-        """Fetch the keys, and look in the metadata where they are, if they may have moved. Raises `KeysUnavailable`."""
+        """Fetch the keys, and the metadata if the keys may have moved. Raises `KeysUnavailable`."""
         with deadline():
-            lost = now >= self._relocate_at
-            if lost:
+            locate_first = now >= self._locate_at
+            if locate_first:
                 await self._locate(now)
-            found = await self._read(now)
-            # Keys that were read stay, whatever becomes of the metadata.
-            if self._issuer is not None and self._sought and not (lost or found) and await self._locate(now):
+            has_new_key = await self._read(now)
+            # The keys are read first, so that they stay even if the metadata can't be fetched.
+            may_have_moved = self._issuer is not None and self._kid_is_unknown and not (locate_first or has_new_key)
+            if may_have_moved and await self._locate(now):
                 self._due_at = self._stale_at = now
                 await self._read(now)
 
     async def _locate(self, now: float) -> bool:
-        """Read the metadata. Whether it names another URL of the keys than before. Raises `KeysUnavailable`."""
+        """Fetch the metadata. Returns whether the URL of the keys has changed. Raises `KeysUnavailable`."""
         issuer, before = self._issuer or "", self._url
         metadata = await read_metadata(issuer, self._certificates)
         self._url = keys_url(issuer, metadata.content)
-        self._relocate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
+        self._locate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
         return self._url != before
 
     async def _read(self, now: float) -> bool:
-        """Put the keys that are at the URL now in the place of the old ones. Whether one among them is new.
+        """Fetch the keys, and replace the old ones. Returns whether a key is new.
 
-        Raises `KeysUnavailable`, and then the old keys stay.
+        Raises `KeysUnavailable`, and the old keys stay.
         """
         document = await fetch(self._url, self._certificates)
-        # A key takes a tenth of a millisecond to read, and a set holds up to a hundred.
+        # Reading a key takes 0.1 ms, and a set may have 100 keys, so a thread reads them.
         keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
         self._fetched_at, self._stale_at = now, now + document.fresh_for
-        self._due_at = min(now + _AHEAD * document.fresh_for, self._relocate_at)
+        self._due_at = min(now + _REFRESH_AFTER * document.fresh_for, self._locate_at)
         old = self.known
         self._keys = keys.keeping(old)
-        if self._keys.keys != old.keys:
-            for tell in self._listeners:
-                tell(self._keys)
-        return not set(self._keys.keys) <= set(old.keys)
+        if [*self._keys] != [*old]:
+            for listener in self._listeners:
+                listener(self._keys)
+        return not set(self._keys) <= set(old)
 
-    def _tell(self, event: Event) -> None:
-        # Not within the fetch: the host's listener may take its time, and all would wait for it.
+    def _emit(self, event: Event) -> None:
+        # A task of its own emits: the host's `on_event` may be slow, and callers wait for this fetch.
         start(lambda: self._events.emit(event))
 
 
 def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
-    """The public keys of the set, each for what is allowed or what it is made for, and why others can't be used.
+    """The usable public keys of the JWK Set, limited to `algorithms`, and a text for each unusable key.
 
-    Raises `KeysUnavailable` when there are more than `MAX_KEYS`, or none may verify: an empty set never takes the place
-    of a full one.
+    Raises `KeysUnavailable` for more than `MAX_KEYS` keys, and if no key may verify: an empty set must not replace a
+    full one.
     """
     listed = jwks.get("keys")
     if not isinstance(listed, list):
@@ -267,7 +271,7 @@ def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[Key
             left_out.append(f"{key!r} is for none of the allowed algorithms")
     surplus = KeySet(public).surplus()
     left_out += [f"{key!r} is behind {TOO_MANY_ALIKE}" for key in surplus]
-    left_out = [_short(told, _TOLD) for told in left_out]
+    left_out = [_short(reason, _LONGEST_REASON) for reason in left_out]
     if not any(key.verifies and key.algorithms for key in public):
         raise KeysUnavailable("; ".join(["the JWK Set holds no key to verify signatures with", *left_out]))
     return KeySet(key for key in public if key not in surplus), tuple(left_out)
@@ -276,15 +280,15 @@ def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[Key
 def _public_key(jwk: object) -> Key:
     if not isinstance(jwk, Mapping):
         raise ValueError("is no object")
-    # Some write what a key lacks as null.
+    # Some issuers write a missing member as null.
     members = {name: value for name, value in jwk.items() if value is not None and name not in _TIMES}
     if not _PRIVATE.isdisjoint(members):
         raise ValueError("it is published with its secret, so that everyone could sign with it")
     key = Key.from_jwk(members)
-    _ = key.identity  # takes as long as all the rest, and is remembered
+    _ = key.identity  # the key computes its slow identity once, here in the thread
     return key
 
 
-def _short(told: str, longest: int) -> str:
-    # A `kid` may be as long as the document, and a server's answer longer.
-    return told if len(told) <= longest else f"{told[:longest]}..."
+def _short(text: str, longest: int) -> str:
+    # A `kid` may be as long as the whole document.
+    return text if len(text) <= longest else f"{text[:longest]}..."

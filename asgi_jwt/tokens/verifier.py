@@ -1,4 +1,4 @@
-"""Keys and policy turned into one question: does this token hold?"""
+"""TokenVerifier: verifies access tokens with the keys and policies of trusted issuers, and caches verified tokens."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -26,71 +26,75 @@ from asgi_jwt.tokens.key_source import KeySource, candidates
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
-# The algorithm of a header, the keys that its tokens are tried with, how many fit, and whether a thread is to try them:
-# a plain tuple, as below.
+# The algorithm of a header, the keys to try, how many keys fit, and whether the keys are tried in a thread. It is a
+# plain tuple, which costs less than a named one.
 Candidates = tuple[str, tuple[Key, ...], int, bool]
 
-_KNOWN_HEADERS = 256
+_MAX_HEADERS = 256
 _MAX_UNVERIFIED_BRACKETS = 500
 
 
 class Trust(NamedTuple):
-    """One issuer that is trusted: `keys` verify its tokens, `policy` says what their claims have to meet."""
+    """A trusted issuer: `keys` verify its tokens, and `policy` has the rules for their claims."""
 
     keys: KeySource
     policy: TokenPolicy
 
 
-class _Issuer:
-    """A trust at work. Keys and headers of two issuers never mix."""
+class _TrustedIssuer:
+    """The keys, the policy and the cached headers of one issuer. Those of two issuers never mix."""
 
-    __slots__ = ("headers", "keys", "known", "policy")
+    __slots__ = ("headers", "keys", "policy", "source")
 
     def __init__(self, trust: Trust) -> None:
-        self.keys, self.policy = trust
-        self.known = self.keys.known.keys
-        if self.keys.known.allowed is not None:
+        self.source, self.policy = trust
+        self.keys = tuple(self.source.known)
+        if self.source.known.allowed is not None:
             self.policy = replace(self.policy, algorithms=frozenset(ALGORITHMS))
-        # An issuer's tokens share a few headers: parsed once, and only those of tokens that verified stay.
+        # The tokens of an issuer share a few headers. Each is parsed once, and kept only after its token was verified.
         self.headers: dict[bytes, Candidates] = {}
 
     @property
     def trust(self) -> Trust:
-        """The trust as of now: the algorithms follow keys that change."""
-        allowed = self.keys.known.allowed
-        return Trust(self.keys, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
+        """The trust with the present algorithms, which may change with the keys."""
+        allowed = self.source.known.allowed
+        return Trust(self.source, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
 
     async def candidates(self, header: bytes) -> Candidates:
-        """The algorithm that the header names, and the keys that may have signed, as they are now."""
+        """The algorithm of an encoded header, and the present keys that may have signed its token."""
         algorithm, kid = read_header(header, self.policy)
-        fitting = await candidates(self.keys, kid, algorithm)
+        fitting = await candidates(self.source, kid, algorithm)
         tried = fitting[:MAX_CANDIDATES]
-        # Four checks by ES512 would hold the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
+        # Four checks with ES512 would block the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
         return algorithm, tried, len(fitting), sum(key.slow_to_verify for key in tried) > 1
 
     def remember(self, header: bytes, found: Candidates) -> None:
+        """Keep the candidates of a header whose token was verified."""
         if header not in self.headers:
-            if len(self.headers) >= _KNOWN_HEADERS:
+            if len(self.headers) >= _MAX_HEADERS:
                 self.headers.clear()
             self.headers[header] = found
-            # Another thread may have changed the keys since they were asked for.
-            if not all(key in self.known for key in found[1]):
+            # Another thread may have changed the keys meanwhile.
+            if not all(key in self.keys for key in found[1]):
                 self.headers.clear()
 
 
-# A token that verified, from when until when it is let in at sight, when it expires, and what signed it.
-# A plain tuple: every request takes it apart, and with a named one that costs 40 ns more.
-_Remembered = tuple[Claims, float, float, float, Key, _Issuer]
+# The claims of a verified token, from when and until when they are valid without a call of `KeySource.current`, when
+# the token expires, its key and its issuer. It is a plain tuple: every request unpacks it, and a named one costs 40 ns
+# more.
+_CacheEntry = tuple[Claims, float, float, float, Key, _TrustedIssuer]
 
 
 class TokenVerifier:
-    """Verifies access tokens: steps 1 to 7 of the verification, and the cache of those that passed.
+    """Verifies the size, form, header, signature and claims of access tokens, and caches verified tokens.
 
-    `keys` verify, `policy` says what the claims have to meet, `cache_size` bounds the tokens remembered (0: none),
-    `clock` gives seconds since the epoch. `others` are further issuers: a token picks its issuer by its `iss`, and no
-    other's keys are tried. `verified`, `cache_hits` and `signature_checks` count what was done.
+    `keys`, `policy`: the keys and the rules of the first issuer.
+    `others`: further issuers. The `iss` of a token decides which issuer's keys are tried.
+    `cache_size`: the most cached tokens. 0 caches none.
+    `clock`: returns seconds since the epoch.
+    The attributes `verified`, `cache_hits` and `signature_checks` are counters.
 
-    Raises `ConfigurationError` when two of them are one issuer.
+    Raises `ConfigurationError` if an issuer is given twice.
     """
 
     def __init__(
@@ -109,56 +113,56 @@ class TokenVerifier:
         self._clock = clock
         self._cache_size = cache_size
         self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
-        # By the digest, so that a copy of the memory holds no token.
-        self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
-        self._issuers = {trust.policy.issuer: _Issuer(trust) for trust in trusts}
+        # The keys are digests of tokens, so that a dump of the memory contains no token.
+        self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
+        self._issuers = {trust.policy.issuer: _TrustedIssuer(trust) for trust in trusts}
         if len(self._issuers) < len(trusts):
             raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
         self._first = self._issuers[policy.issuer]
         self._sole = len(trusts) == 1
         for issuer in self._issuers.values():
-            issuer.keys.on_change(partial(self._keys_changed, issuer))
+            issuer.source.on_change(partial(self._keys_changed, issuer))
 
     @property
     def policy(self) -> TokenPolicy:
-        """What a token of the first issuer has to meet. Its algorithms follow keys that change."""
+        """The rules for tokens of the first issuer. Its algorithms may change with the keys."""
         return self._first.trust.policy
 
     @property
     def trusts(self) -> tuple[Trust, ...]:
-        """Each issuer's keys, and what its tokens have to meet."""
+        """The keys and the rules of each issuer."""
         return tuple(issuer.trust for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """Whose tokens are taken."""
+        """The trusted issuers."""
         return tuple(self._issuers)
 
     def ends_at(self, claims: Claims) -> float:
-        """When (s since the epoch) a token with these claims, which were verified here, holds no longer."""
+        """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + self._issuers[claims.issuer].policy.leeway
 
     def key_ages(self) -> dict[str, float]:
-        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL; none before the first."""
-        sources = [issuer.keys for issuer in self._issuers.values()]
+        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL, if they were fetched."""
+        sources = [issuer.source for issuer in self._issuers.values()]
         ages = {source.source: source.age for source in sources if isinstance(source, RemoteKeySet)}
         return {source: age for source, age in ages.items() if age is not None}
 
     def warm_up(self) -> None:
-        """Begin to fetch the remote keys, and don't wait for them. Needs a running event loop."""
+        """Start to fetch remote keys, and return at once. It needs a running event loop."""
         for issuer in self._issuers.values():
-            issuer.keys.warm_up()
+            issuer.source.warm_up()
 
     async def ready(self) -> None:
-        """Have the keys of every issuer read, where that is due. Raises `KeysUnavailable`."""
+        """Have the keys of every issuer read if that is due. Raises `KeysUnavailable`."""
         for issuer in self._issuers.values():
-            await issuer.keys.current()
+            await issuer.source.current()
 
     def verify_cached(self, token: bytes) -> Claims | None:
-        """The claims of a token that verified before and still holds; None: ask `verify`, which says why."""
+        """The claims of a token in the cache that is still valid. None: `verify` has to decide."""
         if len(token) > self._max_token_size:
             return None
-        # Every request comes this way: it makes no call that can be spared.
+        # Every request runs this, so it calls as little as possible.
         entry = self._cache.get(sha256(token).digest())
         if entry is not None and entry[1] <= self._clock() < entry[2]:
             self.cache_hits += 1
@@ -166,26 +170,26 @@ class TokenVerifier:
         return None
 
     async def verify(self, token: bytes) -> Claims:
-        """The claims of `token`. Raises the child of `InvalidToken` that says what is wrong with it.
+        """The claims of `token`. Raises a child of `InvalidToken` for an invalid token.
 
-        With remote keys it may wait for them, and raises `KeysUnavailable`.
-        RFC 7515 section 5.2, RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4.
+        It may wait for remote keys, and raises `KeysUnavailable` if they are out of reach (RFC 7515 section 5.2,
+        RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4).
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
         if digest in self._cache:
-            claims = self._remembered(digest)
+            claims = self._cached(digest)
             if claims is None:
-                claims = await self._confirmed(digest)
+                claims = await self._cached_with_current_keys(digest)
             if claims is not None:
                 return claims
         now = self._clock()
-        issuer, header, payload, signature, message, found = self._taken_apart(token, now)
+        issuer, header, payload, signature, message, found = self._parse(token, now)
         if found is None:
             found = await issuer.candidates(header)
-            # Of many requests with one token that waited, the first has verified it.
-            claims = self._remembered(digest)
+            # Another request with this token may have waited, too, and verified it.
+            claims = self._cached(digest)
             if claims is not None:
                 return claims
             now = self._clock()
@@ -194,8 +198,8 @@ class TokenVerifier:
             now = self._clock()
         else:
             key = self._verifying_key(found, message, signature)
-        # A change of keys that comes between a check and its being remembered, in another thread or while slow keys
-        # are tried in one, finds what was remembered forgotten: here, or there.
+        # The keys may change between the signature check and the cache's entry, in another thread or while a thread
+        # checks. `_keys_changed` removes entries of old keys, and below an entry whose key has left is removed, too.
         issuer.remember(header, found)
         policy = issuer.policy
         members = parse_claims(payload)
@@ -206,21 +210,21 @@ class TokenVerifier:
             if len(self._cache) >= self._cache_size:
                 self._cache.popitem(last=False)
             until = expires
-            if issuer.keys.unquestioned_until < expires:
-                until = issuer.keys.unquestioned_until
+            if issuer.source.known_until < expires:
+                until = issuer.source.known_until
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
-            if key not in issuer.known:
+            if key not in issuer.keys:
                 self._cache.pop(digest, None)
         return claims
 
     async def verify_once(self, token: bytes) -> Mapping[str, Any]:
-        """The members of a token that is presented once: verified like any other, neither frozen nor remembered.
+        """The claims of a refresh token, as a plain dict. They are verified as in `verify`, and not cached.
 
-        For secrets, as refresh tokens have: slow keys would hold the event loop.
+        The event loop does the signature check, so the keys must be secrets. Raises a child of `InvalidToken`.
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
-        issuer, header, payload, signature, message, found = self._taken_apart(token, self._clock())
+        issuer, header, payload, signature, message, found = self._parse(token, self._clock())
         if found is None:
             found = await issuer.candidates(header)
         self._verifying_key(found, message, signature)
@@ -230,18 +234,18 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    def _taken_apart(self, token: bytes, now: float) -> tuple[_Issuer, bytes, bytes, bytes, bytes, Candidates | None]:
-        """The token's issuer, its header as it came, its payload and signature decoded, and the bytes that are signed.
+    def _parse(self, token: bytes, now: float) -> tuple[_TrustedIssuer, bytes, bytes, bytes, bytes, Candidates | None]:
+        """The token's issuer, its encoded header, its decoded payload and signature, the signing input, and candidates.
 
-        The last are the candidates of a header that verified before; None: ask `_Issuer.candidates`, which may wait.
+        The candidates are those of a cached header. None: `_TrustedIssuer.candidates` has to find them.
         """
         header, payload, signature, message = split(token)
         content = decode_base64url(payload)
         issuer = self._first if self._sole else self._issuer_of(token, content)
-        found = issuer.headers.get(header) if now < issuer.keys.unquestioned_until else None
+        found = issuer.headers.get(header) if now < issuer.source.known_until else None
         return issuer, header, content, decode_base64url(signature), message, found
 
-    def _remembered(self, digest: bytes) -> Claims | None:
+    def _cached(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
         if entry is None:
             return None
@@ -251,31 +255,30 @@ class TokenVerifier:
             self.cache_hits += 1
             return claims
         if not not_before <= now < expires:
-            self._cache.pop(digest, None)  # another thread's loop may have been quicker
+            self._cache.pop(digest, None)  # another thread may have removed it
         return None
 
-    async def _confirmed(self, digest: bytes) -> Claims | None:
-        """The claims of a token remembered, when its issuer has been asked whether its key is still one."""
+    async def _cached_with_current_keys(self, digest: bytes) -> Claims | None:
+        """The claims of a cached token, after its issuer's keys were read. If its key has left, the token has, too."""
         if (entry := self._cache.get(digest)) is not None:
-            await entry[-1].keys.current()
+            await entry[-1].source.current()
         if (entry := self._cache.get(digest)) is not None:
             claims, not_before, _, expires, key, issuer = entry
-            until = min(expires, issuer.keys.unquestioned_until)
+            until = min(expires, issuer.source.known_until)
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
-        return self._remembered(digest)
+        return self._cached(digest)
 
-    def _keys_changed(self, issuer: _Issuer, keys: KeySet) -> None:
-        """What a key that left had verified leaves the cache."""
-        issuer.known = keys.keys
+    def _keys_changed(self, issuer: _TrustedIssuer, keys: KeySet) -> None:
+        """Remove the tokens of keys that have left from the cache."""
+        issuer.keys = tuple(keys)
         issuer.headers.clear()
         staying = frozenset(keys)
-        # Thousands are looked at in one go.
         entries = list(self._cache.items())
         for digest in [digest for digest, entry in entries if entry[5] is issuer and entry[4] not in staying]:
             self._cache.pop(digest, None)
 
-    def _issuer_of(self, token: bytes, payload: bytes) -> _Issuer:
-        """The issuer that the payload names, unverified as it is: it only says whose keys are to be tried."""
+    def _issuer_of(self, token: bytes, payload: bytes) -> _TrustedIssuer:
+        """The issuer in the payload, which is not verified yet. It only selects the keys that are tried."""
         if payload.count(b"{") + payload.count(b"[") > _MAX_UNVERIFIED_BRACKETS:
             raise MalformedToken("a payload with too many objects and lists")
         members = parse_object(payload)

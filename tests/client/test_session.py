@@ -1,12 +1,9 @@
 """Who is logged in, as the page sees it: login, logout, and the tabs beside it."""
 
-import json
 import logging
-from base64 import urlsafe_b64encode
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from starlette.responses import JSONResponse
 from support.browsers import profile, tab
 from support.sites import Site, line_to, login
 
@@ -27,40 +24,6 @@ def test_login(page: Page, site: Site) -> None:
     assert page.evaluate("me()") == 200
 
 
-def test_claims_that_are_not_ascii(page: Page, site: Site) -> None:
-    """Claims are read as the token has them, in whatever script and with every letter of base64url."""
-    page.evaluate(login())
-    claims = {"sub": "zoë", "name": "Ωμέγα 名前 😀", "letters": "~~~???"}
-    payload = urlsafe_b64encode(json.dumps(claims, ensure_ascii=False).encode()).decode().rstrip("=")
-    assert {"-", "_"} <= set(payload)
-    site.answers.append(JSONResponse({"access_token": f"e30.{payload}.eA", "expires_in": 60, "scope": ""}))
-    session = page.evaluate("auth.refresh()")
-    assert (session["subject"], session["claims"]) == ("zoë", claims)
-
-
-def test_login_from_a_form(page: Page) -> None:
-    """A form's fields are credentials as they are."""
-    fields = "const form = new FormData(); form.set('username', 'bob'); form.set('password', `bob's Burgers`);"
-    assert page.evaluate(f"(() => {{ {fields} return auth.login(form) }})()")["subject"] == "bob"
-
-
-def test_wrong_credentials(page: Page) -> None:
-    """Wrong credentials are an error with what the server said, and whoever was logged in still is."""
-    page.evaluate(login())
-    refused = page.evaluate("auth.login({ username: 'alice', password: 'guess' })" + ERROR)
-    assert refused == {
-        "name": "AuthError",
-        "ours": True,
-        "status": 401,
-        "error": "invalid_grant",
-        "message": "The credentials are wrong",
-        "retryAfter": None,
-    }
-    assert page.evaluate("auth.session.subject") == "alice"
-    missing = page.evaluate("auth.login({ username: 'alice' })" + ERROR)
-    assert (missing["status"], missing["error"]) == (400, "invalid_request")
-
-
 def test_reload(page: Page, site: Site) -> None:
     """After a reload the session comes back through the cookie, by one refresh."""
     page.evaluate(login())
@@ -70,14 +33,6 @@ def test_reload(page: Page, site: Site) -> None:
     assert page.evaluate("changes.map(([subject]) => subject)") == ["alice"]
     assert page.evaluate("me()") == 200
     assert site.verdicts == ["ROTATED"]
-
-
-def test_nobody(page: Page, site: Site) -> None:
-    """Without a cookie there is nobody: `onchange` says so once, and requests go out without a token and at once."""
-    assert page.evaluate("changes.map(([subject]) => subject)") == [None]
-    assert page.evaluate("me()") == 401
-    assert page.evaluate("auth.token()") is None
-    assert site.asked() == 1
 
 
 def test_an_anonymous_page_load_is_no_alarm(page: Page, site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,38 +124,3 @@ def test_logout_that_does_not_reach_the_server(page: Page, site: Site) -> None:
         line.up()
         page.evaluate("auth.logout()")
         assert page.evaluate("auth.session") is None
-
-
-def test_failing_onchange(page: Page) -> None:
-    """An `onchange` that fails is the page's error, and no login fails by it."""
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(error.message))
-    page.evaluate("void (auth.onchange = () => { throw new Error('mine') })")
-    assert page.evaluate(login())["subject"] == "alice"
-    assert errors == ["mine"]
-
-
-def test_close(context: BrowserContext, site: Site) -> None:
-    """What is closed knows no token and hears nothing, and has logged nobody out."""
-    first, second = tab(context, site.url), tab(context, site.url)
-    first.evaluate(login())
-    second.wait_for_function("auth.session")
-    second.evaluate("auth.close()")
-    assert second.evaluate("auth.session") is None
-    assert second.evaluate("me()") == 401
-    first.evaluate(login("bob"))
-    assert first.evaluate("me()") == 200
-    assert second.evaluate("[auth.session, changes.at(-1)[0]]") == [None, "alice"]
-
-
-def test_two_apps_of_one_origin(context: BrowserContext, site: Site) -> None:
-    """Two AuthApps of one origin are strangers to each other's tabs."""
-    first, second = tab(context, site.url), tab(context, f"{site.url}/?manual")
-    second.evaluate("begin({ base: '/other/auth/' })")
-    first.evaluate(login())
-    second.evaluate(login("bob"))
-    assert first.evaluate("auth.session.subject") == "alice"
-    assert second.evaluate("auth.session.subject") == "bob"
-    second.evaluate("auth.logout()")
-    assert first.evaluate("auth.refresh()")["subject"] == "alice"
-    assert first.evaluate("changes.map(([subject]) => subject)") == [None, "alice", "alice"]

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 from support.command_line import CommandLine
 from support.issuers import IssuerServer
-from support.tokens import AUDIENCE, ec_key, jwk_of, jwks, thief_key
+from support.tokens import AUDIENCE, jwk_of, jwks, thief_key
 from support.waiting import PATIENCE
 
 from asgi_jwt.testing import Clock
@@ -28,14 +27,6 @@ def service(asgi_jwt: CommandLine) -> CommandLine:
     asgi_jwt.environ["SECRET"] = SECRET
     asgi_jwt.clock = Clock(time.time())
     return asgi_jwt
-
-
-@pytest.fixture
-def server() -> Iterator[IssuerServer]:
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        server.describe()
-        yield server
 
 
 def test_all_is_well(service: CommandLine) -> None:
@@ -121,17 +112,6 @@ def test_what_keeps_users_from_logging_in(service: CommandLine, variables: dict[
     assert "hush" not in found.out
 
 
-def test_a_store_that_can_be_nowhere(service: CommandLine, tmp_path: Path) -> None:
-    """What can be told without it is told beside it."""
-    service.environ["STORE"] = f"sqlite:///{tmp_path}/missing/sessions.db"
-    assert service("check").out.splitlines() == [
-        'ok       settings: issuer "https://issuer.example", audience "https://api.example"',
-        "ok       keys: 1 to verify with, a secret (HS256) signs",
-        f"problem  store: the store's directory {tmp_path}/missing is not there, or closed: create it",
-        "1 problem, 0 warnings",
-    ]
-
-
 def test_key_files(service: CommandLine, tmp_path: Path) -> None:
     """Keys from a file are those that it holds now, and everyone who can read it is told of."""
     path = tmp_path / "keys.json"
@@ -156,11 +136,7 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
     with IssuerServer() as other:
         other.publish(jwk_of(thief_key(), "b"))
         other.describe()
-        service.environ = {
-            "ISSUER": f"{server.issuer},{other.issuer}",
-            "AUDIENCE": AUDIENCE,
-            "DISCOVERY": "true",
-        }
+        service.environ = {"ISSUER": f"{server.issuer},{other.issuer}", "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
         told = service("check")
         assert (told.status, told.err) == (0, "")
         found = [line.split()[1] for line in told.out.splitlines()]

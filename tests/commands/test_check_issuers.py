@@ -1,9 +1,6 @@
 """What a check finds at remote issuers, each a real server on this machine."""
 
-from collections.abc import Iterator
-
 import anyio
-import pytest
 from support.issuers import IssuerServer
 from support.tokens import NOW, ec_key, jwk_of, p384_key
 
@@ -13,14 +10,6 @@ from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ASYMMETRIC
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
-
-
-@pytest.fixture
-def server() -> Iterator[IssuerServer]:
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        server.describe()
-        yield server
 
 
 def look(server: IssuerServer) -> list[Finding]:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from time import time
 
 import anyio
 import pytest
@@ -21,7 +22,6 @@ from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
-from asgi_jwt.testing import Clock
 
 PASSWORD = "hush-hush"
 REACH = "see that it runs, and that this machine reaches it"
@@ -48,11 +48,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def look(url: str | None, store: SessionStore | None = None) -> list[Finding]:
+def look(url: str | None, store: SessionStore | None = None, skew: float = 0) -> list[Finding]:
     settings = Settings(issuer="i", audience="a", secret="s" * 32, store=url)
 
     async def work() -> list[Finding]:
-        return await check_store.check_store(Auth(settings, store=store), Clock())
+        return await check_store.check_store(Auth(settings, store=store), lambda: time() + skew)
 
     found = anyio.run(work)
     assert all(finding.about == "store" and PASSWORD not in str(finding) for finding in found)
@@ -65,23 +65,16 @@ def told(url: str | None, store: SessionStore | None = None) -> tuple[str, str, 
     return finding.level, finding.found, finding.mend
 
 
-def test_no_store() -> None:
-    """A service without one is well."""
-    assert told(None) == (OK, "none is configured: tokens are verified without one", "")
-
-
-def test_memory() -> None:
-    """The store of the process is tried like any other."""
-    level, found, _ = told("memory://")
-    assert level == OK
-    assert re.fullmatch(r"memory:// was written and read, in \d+ ms", found)
-
-
 def test_a_store_of_another_package() -> None:
-    """A store whose URL is another package's is named by its scheme, for the rest may hold a password."""
-    level, found, _ = told("mine://user:secret@host", MemoryStore())
-    assert level == OK
-    assert found.startswith("mine:// was written and read")
+    """A service without a store is well, and the process's is tried like any other.
+
+    A store whose URL is another package's is named by its scheme, for the rest may hold a password.
+    """
+    assert told(None) == (OK, "none is configured: tokens are verified without one", "")
+    for url, store, name in (("memory://", None, "memory"), ("mine://user:secret@host", MemoryStore(), "mine")):
+        level, found, _ = told(url, store)
+        assert level == OK
+        assert re.fullmatch(rf"{name}:// was written and read, in \d+ ms", found)
 
 
 def test_a_file(file: Path) -> None:
@@ -170,6 +163,15 @@ def test_a_server_that_evicts(valkey: Valkey, policy: str) -> None:
     rights = re.findall(r"\+[a-z@|]+", RedisStore.__doc__ or "")
     valkey.ask("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~asgi-jwt:*", *rights)
     assert told(f"redis://app:{PASSWORD}@{valkey.address}")[0] == OK
+
+
+@pytest.mark.parametrize(("skew", "sign"), [(3600, "ahead of that of"), (-3600, "behind that of")])
+def test_a_server_whose_clock_differs(valkey: Valkey, skew: float, sign: str) -> None:
+    """A clock that is not the store's is warned of: by it, users whose tabs race are logged out."""
+    tried, warned = look(valkey.url, skew=skew)
+    assert (tried.level, warned.level) == (OK, WARNING)
+    assert re.match(rf"this machine's clock is (3599|36\d\d) s {sign} {valkey.url}/0: users", warned.found)
+    assert warned.mend == "keep the clocks of all machines in step (NTP)"
 
 
 def test_a_server_that_refuses(valkey: Valkey) -> None:

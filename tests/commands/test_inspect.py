@@ -4,10 +4,10 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -26,7 +26,6 @@ from support.tokens import (
     genuine_token,
     head,
     hs256,
-    jwk_of,
     jwks,
     jws,
     secret_token,
@@ -39,14 +38,6 @@ from asgi_jwt.commands.inspect import MOST_READ
 from asgi_jwt.testing import Clock
 
 KEYS = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS": json.dumps(jwks())}
-
-
-@pytest.fixture
-def server() -> Iterator[IssuerServer]:
-    with IssuerServer() as server:
-        server.publish(jwk_of(ec_key(), "a"))
-        server.describe()
-        yield server
 
 
 @pytest.fixture
@@ -92,16 +83,11 @@ def test_a_token_through_a_pipe(asgi_jwt: CommandLine, words: list[str], around:
     assert asgi_jwt("inspect", *words, stdin=around.format(secret_token()).encode()).status == 0
 
 
-def test_a_token_from_the_keyboard(
-    asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_token_from_the_keyboard(asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is waited for is told so, and not on the standard output."""
-
-    class Terminal(io.TextIOWrapper):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(secret_token().encode())))
+    terminal = io.TextIOWrapper(io.BytesIO(secret_token().encode()))
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
     told = asgi_jwt("inspect")
     assert (told.status, told.err) == (0, "Paste the token, then press Enter and Ctrl-D:\n")
     assert told.out.startswith("accepted")
@@ -119,8 +105,7 @@ def test_no_token(asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_has_no_end(asgi_jwt: CommandLine) -> None:
     """No more is read than it takes to see that it is no token."""
-    endless = io.BytesIO(b"x" * (MOST_READ + 10))
-    told = asgi_jwt("inspect", stdin=endless.getvalue())
+    told = asgi_jwt("inspect", stdin=b"x" * (MOST_READ + 10))
     assert told.status == 1
     assert told.out.startswith(
         f"refused (token_too_large): it has {MOST_READ} bytes, ASGI_JWT_MAX_TOKEN_SIZE is 8192: "
@@ -140,15 +125,8 @@ def test_unverified_is_marked(asgi_jwt: CommandLine) -> None:
 def test_a_token_is_no_way_into_the_terminal(asgi_jwt: CommandLine) -> None:
     """Names and values of any kind are printed as one line each, and none of them moves a cursor."""
     evil = "\x1b]0;owned\x07\x1b[2J\r\naccepted: \u202etxt\x9b"
-    named = {
-        evil: {evil: [evil]},
-        "iss": evil,
-        "sub": evil,
-        "iat": math.inf,
-        "nbf": "x",
-        "exp": -(10**90),
-        "n" * 300: 1,
-    }
+    times = {"iat": math.inf, "nbf": "x", "exp": -(10**90)}
+    named = {evil: {evil: [evil]}, "iss": evil, "sub": evil, **times, "n" * 300: 1}
     payload = json.dumps(claims(**named)).replace("Infinity", "1e400").encode()
     token = jws(head(kid=evil, alg=evil, **{evil: 1}), payload, genuine)
     for words in (["inspect", token], ["inspect", "--json", token]):
@@ -206,27 +184,19 @@ def test_revoked(asgi_jwt: CommandLine, tmp_path: Path) -> None:
     assert (told.status, told.json["reason"]) == (1, "token_revoked")
 
 
-def test_interrupted(asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends it without a word, as the shell expects it."""
-
-    async def verify(auth: Auth, token: bytes) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Auth, "verify", verify)
-    told = asgi_jwt("inspect", secret_token())
-    assert (told.status, told.out, told.err) == (130, "", "")
-
-
-def test_input_that_can_not_be_read(asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong with the standard input is told in a line."""
-
-    class Broken(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Broken()))
+@pytest.mark.parametrize(
+    ("fault", "ends"),
+    [(KeyboardInterrupt(), (130, "", "")), (OSError(5, "I/O error"), (1, "", "asgi-jwt: I/O error\n"))],
+)
+def test_input_that_ends(
+    asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch, fault: BaseException, ends: tuple[int, str, str]
+) -> None:
+    """Ctrl-C ends it without a word, as the shell expects it; what is wrong with the input is told in a line."""
+    broken = io.BytesIO()
+    broken_in = Mock(wraps=broken, read=Mock(side_effect=fault))
+    monkeypatch.setattr(sys, "stdin", Mock(buffer=broken_in, isatty=lambda: False))
     told = asgi_jwt("inspect")
-    assert (told.status, told.out, told.err) == (1, "", "asgi-jwt: Input/output error\n")
+    assert (told.status, told.out, told.err) == ends
 
 
 ANYTHING = st.recursive(

@@ -21,6 +21,9 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
 SECRETS = "first secret of thirty-two bytes and more", "second secret of thirty-two bytes and more"
 
 
+EXAMPLES = {"ASGI_JWT_ISSUER": "https://issuer.example", "ASGI_JWT_AUDIENCE": "orders"}
+
+
 class Command:
     """Runs `asgi-jwt`, and reads what it prints."""
 
@@ -66,16 +69,29 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-EXAMPLES = {"ASGI_JWT_ISSUER": "https://issuer.example", "ASGI_JWT_AUDIENCE": "orders"}
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets variables of the environment, named without their prefix, beside an issuer and an audience."""
+
+    def set_variables(**values: object) -> None:
+        for name, value in {"ISSUER": "i", "AUDIENCE": "a", **values}.items():
+            monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+
+    return set_variables
+
+
+def environment(printed: str) -> dict[str, str]:
+    """The variables of lines for a shell."""
+    return dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("into_file", [False, True])
 def test_keygen(algorithm: str, into_file: bool, command: Command, tmp_path: Path) -> None:
     """The lines are ready to be used: by a shell, and by a service, which signs with this algorithm."""
-    out = ["--out", tmp_path / "the keys"] if into_file else []
-    printed = command("keygen", "--alg", algorithm, *out)
-    environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
+    environ = environment(
+        command("keygen", "--alg", algorithm, *(["--out", tmp_path / "the keys"] if into_file else []))
+    )
     auth = Auth(Settings.from_env({**environ, "ASGI_JWT_ISSUER": "i", "ASGI_JWT_AUDIENCE": "a"}))
     assert get_unverified_header(auth.issuer.access_token(Identity("alice")))["alg"] == algorithm
     assert auth.sessions
@@ -109,8 +125,7 @@ def test_keygen_names_an_issuer_and_an_audience(
 def test_keygen_makes_a_file_for_the_refresh_secret(command: Command, tmp_path: Path) -> None:
     """It is as private as the keys, is rotated as they are, and no file is left where one of both can't be made."""
     keys, secret = tmp_path / "keys.json", tmp_path / "refresh.json"
-    printed = command("keygen", "--alg", "ES256", "--out", keys, "--refresh-out", secret)
-    environ = dict(shlex.split(line)[0].split("=", 1) for line in printed.splitlines())
+    environ = environment(command("keygen", "--alg", "ES256", "--out", keys, "--refresh-out", secret))
     files = {"ASGI_JWT_KEYS_FILE": str(keys), "ASGI_JWT_REFRESH_SECRET_FILE": str(secret)}
     assert environ == {**EXAMPLES, **files}
     assert mode(secret) == 0o600
@@ -174,21 +189,16 @@ def test_rotate_again(file: Path, command: Command) -> None:
 
 
 def test_rotate_what_has_ended(file: Path, command: Command) -> None:
-    """Where no key is left the new one signs at once."""
+    """Where no key is left the new one signs at once; members that are null count as absent, as everywhere."""
     (old,) = held(file)
+    file.write_text(json.dumps({"keys": [{**old, "nbf": None, "exp": None}]}))
+    command("keys", "rotate", file)
+    assert held(file)[1] == {**old, "exp": NOW + OVERLAP + KEEP}
     file.write_text(json.dumps({"keys": [{**old, "exp": NOW - 1}]}))
     printed = command("keys", "rotate", file)
     (new,) = held(file)
     assert (new["alg"], "nbf" in new) == ("ES256", False)
     assert "signs from now on.\nRemoved, for they have ended: 1.\n" in printed
-
-
-def test_rotate_members_that_are_null(file: Path, command: Command) -> None:
-    """They count as absent, as everywhere."""
-    (old,) = held(file)
-    file.write_text(json.dumps({"keys": [{**old, "nbf": None, "exp": None}]}))
-    command("keys", "rotate", file)
-    assert held(file)[1] == {**old, "exp": NOW + OVERLAP + KEEP}
 
 
 def test_rotate_after_a_theft(file: Path, command: Command) -> None:
@@ -208,7 +218,10 @@ def test_rotate_after_a_theft(file: Path, command: Command) -> None:
 
 
 def test_an_overlap_that_is_too_short(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who gives other services less time than they keep keys for is warned, and it is done all the same."""
+    """Who gives other services less time than they keep keys for is warned, and it is done all the same.
+
+    No other service has a secret, and nothing is said of any.
+    """
     for algorithm, overlap, warned in (("ES256", 359, True), ("ES256", 360, False), ("HS256", 10, False)):
         path = tmp_path / f"{algorithm} {overlap}"
         command("keygen", "--alg", algorithm, "--out", path)
@@ -216,15 +229,9 @@ def test_an_overlap_that_is_too_short(command: Command, tmp_path: Path, capsys: 
         assert cli.main(words, clock=command.clock) == 0
         printed = capsys.readouterr()
         assert json.loads(printed.out)["new"] == held(path)[0]["kid"]
-        assert printed.err.count("\n") == warned
-        assert ("--overlap 6m is the least that is safe" in printed.err) is warned
+        assert printed.err.count("\n") == ("--overlap 6m is the least that is safe" in printed.err) == warned
+    assert "Services" not in command("keys", "rotate", path, "--overlap", 0, "--keep", 0)
     assert SAFE_OVERLAP > MAX_AGE
-
-
-def test_nothing_kept_of_a_secret(command: Command, tmp_path: Path) -> None:
-    """No other service has it, and nothing is said of any."""
-    command("keygen", "--out", tmp_path / "keys")
-    assert "Services" not in command("keys", "rotate", tmp_path / "keys", "--overlap", 0, "--keep", 0)
 
 
 @pytest.mark.parametrize(
@@ -244,110 +251,57 @@ def test_rotate_other_forms(content: bytes, form: str, algorithm: str, command: 
     assert f"The file held {form}, and is a JWK Set now." in printed
     assert "The key without a name verifies" in printed
     keys = KeySet.parse(path.read_bytes())
-    assert keys.keys[0].default == algorithm
+    assert next(iter(keys)).default == algorithm
     old = keys.at(NOW).signing_key()
     assert old is not None
     if form == "PEM":
-        assert old.verify("ES256", b"m", KeySet.parse(private_pem(ec_key())).keys[0].sign("ES256", b"m"))
+        assert old.verify("ES256", b"m", next(iter(KeySet.parse(private_pem(ec_key())))).sign("ES256", b"m"))
         assert "verifies as before" in printed
     else:
-        assert old.sign("HS256", b"m") == KeySet.from_secret(SECRETS[0]).keys[0].sign("HS256", b"m")
+        assert old.sign("HS256", b"m") == next(iter(KeySet.from_secret(SECRETS[0]))).sign("HS256", b"m")
     assert mode(path) == 0o600
 
 
-def test_how_long_tokens_live(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_tokens_live(command: Command, tmp_path: Path, variables: Callable[..., None]) -> None:
     """The service's own variables tell how long the old key is needed; where nothing tells, a secret's is asked for."""
     keys, secrets = tmp_path / "keys", tmp_path / "secrets"
     command("keygen", "--alg", "HS256", "--out", keys)
     secrets.write_text(SECRETS[0])
-    asked = command.fails("keys", "rotate", secrets, status=2)
-    assert f"--keep {KEEP}" in asked
+    assert f"--keep {KEEP}" in command.fails("keys", "rotate", secrets, status=2)
     assert secrets.read_text() == SECRETS[0]
-    for name, value in {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "REFRESH_SECRET_FILE": secrets}.items():
-        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
-    monkeypatch.setenv("ASGI_JWT_REFRESH_TTL", "3d")
-    monkeypatch.setenv("ASGI_JWT_ACCESS_TTL", "5m")
-    monkeypatch.chdir(tmp_path)
-    command("keys", "rotate", "secrets")
-    assert held(secrets)[1]["exp"] == NOW + OVERLAP + 3 * 86400 + 360
-    command("keys", "rotate", "keys")
-    assert held(keys)[1]["exp"] == NOW + OVERLAP + 300 + 360
+    variables(KEYS_FILE=keys, REFRESH_SECRET_FILE=secrets, REFRESH_TTL="3d", ACCESS_TTL="5m")
+    for path, life in ((secrets, 3 * 86400), (keys, 300)):
+        command("keys", "rotate", os.path.relpath(path))
+        assert held(path)[1]["exp"] == NOW + OVERLAP + life + 360
 
 
 def test_the_new_key_signs_as_the_service_allows(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, variables: Callable[..., None]
 ) -> None:
     """Without --alg as the old one signs there, and never with what the service would not take."""
-    keys, secrets = tmp_path / "keys", tmp_path / "secrets"
+    keys, secrets, another = (tmp_path / name for name in ("keys", "secrets", "another's"))
     keys.write_bytes(private_pem(rsa_key()))
     secrets.write_text(SECRETS[0])
     assert "HS256" in command.fails("keys", "rotate", secrets, "--keep", "7d", "--alg", "HS512", status=2)
-    environ = {"ISSUER": "i", "AUDIENCE": "a", "KEYS_FILE": keys, "ALGORITHMS": "PS256", "REFRESH_SECRET_FILE": secrets}
-    for name, value in environ.items():
-        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    variables(KEYS_FILE=keys, ALGORITHMS="PS256", REFRESH_SECRET_FILE=secrets)
     command("keys", "rotate", secrets)
     assert "HS256" in command.fails("keys", "rotate", secrets, "--overlap", "0", "--alg", "HS512", status=2)
     assert "PS256" in command.fails("keys", "rotate", keys, "--alg", "RS256", status=2)
     assert keys.read_bytes() == private_pem(rsa_key())
     command("keys", "rotate", keys)
-    assert held(keys)[0]["alg"] == "PS256"
-    assert Settings.from_env().key_set.keys[0].default == "PS256"
-    command("keygen", "--alg", "ES256", "--out", tmp_path / "another's")
-    command("keys", "rotate", tmp_path / "another's")
-    assert held(tmp_path / "another's")[0]["alg"] == "ES256"
+    assert held(keys)[0]["alg"] == next(iter(Settings.from_env().key_set)).default == "PS256"
+    command("keygen", "--alg", "ES256", "--out", another)
+    command("keys", "rotate", another)
+    assert held(another)[0]["alg"] == "ES256"
 
 
-def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_of_its_own_is_not_rotated(command: Command, tmp_path: Path, variables: Callable[..., None]) -> None:
     """SECRET_FILE takes one secret, and is read once: rotating it would only break the next start."""
     path = tmp_path / "secret"
     path.write_text(SECRETS[0])
-    for name, value in {"ISSUER": "i", "AUDIENCE": "a", "SECRET_FILE": path}.items():
-        monkeypatch.setenv(f"ASGI_JWT_{name}", str(value))
+    variables(SECRET_FILE=path)
     assert "asgi-jwt keygen --out" in command.fails("keys", "rotate", path, "--keep", "1h")
     assert path.read_text() == SECRETS[0]
-
-
-BROKEN: dict[str, tuple[bytes, str]] = {
-    "public keys": (public_pem(ec_key()), "holds no private key"),
-    "broken JSON": (b'{"keys": [', "is broken JSON"),
-    "a broken key": (b'{"keys": [{"kty": "EC"}]}', "holds no key that may verify"),
-    "cut off": (private_pem(ed25519_key())[:60], "neither a JWK Set, nor PEM"),
-    "a short secret": (b"hunter2", "secrets of 32 bytes at least"),
-    "nothing": (b"", "no private key"),
-    "no text": (b"\xff" * 40, "neither a JWK Set"),
-}
-
-
-@pytest.mark.parametrize(("content", "why"), BROKEN.values(), ids=BROKEN)
-def test_rotate_what_is_no_key_file(content: bytes, why: str, command: Command, tmp_path: Path) -> None:
-    """What can't be rotated stays as it is, and nothing of it is shown."""
-    path = tmp_path / "keys"
-    path.write_bytes(content)
-    complaint = command.fails("keys", "rotate", path)
-    assert why in complaint
-    assert "hunter2" not in complaint
-    assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["keys"]
-
-
-def test_rotate_what_is_not_there(command: Command, tmp_path: Path) -> None:
-    """The complaint says how to make one."""
-    assert f"asgi-jwt keygen --out {tmp_path}/keys" in command.fails("keys", "rotate", tmp_path / "keys")
-    assert "can't be replaced" in command.fails("keys", "rotate", tmp_path / "missing" / "keys")
-    assert "can't be read" in command.fails("keys", "rotate", tmp_path)
-    assert os.listdir(tmp_path) == []
-
-
-def test_rotate_to_the_other_family(file: Path, command: Command) -> None:
-    """Secrets and key pairs never share a file."""
-    assert "a file of its own" in command.fails("keys", "rotate", file, "--alg", "HS256", status=2)
-
-
-def test_two_rotations_at_a_time(file: Path, command: Command) -> None:
-    """The second is refused, so that no key is lost; one that broke off says what to remove."""
-    (file.parent / ".keys.json.rotating").touch()
-    assert "then remove" in command.fails("keys", "rotate", file)
-    assert len(held(file)) == 1
 
 
 def test_a_rotation_takes_nothing_from_the_next(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,80 +338,104 @@ def test_a_disk_that_fails(failing: str, file: Path, command: Command, monkeypat
     assert os.listdir(file.parent) == [file.name]
 
 
-def test_links_are_followed(file: Path, command: Command) -> None:
-    """A link to a file of the same directory stays one."""
-    link = file.parent / "link"
-    link.symlink_to(file.name)
-    command("keys", "rotate", link)
-    assert link.is_symlink()
-    assert len(held(file)) == 2
-
-
-def test_a_volume_of_kubernetes(file: Path, command: Command) -> None:
-    """Links that stay below the directory, through a link to another directory there, are followed."""
-    version = file.parent / "..2027_01_15"
-    version.mkdir()
-    real = file.replace(version / file.name)
-    (file.parent / "..data").symlink_to(version.name)
-    file.symlink_to(f"..data/{file.name}")
-    command("keys", "rotate", file)
-    assert file.is_symlink()
-    assert len(held(real)) == 2
-
-
-@pytest.mark.parametrize("to", ["the file", "a link to it", "a directory above", "nothing", "itself"])
-def test_links_that_leave_the_directory(to: str, file: Path, command: Command) -> None:
-    """The user of a service, who links its file to another's, has root's rotation write over that: it is refused."""
-    before = file.read_bytes()
+def linked(file: Path, to: str | Path) -> Path:
+    """In a directory of the service's a link to something, and another to the file."""
     directory = file.parent / "of the service"
     directory.mkdir()
-    link, chained = directory / "keys.json", directory / "chained"
-    chained.symlink_to(file)
-    paths: dict[str, str | Path] = {
-        "the file": file,
-        "a link to it": chained,
-        "a directory above": "..",
-        "nothing": "nowhere",
-        "itself": link,
-    }
-    link.symlink_to(paths[to])
-    complaint = command.fails("keys", "rotate", link)
-    told = {"nothing": "does not exist", "itself": "can't be replaced"}.get(to, "is a link that leaves its directory")
-    assert told in complaint
-    assert file.read_bytes() == before
-    assert sorted(os.listdir(directory)) == ["chained", "keys.json"]
-    assert sorted(os.listdir(file.parent)) == sorted([file.name, directory.name])
+    (directory / "chained").symlink_to(file)
+    (directory / "keys.json").symlink_to(to)
+    return directory / "keys.json"
 
 
-def test_a_directory_may_be_a_link(file: Path, command: Command) -> None:
-    """A link above the file, as that of a deployment to its release, is followed where nobody else owns it."""
-    link = file.parent / "current"
-    link.symlink_to(file.parent, target_is_directory=True)
-    command("keys", "rotate", link / file.name)
-    assert len(held(file)) == 2
-
-
-def test_hard_links(file: Path, command: Command) -> None:
-    """A file with two names is left: one of them would keep the old keys, or is somebody else's."""
+def hard_link(file: Path) -> Path:
     (file.parent / "other").hardlink_to(file)
-    before = file.read_bytes()
-    assert "has another name (hard link)" in command.fails("keys", "rotate", file)
-    assert file.read_bytes() == before
+    return file
 
 
-def test_what_is_no_file(file: Path, command: Command) -> None:
-    """A FIFO, which would be waited for, a device and a directory are refused."""
-    fifo, directory = file.parent / "fifo", file.parent / "directory"
-    os.mkfifo(fifo)
-    directory.mkdir()
-    for path in (fifo, directory):
-        assert "can't be read: it is no file" in command.fails("keys", "rotate", path)
+def fifo(file: Path) -> Path:
+    os.mkfifo(file.parent / "fifo")
+    return file.parent / "fifo"
 
 
-def test_a_file_that_is_too_large(file: Path, command: Command) -> None:
-    """It is not read to its end."""
+def large(file: Path) -> Path:
     file.write_bytes(file.read_bytes() + b" " * 2**20)
-    assert "has more than 1024 KiB" in command.fails("keys", "rotate", file)
+    return file
+
+
+def under_way(file: Path) -> Path:
+    (file.parent / ".keys.json.rotating").touch()
+    return file
+
+
+def open_to_all(file: Path) -> Path:
+    file.parent.chmod(0o777)
+    return file
+
+
+LEAVES = "is a link that leaves its directory"
+LEFT: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "what is not there": (lambda file: file.parent / "no keys", "asgi-jwt keygen --out "),
+    "what is in no directory": (lambda file: file.parent / "missing" / "keys", "can't be replaced"),
+    "a directory": (lambda file: file.parent, "can't be read: it is no file"),
+    "a FIFO, which would be waited for": (fifo, "can't be read: it is no file"),
+    "a file that is too large": (large, "has more than 1024 KiB"),
+    "a file with two names": (hard_link, "has another name (hard link)"),
+    "a directory that everyone writes to": (open_to_all, "can be written by everyone on this machine: chmod o-w"),
+    "a rotation that is under way, or broke off": (under_way, "then remove"),
+    # The user of a service, who links its file to another's, has root's rotation write over that.
+    "a link to the file": (lambda file: linked(file, file), LEAVES),
+    "a link to a link to it": (lambda file: linked(file, "chained"), LEAVES),
+    "a link to a directory above": (lambda file: linked(file, ".."), LEAVES),
+    "a link to nothing": (lambda file: linked(file, "nowhere"), "does not exist"),
+    "a link to itself": (lambda file: linked(file, "keys.json"), "can't be replaced"),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), LEFT.values(), ids=LEFT)
+def test_files_that_are_left(make: Callable[[Path], Path], why: str, file: Path, command: Command) -> None:
+    """What can't be rotated safely is refused, and nothing is written, made or removed."""
+    path = make(file)
+    before, names = file.read_bytes(), sorted(file.parent.rglob("*"))
+    assert why in command.fails("keys", "rotate", path)
+    assert file.read_bytes() == before
+    assert sorted(file.parent.rglob("*")) == names
+
+
+def in_a_volume_of_kubernetes(file: Path) -> Path:
+    version = file.parent / "..2027_01_15"
+    version.mkdir()
+    file.replace(version / file.name)
+    (file.parent / "..data").symlink_to(version.name)
+    file.symlink_to(f"..data/{file.name}")
+    return file
+
+
+def beside_it(file: Path) -> Path:
+    (file.parent / "link").symlink_to(file.name)
+    return file.parent / "link"
+
+
+def above_it(file: Path) -> Path:
+    (file.parent / "current").symlink_to(file.parent, target_is_directory=True)
+    return file.parent / "current" / file.name
+
+
+def in_tmp(file: Path) -> Path:
+    file.parent.chmod(0o1777)
+    return file
+
+
+@pytest.mark.parametrize("make", [in_a_volume_of_kubernetes, beside_it, above_it, in_tmp])
+def test_links_that_are_followed(make: Callable[[Path], Path], file: Path, command: Command) -> None:
+    """A link that stays below its directory stays one, as does one above it that nobody else owns, as a deployment's.
+
+    In a directory as /tmp each may remove their own files alone.
+    """
+    path = make(file)
+    links = [each for each in file.parent.rglob("*") if each.is_symlink()]
+    command("keys", "rotate", path)
+    assert len(held(file)) == 2
+    assert [each for each in file.parent.rglob("*") if each.is_symlink()] == links
 
 
 def test_a_link_that_comes_between(file: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,16 +527,16 @@ def test_a_link_of_another_user(file: Path, command: Command, owners: Owners) ->
     assert owners.given == [(4711, 4711)]
 
 
-def test_a_directory_that_everyone_writes_to(file: Path, command: Command) -> None:
-    """There anyone could put any file in the place of the keys, unless each may remove their own alone, as in /tmp."""
-    file.parent.chmod(0o777)
-    assert f"{file.parent} can be written by everyone on this machine: chmod o-w" in command.fails(
-        "keys", "rotate", file
-    )
-    file.parent.chmod(0o1777)
-    command("keys", "rotate", file)
-
-
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "public keys": (public_pem(ec_key()), "holds no private key"),
+    "broken JSON": (b'{"keys": [', "is broken JSON"),
+    "a broken key": (b'{"keys": [{"kty": "EC"}]}', "holds no key that may verify"),
+    "cut off": (private_pem(ed25519_key())[:60], "neither a JWK Set, nor PEM"),
+    "broken PEM": (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "PEM"),
+    "a short secret": (b"hunter2", "secrets of 32 bytes at least"),
+    "nothing": (b"", "no private key"),
+    "no text": (b"\xff" * 40, "neither a JWK Set"),
+}
 NO_SECRETS = {
     "/etc/shadow": b"root:$6$c2FsdA$aGFzaCBvZiBhIHBhc3N3b3Jk:19700:0:99999:7:::\n",
     "several accounts": b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n",
@@ -575,17 +553,22 @@ NO_SECRETS = {
     "a URL": b"postgresql://app:hunter2hunter2@db.example/app\n",
     "control characters": b"hunter2hunter2hunter2hunter2hunter2\x00\x1b[2J",
 }
+NO_KEYS = {**BROKEN, **{name: (content, "holds text that may be anything") for name, content in NO_SECRETS.items()}}
 
 
-@pytest.mark.parametrize("content", NO_SECRETS.values(), ids=NO_SECRETS)
-def test_text_that_is_no_secret(content: bytes, command: Command, tmp_path: Path) -> None:
-    """Text of 32 bytes that reads like another kind of file is left, and nothing of it is shown."""
-    path = tmp_path / "file"
+@pytest.mark.parametrize(("content", "why"), NO_KEYS.values(), ids=NO_KEYS)
+def test_rotate_what_is_no_key_file(content: bytes, why: str, command: Command, tmp_path: Path) -> None:
+    """What can't be rotated stays as it is, and nothing of it is shown.
+
+    So does text of 32 bytes that reads like another kind of file.
+    """
+    path = tmp_path / "keys"
     path.write_bytes(content)
     complaint = command.fails("keys", "rotate", path, "--keep", "7d")
-    assert "holds text that may be anything" in complaint
+    assert why in complaint
     assert "hunter2" not in complaint
     assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == ["keys"]
 
 
 @pytest.mark.parametrize("secret", ["Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYg==", "f00d" * 16, "-_~+/" * 8])
@@ -594,9 +577,8 @@ def test_text_that_is_a_secret(secret: str, command: Command, tmp_path: Path) ->
     path = tmp_path / "file"
     path.write_text(f"{secret}\n")
     command("keys", "rotate", path, "--keep", "7d")
-    assert KeySet.parse(path.read_bytes()).keys[1].sign("HS256", b"m") == KeySet.from_secret(secret).keys[0].sign(
-        "HS256", b"m"
-    )
+    old, signed = tuple(KeySet.parse(path.read_bytes()))[1], next(iter(KeySet.from_secret(secret))).sign("HS256", b"m")
+    assert old.sign("HS256", b"m") == signed
 
 
 @pytest.mark.parametrize(
@@ -611,9 +593,22 @@ def test_pem_beside_something_else(other: bytes, command: Command, tmp_path: Pat
         assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("arguments", [("--overlap", "-1"), ("--keep", "soon"), ("--alg", "none")])
-def test_wrong_usage(arguments: tuple[str, str], file: Path, command: Command) -> None:
-    """What is no duration and no algorithm is told so."""
-    with pytest.raises(SystemExit) as ended:
-        command("keys", "rotate", file, *arguments)
-    assert ended.value.code == 2
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--overlap", "-1"), "--overlap: has to be"),
+        (("--keep", "soon"), "--keep: has to be"),
+        (("--alg", "none"), "invalid choice"),
+        (("--alg", "HS256"), "a file of its own"),
+    ],
+)
+def test_wrong_usage(
+    arguments: tuple[str, str], why: str, file: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no duration and no algorithm is told so, and secrets and key pairs never share a file."""
+    try:
+        status: object = cli.main(["keys", "rotate", str(file), *arguments])
+    except SystemExit as ended:
+        status = ended.code
+    assert (status, len(held(file))) == (2, 1)
+    assert why in capsys.readouterr().err

@@ -1,11 +1,17 @@
 """A token is taken apart to be looked at, however it was pasted."""
 
+from functools import partial
+
 import pytest
 from support.tokens import claims, genuine_token, head, jws, segment
 
 from asgi_jwt.commands.presented import fault_of_form, take_apart
 
 TOKEN = genuine_token()
+
+
+JWE = {"alg": "dir", "enc": "A256GCM"}
+forged = partial(jws, sign=lambda _: b"")
 HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
 
 AROUND = {
@@ -35,30 +41,21 @@ NO_JWT = {
     "an answer without one": ('{"error": "invalid_grant"}', "it is JSON in which no access_token stands: give the"),
     "an answer of another form": ('{"access_token": {"a": 1}}', "it is JSON in which no access_token stands: give the"),
     "broken JSON": ('{"access_token": "a.b', "it is JSON in which no access_token stands: give the"),
-    "opaque": (
-        "0123456789abcdef",
-        "it is opaque, one part where a signed JWT has three: ask the issuer for JWT access",
-    ),
+    "opaque": ("0123456789abcdef", "it is opaque, one part where a signed JWT has three: ask the issuer for"),
     "opaque with a dot": ("ya29.a0AfH6SMB", "it has 2 parts where a signed JWT has three: "),
     "three dots": (f"{HEADER[:20]}...{SIGNATURE}", "it is cut short with dots: copy the whole token"),
     "an ellipsis": (f"{HEADER}.{PAYLOAD[:9]}\u2026", "it is cut short with dots: copy the whole token"),
     "two dots": ("..", "its header is not JSON in UTF-8 without repeated names: have the issuer send plain JSON"),
     "a header alone": (f"{HEADER}..", "its payload is not JSON"),
-    "a list": (jws(b"[1]", claims(), lambda _: b""), "its header is not a JSON object: "),
-    "a repeated name": (jws(head(), b'{"a":1,"a":2}', lambda _: b""), "its payload is not JSON in UTF-8 without"),
-    "depth": (
-        jws(head(), b'{"a":' * 70 + b"1" + b"}" * 70, lambda _: b""),
-        "its payload is nested more than 64 deep: ",
-    ),
+    "a list": (forged(b"[1]", claims()), "its header is not a JSON object: "),
+    "a repeated name": (forged(head(), b'{"a":1,"a":2}'), "its payload is not JSON in UTF-8 without"),
+    "depth": (forged(head(), b'{"a":' * 70 + b"1" + b"}" * 70), "its payload is nested more than 64 deep: "),
     "no ASCII": ("\xe9.\xe9.\xe9", "its header is no base64url"),
     "encrypted": (
-        segment({"alg": "dir", "enc": "A256GCM"}) + "..iv.text.tag",
-        'it is encrypted (JWE, five parts, enc is "A256GCM"), and signed JWTs alone are read here: ask the issuer',
+        f"{segment(JWE)}..iv.text.tag",
+        'it is encrypted (JWE, five parts, enc is "A256GCM"), and signed JWTs',
     ),
-    "five parts": (
-        "a.b.c.d.e",
-        "it is encrypted (JWE, five parts), and signed JWTs alone are read here: ask the issuer",
-    ),
+    "five parts": ("a.b.c.d.e", "it is encrypted (JWE, five parts), and signed JWTs alone are read here: ask the"),
 }
 
 

@@ -18,7 +18,6 @@ SIZES = ((1280, 800), (390, 844))
 # What the browser itself says of an answer that is a refusal, which this page is there to show.
 REFUSAL = re.compile(r"Failed to load resource: the server responded with a status of 401")
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
-MOST_STEPS = 60
 
 
 class Screen:
@@ -172,23 +171,6 @@ def test_the_whole_story(demos: Demos) -> None:
     demos.each(Screen.check_layout)
 
 
-def test_wrong_password(screen: Screen) -> None:
-    """A login that is refused says so where it was tried, and the password is asked for again."""
-    screen.page.get_by_label("Password").fill("guessed")
-    screen.press("Log in")
-    expect(screen.page.get_by_role("alert")).not_to_be_empty()
-    expect(screen.page.get_by_label("Password")).to_be_focused()
-    screen.sees("Refused")
-    assert "guessed" not in screen.page.url
-
-
-def test_nobody_yet(screen: Screen) -> None:
-    """A page that finds no session to bring back is no event: the first one is that of the login."""
-    screen.log_in()
-    event = screen.page.get_by_role("list", name="Events").get_by_role("listitem")
-    expect(event).to_contain_text(["session_opened"])
-
-
 def test_the_token(screen: Screen) -> None:
     """The page shows what the token claims and how long it lives, and keeps no token where it could be found."""
     screen.log_in()
@@ -204,104 +186,3 @@ def test_the_token(screen: Screen) -> None:
     expect(number).not_to_have_text(first)
     assert JWT.search(screen.page.content()) is None
     assert screen.page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
-
-
-def test_a_second_tab(screen: Screen, context: BrowserContext) -> None:
-    """Two tabs that race are both let in, one rotation at the server; what ends the session of one ends the other's."""
-    screen.log_in()
-    with context.expect_page() as opened:
-        screen.page.get_by_role("link", name="Open a second tab").click()
-    second = opened.value
-    expect(second.get_by_role("heading", name="You are alice")).to_be_visible()
-    screen.press("Race")
-    screen.waits()
-    story = screen.page.get_by_role("log", name="What happened")
-    expect(story.get_by_text("2 tabs refresh at once")).to_be_visible()
-    expect(story.locator(".mark")).to_have_count(2)
-    assert sorted(story.locator(".mark").all_text_contents()) == ["REPLAYED", "ROTATED"]
-    for page in (screen.page, second):
-        page.get_by_role("button", name="good", exact=True).click()
-        expect(page.get_by_role("log", name="What happened").locator(".mark").first).to_have_text("200")
-    second.get_by_role("button", name="Log out everywhere").click()
-    for page in (screen.page, second):
-        expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
-
-
-def test_reload(screen: Screen) -> None:
-    """A page that is loaded again is logged in by its cookie, and shows the events that were before it."""
-    screen.log_in()
-    screen.page.reload()
-    expect(screen.page.get_by_role("heading", name="You are alice")).to_be_visible()
-    expect(screen.page.get_by_role("list", name="Events").get_by_text("session_opened")).to_be_visible()
-
-
-def test_end_of_this_device(screen: Screen) -> None:
-    """To end the device in use is to log out."""
-    screen.log_in()
-    screen.page.get_by_role("button", name="End Chrome on Linux").click()
-    expect(screen.page.get_by_role("heading", name="Log in", exact=True)).to_be_focused()
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_keyboard(browser: Browser, size: tuple[int, int]) -> None:
-    """All can be done with the keyboard alone; what has the focus is marked, and nothing lies upon it."""
-    with serving() as url, browser.new_context(viewport={"width": size[0], "height": size[1]}) as context:
-        screen = Screen(context.new_page(), url)
-        walk_to(screen, "Password")
-        screen.page.keyboard.press("Enter")
-        screen.sees("Login")
-        screen.waits()
-        for name, mark in (("good", "200"), ("missing", "401"), ("Rotate", "ROTATED"), ("Rotate", "SAME")):
-            walk_to(screen, name)
-            screen.page.keyboard.press("Enter")
-            screen.sees(mark)
-            screen.waits()
-            expect(screen.button(name)).to_be_focused()
-        for name in ("Open a second tab", "Race", "Lose it", "Steal", "What happened", "Events"):
-            walk_to(screen, name)
-        walk_to(screen, "Log in on another device")
-        screen.page.keyboard.press("Space")
-        screen.sees("Login")
-        screen.waits()
-        walk_to(screen, "End Phone")
-        screen.page.keyboard.press("Space")
-        screen.sees("Ended")
-        expect(screen.page.get_by_role("heading", name="Devices")).to_be_focused()
-        walk_to(screen, "Log out")
-        screen.page.keyboard.press("Enter")
-        expect(screen.page.get_by_role("heading", name="Log in", exact=True)).to_be_focused()
-        assert screen.complaints == []
-
-
-def walk_to(screen: Screen, name: str) -> None:
-    """Press Tab until the focus is on what has this name; wherever it stops on the way, it can be seen."""
-    for _ in range(MOST_STEPS):
-        screen.page.keyboard.press("Tab")
-        told: Any = screen.page.evaluate(
-            """() => {
-              const at = document.activeElement;
-              if (at === document.body) return null;
-              const label = at.ariaLabelledByElements?.[0] ?? at.labels?.[0] ?? at;
-              const box = at.getClientRects()[0];
-              const top = document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height / 2, 20));
-              return {
-                name: at.getAttribute("aria-label") ?? label.textContent.trim(),
-                marked: getComputedStyle(at).outlineStyle !== "none",
-                seen: at === top || at.contains(top),
-              };
-            }"""
-        )
-        if told is None:
-            continue
-        assert told["marked"], told
-        assert told["seen"], told
-        if told["name"].startswith(name) and (name == told["name"] or name.startswith("End ")):
-            return
-    pytest.fail(f"Tab does not come to {name!r}")
-
-
-def test_the_demo_ends(context: BrowserContext) -> None:
-    """A page whose demo has ended says so."""
-    with serving() as url:
-        screen = Screen(context.new_page(), url)
-    expect(screen.page.get_by_role("status").first).to_contain_text("does not answer")

@@ -108,39 +108,40 @@ def test_as_a_process() -> None:
         assert demo.returncode == 0
 
 
-def test_ends_beside_an_open_page() -> None:
-    """Ctrl-C ends the stream of events that a page reads, and the demo at once: it waits for no patience to end."""
-    with demo_process() as (demo, told):
-        port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", told)[0])
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as page:
-            page.sendall(b"GET /demo/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            read = b""
-            while b"retry: " not in read:
-                read += page.recv(4096)
-            demo.send_signal(signal.SIGINT)
-            while more := page.recv(4096):
-                read += more
-            assert demo.communicate(timeout=PATIENCE) == ("", "")
-    assert read.endswith(b"\r\n0\r\n\r\n")
+STALLED = (
+    "POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    "Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+)
 
 
-def test_ends_beside_a_stalled_request() -> None:
-    """Ctrl-C ends the demo also while a client is slow to send what it announced."""
+@pytest.mark.parametrize(
+    ("request_", "begins"),
+    [("GET /demo/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"retry: "), (STALLED, b"100 Continue")],
+    ids=["an open page", "a stalled request"],
+)
+def test_ends_at_once(request_: str, begins: bytes) -> None:
+    """Ctrl-C ends the demo beside a page that reads its events, whose stream comes to its end, and beside a client that
+    is slow to send what it announced."""
     with demo_process() as (demo, told):
         port = int(re.findall(r"http://127\.0\.0\.1:(\d+)/", told)[0])
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
-            head = "POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            client.sendall(f"{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
-            assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+            client.sendall(request_.encode())
+            read = b""
+            while begins not in read:
+                read += client.recv(4096)
             demo.send_signal(signal.SIGINT)
-            demo.communicate(timeout=PATIENCE)
-            assert demo.returncode == 0
+            told, faults = demo.communicate(timeout=PATIENCE)
+            while more := client.recv(4096):
+                read += more
+    assert demo.returncode == 0
+    if request_ is not STALLED:
+        assert (told, faults, read.endswith(b"\r\n0\r\n\r\n")) == ("", "", True)
 
 
-@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=lambda end: end.name)
+@pytest.fixture(params=["SIGTERM", "SIGHUP"])
 def end(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     """A signal that ends programs, as Ctrl-C does, also where these tests themselves ignore either."""
-    number: signal.Signals = request.param
+    number = signal.Signals[request.param]
     before = signal.signal(number, signal.SIG_DFL)
     interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield number
@@ -154,48 +155,33 @@ def test_leaves_nothing_behind(end: signal.Signals) -> None:
         (home,) = re.findall(r"kept in (.*)/ while", told)
         assert CURLS[-1](commands(told)[0][1]).startswith("HTTP/1.1 401 ")
         demo.send_signal(end)
-        assert demo.communicate(timeout=PATIENCE) == ("", "")
-        assert demo.returncode == 0
+        assert (demo.communicate(timeout=PATIENCE), demo.returncode) == (("", ""), 0)
     assert not Path(home).exists()
 
 
-def test_ends_before_it_serves(end: signal.Signals) -> None:
-    """So they do before anything is served; the process's own ways are back when the demo has ended."""
-
-    def killed(told: str) -> None:
-        signal.raise_signal(end)
-
-    with pytest.raises(KeyboardInterrupt):
-        run_demo(0, killed)
-    assert signal.getsignal(end) is signal.SIG_DFL
-
-
-def test_nohup() -> None:
-    """A signal that the process ignores is ignored by the demo too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_signals_before_it_serves(end: signal.Signals, ignored: bool) -> None:
+    """Signals end it before anything is served too; what the process ignores stays ignored, and the process's own ways
+    are back when the demo has ended."""
+    own = signal.SIG_IGN if ignored else signal.SIG_DFL
+    signal.signal(end, own)
 
     def look(told: str) -> None:
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        signal.raise_signal(end)
+        assert ignored
         raise KeyboardInterrupt
 
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_demo(0, look)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(0, look)
+    assert signal.getsignal(end) is own
 
 
-def test_port_taken() -> None:
-    """A port that another program has is an error that names the option to choose another."""
+def test_a_port_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that another program has, or that the system keeps from us, is an error that says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(DemoError, match=rf"^port {port} is taken: choose another with --port"):
             run_demo(port, pytest.fail)
-
-
-def test_port_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that the system keeps from us is an error that says so."""
 
     def refuse(address: object) -> socket.socket:
         raise PermissionError(13, "Permission denied")

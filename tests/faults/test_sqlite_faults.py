@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logins import (
+from support.logins import (
     NOW,
     Browser,
     an_app,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 from faults.serving_process import InterruptedStore, Interruption
-from logins import (
+from support.logins import (
     HOUR,
     NOW,
     Browser,

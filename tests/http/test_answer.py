@@ -64,7 +64,7 @@ async def bare_app(auth: Auth) -> AsyncIterator[Get]:
 async def falcon_app(auth: Auth) -> AsyncIterator[Get]:
     class Orders:
         async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-            resp.media = READ(HTTPConnection(req.scope)).subject
+            resp.media = READ(req).subject
 
     async def refused(
         req: falcon.asgi.Request, resp: falcon.asgi.Response, error: AuthError, params: dict[str, Any]
@@ -91,7 +91,7 @@ async def sanic_app(auth: Auth) -> AsyncIterator[Get]:
     app: Any = sanic.Sanic(f"orders{next(_names)}")  # Sanic knows an app by its name
 
     async def orders(request: Any) -> Any:
-        return sanic.json(READ(HTTPConnection(request.transport.scope)).subject)
+        return sanic.json(READ(request.transport).subject)
 
     async def refused(request: Any, error: AuthError) -> sanic.HTTPResponse:
         response = answer(error, request.transport.scope)
@@ -110,19 +110,15 @@ async def sanic_app(auth: Auth) -> AsyncIterator[Get]:
     yield get
 
 
-def _scope() -> Any:
-    return quart.request.scope
-
-
 @asynccontextmanager
 async def quart_app(auth: Auth) -> AsyncIterator[Get]:
     app: Any = quart.Quart("orders")
 
     async def orders() -> Any:
-        return quart.jsonify(READ(HTTPConnection(_scope())).subject)
+        return quart.jsonify(READ(quart.request).subject)
 
     async def refused(error: AuthError) -> Any:
-        response = answer(error, _scope())
+        response = answer(error, quart.request.scope)
         return bytes(response.body), response.status_code, dict(response.headers)
 
     app.get("/")(orders)

@@ -1,95 +1,202 @@
-"""Whether another site's page sent a request."""
+"""No other site's page logs anyone in or out: every route that a cookie could speak for, every way a request comes."""
+
+from typing import Any
 
 import pytest
-from support.app import http_scope
-
-from asgi_jwt.errors import CrossSite
-from asgi_jwt.http.cross_site import check_cross_site
-
-TRUSTED = ("https://app.example", "http://localhost:3000", "https://*.preview.example")
-OWN = [("host", "api.example")]
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [],
-        [("sec-fetch-site", "same-origin")],
-        [("sec-fetch-site", "none")],
-        [("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")],
-        [("sec-fetch-site", "cross-site"), ("origin", "https://app.example")],
-        [("sec-fetch-site", "same-site"), ("origin", "http://localhost:3000")],
-        [("origin", "https://app.example")],
-        [("origin", "https://branch.preview.example")],
-        [("sec-fetch-site", "cross-site"), ("origin", "https://branch.preview.example")],
-        [("origin", "https://api.example")],
-        [("origin", "http://api.example")],
-        [("origin", "https://API.example")],
-        [("origin", "https://api.example:443")],
-        [("origin", "http://api.example:80")],
-    ],
+from support.app import (
+    COOKIE,
+    Answer,
+    Device,
+    Service,
+    WatchedStore,
+    bearer,
+    cookie,
+    credentials,
+    form_body,
+    json_body,
+    payload,
 )
-def test_own_and_trusted(headers: list[tuple[str, str]]) -> None:
-    """The site's own pages pass, and those trusted, and what is no browser; schemes are not compared."""
-    check_cross_site(http_scope(headers=[*OWN, *headers]), TRUSTED)
+
+pytestmark = pytest.mark.anyio
+
+EVIL = "https://evil.example"
+ACCESS = "__Host-access_token"
+
+OWN_PAGE = ["sec-fetch-site: same-origin", "sec-fetch-site: none", "", "origin: https://api.example:443"]
+OWN_PAGE += ["origin: https://api.example", "origin: http://api.example", "origin: http://api.example:80"]
+OWN_PAGE += ["origin: https://API.example", "origin: https://api.example | x-forwarded-proto: https"]
+OWN_PAGE += ["sec-fetch-site: same-origin | origin: https://evil.example"]
+OWN_PAGE += ["host: api.example:8000 | origin: http://api.example:8000"]
+OWN_PAGE += ["host: api.example:443 | origin: https://api.example"]
+TRUSTED_PAGE = ["origin: https://app.example", "origin: https://branch.preview.example"]
+TRUSTED_PAGE += [f"sec-fetch-site: {site} | origin: https://app.example" for site in ("cross-site", "same-site")]
+TRUSTED_PAGE += ["sec-fetch-site: cross-site | origin: https://branch.preview.example"]
+TRUSTED_PAGE += ["sec-fetch-site: same-site | origin: http://localhost:3000"]
+REFUSED = """
+sec-fetch-site: cross-site
+sec-fetch-site: same-site
+sec-fetch-site: SAME-ORIGIN
+sec-fetch-site:
+sec-fetch-site: cross-site | origin: https://evil.example
+sec-fetch-site: cross-site | origin: https://api.example
+sec-fetch-site: cross-site | origin: null
+sec-fetch-site: cross-site | origin: http://app.example
+sec-fetch-site: same-site | origin: https://sibling.api.example
+sec-fetch-site: same-origin | sec-fetch-site: cross-site
+sec-fetch-site: same-origin, cross-site
+origin: null
+origin:
+origin: https://evil.example
+origin: https://preview.example
+origin: https://evil.example/.preview.example
+origin: api.example
+origin: ftp://api.example
+origin: https://api.example.evil.example
+origin: https://evil-api.example
+origin: https://api.example:8443
+origin: https://api.example@evil.example
+origin: https://evil.example://api.example
+origin: https://app.example.evil.example
+origin: http://app.example
+origin: https://app.example | origin: https://evil.example
+origin: https://api.example | origin: https://api.example
+origin: https://\xe4pi.example
+host: evil.example | origin: https://evil.example | sec-fetch-site: cross-site
+host: evil.example | origin: https://api.example
+host: api.example | host: evil.example | origin: https://evil.example
+host: api.example | host: api.example | origin: https://api.example
+host: api.example:9000 | origin: http://api.example:8000
+host: | origin: https://api.example
+x-forwarded-host: evil.example | origin: https://evil.example
+""".strip().splitlines()
+ROUTES = ("/login", "/refresh", "/logout", "/logout-all", "/sessions")
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("sec-fetch-site", "cross-site")],
-        [("sec-fetch-site", "same-site")],
-        [("sec-fetch-site", "Same-Origin ")],
-        [("sec-fetch-site", "")],
-        [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
-        [("sec-fetch-site", "same-origin, cross-site")],
-        # The own origin is no excuse: a browser that sends the header knows better.
-        [("sec-fetch-site", "cross-site"), ("origin", "https://api.example")],
-        [("origin", "https://evil.example")],
-        [("origin", "https://preview.example")],
-        [("origin", "https://evil.example/.preview.example")],
-        [("origin", "null")],
-        [("origin", "")],
-        [("origin", "api.example")],
-        [("origin", "ftp://api.example")],
-        [("origin", "https://api.example.evil.example")],
-        [("origin", "https://evil-api.example")],
-        [("origin", "https://api.example:8443")],
-        [("origin", "https://api.example@evil.example")],
-        [("origin", "https://evil.example://api.example")],
-        [("origin", "https://app.example.evil.example")],
-        [("origin", "http://app.example")],
-        [("origin", "https://app.example"), ("origin", "https://evil.example")],
-        [("origin", "https://api.example"), ("origin", "https://api.example")],
-        [("origin", "https://\xe4pi.example")],
-    ],
-)
-def test_another_site(headers: list[tuple[str, str]]) -> None:
-    """Every other site's pages are refused, as is whatever can't be told apart from them."""
-    with pytest.raises(CrossSite):
-        check_cross_site(http_scope(headers=[*OWN, *headers]), TRUSTED)
+def headers_of(row: str) -> list[tuple[str, str]]:
+    pairs = [line.partition(":") for line in row.split(" | ") if line]
+    return [(name, value.strip(" ")) for name, _, value in pairs]
 
 
-@pytest.mark.parametrize(
-    ("host", "origin"), [("api.example:8000", "http://api.example:8000"), ("api.example:443", "https://api.example")]
-)
-def test_port_counts(host: str, origin: str) -> None:
-    """Host and port together are what is compared, the scheme's own port being none."""
-    check_cross_site(http_scope(headers=[("host", host), ("origin", origin)]), ())
-    with pytest.raises(CrossSite):
-        check_cross_site(http_scope(headers=[("host", "api.example:9000"), ("origin", origin)]), ())
+async def send(service: Service, route: str, one: Device, headers: list[tuple[str, str]], *, cookies: bool) -> Answer:
+    """A request as the browser sends it, with whatever it holds."""
+    jar = [cookie(one.refresh)] if cookies else []
+    if route == "/login":
+        return await service.post("/login", json_body(credentials()), *headers, *jar)
+    if route == "/sessions":
+        return await service.delete(one.sid, bearer(one.access), *headers, *jar)
+    return await service.post(route, None, *headers, *jar)
 
 
-@pytest.mark.parametrize("hosts", [[], ["api.example", "evil.example"], ["api.example", "api.example"]])
-def test_host_has_to_be_one(hosts: list[str]) -> None:
-    """With no `Host`, or several, an origin can't be known to be the site's own."""
-    headers = [("origin", "https://api.example"), *(("host", host) for host in hosts)]
-    with pytest.raises(CrossSite):
-        check_cross_site(http_scope(headers=headers), ())
+@pytest.fixture
+def trusting(store: WatchedStore) -> Service:
+    trusted = ["https://app.example", "http://localhost:3000", "https://*.preview.example"]
+    return Service(store, settings={"trusted_origins": trusted})
 
 
-def test_nobody_is_trusted_by_default() -> None:
-    """Without trusted origins, no other origin passes, the empty one neither."""
-    for origin in ("https://app.example", "", "null"):
-        with pytest.raises(CrossSite):
-            check_cross_site(http_scope(headers=[*OWN, ("origin", origin)]), ())
+@pytest.mark.parametrize("row", OWN_PAGE + TRUSTED_PAGE)
+async def test_passes(trusting: Service, row: str) -> None:
+    """The own pages, those that are trusted, and what is no browser are served; schemes are not compared."""
+    for route in ROUTES:
+        answer = await send(trusting, route, await trusting.device(), headers_of(row), cookies=True)
+        assert answer.status in (200, 204), route
+
+
+@pytest.mark.parametrize("cookies", [True, False])
+@pytest.mark.parametrize("row", REFUSED)
+async def test_refused(trusting: Service, row: str, cookies: bool) -> None:
+    """Every other page, and whatever can't be told apart from one, is a 403, with or without a cookie, before anything
+    is read, and changes nothing."""
+    one = await trusting.device()
+    for route in ROUTES if cookies else ROUTES[:-1]:
+        trusting.store.calls.clear()
+        answer = await send(trusting, route, one, headers_of(row), cookies=cookies)
+        assert (answer.error, answer.set_cookies, answer.challenge) == ((403, "cross_site"), [], None), route
+        assert answer.headers["cache-control"] == "no-store"
+        assert trusting.store.calls.total() == 0
+    assert await trusting.alive(one) == [True]
+
+
+@pytest.mark.parametrize("row", [*TRUSTED_PAGE, "origin: ", "origin: null"])
+async def test_nobody_is_trusted_by_default(service: Service, row: str) -> None:
+    """Without `TRUSTED_ORIGINS`, no other origin passes, the empty one neither."""
+    assert (await service.login("alice", *headers_of(row))).status == 403
+
+
+WEB_VIEWS = ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "https://tauri.localhost"]
+APPS = [*WEB_VIEWS, "chrome-extension://abcdefghijklmnop", "moz-extension://0b1c2d3e", "null", EVIL]
+
+
+def from_app(origin: str) -> list[list[tuple[str, str]]]:
+    """What comes along with a request of an app in a web view: fetch metadata or not."""
+    return [[("origin", origin)], [("origin", origin), ("sec-fetch-site", "cross-site")]]
+
+
+@pytest.mark.parametrize("origin", APPS)
+async def test_apps_that_rely_on_no_cookie(service: Service, origin: str) -> None:
+    """Without a cookie, whoever asks for `transport=body` or brings a Bearer token is served, from any site."""
+    for headers in from_app(origin):
+        for body in (json_body, form_body):
+            login = await service.post("/login", body(credentials(transport="body")), *headers, ("cookie", "other=1"))
+            assert (login.status, login.set_cookies) == (200, [])
+            tokens = login.json()
+            tokens = (await service.token(tokens["refresh_token"], *headers)).json()
+        sid = payload(tokens["access_token"])["sid"]
+        by = [bearer(tokens["access_token"]), *headers]
+        assert (await service.delete(sid, *by)).status == 204
+        for path in ("/logout", "/logout-all"):
+            tokens = (await service.login(transport="body")).json()
+            assert (await service.post(path, None, bearer(tokens["access_token"]), *headers)).status == 204
+            assert (await service.token(tokens["refresh_token"])).status == 400
+
+
+@pytest.mark.parametrize("origin", APPS)
+@pytest.mark.parametrize("name", [COOKIE, ACCESS])
+async def test_apps_that_send_a_cookie(store: WatchedStore, origin: str, name: str) -> None:
+    """Beside a cookie of ours, a good one or not, `transport=body` and a Bearer token excuse nothing."""
+    service = Service(store, settings={"access_cookie": ACCESS})
+    token = (await service.login(transport="body")).json()["access_token"]
+    jars = [[cookie("x", name)], [cookie("x", name), cookie("y", name)], [("cookie", f"{name}=x" + ";" * 1001)]]
+    for headers in from_app(origin):
+        for jar in jars:
+            answers = [
+                await service.login("alice", *headers, *jar, transport="body"),
+                await service.post("/logout", None, bearer(token), *headers, *jar),
+                await service.post("/logout-all", None, bearer(token), *headers, *jar),
+                await service.delete("x", bearer(token), *headers, *jar),
+            ]
+            assert [answer.status for answer in answers] == [403] * 4
+
+
+@pytest.mark.parametrize("transport", [{}, {"transport": "cookie"}, {"transport": 1}, {"transport": ""}])
+async def test_logins_that_set_a_cookie(service: Service, transport: dict[str, Any]) -> None:
+    """Another site's page logs nobody in: without `transport=body` a login is refused, with a Bearer token too."""
+    token = (await service.login(transport="body")).json()["access_token"]
+    for headers in from_app(EVIL):
+        answer = await service.post("/login", json_body(credentials(**transport)), bearer(token), *headers)
+        assert (answer.error, answer.set_cookies) == ((403, "cross_site"), [])
+
+
+@pytest.mark.parametrize("origin", WEB_VIEWS)
+async def test_trusted_apps(store: WatchedStore, origin: str) -> None:
+    """A trusted origin may have any scheme, and its app may then rely on cookies."""
+    service = Service(store, settings={"trusted_origins": origin})
+    for headers in from_app(origin):
+        login = await service.login("alice", *headers)
+        assert (login.status, (await service.refresh(login.cookie(), *headers)).status) == (200, 200)
+
+
+async def test_refused_before_the_body(trusting: Service) -> None:
+    """Another site is told nothing of a body: not of its type, its size or its syntax."""
+    headers: list[tuple[str, Any]] = [("sec-fetch-site", "cross-site"), ("content-length", "9999999")]
+    answer = await trusting.ask("POST", "/login", headers=headers, chunks=[])
+    assert answer.status == 403
+
+
+async def test_routes_without_a_cookie(trusting: Service) -> None:
+    """Where no cookie speaks, a page of another site needs the token itself, and is served as any client."""
+    tokens = (await trusting.login(transport="body")).json()
+    cross_site = ("sec-fetch-site", "cross-site")
+    answers = [await trusting.get("/sessions", bearer(tokens["access_token"]), cross_site)]
+    answers.append(await trusting.token(tokens["refresh_token"], cross_site))
+    answers.append(await trusting.post("/revoke", json_body({"token": tokens["refresh_token"]}), cross_site))
+    assert [answer.status for answer in answers] == [200] * 3

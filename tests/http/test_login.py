@@ -11,7 +11,6 @@ from support.app import (
     Browser,
     Service,
     WatchedStore,
-    ask,
     authenticate,
     cookie,
     credentials,
@@ -24,7 +23,6 @@ from support.app import (
 from asgi_jwt import Auth, AuthApp, ConfigurationError, Credentials, Identity, Settings, TooManyAttempts
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import LoginRefused, SessionOpened
-from asgi_jwt.stores.records import SessionKey
 
 pytestmark = pytest.mark.anyio
 
@@ -46,26 +44,21 @@ async def test_login(service: Service, body: Any) -> None:
     assert (claims.subject, claims["scope"], claims["roles"]) == ("alice", "read write", ("user",))
     assert (claims["email"], claims["exp"] - claims["iat"]) == ("alice@example", 900)
     assert answer.headers["cache-control"] == "no-store"
-    session = await service.session(answer.cookie())
-    assert session is not None
+    session = await service.kept(answer.cookie())
     assert (session.sid, session.subject) == (claims.session_id, "alice")
     assert (session.client.user_agent, session.client.address) == ("Lynx", "192.0.2.1")
     assert service.events == [SessionOpened()]
 
 
-async def test_login_with_the_tokens_in_the_body(service: Service) -> None:
-    """`"transport": "body"` gives the refresh token in the body, and sets no cookie."""
-    answer = await service.login(transport="body")
-    assert answer.set_cookies == []
-    assert payload(answer.json()["refresh_token"])["sid"] == payload(answer.json()["access_token"])["sid"]
-
-
-@pytest.mark.parametrize("transport", ["cookie", "bus", ""])
-async def test_other_transports(service: Service, transport: str) -> None:
-    """Only `body` puts the refresh token where scripts can read it."""
+@pytest.mark.parametrize("transport", ["body", "cookie", "bus", ""])
+async def test_transports(service: Service, transport: str) -> None:
+    """`"transport": "body"` gives the refresh token in the body, and sets no cookie; no other one puts it where scripts
+    can read it."""
     answer = await service.login(transport=transport)
-    assert "refresh_token" not in answer.json()
-    assert answer.cookie()
+    said = answer.json()
+    assert (answer.set_cookies == [], "refresh_token" in said) == (transport == "body",) * 2
+    token = said["refresh_token"] if transport == "body" else answer.cookie()
+    assert payload(token)["sid"] == payload(said["access_token"])["sid"]
 
 
 async def test_transport_that_is_no_text(service: Service) -> None:
@@ -73,23 +66,17 @@ async def test_transport_that_is_no_text(service: Service) -> None:
     old = (await service.login()).cookie()
     service.store.calls.clear()
     answer = await service.login("alice", cookie(old), transport=None)
-    assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+    assert answer.error == (400, "invalid_request")
     assert service.store.calls.total() == 0
 
 
-async def test_long_user_agent_is_cut(service: Service) -> None:
-    """No client fills the store with its name."""
-    session = await service.session((await service.login("alice", ("user-agent", "x" * 8000))).cookie())
-    assert session is not None
-    assert session.client.user_agent == "x" * 256
-
-
-async def test_client_without_a_name_or_address(service: Service) -> None:
-    """Over a Unix socket there is no address, and a client need not name itself."""
-    answer = await service.ask("POST", "/login", **json_body(credentials()), client=None)
-    session = await service.session(answer.cookie())
-    assert session is not None
-    assert (session.client.user_agent, session.client.address) == (None, None)
+async def test_the_client_of_a_session(service: Service) -> None:
+    """A long user agent is cut, so that no client fills the store; over a Unix socket there is no address, and a
+    client need not name itself."""
+    named = (await service.kept((await service.login("alice", ("user-agent", "x" * 8000))).cookie())).client
+    nameless = await service.ask("POST", "/login", **json_body(credentials()), client=None)
+    client = (await service.kept(nameless.cookie())).client
+    assert (named.user_agent, client.user_agent, client.address) == ("x" * 256, None, None)
 
 
 async def test_refused(service: Service) -> None:
@@ -103,44 +90,42 @@ async def test_refused(service: Service) -> None:
     assert service.events == [LoginRefused("credentials_invalid")]
 
 
-async def test_too_many_attempts(store: WatchedStore) -> None:
-    """`TooManyAttempts` is a 429 that says, in whole seconds, when another try makes sense."""
+class SecondFactor(AuthError):
+    """A refusal of the host's own."""
 
-    async def slow_down(given: Credentials, request: Request) -> Identity:
-        raise TooManyAttempts(29.2)
-
-    service = Service(store, authenticate=slow_down)
-    answer = await service.login()
-    assert (answer.status, answer.headers["retry-after"]) == (429, "30")
-    assert answer.json()["error"] == "too_many_attempts"
-    assert service.events == [LoginRefused("too_many_attempts")]
+    status = 403
+    error = reason = "mfa_required"
+    description = "A code is needed"
 
 
-async def test_authenticate_may_refuse_in_its_own_words(store: WatchedStore) -> None:
-    """An `AuthError` of the host's own is answered as it says."""
-
-    class SecondFactor(AuthError):
-        status = 403
-        error = "mfa_required"
-        reason = "mfa_required"
-        description = "A code is needed"
-
-    def ask_for_a_code(given: Credentials, request: Request) -> Identity:
-        raise SecondFactor
-
-    answer = await Service(store, authenticate=ask_for_a_code).login()
-    assert (answer.status, answer.json()["error"]) == (403, "mfa_required")
+REFUSALS: list[tuple[Exception, int, str, str, dict[str, str]]] = [
+    (TooManyAttempts(29.2), 429, "too_many_attempts", "Too many attempts", {"retry-after": "30"}),
+    (SecondFactor(), 403, "mfa_required", "A code is needed", {}),
+    (HTTPException(403, "banned", headers={"X-Reason": "spam"}), 403, "", "banned", {"x-reason": "spam"}),
+]
 
 
-async def test_authenticate_may_raise_an_http_exception(store: WatchedStore) -> None:
-    """A `HTTPException` of the host's is answered in JSON, its headers kept."""
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(("raised", "status", "error", "description", "headers"), REFUSALS)
+async def test_authenticate_refuses_in_its_own_words(
+    raised: Exception, status: int, error: str, description: str, headers: dict[str, str], kind: str
+) -> None:
+    """`TooManyAttempts` is a 429 that says, in whole seconds, when another try makes sense; an `AuthError` of the
+    host's own is answered as it says, and an `HTTPException` in JSON, its headers kept. Each is an event."""
 
     def refuse(given: Credentials, request: Request) -> Identity:
-        raise HTTPException(403, "banned", headers={"X-Reason": "spam"})
+        raise raised
 
-    answer = await Service(store, authenticate=refuse).login()
-    assert (answer.status, answer.json()["error_description"]) == (403, "banned")
-    assert (answer.headers["x-reason"], answer.headers["cache-control"]) == ("spam", "no-store")
+    async def refuse_later(given: Credentials, request: Request) -> Identity:
+        return refuse(given, request)
+
+    service = Service(authenticate=refuse if kind == "sync" else refuse_later)
+    answer = await service.login()
+    assert (answer.status, answer.json()["error_description"]) == (status, description)
+    assert headers.items() <= answer.headers.items()
+    assert answer.headers["cache-control"] == "no-store"
+    if error:
+        assert (answer.json()["error"], service.events) == (error, [LoginRefused(error)])
 
 
 async def test_authenticate_sees_the_request(store: WatchedStore) -> None:
@@ -220,20 +205,12 @@ async def test_login_with_two_cookies(service: Service, transport: str) -> None:
     assert [(await service.refresh(each)).status for each in (own, tossed)] == [200, 200]
 
 
-async def test_login_that_is_refused_with_two_cookies(service: Service) -> None:
-    """A login that fails is a 401, whatever cookies came along."""
-    own = (await service.login()).cookie()
-    answer = await service.post(
-        "/login", json_body({"username": "alice", "password": ""}), cookie(own), cookie("tossed")
-    )
-    assert (answer.status, answer.json()["error"], answer.set_cookies) == (401, "invalid_grant", [])
-
-
 async def test_login_that_is_refused_ends_nothing(service: Service) -> None:
-    """A login that fails leaves the session of its cookie alone."""
+    """A login that fails is a 401, whatever cookies come along, and leaves their sessions alone."""
     old = (await service.login()).cookie()
-    answer = await service.post("/login", json_body({"username": "alice", "password": ""}), cookie(old))
-    assert answer.status == 401
+    for jar in ([cookie(old)], [cookie(old), cookie("tossed")]):
+        answer = await service.post("/login", json_body({"username": "alice", "password": ""}), *jar)
+        assert (answer.error, answer.set_cookies) == ((401, "invalid_grant"), [])
     assert (await service.refresh(old)).status == 200
 
 
@@ -261,9 +238,7 @@ async def test_any_subject(store: WatchedStore, subject: str) -> None:
     answer = await service.refresh(token)
     assert (answer.status, payload(answer.json()["access_token"])["sub"]) == (200, subject)
     assert (await service.post("/logout", None, cookie(token))).status == 204
-    session = await store.inner.get(SessionKey(subject, payload(token)["sid"]))
-    assert session is not None
-    assert session.ended_at is not None
+    assert (await service.kept(token)).ended_at is not None
 
 
 def test_what_is_missing_shows_at_once() -> None:
@@ -271,21 +246,6 @@ def test_what_is_missing_shows_at_once() -> None:
     given = {"issuer": "i", "audience": "a", "secret": "s" * 32}
     with pytest.raises(ConfigurationError, match="REFRESH_SECRET is missing"):
         AuthApp(Auth(Settings(**given)), authenticate)
-
-
-async def test_mounted_nowhere(service: Service) -> None:
-    """Without a `root_path` the routes are at the root, and the cookie's path is `/`."""
-    answer = await ask(service.app, "POST", "/login", **json_body(credentials()))
-    assert "; Path=/; " in answer.set_cookies[0]
-
-
-async def test_a_missing_field_is_named() -> None:
-    """The answer for credentials that lack a field says which one."""
-    answer = await Service().post("/login", json_body({"name": "alice"}))
-    assert (answer.status, answer.json()) == (
-        400,
-        {"error": "invalid_request", "error_description": "The field 'username' of the body is missing"},
-    )
 
 
 @pytest.mark.parametrize("answer", ["alice", {"sub": "alice"}, True, False, ("alice", "scope"), object(), 0])

@@ -254,7 +254,7 @@ async def test_handed_claims() -> None:
         await service.auth.revoke_token(scope["user"])
 
     middleware = JWTMiddleware(app, service.auth)
-    await middleware(http_scope(headers=[bearer(one.access)]), None, None)  # type: ignore[arg-type]
+    await middleware(http_scope(headers=[bearer(one.access)]), None, None)
     assert await let_in(service, one.access) == [False]
 
 

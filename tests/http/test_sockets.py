@@ -5,7 +5,7 @@ import anyio.lowlevel
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 from support.app import CONNECT, authorization
-from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
+from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, accepting, looked
 from support.waiting import until
 
 from asgi_jwt import Auth, Identity, Settings
@@ -29,10 +29,10 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("parting", PARTINGS)
 async def test_closed_when_its_token_ends(parting: str) -> None:
-    """At `exp` and the leeway, and not before, the connection is closed with 3000, and its app told so, once."""
+    """At `exp` and the leeway, and not before, the connection is closed with 3000, and its app told so, once. After the
+    close the server is sent nothing, neither a message of the app's nor a second close."""
     app = Echo()
-    open_ = Sockets(app)
-    server = Server(parting)
+    open_, server = Sockets(app), Server(parting)
     async with open_.connected(server):
         server.arrive("hello")
         await until(lambda: server.texts == ["hello"])
@@ -42,19 +42,9 @@ async def test_closed_when_its_token_ends(parting: str) -> None:
         await until(lambda: server.texts == ["hello", "still here"])
         assert (server.closes, app.ends) == ([], [])
         open_.turn(0.5)
-    assert (server.closes, app.ends) == ([EXPIRED], [3000])
+    assert (server.closes, app.ends, server.sent[-1]["type"]) == ([EXPIRED], [3000], "websocket.close")
     assert app.received[-1] == {"type": "websocket.disconnect", "code": 3000, "reason": "The access token expired"}
     await until(lambda: open_.heard == [SocketClosed("token_expired", 3000)])
-
-
-@pytest.mark.parametrize("parting", PARTINGS)
-async def test_what_the_app_sends_afterwards_is_swallowed(parting: str) -> None:
-    """After the close the server is sent nothing, neither a message nor a second close."""
-    open_ = Sockets(Echo())
-    server = Server(parting)
-    async with open_.connected(server):
-        open_.turn(LIFE + LEEWAY)
-    assert [message["type"] for message in server.sent] == ["websocket.accept", "websocket.close"]
 
 
 @pytest.mark.parametrize("parting", ["at once", "never"])
@@ -63,18 +53,16 @@ async def test_messages_that_came_before_are_delivered(parting: str) -> None:
     busy = anyio.Event()
     got: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         await busy.wait()
         while not got or got[-1]["type"] != "websocket.disconnect":
             got.append(await receive())
 
-    open_ = Sockets(app)
-    server = Server(parting)
+    open_, server = Sockets(app), Server(parting)
     async with open_.connected(server):
         server.arrive("one", "two", "three")
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await until(lambda: server.closes)
         busy.set()
     assert [message.get("text", message.get("code")) for message in got] == ["one", "two", "three", 3000]
@@ -84,10 +72,9 @@ async def test_a_client_that_goes_on_sending_is_not_heard(monkeypatch: pytest.Mo
     """A client that does not answer the close and floods the server reaches the app for a moment at the most."""
     monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
     app = Echo()
-    open_ = Sockets(app)
-    server = Server("never")
+    open_, server = Sockets(app), Server("never")
     async with open_.connected(server) as returned:
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await until(lambda: server.closes)
         while not returned.is_set():
             server.arrive("let me in")
@@ -102,16 +89,14 @@ async def test_an_app_that_ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sockets, "_SEND_TIME", 0.2)
     got: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         while True:
             got.append(await receive())
 
-    open_ = Sockets(app)
-    server = Server("never")
+    open_, server = Sockets(app), Server("never")
     async with open_.connected(server):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await until(lambda: got)
         server.arrive("one", "two")
     told = {"type": "websocket.disconnect", "code": 3000, "reason": "The access token expired"}
@@ -128,10 +113,9 @@ async def test_a_server_that_refuses_the_code() -> None:
             await super().send({**message, "code": 1000} if message["type"] == "websocket.close" else message)
 
     app = Echo()
-    open_ = Sockets(app)
-    server = Choosy()
+    open_, server = Sockets(app), Choosy()
     async with open_.connected(server):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert (server.closes, app.ends) == ([(1000, "")], [3000])
 
 
@@ -142,7 +126,7 @@ async def test_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     open_ = Sockets(app)
     stalled, other = Server(stalls="websocket.close"), Server()
     async with open_.connected(stalled), open_.connected(other):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert (stalled.closes, other.closes, app.ends) == ([], [EXPIRED], [3000, 3000])
 
 
@@ -163,20 +147,18 @@ async def test_an_app_that_only_sends(way: str, monkeypatch: pytest.MonkeyPatch)
             raised.append(error)
             raise
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         if way == "in a task":
             async with anyio.create_task_group() as group:
                 group.start_soon(tick, send)
         else:
             await tick(send)
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     async with open_.connected(server) as returned:
         await until(lambda: len(server.texts) > 3)
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await until(lambda: server.closes)
         assert not returned.is_set()
         await returned.wait()
@@ -188,15 +170,13 @@ async def test_an_app_that_does_neither() -> None:
     """Nor does it take an app that is awake."""
     done = anyio.Event()
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         await done.wait()
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     async with open_.connected(server):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await until(lambda: server.closes == [EXPIRED])
         done.set()
 
@@ -206,19 +186,17 @@ async def test_what_the_app_raises_passes(when: str) -> None:
     """An app's exception, before the close or because of it, reaches the server as it is."""
     mistake = LookupError("no such room")
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         if when == "after":
             assert (await receive())["type"] == "websocket.disconnect"
         raise mistake
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
 
     async def expire() -> None:
         await until(lambda: ACCEPT in server.sent)
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
 
     async with anyio.create_task_group() as group:
         if when == "after":
@@ -254,14 +232,13 @@ async def test_what_the_server_raises_passes(failing: str) -> None:
 async def test_an_app_that_returns_early() -> None:
     """An app that returns leaves the connection to its server, and nothing is closed later."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
+        await anyio.lowlevel.checkpoint()
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     await open_.call(server)
-    open_.turn(LIFE + LEEWAY)
+    open_.turn()
     await looked()
     assert (server.sent, open_.heard) == ([ACCEPT], [])
 
@@ -272,21 +249,19 @@ async def test_a_connection_that_is_closed_already(who: str) -> None:
     tidy = anyio.Event()
     got: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         if who == "app":
             await send({"type": "websocket.close", "code": 1000})
         got.append(await receive())
         await tidy.wait()
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     async with open_.connected(server):
         if who == "client":
             server.leave()
         await until(lambda: got)
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await looked()
         tidy.set()
     assert server.closes == ([(1000, "")] if who == "app" else [])
@@ -304,9 +279,8 @@ async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
     got: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(close, send)
             got.append(await receive())
@@ -321,11 +295,10 @@ async def test_closed_by_the_app_at_that_moment(monkeypatch: pytest.MonkeyPatch)
             self.begun = message["type"] == "websocket.close"
             await super().send(message)
 
-    open_ = Sockets(app)
-    server = Slow(stalls="websocket.close")
+    open_, server = Sockets(app), Slow(stalls="websocket.close")
     async with open_.connected(server):
         await until(lambda: server.begun)
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert (server.closes, [message["code"] for message in got]) == ([], [3000])
 
 
@@ -333,32 +306,29 @@ async def test_an_apps_close_that_was_given_up() -> None:
     """An app that gives up on its own close and goes on is closed at its token's end."""
     got: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
+    @accepting
+    async def app(receive: Receive, send: Send) -> None:
         with anyio.move_on_after(0.01):
             await send({"type": "websocket.close", "code": 1000})
         server.stalls = ""
         got.append(await receive())
 
-    open_ = Sockets(app)
-    server = Server(stalls="websocket.close")
+    open_, server = Sockets(app), Server(stalls="websocket.close")
     async with open_.connected(server):
         await until(lambda: not server.stalls)
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert (server.closes, [message["code"] for message in got]) == ([EXPIRED], [3000])
 
 
 async def test_cancelled_by_the_server() -> None:
     """A server that cancels the app, as when it stops, cancels it and nothing else; nothing is closed later."""
-    open_ = Sockets(Echo())
-    server = Server()
+    open_, server = Sockets(Echo()), Server()
     with anyio.CancelScope() as stop:
         async with anyio.create_task_group() as group:
             group.start_soon(open_.call, server)
             await until(lambda: ACCEPT in server.sent)
             stop.cancel()
-    open_.turn(LIFE + LEEWAY)
+    open_.turn()
     await looked()
     assert (stop.cancelled_caught, server.sent, open_.heard) == (True, [ACCEPT], [])
 
@@ -374,12 +344,11 @@ async def test_accepted_after_its_token_ended() -> None:
         await send(ACCEPT)
         got.append(await receive())
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     async with anyio.create_task_group() as group:
         group.start_soon(open_.call, server)
         await looked()
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await looked()
         assert server.sent == []
         slow.set()
@@ -399,10 +368,9 @@ async def test_denied_by_the_app() -> None:
         for message in denial:
             await send(message)
 
-    open_ = Sockets(app)
-    server = Server()
+    open_, server = Sockets(app), Server()
     await open_.call(server)
-    open_.turn(LIFE + LEEWAY)
+    open_.turn()
     await looked()
     assert server.sent == denial
 
@@ -411,10 +379,9 @@ async def test_denied_by_the_app() -> None:
 async def test_nobodys_connection_is_not_watched(how: str) -> None:
     """Where no token let it in, none ends it."""
     app = Echo()
-    open_ = Sockets(app, **({"public": ["/*"]} if how == "public" else {"optional": True}))
-    server = Server()
+    open_, server = Sockets(app, **({"public": ["/*"]} if how == "public" else {"optional": True})), Server()
     async with open_.connected(server, headers=authorization(open_.auth) if how == "public" else {}):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
         await looked()
         assert (server.closes, app.ends) == ([], [])
         server.leave()

@@ -51,8 +51,7 @@ REVOCATIONS: dict[str, Callable[[Auth, str], Awaitable[object]]] = {
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 async def test_closed_when_revoked(kind: str, where: str) -> None:
     """What is revoked, in this process or in another on the same store, is closed with 3000; others stay open."""
-    store = WatchedStore(MemoryStore())
-    clock = Clock(NOW)
+    store, clock = WatchedStore(), Clock(NOW)
     app = Echo()
     open_ = Sockets(app, an_auth(store, clock))
     alice, bob = await logged_in(open_.auth, "alice"), await logged_in(open_.auth, "bob")
@@ -73,8 +72,7 @@ async def test_closed_when_revoked(kind: str, where: str) -> None:
 
 async def test_closed_when_its_session_ends() -> None:
     """A logout closes what is open with the session's tokens, and not what another session of the user has open."""
-    store = WatchedStore(MemoryStore())
-    clock = Clock(NOW)
+    store, clock = WatchedStore(), Clock(NOW)
     open_ = Sockets(Echo(), an_auth(store, clock))
     phone, laptop = await logged_in(open_.auth, "alice"), await logged_in(open_.auth, "alice")
     servers = Server(), Server()
@@ -92,8 +90,7 @@ async def test_closed_when_its_session_ends() -> None:
 @pytest.mark.parametrize("outage", ["closed", "open"])
 async def test_when_revocations_are_out_of_reach(outage: str) -> None:
     """Past the staleness everyone is closed with 1013, or, with the outage `open`, nobody; before it nobody either."""
-    store = WatchedStore(MemoryStore())
-    clock = Clock(NOW)
+    store, clock = WatchedStore(), Clock(NOW)
     app = Echo()
     open_ = Sockets(app, an_auth(store, clock, revocation_max_staleness=5, revocation_outage=outage))
     servers = Server(), Server()
@@ -117,8 +114,7 @@ async def test_when_revocations_are_out_of_reach(outage: str) -> None:
 
 async def test_a_store_that_comes_back_in_time() -> None:
     """An outage shorter than the staleness closes nobody, and what was revoked meanwhile is closed after it."""
-    store = WatchedStore(MemoryStore())
-    clock = Clock(NOW)
+    store, clock = WatchedStore(), Clock(NOW)
     open_ = Sockets(Echo(), an_auth(store, clock))
     alice, bob = await logged_in(open_.auth, "alice"), await logged_in(open_.auth, "bob")
     hers, his = Server(), Server()
@@ -156,8 +152,7 @@ class HangingStore(WatchedStore):
 async def test_a_store_that_hangs_delays_no_other_end() -> None:
     """While a read of the log gets no answer, tokens end in time."""
     store, clock = HangingStore(), Clock(NOW)
-    open_ = Sockets(Echo(), an_auth(store, clock, revocation_outage="open", access_ttl=60, leeway=0))
-    server = Server()
+    open_, server = Sockets(Echo(), an_auth(store, clock, revocation_outage="open", access_ttl=60, leeway=0)), Server()
     async with open_.connected(server, await logged_in(open_.auth, "alice")):
         store.gate = anyio.Event()
         clock.turn(30)
@@ -172,10 +167,9 @@ async def test_a_store_that_hangs_delays_no_other_end() -> None:
 async def test_a_clock_that_jumps_during_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that wakes from its sleep in the middle of a read has not failed to read: nobody is closed."""
     monkeypatch.setattr(sockets, "LONGEST_WAIT", 1000)
-    monkeypatch.setattr("asgi_jwt.sessions.revocations._PATIENCE", 0.1)
+    monkeypatch.setattr("asgi_jwt.sessions.revocations._READ_WAIT", 0.1)
     store, clock = HangingStore(), Clock(NOW)
-    open_ = Sockets(Echo(), an_auth(store, clock))
-    server = Server()
+    open_, server = Sockets(Echo(), an_auth(store, clock)), Server()
     async with open_.connected(server, await logged_in(open_.auth, "alice")):
         store.gate = anyio.Event()
         clock.turn(1)

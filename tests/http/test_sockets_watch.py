@@ -20,7 +20,7 @@ from support.app import WatchedStore, authorization, make_auth
 from support.sockets import ACCEPT, LEEWAY, LIFE, NOW, Echo, Server, Sockets, looked
 from support.waiting import PATIENCE, until
 
-from asgi_jwt import JWTMiddleware, MemoryStore
+from asgi_jwt import JWTMiddleware
 from asgi_jwt.events import Event
 from asgi_jwt.http import sockets
 from asgi_jwt.testing import Clock
@@ -43,7 +43,7 @@ def tasks(backend: str) -> int:
 async def test_a_thousand_open_connections(anyio_backend: str) -> None:
     """1,000 open connections have one task more than their apps, and read the log no more than once an interval; all
     of them are closed when their tokens end."""
-    store = WatchedStore(MemoryStore())
+    store = WatchedStore()
     open_ = Sockets(
         Echo(), make_auth(store=store, clock=Clock(NOW), revocation_interval=0.1, revocation_max_staleness=50)
     )
@@ -63,7 +63,7 @@ async def test_a_thousand_open_connections(anyio_backend: str) -> None:
             intervals = (anyio.current_time() - began) / 0.1
             assert 0 < store.calls["read_revocations"] - reads <= intervals + 1
             assert not any(server.closes for server in servers)
-            open_.turn(LIFE + LEEWAY)
+            open_.turn()
     assert {tuple(server.closes) for server in servers} == {tuple(EXPIRED)}
     await until(lambda: len(open_.heard) == 1000)
     await until(lambda: tasks(anyio_backend) == before)
@@ -94,7 +94,7 @@ async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPat
             turns += 1
             await anyio.lowlevel.checkpoint()
 
-    store, clock = WatchedStore(MemoryStore()), Breaking(NOW)
+    store, clock = WatchedStore(), Breaking(NOW)
     auth = make_auth(store=store, clock=clock, revocation_interval=0.02, revocation_max_staleness=50)
     open_ = Sockets(Echo(), auth)
     headers = authorization(auth)
@@ -124,7 +124,7 @@ async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("with_store", [True, False])
 async def test_it_begins_with_the_first_and_ends_with_the_last(anyio_backend: str, with_store: bool) -> None:
     """There is one while there are connections, none before and none after, and another for the next."""
-    store = WatchedStore(MemoryStore()) if with_store else None
+    store = WatchedStore() if with_store else None
     open_ = Sockets(Echo(), make_auth(store=store, clock=Clock(NOW)))
     alone = tasks(anyio_backend)
     for _ in range(2):
@@ -165,10 +165,9 @@ async def test_an_on_event_that_hangs_holds_up_no_app(monkeypatch: pytest.Monkey
         await gate.wait()
 
     monkeypatch.setattr("asgi_jwt.events.ON_EVENT_TIMEOUT", 20)
-    open_ = Sockets(Echo(), make_auth(clock=Clock(NOW), on_event=hang))
-    server = Server()
+    open_, server = Sockets(Echo(), make_auth(clock=Clock(NOW), on_event=hang)), Server()
     async with open_.connected(server):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert server.closes == EXPIRED
     await begun.wait()
     gate.set()
@@ -193,8 +192,7 @@ async def test_one_that_ends_earlier_than_the_others(monkeypatch: pytest.MonkeyP
 
 async def test_a_clock_that_is_set_back() -> None:
     """A clock that is set back keeps connections open, and set right closes them."""
-    open_ = Sockets(Echo())
-    server = Server()
+    open_, server = Sockets(Echo()), Server()
     async with open_.connected(server):
         open_.turn(-3600)
         await looked()
@@ -227,7 +225,7 @@ async def test_a_watch_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     clock.broken = False
     again = Server()
     async with open_.connected(again):
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert again.closes == EXPIRED
 
 
@@ -245,7 +243,7 @@ async def test_those_who_left_are_forgotten() -> None:
         (watch,) = open_.middleware._sockets._watches.values()
         assert len(watch._open) == 1
         assert len(watch._ends) <= 103
-        open_.turn(LIFE + LEEWAY)
+        open_.turn()
     assert stays.closes == EXPIRED
 
 

@@ -38,25 +38,13 @@ class Alert(NamedTuple):
     says: str
 
 
+MOST = ("claims_malformed", "token_revoked")
+BROKEN = "refuses 51 tokens with a wrong signature a minute"
 ALERTS = [
-    Alert(
-        "AsgiJwtVerificationFailures",
-        100,
-        REFUSALS,
-        ("claims_malformed", "token_revoked"),
-        "warning",
-        "refuses 101 invalid tokens a minute",
-    ),
+    Alert("AsgiJwtVerificationFailures", 100, REFUSALS, MOST, "warning", "refuses 101 invalid tokens a minute"),
     Alert("AsgiJwtTokenReuse", 10, REUSES, (), "critical", "sees 11 refresh tokens used twice a minute"),
     Alert("AsgiJwtExpiredTokens", 500, REFUSALS, ("token_expired",), "warning", "refuses 501 expired tokens a minute"),
-    Alert(
-        "AsgiJwtInvalidSignatures",
-        50,
-        REFUSALS,
-        ("signature_invalid",),
-        "critical",
-        "refuses 51 tokens with a wrong signature a minute",
-    ),
+    Alert("AsgiJwtInvalidSignatures", 50, REFUSALS, ("signature_invalid",), "critical", BROKEN),
 ]
 
 

@@ -10,7 +10,6 @@ from threading import Event
 from typing import Annotated, Any
 
 import anyio
-import django
 import litestar
 import quart
 from django.conf import settings
@@ -28,6 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from support.django_project import set_up
 
 from asgi_jwt import Auth, Claims, JWTMiddleware, require
 
@@ -166,9 +166,7 @@ def django_app(auth: Auth, gate: Event) -> ASGIApp:
     async def stream(request: HttpRequest) -> StreamingHttpResponse:
         return StreamingHttpResponse(two_parts(gate))
 
-    if not settings.configured:
-        settings.configure(SECRET_KEY="unused", ALLOWED_HOSTS=["*"], MIDDLEWARE=[], LOGGING_CONFIG=None)
-        django.setup()
+    set_up()
     settings.ROOT_URLCONF = (path("me", me), path("health", me), path("stream", stream))
     http: Any = get_asgi_application()
 

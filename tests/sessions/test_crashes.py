@@ -1,13 +1,13 @@
-"""A process that dies after any write to the store, with each order in which stores write an end."""
+"""A process that dies, or whose store fails, after any write to it, with each order in which stores write an end."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
-from auth_service import NOW, Service, WatchedStore, payload
+from support.app import NOW, Service, WatchedStore, payload
 
 from asgi_jwt import Identity, TokenPair
-from asgi_jwt.errors import InvalidGrant, RevokedToken
+from asgi_jwt.errors import InvalidGrant, RevokedToken, StoreUnavailable
 from asgi_jwt.stores.base import Change, T, outcome
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
@@ -24,7 +24,10 @@ class Killed(BaseException):
 
 
 class Dying(MemoryStore):
-    """A store with transactions, whose process dies after the write numbered `dies_after`."""
+    """A store with transactions. After the write numbered `dies_after` it raises `fault`: its process dies, or hears of
+    a failure."""
+
+    fault: type[BaseException] = Killed
 
     def __init__(self) -> None:
         self.elapsed = Clock(0)
@@ -35,7 +38,7 @@ class Dying(MemoryStore):
     def wrote(self) -> None:
         self.writes += 1
         if self.writes == self.dies_after:
-            raise Killed
+            raise self.fault
 
     async def write(self, key: SessionKey, session: Session | None) -> None:
         await super().update(key, lambda stored: (session and session.changed(), None))
@@ -98,31 +101,41 @@ class TombstoneFirst(Dying):
 
 
 class World:
-    """Two sessions of a user, each with a token that a thief may show, and processes on one store that live and die."""
+    """Two sessions of a user, each with a token that a thief may show, and processes on one store.
 
-    def __init__(self, store: Dying) -> None:
+    Two processes, the clock of the second ahead by `skew` seconds, survive each failure of the store. Without a `skew`
+    a process does one thing, and the next one has just started: it knows what the store knows.
+    """
+
+    def __init__(self, store: Dying, skew: int | None) -> None:
         self.store = store
-        self.clock = Clock(NOW)
+        self.survive = skew is not None
+        self.clocks = [Clock(NOW), Clock(NOW + (skew or 0))]
+        self.services: list[Service] = []
         self.stolen: str = ""
         self.pairs: list[TokenPair] = []
 
     async def begin(self) -> None:
-        process = self.process()
+        # Tokens live longer than those of today's settings, as in all processes a moment ago.
+        process = Service(WatchedStore(self.store), clock=self.clocks[0], settings={"access_ttl": HOUR})
         for _ in range(2):
             first = await process.auth.sessions.open(ALICE)
             self.pairs.append(await process.auth.sessions.refresh(first.refresh_token))
             self.stolen = self.stolen or first.refresh_token
         self.turn(60)
         self.pairs = [await process.auth.sessions.refresh(pair.refresh_token) for pair in self.pairs]
+        await self.refused()
         self.store.writes = 0
 
-    def process(self) -> Service:
-        """A process that has just started: it knows what the store knows."""
-        return Service(WatchedStore(self.store), clock=self.clock)
+    def process(self, number: int = 0) -> Service:
+        if not (self.survive and self.services):
+            settings = {"access_ttl": 300}
+            self.services = [Service(WatchedStore(self.store), clock=each, settings=settings) for each in self.clocks]
+        return self.services[number]
 
     def turn(self, seconds: float) -> None:
-        self.clock.turn(seconds)
-        self.store.elapsed.turn(seconds)
+        for clock in (*self.clocks, self.store.elapsed):
+            clock.turn(seconds)
 
     async def end(self, way: str) -> None:
         sessions = self.process().auth.sessions
@@ -132,15 +145,22 @@ class World:
         elif way == "logout everywhere":
             await sessions.end_all("alice")
         else:
+            token = self.stolen if way == "theft" else self.pairs[0].refresh_token
             with suppress(InvalidGrant):
-                await sessions.refresh(self.stolen)
+                await sessions.refresh(token, load_identity=None if way == "theft" else lambda *_: None)
 
     async def refused(self) -> list[bool]:
-        """Of which sessions the access tokens are refused, by a process that starts now."""
-        auth, refused = self.process().auth, []
+        """Of which sessions the access tokens are refused, by both processes, an interval later."""
+        self.turn(1)
+        one, other = [await self._refused_by(self.process(number)) for number in (0, 1)]
+        assert one == other
+        return one
+
+    async def _refused_by(self, process: Service) -> list[bool]:
+        refused = []
         for pair in self.pairs:
             try:
-                await auth.verify(pair.access_token)
+                await process.auth.verify(pair.access_token)
             except RevokedToken:
                 refused.append(True)
             else:
@@ -161,8 +181,8 @@ class World:
         self.turn(2)
 
     async def refreshes(self) -> list[bool]:
-        """Which sessions can be refreshed, by a process that starts now."""
-        sessions, able = self.process().auth.sessions, []
+        """Which sessions can be refreshed, by the other process."""
+        sessions, able = self.process(1).auth.sessions, []
         for n, pair in enumerate(self.pairs):
             try:
                 self.pairs[n] = await sessions.refresh(pair.refresh_token)
@@ -173,22 +193,25 @@ class World:
         return able
 
 
-def killed(error: BaseException) -> bool:
+def failed(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(killed(each) for each in error.exceptions)
-    return isinstance(error, Killed)
+        return any(failed(each) for each in error.exceptions)
+    return isinstance(error, Killed | StoreUnavailable)
 
 
-async def faults(make: Callable[[], Dying], way: str, after: int, then: str) -> tuple[list[str], bool]:
-    """What is wrong where the process dies after so many writes of an end; and whether it came to the end before."""
-    world = World(make())
+async def faults(
+    make: Callable[[], Dying], skew: int | None, way: str, after: int, then: str
+) -> tuple[list[str], bool]:
+    """What is wrong after so many writes of an end, the last of which fails; and whether it came to the end before."""
+    world = World(make(), skew)
     await world.begin()
+    world.store.fault = Killed if skew is None else StoreUnavailable
     world.store.dies_after = after
     completed = True
     try:
         await world.end(way)
     except BaseException as error:
-        if not killed(error):
+        if not failed(error):
             raise
         completed = False
     world.store.dies_after = 0
@@ -212,13 +235,13 @@ async def faults(make: Callable[[], Dying], way: str, after: int, then: str) -> 
     return found, completed
 
 
-async def all_faults(make: Callable[[], Dying]) -> set[str]:
-    """With each way of ending, each write after which a process dies, and whatever comes after."""
+async def all_faults(make: Callable[[], Dying], skew: int | None = None) -> set[str]:
+    """With each way of ending, each write that is the last, and whatever comes after."""
     found: set[str] = set()
-    for way in ("logout", "logout everywhere", "theft"):
+    for way in ("logout", "logout everywhere", "theft", "gone"):
         for then in ("nothing", "refresh", "retry"):
             for after in range(1, 20):
-                faulty, completed = await faults(make, way, after, then)
+                faulty, completed = await faults(make, skew, way, after, then)
                 found.update(faulty)
                 if completed:
                     break
@@ -227,11 +250,12 @@ async def all_faults(make: Callable[[], Dying]) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("skew", [None, -2, 2], ids=["killed", "store fails, behind", "store fails, ahead"])
 @pytest.mark.parametrize("make", [Dying, MarkFirst])
-async def test_no_death_of_a_process_brings_a_session_back(make: Callable[[], Dying]) -> None:
+async def test_no_failure_brings_a_session_back(make: Callable[[], Dying], skew: int | None) -> None:
     """A session that was refused once stays refused, and none is dead whose access token lives, wherever a process
-    dies; tried again, an end comes to its end."""
-    assert await all_faults(make) == set()
+    dies or its store fails; tried again, an end comes to its end."""
+    assert await all_faults(make, skew) == set()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_more_than_the_places_wait_their_turn() -> None:
     """No more callers than there are places are at work at once, and all are served."""
-    gate, at_work, most, served = Gate(places=3, patience=30), 0, 0, 0
+    gate, at_work, most, served = Gate(places=3, max_wait=30), 0, 0, 0
 
     async def work() -> None:
         nonlocal at_work, most, served
@@ -34,7 +34,7 @@ async def test_more_than_the_places_wait_their_turn() -> None:
 async def test_caller_whose_wait_would_be_long_is_refused_at_once() -> None:
     """When work takes 1 s, one place serves one more caller within 1 s, and the next is refused without a wait."""
     clock = Clock()
-    gate = Gate(places=1, patience=1.0, clock=clock)
+    gate = Gate(places=1, max_wait=1.0, clock=clock)
     for _ in range(200):
         entered = await gate.enter()
         clock.turn(1)
@@ -52,7 +52,7 @@ async def test_caller_whose_wait_would_be_long_is_refused_at_once() -> None:
 
 async def test_wait_that_turns_out_long_ends() -> None:
     """A caller who was let wait is refused when work that took no time takes for ever."""
-    gate = Gate(places=1, patience=0.05)
+    gate = Gate(places=1, max_wait=0.05)
     entered = await gate.enter()
     with anyio.fail_after(30), pytest.raises(StoreUnavailable, match="overloaded"):
         await gate.enter()
@@ -62,7 +62,7 @@ async def test_wait_that_turns_out_long_ends() -> None:
 
 async def test_caller_who_goes_away_takes_no_place() -> None:
     """Callers who are cancelled while they wait leave all places to others."""
-    gate = Gate(places=1, patience=30)
+    gate = Gate(places=1, max_wait=30)
     entered = await gate.enter()
     async with anyio.create_task_group() as callers:
         for _ in range(5):

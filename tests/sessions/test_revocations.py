@@ -108,11 +108,11 @@ async def test_first_read() -> None:
     await reader.log.append_revocations([a_session(f"t{n}") for n in range(LOG_PAGE)], 0)
     await reader.log.append_revocations([a_session(f"u{n}") for n in range(LOG_PAGE)], 0)
     await reader.revoke()
-    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (False, None, 0)
+    assert (reader.list.passes(OTHER), reader.list.age, len(reader.list)) == (False, None, 0)
     await reader.list.check(OTHER)
-    assert (reader.list.clears(OTHER), reader.list.age, len(reader.list)) == (True, 0, 2 * LOG_PAGE + 1)
+    assert (reader.list.passes(OTHER), reader.list.age, len(reader.list)) == (True, 0, 2 * LOG_PAGE + 1)
     assert (reader.log.reads, reader.list.reads) == (3, 1)
-    assert not reader.list.clears(CLAIMS)
+    assert not reader.list.passes(CLAIMS)
     assert reader.list.is_revoked(CLAIMS)
     with pytest.raises(RevokedToken):
         await reader.list.check(CLAIMS)
@@ -124,10 +124,10 @@ async def test_copy_is_read_on_when_it_is_older_than_the_interval() -> None:
     await reader.list.check(CLAIMS)
     await reader.revoke()
     reader.clock.turn(0.99)
-    assert reader.list.clears(CLAIMS)
+    assert reader.list.passes(CLAIMS)
     await reader.list.check(CLAIMS)
     reader.clock.turn(0.02)
-    assert not reader.list.clears(CLAIMS)
+    assert not reader.list.passes(CLAIMS)
     with pytest.raises(RevokedToken):
         await reader.list.check(CLAIMS)
     assert (reader.log.reads, reader.list.interval) == (2, 1)
@@ -140,12 +140,12 @@ async def test_token_is_looked_up_when_something_was_added() -> None:
     one, other = Reader(), Reader()
     for reader in (one, other):
         await reader.list.check(CLAIMS)
-        assert reader.list.clears(CLAIMS)
-    one.list.take([a_session("s2")])
-    assert one.list.clears(CLAIMS)
-    assert not one.list.clears(OTHER)
-    one.list.take([a_session()])
-    assert [reader.list.clears(CLAIMS) for reader in (one, other, one)] == [False, True, False]
+        assert reader.list.passes(CLAIMS)
+    one.list.add([a_session("s2")])
+    assert one.list.passes(CLAIMS)
+    assert not one.list.passes(OTHER)
+    one.list.add([a_session()])
+    assert [reader.list.passes(CLAIMS) for reader in (one, other, one)] == [False, True, False]
 
 
 async def test_clock_that_was_set_back() -> None:
@@ -153,9 +153,9 @@ async def test_clock_that_was_set_back() -> None:
     reader = Reader()
     await reader.list.check(CLAIMS)
     reader.clock.turn(-3600)
-    assert not reader.list.clears(CLAIMS)
+    assert not reader.list.passes(CLAIMS)
     await reader.list.check(CLAIMS)
-    assert reader.list.clears(CLAIMS)
+    assert reader.list.passes(CLAIMS)
     assert reader.log.reads == 2
 
 
@@ -212,7 +212,7 @@ async def test_own_revocations_count_at_once() -> None:
     """Entries that this process has put into the log count before they are read."""
     reader = Reader()
     await reader.list.check(CLAIMS)
-    reader.list.take([a_session(), Revocation("jti", ISSUER, "j3", (NOW + HOUR) * 1000)])
+    reader.list.add([a_session(), Revocation("jti", ISSUER, "j3", (NOW + HOUR) * 1000)])
     assert reader.list.is_revoked(CLAIMS)
     assert reader.list.has_session(ISSUER, "s1")
     assert [reader.list.has_token(ISSUER, jti) for jti in ("j3", "j1")] == [True, False]
@@ -224,8 +224,8 @@ async def test_notes_of_tokens_are_bounded() -> None:
     reader = Reader()
     await reader.list.check(OTHER)
     tokens = [Claims({**CLAIMS.to_dict(), "jti": f"{n}"}) for n in range(5000)]
-    assert all(reader.list.clears(claims) for claims in tokens for _ in range(2))
-    assert len(reader.list._cleared) <= 4096
+    assert all(reader.list.passes(claims) for claims in tokens for _ in range(2))
+    assert len(reader.list._passed) <= 4096
 
 
 async def test_a_short_outage_is_not_noticed() -> None:
@@ -247,7 +247,7 @@ async def test_a_short_outage_is_not_noticed() -> None:
     reader.clock.turn(0.3)
     await reader.list.check(OTHER)
     assert await reader.told() == [RevocationsNotRead("down"), RevocationsReadAgain()]
-    assert reader.list.clears(OTHER)
+    assert reader.list.passes(OTHER)
 
 
 @pytest.mark.parametrize("outage", ["closed", "open"])
@@ -386,7 +386,7 @@ async def test_log_that_forgot_what_lapsed() -> None:
 async def test_revocations_leave_when_they_lapse() -> None:
     """What has lapsed leaves the copy with a read, any number of them, and no request pays for it."""
     reader = Reader()
-    reader.list.take([a_session(f"t{n}", seconds=60) for n in range(2500)])
+    reader.list.add([a_session(f"t{n}", seconds=60) for n in range(2500)])
     await reader.revoke(seconds=600)
     await reader.list.check(OTHER)
     assert len(reader.list) == 2501
@@ -443,7 +443,7 @@ async def test_interval_of_nothing() -> None:
     reader = Reader(interval=0)
     for reads in (1, 2, 3):
         await reader.list.check(OTHER)
-        assert (reader.log.reads, reader.list.clears(OTHER)) == (reads, False)
+        assert (reader.log.reads, reader.list.passes(OTHER)) == (reads, False)
 
 
 async def test_warm_up() -> None:

@@ -278,7 +278,7 @@ async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.Monkey
     service = a_service(store)
     sessions = service.auth.sessions
     pair = await sessions.open(ALICE)
-    monkeypatch.setattr(sessions, "_gate", Gate(places=1, patience=0.05))
+    monkeypatch.setattr(sessions, "_gate", Gate(places=1, max_wait=0.05))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sessions.refresh, pair.refresh_token)
         await wait_all_tasks_blocked()

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from support.tokens import ec_key, jwks, public_pem, rsa_key
+from support.tokens import ec_key, jwks, private_pem, public_pem, rsa_key
 
 from asgi_jwt import ConfigurationError, Settings
 
-PEM = ec_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+PEM = private_pem(ec_key()).decode()
 DER = ec_key().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 JWKS = json.dumps(jwks())
 
@@ -48,16 +48,16 @@ PEM_FORMS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("form", PEM_FORMS.values(), ids=PEM_FORMS)
 def test_pem_as_it_was_meant(form: Callable[[str], str]) -> None:
     """PEM is the same key however its lines were lost, and so is each of several blocks."""
-    expected = read(PEM).key_set.keys[0].identity
-    assert [key.identity for key in read(form(PEM)).key_set.keys] == [expected]
+    expected = next(iter(read(PEM).key_set)).identity
+    assert [key.identity for key in read(form(PEM)).key_set] == [expected]
     both = read(form(PEM + public_pem(rsa_key()).decode())).key_set
-    assert (both.keys[0].identity, len(both.keys)) == (expected, 2)
+    assert (next(iter(both)).identity, len(both)) == (expected, 2)
 
 
 @pytest.mark.parametrize("form", [lambda text: f"'{text}'", json.dumps, in_base64, lambda text: f"\ufeff {text}\r\n"])
 def test_json_as_it_was_meant(form: Callable[[str], str]) -> None:
     """A JWK Set is the same in quotation marks and in base64."""
-    assert len(read(form(JWKS)).key_set.keys) == len(jwks()["keys"])
+    assert len(read(form(JWKS)).key_set) == len(jwks()["keys"])
 
 
 def encrypted(form: PrivateFormat) -> str:

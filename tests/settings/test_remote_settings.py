@@ -1,5 +1,6 @@
 """The settings of remote issuers: where their keys are, and what differs from keys of one's own."""
 
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def test_a_remote_issuer(source: dict[str, str]) -> None:
     """With a URL or discovery, no key is here, and every algorithm is allowed for which a key can be public."""
     settings = read(**source)
     assert settings.is_remote
-    assert settings.key_set.keys == ()
+    assert tuple(settings.key_set) == ()
     assert (settings.jwks_url, settings.discovery) == (source.get("JWKS_URL"), "DISCOVERY" in source)
     assert settings.policy.algorithms == ASYMMETRIC
     assert read(**source, ALGORITHMS="RS256,EdDSA").policy.algorithms == {"RS256", "EdDSA", "Ed25519"}
@@ -54,40 +55,28 @@ def test_discovery_switched_off_counts_as_absent() -> None:
     assert read(DISCOVERY="no", JWKS_URL=URL).jwks_url == URL
 
 
+SOURCES: dict[str, Any] = {"secret": SECRET, "keys": jwks(), "jwks_url": URL, "discovery": True}
 MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "no keys": ({"discovery": False}, "ASGI_JWT_SECRET is missing, or one of"),
-    "a secret and a URL": ({"secret": SECRET, "jwks_url": URL}, "- ASGI_JWT_SECRET and ASGI_JWT_JWKS_URL are both set"),
-    "a secret and discovery": (
-        {"secret": SECRET, "discovery": True},
-        "- ASGI_JWT_SECRET and ASGI_JWT_DISCOVERY are both set",
-    ),
-    "keys and a URL": ({"keys": jwks(), "jwks_url": URL}, "- ASGI_JWT_KEYS and ASGI_JWT_JWKS_URL are both set"),
-    "keys and discovery": ({"keys": jwks(), "discovery": "yes"}, "- ASGI_JWT_KEYS and ASGI_JWT_DISCOVERY are both set"),
-    "a URL and discovery": (
-        {"jwks_url": URL, "discovery": True},
-        "- ASGI_JWT_JWKS_URL and ASGI_JWT_DISCOVERY are both set",
-    ),
+    **{
+        f"{one} and {other}": (
+            {one: SOURCES[one], other: SOURCES[other]},
+            f"- ASGI_JWT_{one.upper()} and ASGI_JWT_{other.upper()} are both set",
+        )
+        for one, other in combinations(SOURCES, 2)
+    },
     "plain http": ({"jwks_url": "http://a.example/jwks"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
     "no URL": ({"jwks_url": "a.example"}, "ASGI_JWT_JWKS_URL has to be an https URL"),
     "no text": ({"jwks_url": 7}, "ASGI_JWT_JWKS_URL has to be a text"),
     "no flag": ({"discovery": "maybe"}, "ASGI_JWT_DISCOVERY has to be true or false"),
     "several issuers and a URL": (
         {"issuer": [A, B], "jwks_url": URL},
-        "ASGI_JWT_ISSUER names several issuers, which takes ASGI_JWT_DISCOVERY=true",
+        "ASGI_JWT_ISSUER names several .*DISCOVERY=true",
     ),
     "several issuers and a secret": ({"issuer": [A, B], "secret": SECRET}, "ASGI_JWT_ISSUER names several issuers"),
-    "an issuer to discover that is no URL": (
-        {"issuer": [A, "b"], "discovery": True},
-        "ASGI_JWT_ISSUER has to be an https URL, .* to find its keys: 'b' is none",
-    ),
-    "an issuer to discover with a query": (
-        {"issuer": A + "?a=b", "discovery": True},
-        "ASGI_JWT_ISSUER has to be a URL without query",
-    ),
-    "a symmetric algorithm": (
-        {"jwks_url": URL, "algorithms": "RS256,HS256"},
-        "ASGI_JWT_ALGORITHMS names HS256, for which no remote issuer has a key",
-    ),
+    "an issuer to discover that is no URL": ({"issuer": [A, "b"], "discovery": True}, "ASGI_JWT_ISSUER .*'b' is none"),
+    "an issuer with a query": ({"issuer": A + "?a=b", "discovery": True}, "ASGI_JWT_ISSUER .* URL without query"),
+    "a symmetric algorithm": ({"jwks_url": URL, "algorithms": "RS256,HS256"}, "ASGI_JWT_ALGORITHMS names HS256, for"),
 }
 
 

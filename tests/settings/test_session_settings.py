@@ -16,18 +16,25 @@ def read(**settings: Any) -> Settings:
 
 def test_defaults() -> None:
     """The defaults are those of the README."""
+    defaults = {
+        "store": "sqlite:///asgi-jwt.db",
+        "refresh_ttl": 7 * 86400,
+        "session_ttl": 30 * 86400,
+        "grace": 30,
+        "recovery": 86400,
+        "cookie_name": "__Secure-refresh_token",
+        "cookie_path": None,
+        "cookie_secure": True,
+        "access_cookie": None,
+        "access_cookie_samesite": "lax",
+        "trusted_origins": (),
+        "revocation_interval": 1,
+        "revocation_max_staleness": 5,
+        "revocation_outage": "closed",
+        "revocation_ttl": 3600,
+    }
     settings = read()
-    assert settings.store == "sqlite:///asgi-jwt.db"
-    assert (settings.refresh_ttl, settings.session_ttl) == (7 * 86400, 30 * 86400)
-    assert (settings.grace, settings.recovery) == (30, 86400)
-    assert (settings.cookie_name, settings.cookie_path, settings.cookie_secure) == (
-        "__Secure-refresh_token",
-        None,
-        True,
-    )
-    assert (settings.access_cookie, settings.access_cookie_samesite, settings.trusted_origins) == (None, "lax", ())
-    assert (settings.revocation_interval, settings.revocation_max_staleness) == (1, 5)
-    assert (settings.revocation_outage, settings.revocation_ttl) == ("closed", 3600)
+    assert {name: getattr(settings, name) for name in defaults} == defaults
     assert (read(refresh_secret=None).store, read(store="memory://").store) == (None, "memory://")
 
 
@@ -35,36 +42,27 @@ def test_environment(tmp_path: Path) -> None:
     """Each is read from its variable, and the secret from a file too."""
     secret = tmp_path / "refresh"
     secret.write_text(f"{A},{B}\n")
-    settings = Settings.from_env(
-        {
-            "ASGI_JWT_ISSUER": "i",
-            "ASGI_JWT_AUDIENCE": "a",
-            "ASGI_JWT_SECRET": "s" * 32,
-            "ASGI_JWT_STORE": "redis://localhost",
-            "ASGI_JWT_REFRESH_SECRET_FILE": str(secret),
-            "ASGI_JWT_REFRESH_TTL": "14d",
-            "ASGI_JWT_SESSION_TTL": "90d",
-            "ASGI_JWT_GRACE": "0",
-            "ASGI_JWT_RECOVERY": "1h",
-            "ASGI_JWT_COOKIE_NAME": "rt",
-            "ASGI_JWT_COOKIE_PATH": "/api/auth",
-            "ASGI_JWT_ACCESS_COOKIE": "__Host-at",
-            "ASGI_JWT_ACCESS_COOKIE_SAMESITE": "strict",
-            "ASGI_JWT_TRUSTED_ORIGINS": "https://app.example, http://localhost:3000",
-            "ASGI_JWT_REVOCATION_INTERVAL": "0.5",
-            "ASGI_JWT_REVOCATION_MAX_STALENESS": "1m",
-            "ASGI_JWT_REVOCATION_OUTAGE": "open",
-            "ASGI_JWT_REVOCATION_TTL": "1d",
-        }
-    )
-    assert (settings.store, settings.refresh_secret) == ("redis://localhost", (A, B))
-    assert (settings.refresh_ttl, settings.session_ttl) == (14 * 86400, 90 * 86400)
-    assert (settings.grace, settings.recovery) == (0, 3600)
-    assert (settings.cookie_name, settings.cookie_path, settings.access_cookie) == ("rt", "/api/auth", "__Host-at")
-    assert settings.access_cookie_samesite == "strict"
-    assert settings.trusted_origins == ("https://app.example", "http://localhost:3000")
-    assert (settings.revocation_interval, settings.revocation_max_staleness) == (0.5, 60)
-    assert (settings.revocation_outage, settings.revocation_ttl) == ("open", 86400)
+    texts: dict[str, tuple[str, Any]] = {
+        "store": ("redis://localhost", "redis://localhost"),
+        "refresh_ttl": ("14d", 14 * 86400),
+        "session_ttl": ("90d", 90 * 86400),
+        "grace": ("0", 0),
+        "recovery": ("1h", 3600),
+        "cookie_name": ("rt", "rt"),
+        "cookie_path": ("/api/auth", "/api/auth"),
+        "access_cookie": ("__Host-at", "__Host-at"),
+        "access_cookie_samesite": ("strict", "strict"),
+        "trusted_origins": ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
+        "revocation_interval": ("0.5", 0.5),
+        "revocation_max_staleness": ("1m", 60),
+        "revocation_outage": ("open", "open"),
+        "revocation_ttl": ("1d", 86400),
+    }
+    needed = {"issuer": "i", "audience": "a", "secret": "s" * 32, "refresh_secret_file": str(secret)}
+    variables = needed | {name: text for name, (text, _) in texts.items()}
+    settings = Settings.from_env({f"ASGI_JWT_{name.upper()}": text for name, text in variables.items()})
+    assert settings.refresh_secret == (A, B)
+    assert {name: getattr(settings, name) for name in texts} == {name: value for name, (_, value) in texts.items()}
 
 
 def test_store_keyword_overrides_the_environment() -> None:
@@ -77,65 +75,47 @@ def test_store_keyword_overrides_the_environment() -> None:
 
 @pytest.mark.parametrize(
     ("secret", "secrets"),
-    [
-        (A, (A,)),
-        (f"{A}, {B}", (A, B)),
-        (A.encode(), (A.encode(),)),
-        ([A, B.encode()], (A, B.encode())),
-        ((A, B, C, D), (A, B, C, D)),
-    ],
+    [(A, (A,)), (f"{A}, {B}", (A, B)), ([A, B.encode()], (A, B.encode())), ((A, B, C, D), (A, B, C, D))],
 )
 def test_refresh_secrets(secret: Any, secrets: tuple[str | bytes, ...]) -> None:
     """One secret or several, as text or as bytes; the first signs, all verify."""
     settings = read(refresh_secret=secret)
     assert settings.refresh_secret == secrets
-    assert len(settings.refresh_keys.keys) == len(secrets)
+    assert len(settings.refresh_keys) == len(secrets)
 
 
+BAD_PATHS = ("auth", "/a;b", "/größe", "/a\r\nb")
 FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"refresh_secret": "short"}, "REFRESH_SECRET has 5 bytes"),
-    ({"refresh_secret": f"{A},short"}, "REFRESH_SECRET has 5 bytes"),
+    *(({"refresh_secret": secret}, "REFRESH_SECRET has 5 bytes") for secret in ("short", f"{A},short")),
     ({"refresh_secret": [A, B, C, D, E]}, "REFRESH_SECRET may hold 4 secrets"),
-    ({"refresh_secret": 7}, "REFRESH_SECRET has to be"),
-    ({"refresh_secret": [7]}, "REFRESH_SECRET has to be a text"),
-    ({"secret": A, "refresh_secret": A}, "REFRESH_SECRET is a key of access tokens too"),
-    ({"secret": A.encode(), "refresh_secret": [B, A]}, "REFRESH_SECRET is a key of access tokens too"),
-    ({"secret": A, "refresh_secret": A.encode()}, "REFRESH_SECRET is a key of access tokens too"),
+    *(({"refresh_secret": secret}, "REFRESH_SECRET has to be a") for secret in (7, [7])),
+    *(
+        ({"secret": secret, "refresh_secret": refresh}, "REFRESH_SECRET is a key of access tokens too")
+        for secret, refresh in ((A, A), (A.encode(), [B, A]), (A, A.encode()))
+    ),
     ({"refresh_ttl": 0}, "REFRESH_TTL has to be 1 second at least"),
     ({"session_ttl": "367d"}, "SESSION_TTL has to be"),
-    ({"grace": 301}, "GRACE has to be"),
-    ({"grace": -1}, "GRACE has to be"),
+    *(({"grace": grace}, "GRACE has to be") for grace in (301, -1)),
     ({"recovery": "31d"}, "RECOVERY has to be"),
     ({"access_ttl": "61m"}, "ACCESS_TTL has to be"),
     ({"store": " "}, "STORE has to be a text"),
-    ({"cookie_name": "a;b"}, "COOKIE_NAME has to be the name of a cookie"),
-    ({"cookie_name": "a b"}, "COOKIE_NAME has to be the name of a cookie"),
-    ({"cookie_path": "auth"}, "COOKIE_PATH has to be a percent-encoded path"),
-    ({"cookie_path": "/a;b"}, "COOKIE_PATH has to be a percent-encoded path"),
-    ({"cookie_path": "/größe"}, "COOKIE_PATH has to be a percent-encoded path"),
-    ({"cookie_path": "/a\r\nb"}, "COOKIE_PATH has to be a percent-encoded path"),
+    *(({"cookie_name": name}, "COOKIE_NAME has to be the name of a cookie") for name in ("a;b", "a b")),
+    *(({"cookie_path": path}, "COOKIE_PATH has to be a percent-encoded path") for path in BAD_PATHS),
     ({"cookie_name": "__Host-rt"}, "COOKIE_NAME begins with __Host-"),
     ({"cookie_name": "__host-rt", "cookie_path": "/auth"}, "COOKIE_NAME begins with __Host-"),
-    ({"access_cookie_samesite": "none"}, "ACCESS_COOKIE_SAMESITE has to be lax, where who follows a link"),
+    ({"access_cookie_samesite": "none"}, "ACCESS_COOKIE_SAMESITE has to be lax"),
     ({"cookie_name": "t", "access_cookie": "t"}, "ACCESS_COOKIE is the name of the refresh token's cookie too"),
     ({"revocation_interval": 61}, "REVOCATION_INTERVAL has to be 0 seconds at least and 60 at most"),
     ({"revocation_interval": -1}, "REVOCATION_INTERVAL has to be"),
     ({"revocation_max_staleness": "2h"}, "REVOCATION_MAX_STALENESS has to be 0.1 seconds at least and 3600 at most"),
     # A copy is older than nothing as soon as it was read: no token would ever be let in.
-    (
-        {"revocation_max_staleness": 0, "revocation_interval": 0},
-        "REVOCATION_MAX_STALENESS has to be 0.1 seconds at least and 3600 at most",
-    ),
+    ({"revocation_max_staleness": 0, "revocation_interval": 0}, "REVOCATION_MAX_STALENESS has to be 0.1 seconds at"),
     ({"revocation_max_staleness": 0.5}, "REVOCATION_MAX_STALENESS has to be ASGI_JWT_REVOCATION_INTERVAL at least"),
-    ({"revocation_outage": "maybe"}, "REVOCATION_OUTAGE has to be closed"),
-    ({"revocation_outage": ""}, "REVOCATION_OUTAGE has to be closed"),
+    *(({"revocation_outage": answer}, "REVOCATION_OUTAGE has to be closed") for answer in ("maybe", "")),
     ({"revocation_ttl": "14m"}, "REVOCATION_TTL has to be ASGI_JWT_ACCESS_TTL at least"),
     ({"access_ttl": 3600, "revocation_ttl": 3599}, "REVOCATION_TTL has to be ASGI_JWT_ACCESS_TTL at least"),
     ({"revocation_ttl": "367d"}, "REVOCATION_TTL has to be"),
     ({"trusted_origins": "app.example"}, "TRUSTED_ORIGINS has to hold origins"),
-    ({"trusted_origins": "https://app.example/path"}, "TRUSTED_ORIGINS has to hold origins"),
-    ({"trusted_origins": "null"}, "TRUSTED_ORIGINS has to hold origins"),
-    ({"trusted_origins": "*"}, "TRUSTED_ORIGINS has to hold origins"),
 ]
 
 
@@ -148,13 +128,11 @@ def test_faults(settings: dict[str, Any], told: str) -> None:
     assert A not in str(refused.value)
 
 
-def test_host_prefix_with_the_path_it_asks_for() -> None:
-    """`__Host-` is taken where the path is the root."""
-    assert read(cookie_name="__Host-rt", cookie_path="/").cookie_name == "__Host-rt"
-
-
 def test_insecure_cookies_lose_their_prefix() -> None:
-    """Without Secure no browser takes the prefixes: they go, from the token sources too, and nothing else does."""
+    """Without Secure no browser takes the prefixes: they go, from the token sources too, and nothing else does.
+
+    With it, `__Host-` is taken where the path is the root.
+    """
     sources = ["header", "cookie:__Host-at", "cookie:at__Host-"]
     settings = read(cookie_secure=False, access_cookie="__Host-at", token_sources=sources)
     assert (settings.cookie_name, settings.access_cookie) == ("refresh_token", "at")
@@ -162,6 +140,7 @@ def test_insecure_cookies_lose_their_prefix() -> None:
     assert read(cookie_secure="no").access_cookie is None
     for name in ("rt", "__Secure-rt", "__SECURE-rt", "__host-rt"):
         assert read(cookie_secure="no", cookie_name=name).cookie_name == "rt"
+    assert read(cookie_name="__Host-rt", cookie_path="/").cookie_name == "__Host-rt"
 
 
 def test_repr_shows_no_secret() -> None:

@@ -64,16 +64,8 @@ def test_quotes_around_nothing_are_an_empty_variable(quoted: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a,b",
-        '["a", "b"]',
-        "['a', 'b']",
-        "[a, b]",
-        '"a","b"',
-        '\'["a","b"]\'',
-        '"[\\"a\\", \\"b\\"]"',
-        "- a\n- b",
-        '- "a"\n- "b"\n',
-        "a\r\nb\r\n",
+        *("a,b", '["a", "b"]', "['a', 'b']", "[a, b]", '"a","b"', '\'["a","b"]\'', '"[\\"a\\", \\"b\\"]"'),
+        *("- a\n- b", '- "a"\n- "b"\n', "a\r\nb\r\n"),
     ],
 )
 def test_lists_of_json_and_yaml(text: str) -> None:
@@ -82,17 +74,17 @@ def test_lists_of_json_and_yaml(text: str) -> None:
 
 
 REFUSED: list[tuple[str, str, str]] = [
-    ("AUDIENCE", '"orders', "has a quotation mark at one end"),
-    ("AUDIENCE", 'orders"', "has a quotation mark at one end"),
-    ("AUDIENCE", 'a,"b', "has a quotation mark at one end"),
-    ("AUDIENCE", '"a"b"', "has a quotation mark at one end"),
+    *(("AUDIENCE", text, "has a quotation mark at one end") for text in ('"orders', 'orders"', 'a,"b', '"a"b"')),
     ("AUDIENCE", '["a", 1]', "has to be a list of texts"),
-    ("AUDIENCE", "orders # this service", "holds a comment"),
-    ("LEEWAY", "30 # seconds", "holds a comment"),
-    ("ISSUER", "https://${HOST}", "holds a variable that nothing replaced"),
+    *(
+        (name, text, "holds a comment")
+        for name, text in (("AUDIENCE", "orders # this one"), ("LEEWAY", "30 # seconds"))
+    ),
+    *(
+        (name, text, "holds a variable that nothing replaced")
+        for name, text in (("ISSUER", "https://${HOST}"), ("ISSUER", "$(ISSUER)"), ("AUDIENCE", "$AUDIENCE"))
+    ),
     ("ISSUER", "https://${HOST:-issuer.example}", "holds a variable that nothing replaced"),
-    ("ISSUER", "$(ISSUER)", "holds a variable that nothing replaced"),
-    ("AUDIENCE", "$AUDIENCE", "holds a variable that nothing replaced"),
     ("ISSUER", "https://a.example https://b.example", "holds a blank"),
     ("PUBLIC_PATHS", "/a /b", "may hold paths"),
     ("TYP", "at+jwt JWT", "may hold media types"),
@@ -110,36 +102,25 @@ def test_what_is_left_of_an_env_file_is_refused(name: str, value: str, told: str
     assert fault(**{name: value}).startswith(f"ASGI_JWT_{name} {told}")
 
 
-@pytest.mark.parametrize(
-    ("form", "told"),
-    [
-        ("{}\n", "begins or ends with a blank or a line break"),
-        (" {}", "begins or ends with a blank or a line break"),
-        ("{}\r", "begins or ends with a blank or a line break"),
-        ("\ufeff{}", "begins or ends with a blank or a line break"),
-        ("{}\\n", "begins or ends with a blank or a line break"),
-        ('"{}"', "stands in quotation marks"),
-        ("'{}'", "stands in quotation marks"),
-        ("- {}", "begins with a dash and a blank"),
-        ("{} # of production", "holds a comment"),
-        ("${{JWT_{}}}", "holds a variable that nothing replaced"),
-        ("{}\udcff", "is no UTF-8 text"),
-    ],
-)
+ADDITIONS = {
+    "begins or ends with a blank or a line break": ("{}\n", " {}", "{}\r", "\ufeff{}", "{}\\n"),
+    "stands in quotation marks": ('"{}"', "'{}'"),
+    "begins with a dash and a blank": ("- {}",),
+    "holds a comment": ("{} # of production",),
+    "holds a variable that nothing replaced": ("${{JWT_{}}}",),
+    "is no UTF-8 text": ("{}\udcff",),
+}
+
+
+@pytest.mark.parametrize(("form", "told"), [(form, told) for told, forms in ADDITIONS.items() for form in forms])
 def test_a_secret_is_never_changed(form: str, told: str) -> None:
     """Two programs that read one variable have one secret: an addition to a secret is refused, and none of it shown."""
     for name, secret in (("SECRET", RANDOM), ("REFRESH_SECRET", OTHER)):
         found = fault(**{name: form.format(secret)})
         assert found.startswith(f"ASGI_JWT_{name} {told}")
         assert secret not in found
-    assert read(SECRET=f'a"{RANDOM}').secret == f'a"{RANDOM}'
-    assert read(SECRET=f"{{{RANDOM}$A").secret == f"{{{RANDOM}$A"
-
-
-def test_a_list_as_secret() -> None:
-    """`SECRET` is one secret: a list of JSON is refused."""
-    assert fault(SECRET=f'["{RANDOM}"]') == "ASGI_JWT_SECRET is a list of JSON: write the one secret alone"
-    assert read(SECRET=f"[{RANDOM}").secret == f"[{RANDOM}"
+    for whole in (f'a"{RANDOM}', f"{{{RANDOM}$A", f"[{RANDOM}"):
+        assert read(SECRET=whole).secret == whole
 
 
 def test_a_refresh_secret_with_a_comma() -> None:
@@ -152,13 +133,12 @@ def test_a_refresh_secret_with_a_comma() -> None:
 
 
 def test_a_refresh_secret_in_brackets() -> None:
-    """A list of JSON is read; text that begins with `{` is a JWK Set, and refused where it is none."""
+    """A list of JSON is read, but where there is one secret; text that begins with `{` has to be a JWK Set."""
     assert read(REFRESH_SECRET=f'["{OTHER}", "{OTHER}x"]').refresh_secret == (OTHER, f"{OTHER}x")
-    assert "is no list of JSON" in fault(REFRESH_SECRET=f"[{OTHER}]")
-    assert "is no list of JSON" in fault(REFRESH_SECRET=f"[{OTHER}, 1]")
-    assert "is no list of JSON" in fault(REFRESH_SECRET="[1]")
-    told = "is broken JSON: text that begins with { is a JWK Set, and a secret begins with another character"
-    assert fault(REFRESH_SECRET=f"{{{OTHER}") == f"ASGI_JWT_REFRESH_SECRET {told}"
+    for text in (f"[{OTHER}]", f"[{OTHER}, 1]", "[1]"):
+        assert "is no list of JSON" in fault(REFRESH_SECRET=text)
+    assert fault(REFRESH_SECRET=f"{{{OTHER}").startswith("ASGI_JWT_REFRESH_SECRET is broken JSON: text that begins")
+    assert fault(SECRET=f'["{RANDOM}"]').startswith("ASGI_JWT_SECRET is a list of JSON")
 
 
 def test_names_of_variables_as_env_files_leave_them() -> None:

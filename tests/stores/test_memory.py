@@ -2,83 +2,28 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from support.stores import using
 
-from asgi_jwt.sessions.rotation import open_session
-from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, RevocationLog, SessionStore
+from asgi_jwt.stores.base import RevocationLog, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.stores.records import Revocation, Session
+from asgi_jwt.stores.records import Revocation
 from asgi_jwt.testing import Clock, StoreConformance
 
 pytestmark = pytest.mark.anyio
-
-LIFE = 1000
 
 
 class TestMemoryStore(StoreConformance):
     @asynccontextmanager
     async def open_store(self) -> AsyncIterator[SessionStore]:
         self.clock = Clock(0)
-        store = MemoryStore(monotonic=self.clock)
-        try:
+        async with using(MemoryStore(monotonic=self.clock)) as store:
             yield store
-        finally:
-            await store.aclose()
 
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         self.clock.turn(ms / 1000)
         return True
-
-
-def a_session(sid: str, life: int = LIFE) -> Session:
-    return open_session("alice", sid, now=0, refresh_ttl=life, session_ttl=life)
-
-
-async def write(store: MemoryStore, session: Session | None, sid: str = "s1") -> None:
-    await store.update(session.key if session else a_session(sid).key, lambda _: (session, None))
-
-
-async def test_sweep_takes_a_bounded_number_a_call() -> None:
-    """A sweep of many dead sessions takes its limit a call, and says how many went."""
-    store = MemoryStore()
-    for n in range(SWEEP_LIMIT + 1):
-        await write(store, a_session(f"s{n}"))
-
-    swept = [await store.sweep(LIFE + SWEEP_AFTER + 1) for _ in range(3)]
-
-    assert swept == [SWEEP_LIMIT, 1, 0]
-    assert await store.get(a_session("s0").key) is None
-
-
-async def test_sweep_waits_for_the_clocks_of_others() -> None:
-    """A record goes only when its end is further past than clocks differ."""
-    store = MemoryStore()
-    await write(store, a_session("s1"))
-
-    assert [await store.sweep(LIFE + SWEEP_AFTER), await store.sweep(LIFE + SWEEP_AFTER + 1)] == [0, 1]
-
-
-async def test_sweep_follows_an_end_that_moved() -> None:
-    """A session whose end was moved on is swept at its new end; one that was deleted is not counted."""
-    store = MemoryStore()
-    for sid in ("moved", "deleted"):
-        await write(store, a_session(sid))
-    await write(store, replace(a_session("moved"), expires_at=2 * LIFE, ends_at=2 * LIFE))
-    await write(store, None, "deleted")
-
-    assert [await store.sweep(now + SWEEP_AFTER + 1) for now in (LIFE, LIFE, 2 * LIFE)] == [0, 0, 1]
-
-
-async def test_one_dead_session_does_not_take_its_subject_along() -> None:
-    """Sweeping a session leaves the others of its subject."""
-    store = MemoryStore()
-    await write(store, a_session("short"))
-    await write(store, a_session("long", life=10 * LIFE))
-
-    assert await store.sweep(LIFE + SWEEP_AFTER + 1) == 1
-    assert [session.sid for session in await store.list("alice", LIFE)] == ["long"]
 
 
 async def test_log_is_trimmed_once_a_while() -> None:

@@ -79,7 +79,7 @@ def test_frozen_claims_are_told() -> None:
 
 @pytest.mark.parametrize("claims", [{"a": {1}}, {"a": object()}, {"a": float("nan")}, {"a": float("inf")}])
 def test_claims_that_are_no_json_are_refused(claims: Mapping[str, Any]) -> None:
-    """What JSON can't tell raises before anything is written."""
+    """A claim that JSON can't express raises before anything is written."""
     with pytest.raises((TypeError, ValueError), match="JSON"):
         pack(replace(PLAIN, claims=claims))
 

@@ -81,7 +81,8 @@ def test_redis(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite:///", "needs a file"),
         ("sqlite://secret/path", "needs a file: sqlite:///relative/path or sqlite:////absolute/path"),
         ("sqlite:///:memory:", r"else memory://\)"),
-        ("sqlite:///nowhere/store.db", "is not there"),
+        ("sqlite:///nowhere/store.db", "nowhere is not there, or closed: create it"),
+        ("sqlite:////tmp", "is a directory: name a file in it"),
     ],
 )
 def test_no_such_store(url: str, fault: str) -> None:

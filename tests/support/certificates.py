@@ -28,7 +28,7 @@ class Authority:
         """From now on a server with this context is certified to be at `address`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+        addresses = x509.SubjectAlternativeName([_named(address)])
         certificate = self._certify(name, key, addresses, _usage(signs_certificates=False))
         path = self._home / "server.pem"
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -65,3 +65,10 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _named(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)

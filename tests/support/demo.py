@@ -12,22 +12,21 @@ from typing import NamedTuple
 from starlette.testclient import TestClient
 from support.waiting import PATIENCE
 
-from asgi_jwt import Auth, Settings
+from asgi_jwt import Auth
 from asgi_jwt.commands.key_files import make_file
 from asgi_jwt.demo.app import build_app
-from asgi_jwt.demo.attempts import AUDIENCE, ISSUER, make_attempts
+from asgi_jwt.demo.attempts import make_attempts
 from asgi_jwt.demo.feed import Feed
-from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.demo.flow import session_auth
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.key_rotation import generate_jwk
 
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 COOKIE = "demo_refresh_token"
-GRACE = 2
 
 
 class Demo(NamedTuple):
-    """What there is of a demo that nobody serves. `client` is a browser without JavaScript."""
+    """A demo that nobody serves. `client` is a browser without JavaScript."""
 
     client: TestClient
     auth: Auth
@@ -37,29 +36,32 @@ class Demo(NamedTuple):
     def log_in(self, username: str = "alice") -> str:
         """The access token; the refresh token is in the client's jar."""
         answer = self.client.post("/auth/login", json={"username": username, "password": PASSWORDS[username]})
-        assert answer.status_code == 200
-        token: str = answer.json()["access_token"]
+        token: str = answer.raise_for_status().json()["access_token"]
         return token
+
+    def become(self, cookie: str) -> None:
+        """The browser has this refresh token, and no other one."""
+        self.client.cookies.clear()
+        self.client.cookies.set(COOKIE, cookie, domain="127.0.0.1", path="/auth")
+
+    def refresh(self) -> int:
+        return self.client.post("/auth/refresh").status_code
+
+    def replay(self) -> str:
+        """The verdict on the thief's copy."""
+        verdict: str = self.client.post("/auth/demo/replay").json().get("verdict", "nothing stolen")
+        return verdict
 
 
 @contextmanager
 def demo_in_process() -> Iterator[Demo]:
-    """A demo over a store in memory, with a clock to turn."""
+    """A demo with a clock to turn."""
     clock = Clock(1_000)
     feed = Feed(clock)
     with TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         make_file(keys, [generate_jwk("EdDSA")])
-        settings = Settings(
-            issuer=ISSUER,
-            audience=AUDIENCE,
-            keys_file=str(keys),
-            refresh_secret="r" * 32,
-            grace=GRACE,
-            cookie_secure=False,
-            cookie_name=COOKIE,
-        )
-        auth = Auth(settings, store=MemoryStore(), on_event=feed, clock=clock)
+        auth = session_auth(keys, "r" * 32, Path(folder), on_event=feed, clock=clock)
         app = build_app(auth, PASSWORDS, feed, make_attempts(keys, clock=clock))
         with TestClient(app, base_url="http://127.0.0.1:8000") as client:
             yield Demo(client, auth, feed, clock)
@@ -73,12 +75,8 @@ def commands(told: str) -> list[tuple[int, str]]:
 @contextmanager
 def demo_process() -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """`python -m asgi_jwt demo` on a free port, and what it has printed, to the last line."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "asgi_jwt", "demo", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as demo:
+    command = [sys.executable, "-m", "asgi_jwt", "demo", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         try:
             told = ""

@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "asgi_jwt" / "docs"
-PATHS = sorted(DOCS.glob("*.md"))
+QUICKSTART = DOCS / "quickstart.md"
+README = ROOT / "README.md"
+PAGES = sorted(DOCS.glob("*.md"))
+PATHS = [README, *PAGES]
+SKILL = ROOT / "asgi_jwt" / ".agents" / "skills" / "asgi-jwt" / "SKILL.md"
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
 _TEXT_LANGUAGES = ("sh", "pycon", "html", "js", "env", "nginx", "caddyfile", "haproxy", "dockerfile", "yaml")
 
 
@@ -62,16 +68,20 @@ def sections_of(path: Path) -> list[Section]:
             if line.startswith("#"):
                 found.append(Section(path, line.lstrip("# "), main=found[-1].main))
             elif line.startswith("| "):
-                found[-1].table.append([cell.strip() for cell in line.strip("|").split(" | ")])
+                found[-1].table.append([cell.strip() for cell in line.strip("|").split("|")])
         if language is not None and block is not None:
             found[-1].take(language, block)
     return found
 
 
+def section_of(page: Path, title: str) -> Section:
+    (section,) = [each for each in sections_of(page) if each.title == title]
+    return section
+
+
 def table_of(page: str, title: str) -> list[list[str]]:
-    """The rows of the table under a heading, without its head."""
-    (section,) = [each for each in sections_of(DOCS / f"{page}.md") if each.title == title]
-    return section.table[1:]
+    """The rows of the table under a heading of the documentation, without its head."""
+    return section_of(DOCS / f"{page}.md", title).table[1:]
 
 
 SECTIONS = [section for path in PATHS for section in sections_of(path)]
@@ -81,17 +91,37 @@ def blocks(language: str) -> list[tuple[Section, str]]:
     return [(section, block) for section in SECTIONS for block in section.blocks.get(language, [])]
 
 
+def blocks_of(page: Path, title: str, language: str = "sh") -> list[str]:
+    return section_of(page, title).blocks[language]
+
+
 @cache
-def environment(page: Path) -> Mapping[str, str]:
+def workplace(page: Path) -> TemporaryDirectory[str]:
+    """A folder with the files of a page, and those of the index where the page belongs to one; `main.py` is left out.
+
+    The exports of the page have run there.
+    """
+    folder = TemporaryDirectory()
+    for each in dict.fromkeys([page.with_stem(page.stem.partition("-")[0]), page]):
+        for section in sections_of(each) if each.exists() else []:
+            for name, text in section.files.items():
+                if name != "main.py":
+                    Path(folder.name, name).write_text(text)
+    return folder
+
+
+@cache
+def environment(page: Path = QUICKSTART) -> Mapping[str, str]:
     """The environment of a shell after the exports of the quickstart and those of the page."""
-    shells = [block for path in dict.fromkeys([DOCS / "quickstart.md", page]) for block in _shells(path)]
+    shells = [block for path in dict.fromkeys([QUICKSTART, page]) for block in _shells(path)]
     exports = "".join(block for block in shells if block.startswith("export "))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     told = subprocess.run(
         ["/bin/sh", "-euc", exports + "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"],
         env={**os.environ, "PATH": path, "PYTHONPATH": paths, "NO_PROXY": "*"},
-        capture_output=True,
+        cwd=workplace(page).name,
+        stdout=subprocess.PIPE,
         check=True,
         timeout=PATIENCE,
     )

@@ -66,8 +66,6 @@ class Site:
     """Subjects whose access tokens the API takes no longer."""
     refused_tokens: set[str] = field(default_factory=set)
     """The same by `jti`."""
-    answers: list[Response] = field(default_factory=list)
-    """What the next refreshes are answered, in place of what AuthApp would say."""
     free: threading.Event = field(default_factory=threading.Event)
     """While it is clear, the answers of refreshes are held back, for 10 s at most."""
     callers: list[str] = field(default_factory=list)
@@ -134,9 +132,6 @@ class Site:
             if scope["type"] == "http":
                 headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
                 self.seen.append(Seen(scope["method"], scope["path"], headers))
-                if scope["path"] == REFRESH and self.answers:
-                    await self.answers.pop(0)(scope, receive, send)
-                    return
                 if scope["path"] == REFRESH:
                     send = self._held(send)
             await app(scope, receive, send)
@@ -171,12 +166,6 @@ def authenticate(credentials: Credentials, request: Request) -> Identity | None:
 def login(name: str = "alice") -> str:
     """The script that logs in."""
     return f"auth.login({json.dumps({'username': name, 'password': PASSWORDS[name]})})"
-
-
-def unavailable(retry_after: int | None = None) -> Response:
-    """What AuthApp answers when its store is down."""
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return JSONResponse({"error": "temporarily_unavailable"}, status_code=503, headers=headers)
 
 
 async def _page(request: Request) -> Response:

@@ -1,7 +1,7 @@
 """Servers' side of WebSockets behind the middleware: each treats a close in the way of one that there is."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -74,6 +74,17 @@ class Server:
         return [sent["text"] for sent in self.sent if sent["type"] == "websocket.send"]
 
 
+def accepting(serve: Callable[[Receive, Send], Awaitable[None]]) -> ASGIApp:
+    """An app that accepts, and then serves."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await serve(receive, send)
+
+    return app
+
+
 class Echo:
     """An app that sends back what it gets, until the end; then it tries to send more, and to close."""
 
@@ -131,7 +142,8 @@ class Sockets:
                 await until(lambda: ACCEPT in server.sent)
                 yield returned
 
-    def turn(self, seconds: float) -> None:
+    def turn(self, seconds: float = LIFE + LEEWAY) -> None:
+        """The clock goes on; without a number, until the tokens have ended."""
         clock: Any = self.auth.clock
         clock.turn(seconds)
 

@@ -262,6 +262,10 @@ class Front:
         self.accepted = 0
         self.arrivals = asyncio.Semaphore(0)
 
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
     async def __aenter__(self) -> Self:
         self.listener = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
         self.port = self.listener.sockets[0].getsockname()[1]

@@ -5,21 +5,14 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import pytest
 from support.tokens import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims
 
-from asgi_jwt.errors import (
-    ExpiredToken,
-    ImmatureToken,
-    InvalidToken,
-    IssuedInFuture,
-    MissingClaim,
-    WrongClaim,
-    WrongType,
-)
+from asgi_jwt import errors
 from asgi_jwt.tokens.claims import AuthCredentials, Claims, TokenPolicy, check_claims
 
 ZITADEL = "urn:zitadel:iam:org:project:roles"
@@ -116,7 +109,7 @@ def test_every_claim_setting_takes_a_path(changes: dict[str, Any], given: dict[s
     """Audience, type and required claims may lie within objects, as scopes and roles may."""
     policy = replace(POLICY, **{"type": None, **changes})
     check_claims(claims(**given), policy, NOW)
-    with pytest.raises(InvalidToken):
+    with pytest.raises(errors.InvalidToken):
         check_claims(claims(), policy, NOW)
 
 
@@ -134,6 +127,10 @@ def test_to_dict_is_a_fresh_plain_copy() -> None:
         Claims({"x": deep})
 
 
+def write(name: str, user: object) -> None:
+    setattr(user, name, "groups")
+
+
 ATTACKS: dict[str, Callable[[Any], object]] = {
     "item assignment": lambda user: user.__setitem__("roles", ["admin"]),
     "item deletion": lambda user: user.__delitem__("exp"),
@@ -145,15 +142,18 @@ ATTACKS: dict[str, Callable[[Any], object]] = {
     "list append": lambda user: user["groups"].append("admin"),
     "list +=": lambda user: user["groups"].__iadd__(["admin"]),
     "list item": lambda user: user["groups"].__setitem__(0, "admin"),
-    "inner item assignment": lambda user: user["tenant"].__setitem__("plan", "gold"),
     "inner list append": lambda user: user["tenant"]["owners"].append("alice"),
+    "inner item assignment": lambda user: user["tenant"].__setitem__("plan", "gold"),
+    "inner item deletion": lambda user: user["tenant"].__delitem__("plan"),
+    "inner |=": lambda user: user["tenant"].__ior__({"plan": "gold"}),
+    "inner clear": lambda user: user["tenant"].clear(),
+    "inner pop": lambda user: user["tenant"].pop("plan"),
+    "inner popitem": lambda user: user["tenant"].popitem(),
+    "inner setdefault": lambda user: user["tenant"].setdefault("admin", True),
     "inner update": lambda user: user["tenant"].update(plan="gold"),
+    "inner attribute": lambda user: setattr(user["tenant"], "plan", "gold"),
     "members": lambda user: user._members.__setitem__("roles", ("admin",)),
-    "new attribute": lambda user: setattr(user, "admin", True),
-    "attribute": lambda user: setattr(user, "_members", {"sub": "admin"}),
     "property": lambda user: setattr(user, "scopes", frozenset({"admin"})),
-    "roles claim": lambda user: setattr(user, "_roles_claim", "groups"),
-    "credentials": lambda user: setattr(user, "credentials", None),
     "class": lambda user: setattr(user, "__class__", dict),
     "deletion": lambda user: delattr(user, "_members"),
     "__dict__": lambda user: user.__dict__.update(admin=True),
@@ -165,6 +165,7 @@ ATTACKS: dict[str, Callable[[Any], object]] = {
     "credentials attribute": lambda user: setattr(user.credentials, "admin", True),
     "credentials item": lambda user: user.credentials.__setitem__(0, ("admin",)),
     "credentials __dict__": lambda user: user.credentials.__dict__.update(admin=True),
+    **{name: partial(write, name) for name in ("admin", "_members", "_roles_claim", "credentials")},
 }
 
 
@@ -240,9 +241,9 @@ def test_times_hold_to_the_second_with_the_leeway(leeway: float) -> None:
     check(NOW + 599.5 + leeway)
     check(NOW - leeway)
     for now, times, refusal in (
-        (NOW + 600 + leeway, {}, ExpiredToken),
-        (NOW + 9.5 - leeway, {"nbf": NOW + 10}, ImmatureToken),
-        (NOW - 0.5 - leeway, {}, IssuedInFuture),
+        (NOW + 600 + leeway, {}, errors.ExpiredToken),
+        (NOW + 9.5 - leeway, {"nbf": NOW + 10}, errors.ImmatureToken),
+        (NOW - 0.5 - leeway, {}, errors.IssuedInFuture),
     ):
         with pytest.raises(refusal):
             check(now, **times)
@@ -276,25 +277,25 @@ def test_claims_that_meet_the_policy(policy: dict[str, Any], given: dict[str, An
 
 
 BOUND: tuple[object, ...] = ({"jkt": "x"}, {"x5t#S256": "x"}, {"jwk": {}}, {}, None, "jkt")
-NOT_MET: list[tuple[dict[str, Any], dict[str, Any], type[InvalidToken]]] = [
-    (UNTYPED, {"events": {LOGOUT_EVENT: {}}}, WrongType),
-    *((UNTYPED, {"cnf": cnf}, WrongClaim) for cnf in BOUND),
-    (ELSEWHERE, {"token_use": "access"}, MissingClaim),
-    (ELSEWHERE, {"client_id": AUDIENCE, "token_use": "id"}, WrongType),
-    (required("tenant", None), {}, MissingClaim),
-    (required("tenant", "a"), {}, MissingClaim),
-    (required("tenant", "a"), {"tenant": "b"}, WrongClaim),
-    (required("tenant", "a"), {"tenant": ["a"]}, WrongClaim),
-    (required("email_verified", "true"), {"email_verified": False}, WrongClaim),
-    (required("email_verified", "true"), {"email_verified": 1}, WrongClaim),
-    (required("level", "1"), {"level": True}, WrongClaim),
-    (required("tenant", "null"), {"tenant": None}, WrongClaim),
+NOT_MET: list[tuple[dict[str, Any], dict[str, Any], type[errors.InvalidToken]]] = [
+    (UNTYPED, {"events": {LOGOUT_EVENT: {}}}, errors.WrongType),
+    *((UNTYPED, {"cnf": cnf}, errors.WrongClaim) for cnf in BOUND),
+    (ELSEWHERE, {"token_use": "access"}, errors.MissingClaim),
+    (ELSEWHERE, {"client_id": AUDIENCE, "token_use": "id"}, errors.WrongType),
+    (required("tenant", None), {}, errors.MissingClaim),
+    (required("tenant", "a"), {}, errors.MissingClaim),
+    (required("tenant", "a"), {"tenant": "b"}, errors.WrongClaim),
+    (required("tenant", "a"), {"tenant": ["a"]}, errors.WrongClaim),
+    (required("email_verified", "true"), {"email_verified": False}, errors.WrongClaim),
+    (required("email_verified", "true"), {"email_verified": 1}, errors.WrongClaim),
+    (required("level", "1"), {"level": True}, errors.WrongClaim),
+    (required("tenant", "null"), {"tenant": None}, errors.WrongClaim),
 ]
 
 
 @pytest.mark.parametrize(("policy", "given", "refusal"), NOT_MET)
 def test_claims_that_do_not_meet_the_policy(
-    policy: dict[str, Any], given: dict[str, Any], refusal: type[InvalidToken]
+    policy: dict[str, Any], given: dict[str, Any], refusal: type[errors.InvalidToken]
 ) -> None:
     """A required claim that is absent or has another value is refused, `1` being no `true`.
 

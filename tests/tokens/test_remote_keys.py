@@ -50,7 +50,7 @@ async def test_refreshed_ahead(server: IssuerServer, cache_control: str, fresh_f
     server.publish(jwk_of(ec_key(), "a"), cache_control=cache_control)
     remote = Remote(server.jwks_url)
     await remote.keys.current()
-    assert remote.keys.unquestioned_until == NOW + 0.8 * fresh_for
+    assert remote.keys.known_until == NOW + 0.8 * fresh_for
     remote.clock.turn(0.8 * fresh_for - 0.1)
     assert await remote.knows()
     assert server.count() == 1
@@ -149,7 +149,7 @@ async def test_an_outage_of_59_minutes_is_not_noticed(server: IssuerServer) -> N
         remote.clock.now = NOW + FRESH + now
         assert await remote.knows()
         await settled(remote, server, fetches)
-        assert remote.keys.unquestioned_until == until
+        assert remote.keys.known_until == until
     failure = f"{server.jwks_url}: answered 500"
     assert remote.heard[1:] == [KeysNotFetched(server.jwks_url, failure)] * 5
     remote.clock.turn(1)
@@ -293,7 +293,7 @@ async def test_keys_without_a_name_that_are_too_many(server: IssuerServer) -> No
     server.publish(*nameless, jwk_of(ec_key(), "a"), jwk_of(p384_key(), "p384"))
     remote = Remote(server.jwks_url)
     keys = await remote.keys.current()
-    assert [key.kid for key in keys.keys] == [*map(thumbprint, nameless[:4]), "a", "p384"]
+    assert [key.kid for key in keys] == [*map(thumbprint, nameless[:4]), "a", "p384"]
     await wait_all_tasks_blocked()
     (heard,) = remote.heard
     assert isinstance(heard, KeysFetched)
@@ -323,7 +323,7 @@ async def test_keys_that_stay_are_the_same_objects(server: IssuerServer) -> None
     remote.keys.on_change(changes.append)
     server.publish(jwk_of(ec_key(), "a"), jwk_of(thief_key(), "b"))
     await remote.keys.current()
-    a, b = changes[0].keys
+    a, b = changes[0]
     rounds: list[tuple[list[dict[str, Any]], list[Key | None]]] = [
         ([jwk_of(ec_key(), "a"), jwk_of(thief_key(), "b")], []),
         ([jwk_of(p384_key(), "c"), jwk_of(ec_key(), "a")], [None, a]),
@@ -336,7 +336,7 @@ async def test_keys_that_stay_are_the_same_objects(server: IssuerServer) -> None
         await remote.keys.current()
         assert len(changes) == before + bool(expected)
         if expected:
-            assert [key if key in (a, b) else None for key in changes[-1].keys] == expected
+            assert [key if key in (a, b) else None for key in changes[-1]] == expected
     assert server.count() == 4
 
 

@@ -26,7 +26,7 @@ def move(server: IssuerServer, kid: str = "b") -> None:
 
 async def known(remote: Remote) -> list[str | None]:
     """The names of all keys that there are now."""
-    return [key.kid for key in (await remote.keys.current()).keys]
+    return [key.kid for key in (await remote.keys.current())]
 
 
 async def test_discovered_keys(server: IssuerServer) -> None:
@@ -56,7 +56,7 @@ async def test_a_move_is_followed_for_an_unknown_kid(server: IssuerServer) -> No
     assert await remote.knows("b")
     assert await known(remote) == ["b"]
     assert server.requests == [OPENID, JWKS, JWKS, OPENID, MOVED]
-    assert remote.keys.unquestioned_until == remote.clock() + 0.8 * FRESH
+    assert remote.keys.known_until == remote.clock() + 0.8 * FRESH
 
 
 async def test_a_key_that_is_at_the_old_place_needs_no_metadata(server: IssuerServer) -> None:
@@ -113,7 +113,7 @@ async def test_keys_are_asked_for_again_with_the_metadata(server: IssuerServer) 
     server.answer(OPENID, {"issuer": server.issuer, "jwks_uri": server.jwks_url}, cache_control="max-age=900")
     remote = Remote(issuer=server.issuer)
     assert await remote.knows("a")
-    assert remote.keys.unquestioned_until == NOW + 900
+    assert remote.keys.known_until == NOW + 900
     move(server)
     remote.clock.turn(900)
     assert await remote.knows("a")
@@ -246,9 +246,9 @@ async def test_the_same_name_at_the_new_place(server: IssuerServer) -> None:
     move(server, "a")
     remote.clock.turn(30)
     assert not await remote.knows("made up")
-    (key,) = (await remote.keys.current()).keys
+    (key,) = await remote.keys.current()
     assert key.kid == "a"
-    assert key not in before.keys
+    assert key not in before
 
 
 async def test_metadata_that_moves_to_rfc_8414s_place(server: IssuerServer) -> None:

@@ -40,18 +40,7 @@ from support.tokens import (
     thief_key,
 )
 
-from asgi_jwt.errors import (
-    AlgorithmNotAllowed,
-    AuthError,
-    ExpiredToken,
-    InvalidSignature,
-    MalformedToken,
-    MissingClaim,
-    TokenTooLarge,
-    UnknownKey,
-    WrongClaim,
-    WrongHeaderType,
-)
+from asgi_jwt import errors
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC
@@ -130,9 +119,9 @@ async def test_tokens_of_other_libraries_are_accepted(library: str, algorithm: s
     verifier = verifier_for(keys, algorithms=frozenset({algorithm}))
     verified = await verifier.verify(token.encode())
     assert verified.to_dict() == claims(roles=["staff"])
-    with pytest.raises(AlgorithmNotAllowed):
+    with pytest.raises(errors.AlgorithmNotAllowed):
         await verifier_for(keys, algorithms=frozenset(ALGORITHMS) - {algorithm}).verify(token.encode())
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify((token.rpartition(".")[0] + "." + segment(b"x" * 64)).encode())
 
 
@@ -146,12 +135,12 @@ async def test_examples_of_the_rfcs_fail_by_what_they_say_alone(example: Example
     claims_are_signed = example.algorithm in ("HS256", "RS256", "ES256")
     keys = KeySet([Key.from_jwk(example.jwk)])
     verifier = verifier_for(keys, issuer="joe", audience=None, clock=Clock(1300819380))
-    with pytest.raises(MissingClaim if claims_are_signed else MalformedToken) as refused:
+    with pytest.raises(errors.MissingClaim if claims_are_signed else errors.MalformedToken) as refused:
         await verifier.verify(token)
     assert refused.value.detail == ("sub" if claims_are_signed else "not JSON in UTF-8 without repeated names")
     assert verifier.signature_checks == 1
     header, _, signature = token.split(b".")
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify(b".".join((header, segment(claims()).encode(), signature)))
 
 
@@ -184,7 +173,7 @@ async def test_the_cache_stays_in_its_bound() -> None:
     for token in tokens:
         await verifier.verify(token)
     for number in range(20):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(errors.InvalidSignature):
             await verifier.verify(f"{genuine_token().rpartition('.')[0]}.{segment(bytes([number]))}".encode())
     assert [token for token in tokens if verifier.verify_cached(token)] == tokens[-8:]
     assert len(verifier._cache) == 8
@@ -200,7 +189,7 @@ async def test_a_cached_token_expires() -> None:
     assert await verifier.verify(token)
     clock.turn(0.5)
     assert verifier.verify_cached(token) is None
-    with pytest.raises(ExpiredToken):
+    with pytest.raises(errors.ExpiredToken):
         await verifier.verify(token)
     assert verifier.signature_checks == 2
 
@@ -215,7 +204,7 @@ async def test_a_cached_token_is_not_valid_before_its_time(name: str) -> None:
     assert verifier.verify_cached(token) is not None
     clock.turn(-1)
     assert verifier.verify_cached(token) is None
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await verifier.verify(token)
 
 
@@ -226,7 +215,7 @@ async def test_any_other_spelling_of_a_cached_token_is_another_token() -> None:
     header, payload, signature = token.split(".")
     for other in (f"{header}.{payload}.{signature}=", f"{token} ", token.swapcase(), f"{header}.{payload}."):
         assert verifier.verify_cached(other.encode()) is None
-        with pytest.raises(AuthError):
+        with pytest.raises(errors.AuthError):
             await verifier.verify(other.encode())
 
 
@@ -237,9 +226,9 @@ async def test_an_oversized_token_is_refused_before_any_work() -> None:
     for size in (len(token) - 1, 256):
         verifier = genuine_verifier(max_token_size=size)
         assert verifier.verify_cached(token) is None
-        with pytest.raises(TokenTooLarge):
+        with pytest.raises(errors.TokenTooLarge):
             await verifier.verify(token)
-        with pytest.raises(TokenTooLarge):
+        with pytest.raises(errors.TokenTooLarge):
             await verifier.verify_once(token)
         assert (verifier.signature_checks, len(verifier._cache), len(verifier._first.headers)) == (0, 0, 0)
 
@@ -252,7 +241,7 @@ async def test_a_token_presented_once() -> None:
     for checks in (1, 2):
         assert dict(await verifier.verify_once(token)) == claims_of.to_dict()
         assert (verifier.signature_checks, verifier.verified, len(verifier._cache)) == (checks, checks, 0)
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify_once(token[:-8] + b"AAAAAAAA")
 
 
@@ -260,7 +249,7 @@ async def test_a_flood_of_kids_costs_four_checks_a_token() -> None:
     """However many nameless keys there are and whatever `kid` is made up, four signatures are checked at most."""
     verifier = verifier_for(KeySet([Key.from_pem(public_pem(thief_key())) for _ in range(9)]))
     for number in range(5):
-        with pytest.raises(UnknownKey, match="9 keys fit, and 4 at most are tried"):
+        with pytest.raises(errors.UnknownKey, match="9 keys fit, and 4 at most are tried"):
             await verifier.verify(jws(head(kid=f"made up {number}"), claims(), genuine).encode())
         assert verifier.signature_checks == 4 * (number + 1)
 
@@ -270,7 +259,7 @@ async def test_a_token_that_names_no_key_is_tried_with_four(count: int) -> None:
     """Where more keys fit, a token without `kid` that none of four signed is of an unknown key, not a forgery."""
     keys, _ = KeySet.from_jwks({"keys": [*(generate_jwk("ES256") for _ in range(count)), jwk_of(ec_key(), "own")]})
     verifier = verifier_for(keys)
-    with pytest.raises(UnknownKey, match=f"{count + 1} keys fit"):
+    with pytest.raises(errors.UnknownKey, match=f"{count + 1} keys fit"):
         await verifier.verify(jws({"alg": "ES256"}, claims(), genuine).encode())
     assert verifier.signature_checks == 4
     assert await verifier.verify(jws(head(kid="own"), claims(), genuine).encode())
@@ -291,14 +280,14 @@ async def test_headers_of_forgeries_are_not_remembered() -> None:
     """
     verifier = genuine_verifier()
     for number in range(20):
-        with pytest.raises(InvalidSignature):
+        with pytest.raises(errors.InvalidSignature):
             await verifier.verify(jws(head(n=number), claims(), lambda _: b"").encode())
     assert len(verifier._first.headers) == 0
     for jti in "12":
         await verifier.verify(genuine_token(jti=jti).encode())
-    with pytest.raises(InvalidSignature):
+    with pytest.raises(errors.InvalidSignature):
         await verifier.verify(jws(head(), claims(sub="admin"), lambda _: bytes(64)).encode())
-    with pytest.raises(ExpiredToken):
+    with pytest.raises(errors.ExpiredToken):
         await verifier.verify(genuine_token(exp=NOW - 31).encode())
     assert len(verifier._first.headers) == 1
 
@@ -337,7 +326,7 @@ async def test_header_typ(typ: str | None, settings: dict[str, Any], accepted: b
     """
     header = head(typ=typ) if typ is not None else {"alg": "ES256", "kid": "p256"}
     verifying = genuine_verifier(**settings).verify(jws(header, claims(), genuine).encode())
-    with nullcontext() if accepted else pytest.raises(WrongHeaderType):
+    with nullcontext() if accepted else pytest.raises(errors.WrongHeaderType):
         assert await verifying
 
 
@@ -347,9 +336,9 @@ async def test_policy_reaches_the_claims() -> None:
     verifier = genuine_verifier(**policy)
     verified = await verifier.verify(genuine_token(tenant="a", scp=["x"], groups=["y"]).encode())
     assert (verified.scopes, verified.roles) == (frozenset({"x"}), frozenset({"y"}))
-    with pytest.raises(WrongClaim):
+    with pytest.raises(errors.WrongClaim):
         await verifier.verify(genuine_token(tenant="b").encode())
-    with pytest.raises(MissingClaim):
+    with pytest.raises(errors.MissingClaim):
         await verifier.verify(genuine_token().encode())
 
 
@@ -361,7 +350,7 @@ async def test_keys_that_embedded_members_name_are_never_used() -> None:
 
 async def test_no_keys_let_nothing_in() -> None:
     """A verifier without keys refuses every token."""
-    with pytest.raises(UnknownKey):
+    with pytest.raises(errors.UnknownKey):
         await verifier_for(KeySet([])).verify(genuine_token().encode())
 
 
@@ -390,14 +379,14 @@ async def test_a_mutated_token_is_refused_and_nothing_else_is_raised(algorithm: 
     mutated = choice.draw(mutations(TOKENS[algorithm]))
     if mutated == TOKENS[algorithm]:
         return
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await VERIFIERS[algorithm]().verify(mutated)
 
 
 @given(st.binary(max_size=80) | st.lists(parts, max_size=5).map(".".join).map(str.encode))
 async def test_rubbish_is_refused_and_nothing_else_is_raised(token: bytes) -> None:
     """Whatever bytes come, they are refused with an `AuthError`."""
-    with pytest.raises(AuthError):
+    with pytest.raises(errors.AuthError):
         await genuine_verifier().verify(token)
 
 
@@ -411,7 +400,7 @@ async def test_a_header_full_of_objects_is_not_parsed() -> None:
     """Anyone may write a header: with more objects and lists than an honest one has, it is refused unread."""
     auth = secret_auth()
     header = b'{"alg":"HS256","x":[' + b",".join([b"{}"] * 15) + b"]}"
-    with pytest.raises(MalformedToken, match="too many objects"):
+    with pytest.raises(errors.MalformedToken, match="too many objects"):
         await auth.verify(f"{segment(header)}.{segment({})}.AAAA")
 
 
@@ -427,5 +416,5 @@ async def test_two_loops_may_find_one_token_expired(monkeypatch: pytest.MonkeyPa
         return claims.expires_at + 1000
 
     monkeypatch.setattr(verifier, "_clock", late)
-    with pytest.raises(ExpiredToken):
+    with pytest.raises(errors.ExpiredToken):
         await auth.verify(token)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_LIMIT, LogPage
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
+from asgi_jwt.stores.postgres.link import Connection
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 
 Position = tuple[int, int]
@@ -122,18 +123,18 @@ def entry_arguments(revocations: Sequence[Revocation], now: int) -> tuple[list[i
     return [min(each.life(now), longest) for each in revocations], [pack_revocation(each) for each in revocations]
 
 
-async def append(connection: Any, revocations: Sequence[Revocation], now: int) -> None:
+async def append(connection: Connection, revocations: Sequence[Revocation], now: int) -> None:
     """Append entries, and forget more of those that lapsed than one call appends. The newest row always stays."""
     await connection.execute(_APPEND, *entry_arguments(revocations, now))
 
 
-async def read_page(connection: Any, cursor: Cursor | None) -> LogPage:
+async def read_page(connection: Connection, cursor: Cursor | None) -> LogPage:
     """The next page of the log, from `cursor`."""
     cursor = cursor or Cursor()
     if cursor.read is not None and cursor.newest is not None:
         after = cursor.page.after if cursor.page else _START
         in_progress = list(map(str, cursor.read.in_progress))
-        row = await connection.fetchrow(
+        row = await connection.fetch_row(
             _GO_ON, *_sent(after), str(cursor.read.xmax), in_progress, *_sent(cursor.newest)
         )
         if row["continues"]:
@@ -141,7 +142,7 @@ async def read_page(connection: Any, cursor: Cursor | None) -> LogPage:
         cursor = Cursor(began=cursor.began)
     page = cursor.page
     since = page.since if page else cursor.began and cursor.began - _SKEW
-    row = await connection.fetchrow(_BEGIN, *_sent(page.after if page else _START), since)
+    row = await connection.fetch_row(_BEGIN, *_sent(page.after if page else _START), since)
     return _page(row, cursor, since, continues=page is not None)
 
 

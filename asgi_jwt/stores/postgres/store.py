@@ -23,7 +23,7 @@ from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next
 from asgi_jwt.stores.loops import Links, running_loop
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.postgres.faults import CONFLICTS
-from asgi_jwt.stores.postgres.link import Link
+from asgi_jwt.stores.postgres.link import Connection, Link
 from asgi_jwt.stores.postgres.log import APPEND_ROWS, append, entry_arguments, read_page
 from asgi_jwt.stores.postgres.url import PostgresURL, parse_postgres_url
 from asgi_jwt.stores.records import Revocation, Session, SessionKey, log_value
@@ -93,7 +93,7 @@ class PostgresStore:
         """See SessionStore."""
         link = await self._link()
         async with link.connection() as connection:
-            record = await connection.fetchval(_GET, *_row_key(key))
+            record = await connection.fetch_value(_GET, *_row_key(key))
         return None if record is None else unpack(key, record)
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
@@ -103,7 +103,7 @@ class PostgresStore:
         async with self._locks.setdefault(key, asyncio.Lock()), link.connection() as connection:
             conflicts = 0
             while True:
-                record = await connection.fetchval(_GET, *_row_key(key))
+                record = await connection.fetch_value(_GET, *_row_key(key))
                 stored = None if record is None else unpack(key, record)
                 changed, result, entries = outcome(change(stored))
                 if changed is stored or await _swap(connection, key, stored, changed, entries):
@@ -130,7 +130,7 @@ class PostgresStore:
         limit = now - SWEEP_AFTER
         link = await self._link()
         async with link.connection() as connection:
-            swept: int = await connection.fetchval(_SWEEP, _day(limit), limit)
+            swept: int = await connection.fetch_value(_SWEEP, _day(limit), limit)
         return swept
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
@@ -160,7 +160,11 @@ class PostgresStore:
 
 
 async def _swap(
-    connection: Any, key: SessionKey, stored: Session | None, changed: Session | None, entries: Sequence[Revocation]
+    connection: Connection,
+    key: SessionKey,
+    stored: Session | None,
+    changed: Session | None,
+    entries: Sequence[Revocation],
 ) -> bool:
     """Write `changed` in place of `stored`, with the entries. False: another transaction came first."""
     version = 0 if stored is None else stored.version
@@ -178,7 +182,7 @@ async def _swap(
         statement = _ENDING[statement]
         arguments += entry_arguments(entries, entries[0].time)
     try:
-        return await connection.fetchval(statement, *arguments) is not None
+        return await connection.fetch_value(statement, *arguments) is not None
     except CONFLICTS:
         return False
 

@@ -1,4 +1,4 @@
-"""What went wrong with a server, as StoreUnavailable: the server's code and the mend, and nothing that it quotes."""
+"""Turns errors of a server into StoreUnavailable, with the server's error code and the mend, but not with its text."""
 
 import re
 
@@ -32,27 +32,27 @@ _TEXTS = {
     "DB index is out of range": ("ERR", "name a database that the server has in the store's URL"),
     "max number of clients reached": ("ERR", "raise the server's maxclients, or use fewer processes"),
 }
-"""Errors that have no code of their own, by their beginning."""
+"""The code and the mend of errors that have no code of their own, by the beginning of their text."""
 
 _IN_A_SCRIPT = re.compile(r"Error running script.*?: -([A-Z]+) ")
-"""As Redis before 7 reports an error from within a script."""
+"""The text of an error inside a script, in Redis before version 7."""
 
 _CODE = re.compile("[A-Z]{2,20}")
 _DEMOTED = {"READONLY", "NOREPLICAS", "MASTERDOWN"}
 
 
 def is_demoted(complaint: ResponseError) -> bool:
-    """Whether the server says that it is no master, or no master that may write: another server may be."""
+    """Whether the server is no master any more, or a master that may not write. Another server may be the master."""
     return _code_and_mend(complaint)[0] in _DEMOTED
 
 
 def explained(error: Exception) -> StoreUnavailable:
-    """The error as a store raises it, safe to log: a server's complaint may quote keys and records."""
+    """The StoreUnavailable for an error. Its text is safe to log: a server's own text may quote keys and records."""
     if isinstance(error, NoScriptError):
         return UnknownScript()
-    told = _complaint(error) if isinstance(error, ResponseError) or _status(error) else _failure(error)
-    told.__cause__ = error if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) else None
-    return told
+    unavailable = _complaint(error) if isinstance(error, ResponseError) or _status(error) else _failure(error)
+    unavailable.__cause__ = error if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) else None
+    return unavailable
 
 
 def _complaint(error: Exception) -> StoreUnavailable:
@@ -66,7 +66,7 @@ def _failure(error: Exception) -> StoreUnavailable:
     name = type(error).__name__
     if not isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return StoreUnavailable(name)
-    # Behind " : " redis-py gives the settings of each Sentinel that did not answer.
+    # redis-py puts the settings of each Sentinel without an answer behind " : ", and they may contain a password.
     text = str(error).partition(" : ")[0]
     kind = Disconnected if isinstance(error, redis.ConnectionError) else StoreUnavailable
     return kind(f"{name}: {text}" if text else name)
@@ -84,5 +84,5 @@ def _code_and_mend(error: Exception) -> tuple[str, str]:
             return found
     inner = _IN_A_SCRIPT.match(text)
     code = inner[1] if inner else _status(error) or text.partition(" ")[0]
-    # A server of another kind may say anything.
+    # A server that is no Redis may answer any text, which must not reach the log.
     return (code, _MENDS.get(code, "")) if _CODE.fullmatch(code) else ("ERR", "")

@@ -1,4 +1,4 @@
-"""What the Redis store keeps for one event loop."""
+"""The connections of the Redis store for one event loop."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,7 +10,10 @@ from asgi_jwt.stores.redis.pipeline import Pipeline
 
 @dataclass(eq=False)
 class Link:
-    """The pipelines of one event loop. `log` carries the log of revocations, past all that waits for `sessions`."""
+    """The pipelines of one event loop. The log has a pipeline of its own, so it never waits for sessions' traffic.
+
+    `locks` lets one update of a session run at a time.
+    """
 
     sessions: Pipeline
     log: Pipeline

@@ -1,4 +1,4 @@
-"""The log of revocations as a stream of Redis or Valkey, as far as it takes no connection: scripts and answers."""
+"""The log of revocations as a stream of Redis or Valkey: its scripts, their arguments and answers. No I/O."""
 
 import secrets
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ from asgi_jwt.stores.redis.script import Script
 
 
 class Cursor(NamedTuple):
-    """The last entry that was read. While it is there, the log goes on from it: a stream's ids only grow."""
+    """The id and the record of the last entry that was read. Ids only grow, so newer entries follow that entry."""
 
     entry: bytes
     record: bytes
 
 
 # KEYS[1]  the log
-# ARGV[1]  how long to keep the key from now on, in ms, unless it is kept for longer already
-# ARGV[2]  how much longer than its life an entry is kept, in ms
-# ARGV[3]  where to look for entries that lapsed, besides the beginning: thousandths of the time that the log spans
-# ARGV[4]  and on: an entry's end in ms since the epoch, its record and its life in ms, for each
+# ARGV[1]  how long (ms) the key is kept from now on, unless it is kept for longer already
+# ARGV[2]  how much longer (ms) than its life an entry is kept
+# ARGV[3]  a random place in the log where lapsed entries are searched, too: thousandths of the time that the log spans
+# ARGV[4]  and on, for each entry: its end in ms since the epoch, its record, and its life in ms
 # answers  nil
 #
-# The id of the entry that is appended tells the server's time, so no clock of a process takes an entry. Ends don't come
-# in order, for tokens of other issuers may live for days. So that an entry of theirs at the beginning keeps nothing
-# that ended behind it for long, a page somewhere else is looked at too: the log then holds few that ended. Releases
-# before read an entry's record as its fourth member, and write entries without a life.
+# The id of the appended entry contains the server's time. Entries lapse by this time, so a wrong clock of a process
+# removes none. Entries do not lapse in the order of their append, because tokens of other issuers may live for days. An
+# entry with a long life at the beginning would hide lapsed entries behind it, so a page at a random place is searched,
+# too. Older releases read the record as an entry's fourth member, and write entries without a life.
 APPEND = Script.of(b"""\
 local log, last = KEYS[1], nil
 for i = 4, #ARGV, 3 do
@@ -65,15 +65,15 @@ end
 """)
 
 # KEYS[1]  the log
-# ARGV[1]  the last entry that was read, empty for none
+# ARGV[1]  the id of the last entry that was read, empty for none
 # ARGV[2]  its record
-# ARGV[3]  how many entries to answer at the most
-# ARGV[4]  how far (ms) before an entry that is gone the reading begins again
-# answers  lines: 1 when the log goes on from there, else 0; then each entry's id and its record. In one string, for a
-#          client takes a hundred times as long to read nested lists
+# ARGV[3]  the most entries to answer
+# ARGV[4]  if the last entry is gone, the new reading begins this far (ms) before its id
+# answers  lines: 1 if the page follows the last entry, else 0; then the id and the record of each entry. It is one
+#          string, because a client takes a hundred times as long to read nested lists
 #
-# Ids follow the server's clock, so that all that is older was read. A log without an entry so young has another past,
-# of a server whose clock is behind: it is read from its beginning.
+# Ids follow the server's clock, so older entries were read already. If no entry is as young as the new beginning, the
+# log is that of another server, whose clock is behind. Then it is read from its first entry.
 READ = Script.of(b"""\
 local last, limit, page, lines, from = ARGV[1], tonumber(ARGV[3]), {}, {'0'}, 1
 if last ~= '' then
@@ -99,7 +99,7 @@ return table.concat(lines, '\\n')
 
 
 def append_arguments(revocations: Sequence[Revocation], now: int) -> Command:
-    """ARGV of `APPEND`."""
+    """The ARGV of `APPEND`. `now` is in ms since the epoch."""
     lives = [revocation.life(now) for revocation in revocations]
     arguments: list[bytes | str | int] = [max(lives) + SWEEP_AFTER, CLOCK_SKEW, secrets.randbelow(1000)]
     for revocation, life in zip(revocations, lives, strict=True):
@@ -108,15 +108,15 @@ def append_arguments(revocations: Sequence[Revocation], now: int) -> Command:
 
 
 def read_arguments(cursor: Cursor | None) -> Command:
-    """ARGV of `READ`."""
+    """The ARGV of `READ`."""
     entry, record = cursor or (b"", b"")
     return entry, record, LOG_PAGE + 1, CLOCK_SKEW
 
 
 def page_of(answer: Answer, cursor: Cursor | None) -> LogPage:
-    """What `READ` answered to a cursor."""
-    told, *lines = answer.split(b"\n")
-    continues = told == b"1"
+    """The page in the answer of `READ`."""
+    first, *lines = answer.split(b"\n")
+    continues = first == b"1"
     entries, records = lines[: 2 * LOG_PAGE : 2], lines[1 : 2 * LOG_PAGE : 2]
     last = Cursor(entries[-1], records[-1]) if entries else cursor if continues else None
     return LogPage(unpack_revocations(records), last, continues, len(lines) > 2 * LOG_PAGE)

@@ -1,4 +1,4 @@
-"""Commands that are asked for at the same turn of the event loop, sent in one round trip."""
+"""Pipeline: sends the commands of one turn of the event loop in one round trip."""
 
 import asyncio
 from collections import deque
@@ -11,44 +11,44 @@ from asgi_jwt.errors import StoreUnavailable
 
 Command = Sequence[bytes | str | int]
 Answer = Any
-"""What a server answers: bytes, an integer, a list or None; or one of the exceptions below."""
+"""The answer of a server: bytes, an integer, a list or None; or a StoreUnavailable, as a value."""
 
 
 class Disconnected(StoreUnavailable):
-    """The connection broke, or led to a server that is no master any more: what only reads may be asked again."""
+    """The connection broke, or its server is no master any more. A command that only reads may be sent again."""
 
 
 class UnknownScript(StoreUnavailable):
-    """The server does not have the script (NOSCRIPT), and ran nothing."""
+    """The server does not know the script (NOSCRIPT), and ran nothing."""
 
 
 class Wire(Protocol):
     """Carries commands to a server."""
 
     capacity: int
-    """How many commands it carries in one exchange at the most."""
+    """The most commands of one exchange."""
 
     turn: AbstractAsyncContextManager[object]
-    """Held for an exchange. Commands that are asked for while a turn is awaited share the next one."""
+    """Held during an exchange. Commands that come while a turn is awaited share the next exchange."""
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
-        """The answers to `commands`, in their order. Raises whatever the driver does. It bounds its own time."""
+        """The answers to `commands`, in their order. It has a time limit, and raises the driver's exceptions."""
         ...
 
     def translate(self, error: Exception) -> StoreUnavailable:
-        """What came of an exchange, safe to log."""
+        """The StoreUnavailable for an exception of an exchange. Its text is safe to log."""
         ...
 
     async def aclose(self) -> None:
-        """Close what it opened itself."""
+        """Close the client, if the wire made it."""
         ...
 
 
 class Pipeline:
-    """Hands commands over to a wire, and answers back to those who asked.
+    """Collects commands, exchanges them over a wire, and gives each caller its answer.
 
-    The exchanges are tasks of their own, so that no caller's cancellation ever reaches a connection: one that was
-    stopped between a command and its answer would give that answer to the next command.
+    Each exchange is a task of its own, so that the cancellation of a caller does not reach a connection. A connection
+    that was stopped between a command and its answer would give this answer to the next command.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -58,7 +58,7 @@ class Pipeline:
         self._exchanges: set[asyncio.Task[None]] = set()
 
     def ask(self, command: Command) -> asyncio.Future[Answer]:
-        """The answer, or the exception as a result, once it is there. A command cancelled in time is not sent."""
+        """A future of the answer. A failure is a result, not an exception. If cancelled early, nothing is sent."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked.append((command, answer))
         if len(self._asked) > self._due * self._wire.capacity:
@@ -69,7 +69,7 @@ class Pipeline:
         return answer
 
     async def aclose(self) -> None:
-        """Give up on what is under way, which is answered with StoreUnavailable, and close the wire."""
+        """Cancel the running exchanges, answer all callers with StoreUnavailable, and close the wire."""
         exchanges = [*self._exchanges]
         for exchange in exchanges:
             exchange.cancel()

@@ -1,4 +1,4 @@
-"""A script, and how commands and scripts are asked for: what may happen twice is asked again, the rest is not."""
+"""Sends commands and scripts. Only those that may run twice are sent again after a broken connection."""
 
 import hashlib
 from typing import NamedTuple
@@ -8,18 +8,22 @@ from asgi_jwt.stores.redis.pipeline import Answer, Command, Disconnected, Pipeli
 
 
 class Script(NamedTuple):
-    """A script, and the digest by which a server that has it knows it."""
+    """A script, and its SHA-1, by which a server runs a script that it has cached."""
 
     text: bytes
     sha: bytes
 
     @classmethod
     def of(cls, text: bytes) -> "Script":
+        """The script with this text."""
         return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
 async def read(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
-    """What a command that only reads answers: asked again where the connection broke."""
+    """Send a command that only reads, and return its answer. After a broken connection it is sent once more.
+
+    Raises StoreUnavailable.
+    """
     answer = await pipeline.ask(command)
     if isinstance(answer, Disconnected):
         answer = await pipeline.ask(command)
@@ -27,26 +31,32 @@ async def read(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
 
 
 async def run(pipeline: Pipeline, script: Script, *arguments: bytes | str | int) -> Answer:
-    """What the script answers. It is never sent twice: a script that is not answered may have happened."""
-    return _checked(await _asked(pipeline, script, arguments))
+    """Run the script, and return its answer. It is sent once only: a script without an answer may have run.
+
+    Raises StoreUnavailable.
+    """
+    return _checked(await _ask(pipeline, script, arguments))
 
 
 async def run_again(pipeline: Pipeline, script: Script, *arguments: bytes | str | int) -> Answer:
-    """What a script answers that may happen twice: asked again where the connection broke."""
-    answer = await _asked(pipeline, script, arguments)
+    """Run a script that may run twice, and return its answer. After a broken connection it is sent once more.
+
+    Raises StoreUnavailable.
+    """
+    answer = await _ask(pipeline, script, arguments)
     if isinstance(answer, Disconnected):
-        answer = await _asked(pipeline, script, arguments)
+        answer = await _ask(pipeline, script, arguments)
     return _checked(answer)
 
 
-async def _asked(pipeline: Pipeline, script: Script, arguments: Command) -> Answer:
+async def _ask(pipeline: Pipeline, script: Script, arguments: Command) -> Answer:
     answer = await pipeline.ask(("EVALSHA", script.sha, *arguments))
-    if isinstance(answer, UnknownScript):  # nothing ran
+    if isinstance(answer, UnknownScript):  # the server ran nothing
         answer = await pipeline.ask(("EVAL", script.text, *arguments))
     return answer
 
 
 def _checked(answer: Answer) -> Answer:
-    if isinstance(answer, StoreUnavailable):  # one for each caller: an exception collects tracebacks
+    if isinstance(answer, StoreUnavailable):  # raising adds a traceback, so each caller raises an exception of its own
         raise StoreUnavailable(answer.detail) from answer.__cause__
     return answer

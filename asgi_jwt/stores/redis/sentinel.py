@@ -1,4 +1,4 @@
-"""The master of a service, followed as the Sentinels name it."""
+"""Master: follows the address of a service's master, as the Sentinels name it."""
 
 import asyncio
 from typing import Any
@@ -9,15 +9,15 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from asgi_jwt.tasks import SingleFlight
 
-ASK_EVERY = 0.5
-"""Seconds. An old master that a failover left behind takes writes for several seconds more, and they are lost."""
+ASK_INTERVAL = 0.5
+"""How often (s) the Sentinels are asked. After a failover the old master still takes writes, and they are lost."""
 
-PATIENCE = 0.25
-"""Seconds that commands wait for the Sentinels' answer. Without one they go to the master that was named last."""
+ANSWER_WAIT = 0.25
+"""How long (s) a command waits for the Sentinels. Without their answer it goes to the master that they named last."""
 
 
 class Master:
-    """Asks the Sentinels behind `pool` for the master's address, `ASK_EVERY` at the most, while commands come."""
+    """Asks the Sentinels of `pool` for the master's address. Commands start a question, once in `ASK_INTERVAL`."""
 
     def __init__(self, pool: SentinelConnectionPool) -> None:
         self._sentinels = pool.sentinel_manager.sentinels
@@ -27,13 +27,13 @@ class Master:
         self._flight = SingleFlight(self._ask)
 
     async def address(self) -> Any:
-        """The address that the Sentinels gave last, for comparison; None before their first answer."""
+        """The address that the Sentinels named last. None: they have not answered yet."""
         now = asyncio.get_running_loop().time()
-        if now - self._asked_at >= ASK_EVERY and not self._flight.under_way:
+        if now - self._asked_at >= ASK_INTERVAL and not self._flight.under_way:
             self._asked_at = now
             self._flight.start()
         if self._flight.under_way:
-            with anyio.move_on_after(self._asked_at + PATIENCE - now):
+            with anyio.move_on_after(self._asked_at + ANSWER_WAIT - now):
                 await self._flight.wait()
         return self._address
 

@@ -1,10 +1,11 @@
-"""Sessions and revocations in Redis or Valkey: one server, Sentinel or Cluster.
+"""RedisStore: sessions and revocations in Redis or Valkey, with one server, Sentinel or Cluster.
 
-A session is a string at `{prefix}{{subject's hash}}:{sid}`, as `packed` writes it, that expires by itself. A subject's
-index, a sorted set at `{prefix}{{subject's hash}}`, has the `sid`s of its sessions that are not ended, by their ends,
-and expires with the longest of them. The braces are a hash tag: all keys of a subject are in one slot of a cluster.
+A session is a string at `{prefix}{{subject's hash}}:{sid}`, encoded by `packed`. It expires by itself. The index of a
+subject is a sorted set at `{prefix}{{subject's hash}}`: the `sid`s of the sessions that are not ended, sorted by their
+ends. It expires with the last of them. The inner braces are a hash tag, so all keys of a subject are in one slot of a
+cluster.
 
-The log of revocations is a stream at `{prefix}revocations`: each entry has its end, `u`, and its record, `r`.
+The log of revocations is a stream at `{prefix}revocations`. An entry has its end `u`, its record `r` and its life `l`.
 """
 
 import asyncio
@@ -34,28 +35,31 @@ from asgi_jwt.stores.redis.wire import connect
 T = TypeVar("T")
 
 _DONE = 1
-"""What `SWAP` answers when it wrote; else the record as it stands, which is bytes, or None."""
+"""The answer of `SWAP` when it wrote. Otherwise the answer is the stored record, as bytes or None."""
 
 _LISTED_AT_ONCE = 100
-_ROUNDS = 50
-_ROUNDS_AT_ONCE = 5
+_MAX_CONFLICTS = 50
+_CONFLICTS_WITHOUT_PAUSE = 5
 
 
 class RedisStore:
-    """Keeps sessions in Redis (6.2 and later) or Valkey, for any number of processes on any number of machines.
+    """A `SessionStore` in Redis (6.2 and later) or Valkey, for any number of processes and machines.
 
-    `client` is a ready `redis.asyncio` client: Redis, what `Sentinel.master_for` gives, or RedisCluster. It remains its
-    owner's to close. To one server or a master the store has connections of its own, made as the client's are: 8 at the
-    most, or the client's `max_connections` but 2 at least. Its retries and `decode_responses` don't matter. Given a
-    RedisURL, the store has clients of its own for each event loop; a RedisCluster serves the first loop alone, and
-    another gets a ConfigurationError. `timeout` (seconds) bounds each exchange; a method takes twice that at the most.
-    `prefix` stands before all keys. Raises ConfigurationError for a prefix with braces or a timeout that is not
-    positive. Nothing is opened before the first use, and asyncio alone can use it.
+    `client`: a `redis.asyncio` client (Redis, the result of `Sentinel.master_for`, or RedisCluster), or a RedisURL. The
+    host closes its own client. To one server or a master the store opens further connections like the client's: 8 at
+    most, and not more than the client's `max_connections`, but 2 at least. The client's retries and `decode_responses`
+    have no effect. For a RedisURL the store makes a client for each event loop. A RedisCluster works in the first event
+    loop that uses it; in another one a ConfigurationError is raised.
+    `prefix`: the beginning of all keys.
+    `timeout`: the limit (s) of an exchange. A method takes twice as long at most.
 
-    Its user needs `+get +mget +zrange +eval +evalsha`, what the scripts call (`+set +del +zadd +zrem +zremrangebyscore
-    +pttl +pexpire +xadd +xrange +xdel`) and what connections need (`+@connection`, in a cluster `+cluster|slots
-    +command`), on `~prefix*`. The server should run with `maxmemory-policy noeviction`: what it evicts is a session
-    lost, or one that its subject's list lacks until the next refresh, or every revocation there is.
+    The store connects at its first use, and needs asyncio. Raises ConfigurationError for a prefix with braces or a
+    timeout that is not positive.
+
+    The Redis user needs these rights on `~prefix*`: `+get +mget +zrange +eval +evalsha`, for the scripts `+set +del
+    +zadd +zrem +zremrangebyscore +pttl +pexpire +xadd +xrange +xdel`, for connections `+@connection`, and in a cluster
+    `+cluster|slots +command`. Run the server with `maxmemory-policy noeviction`: otherwise it may evict a session, the
+    index of a subject, or the whole log of revocations.
     """
 
     def __init__(
@@ -76,7 +80,7 @@ class RedisStore:
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStore":
-        """A store with clients of its own. `parse_redis_url` tells the URL's forms; raises ConfigurationError."""
+        """The store at a URL, whose forms `parse_redis_url` describes. Raises ConfigurationError."""
         address = parse_redis_url(url)
         return cls(address, prefix=address.prefix, timeout=address.timeout)
 
@@ -94,11 +98,11 @@ class RedisStore:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
         record_key = self._record_key(key)
-        # One at a time within the process: those who raced here would lose to each other alone.
+        # One update of a session runs at a time in this process, because concurrent ones would only conflict.
         async with Deadline(self._timeout), link.locks.setdefault(key, asyncio.Lock()):
             record = await read(link.sessions, "GET", record_key)
-            for conflicts in range(_ROUNDS):
-                if conflicts >= _ROUNDS_AT_ONCE:
+            for conflicts in range(_MAX_CONFLICTS):
+                if conflicts >= _CONFLICTS_WITHOUT_PAUSE:
                     await asyncio.sleep(secrets.randbelow(10) / 1000)
                     record = await read(link.sessions, "GET", record_key)
                 session = _unpacked(key, record)
@@ -111,7 +115,7 @@ class RedisStore:
                     record = await self._swap(link, key, record, session, changed)
                 if record == _DONE:
                     return result
-        raise StoreUnavailable(f"{_ROUNDS} conflicts over one session")
+        raise StoreUnavailable(f"{_MAX_CONFLICTS} conflicts over one session")
 
     async def _end(
         self,
@@ -122,11 +126,12 @@ class RedisStore:
         ended: Session | None,
         entries: Sequence[Revocation],
     ) -> Answer:
-        """Mark, entries, tombstone: in a cluster the log is in another slot than the session, so no script has both.
+        """Write the mark, then the entries, then the tombstone. Returns the answer of `SWAP`.
 
-        Answers as `SWAP` does. Whoever finds a mark that another process left goes on from there.
+        In a cluster the log and the session are in different slots, so one script can't write both. If the record is
+        marked already, the entries come first.
         """
-        swap_arguments(key, record, stored, ended)  # before anything is written, for what can't be written raises
+        swap_arguments(key, record, stored, ended)  # raises for a record that can't be encoded, before any write
         now = entries[0].time
         marked = stored and stored.marked(now)
         if marked is not None and marked is not stored:
@@ -152,16 +157,16 @@ class RedisStore:
         async with Deadline(self._timeout):
             answer = await run_again(link.sessions, SIDS, 1, self._index_key(subject))
             sids = sorted(sids_of(answer))
-            # A page at a time: thousands of records would hold up the event loop.
+            # Reading thousands of records at once would block the event loop, so they come in pages.
             for start in range(0, len(sids), _LISTED_AT_ONCE):
                 page = [SessionKey(subject, sid) for sid in sids[start : start + _LISTED_AT_ONCE]]
                 records = await read(link.sessions, "MGET", *map(self._record_key, page))
                 found = (unpack(key, record) for key, record in zip(page, records, strict=True) if record is not None)
                 sessions += (session for session in found if session.is_live(now))
-        return sorted(sessions, key=attrgetter("created_at"))  # those of one time by their sids, as they were read
+        return sorted(sessions, key=attrgetter("created_at"))  # sessions of one time keep the order of their `sid`s
 
     async def sweep(self, now: int) -> int:
-        """Nothing: records expire by themselves."""
+        """Returns 0, because records expire by themselves."""
         self._require_open()
         return 0
 
@@ -181,16 +186,22 @@ class RedisStore:
         return page_of(answer, cursor)
 
     async def maxmemory_policy(self) -> str:
-        """How the server makes room when its memory is full: of one node in a cluster. It needs the right `+info`."""
-        link = await self._link()
-        async with Deadline(self._timeout):
-            answer = await read(link.sessions, "INFO", "memory")
-        return str(answer["maxmemory_policy"])
+        """The server's setting `maxmemory-policy`; in a cluster that of one node. It needs the right `+info`."""
+        return str((await self._info("memory"))["maxmemory_policy"])
+
+    async def server_time(self) -> float:
+        """The server's clock, in seconds since the epoch; in a cluster that of one node. It needs the right `+info`."""
+        return float((await self._info("server"))["server_time_usec"]) / 1_000_000
 
     async def aclose(self) -> None:
         """See SessionStore."""
         self._closed = True
         await self._links.close(running_loop())
+
+    async def _info(self, section: str) -> Any:
+        link = await self._link()
+        async with Deadline(self._timeout):
+            return await read(link.sessions, "INFO", section)
 
     def _index_key(self, subject: str) -> bytes:
         return self._prefix + _hash_tag(subject)
@@ -211,7 +222,7 @@ class RedisStore:
         return await self._links.get(loop)
 
     def _require_own_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A cluster's client has connections, which belong to the event loop that dialled them."""
+        """Raises ConfigurationError for a second event loop: a cluster client's connections belong to the first."""
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
@@ -225,7 +236,7 @@ class RedisStore:
             raise StoreUnavailable("the store is closed")
 
 
-@lru_cache(maxsize=1024)  # a refresh needs it twice
+@lru_cache(maxsize=1024)  # a refresh calls it twice
 def _hash_tag(subject: str) -> bytes:
     digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).digest()[:16]
     return b"{" + base64.urlsafe_b64encode(digest)[:22] + b"}"

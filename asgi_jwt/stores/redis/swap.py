@@ -1,4 +1,4 @@
-"""The scripts of sessions: one puts a record in the place of the one that was read, one lists a subject's sessions."""
+"""The scripts of sessions: `SWAP` replaces the record that was read, `SIDS` lists a subject's sessions."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ from asgi_jwt.stores.redis.script import Script
 
 # KEYS[1]  the session's record
 # KEYS[2]  its subject's index
-# ARGV[1]  SHA-1 of the record as it was read, empty for none: it covers the version, and tells apart two records of
-#          one version that a failover has let come about
+# ARGV[1]  SHA-1 of the record that was read, empty for none. It differs for two records with one version, which a
+#          failover can bring about
 # ARGV[2]  the record to write, empty to delete
-# ARGV[3]  how long to keep it, in ms
-# ARGV[4]  its sid
-# ARGV[5]  its end in ms since the epoch, empty to leave it out of the index
-# ARGV[6]  the index forgets the sessions that ended up to here
-# answers  1 when done; otherwise nothing was, and the answer is the record as it stands, nil for none
+# ARGV[3]  how long (ms) the record is kept
+# ARGV[4]  the session's sid
+# ARGV[5]  the session's end in ms since the epoch, empty to leave it out of the index
+# ARGV[6]  the index loses the sessions that ended up to this time, in ms since the epoch
+# answers  1 if it wrote; otherwise the stored record, nil for none
 SWAP = Script.of(b"""\
 local stored = redis.call('GET', KEYS[1])
 if (stored and redis.sha1hex(stored) or '') ~= ARGV[1] then
@@ -43,18 +43,18 @@ return 1
 """)
 
 # KEYS[1]  a subject's index
-# answers  its sids as JSON, an object where there are none. In one string, for a client takes a hundred times as long
+# answers  its sids as JSON, an empty object for none. It is one string, because a client takes a hundred times as long
 #          to read a list
 SIDS = Script.of(b"""\
 return cjson.encode(redis.call('ZRANGE', KEYS[1], 0, -1))
 """)
 
 _FORGET_AFTER = 3_600_000
-"""How long (ms) past its end a session stays in the index: longer than the clocks of several servers differ."""
+"""How long (ms) past its end a session stays in the index. The clocks of several servers differ by less."""
 
 
 def swap_arguments(key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None) -> Command:
-    """ARGV of `SWAP`, to put `changed` in the place of `record`, of which `stored` was unpacked."""
+    """The ARGV of `SWAP` to replace `record`, which unpacks to `stored`, by the record of `changed`."""
     digest = "" if record is None else hashlib.sha1(record, usedforsecurity=False).hexdigest()
     sid = key.sid.encode("utf-8", "surrogatepass")
     if changed is None:
@@ -65,5 +65,5 @@ def swap_arguments(key: SessionKey, record: bytes | None, stored: Session | None
 
 
 def sids_of(answer: bytes) -> Sequence[str]:
-    """What `SIDS` answered."""
+    """The `sid`s in the answer of `SIDS`."""
     return list(json.loads(answer))

@@ -1,4 +1,4 @@
-"""The URL of a Redis or Valkey store, checked before anything is opened; redis-py reads all that is its own."""
+"""Parses and checks the URL of a Redis or Valkey store. redis-py checks and reads its own parameters."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -27,17 +27,17 @@ _SCHEMES: Mapping[str, tuple[Topology, str]] = {
     "redis+cluster": ("cluster", "redis"),
     "rediss+cluster": ("cluster", "rediss"),
 }
-"""The topology, and the scheme by which redis-py knows the transport."""
+"""The topology of each scheme, and the scheme that redis-py has for its transport."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisURL:
-    """Where a store is and how to get there; `timeout` in seconds. Neither `str` nor `repr` shows a credential."""
+    """The parsed URL of a store. `timeout` is in seconds. `str` and `repr` show no credentials."""
 
     shown: str
     topology: Topology
     url: str = field(repr=False)
-    """The first of the hosts, as redis-py reads it, with its credentials and parameters."""
+    """The URL for redis-py: the first host, with credentials and parameters."""
 
     hosts: tuple[tuple[str, int], ...]
     service: str | None = None
@@ -51,7 +51,7 @@ class RedisURL:
 
 
 def check_prefix(prefix: str) -> str:
-    """`prefix` itself. Raises ValueError where it would break up the hash tag that keeps a subject in one slot."""
+    """`prefix` itself. Raises ValueError for braces: the hash tag that keeps a subject in one slot uses them."""
     if "{" in prefix or "}" in prefix:
         raise ValueError("must not contain braces: they would be the hash tag of every key")
     return prefix
@@ -74,7 +74,7 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def parse_redis_url(url: str) -> RedisURL:
-    """Take apart `url`, one of
+    """Parse a URL of one of these forms, or with `rediss` for TLS:
 
     ```
     redis://[user:password@]host[:port][/database]
@@ -83,12 +83,12 @@ def parse_redis_url(url: str) -> RedisURL:
     redis+cluster://[user:password@]host[:port],…
     ```
 
-    or with `rediss` for TLS. Credentials are percent-encoded; with Sentinel they are the server's, and the Sentinels'
-    own are the parameters `sentinel_username` and `sentinel_password`. Further parameters are `prefix`, `timeout`
-    (seconds), and all that redis-py's `from_url` takes, as `db`, `protocol` and `ssl_ca_certs`. Raises
-    ConfigurationError with all faults; none shows a value that stood in the URL.
+    Credentials are percent-encoded. With Sentinel they are those of the Redis server; the credentials of the Sentinels
+    are the parameters `sentinel_username` and `sentinel_password`. Further parameters are `prefix`, `timeout` (s), and
+    the parameters of redis-py's `from_url`, as `db`, `protocol` and `ssl_ca_certs`. Raises ConfigurationError with all
+    faults. Their texts show no value of the URL.
     """
-    # Several hosts are separated here: `urlsplit` reads them differently from one Python to the next.
+    # `urlsplit` reads several hosts differently in different versions of Python, so they are separated here.
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         raise ConfigurationError(f"a Redis store's URL begins with one of {', '.join(_SCHEMES)}, then ://")
@@ -167,7 +167,7 @@ def _service(path: str, faults: list[str]) -> tuple[str, str]:
 
 
 def _faults_of_path(path: str) -> Iterator[str]:
-    # redis-py takes no notice of a path that is no number, and reads /1/2 as 12.
+    # redis-py ignores a path that is no number, and reads /1/2 as 12.
     database = path.strip("/")
     if database and not (database.isascii() and database.isdecimal()):
         yield "the Redis URL's path ends in anything but a database's number"
@@ -176,7 +176,7 @@ def _faults_of_path(path: str) -> Iterator[str]:
 def _parameters(
     query: str, topology: Topology, probe: Callable[[str, str, str], Iterator[str]], faults: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The parameters of this store, as values, and those of redis-py, as texts."""
+    """The parameters of this store, as parsed values, and the other ones, for redis-py, as texts."""
     known = {**_OWN, **(_SENTINELS if topology == "sentinel" else {})}
     own: dict[str, Any] = {}
     foreign: dict[str, str] = {}
@@ -196,7 +196,7 @@ def _parameters(
 
 
 def _faults_of_parameter(topology: Topology, transport: str, name: str, text: str, own: str) -> Iterator[str]:
-    """What redis-py has against a parameter of its own. Its errors are not shown, as they quote what stood there."""
+    """The faults that redis-py finds in one of its parameters. Its error texts may quote a secret, so none is shown."""
     url = f"{transport}://localhost?{urlencode({name: text})}"
     try:
         pool: Any = ConnectionPool.from_url(url)

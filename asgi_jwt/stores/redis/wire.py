@@ -1,4 +1,4 @@
-"""Commands to one server, to the master that Sentinel names, or to a cluster, through redis-py's public clients."""
+"""Sends commands to one server, to the master that Sentinel names, or to a cluster, by redis-py's public clients."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,18 +21,19 @@ from asgi_jwt.stores.redis.pipeline import Answer, Command, Wire
 from asgi_jwt.stores.redis.sentinel import Master
 from asgi_jwt.stores.redis.url import RedisURL
 
-_Sentinel: Any = Sentinel  # neither of which has types
+_Sentinel: Any = Sentinel  # redis-py has no types for these two classes
 _SentinelPool: Any = SentinelConnectionPool
 
 Source = Redis | RedisCluster | RedisURL
-"""What tells a store where its servers are."""
+"""The servers of a store: a client of the host, or a URL."""
 
 CONNECTIONS = 8
-"""To one server at the most, one of them for the log. A client that was handed in may want fewer, but two."""
+"""The most connections to one server. One of them is for the log. A host's client may set a lower limit, 2 at least."""
 
 _COMMANDS_AN_EXCHANGE = 128
 _COMMANDS_A_NODE = 64
-_BETWEEN_ATTEMPTS = 0.005
+_FREE_CONNECTION_POLL = 0.005
+"""How often (s) a command tries again while the host's own commands use all connections."""
 
 _SENT_ONCE: dict[str, Any] = {
     "retry": Retry(NoBackoff(), 0),
@@ -42,7 +43,7 @@ _AS_BYTES: dict[str, Any] = {NEVER_DECODE: True}
 
 
 def connect(source: Source, timeout: float, *, for_log: bool) -> Wire:
-    """A wire of its own for the sessions or for the log, whose reads are so never queued behind sessions' traffic."""
+    """A wire for the sessions or for the log. The log has its own, so its reads never wait for sessions' traffic."""
     if isinstance(source, RedisCluster):
         return ClusterWire(source, timeout, for_log=for_log)
     if not isinstance(source, RedisURL):
@@ -61,7 +62,7 @@ def connect(source: Source, timeout: float, *, for_log: bool) -> Wire:
 
 
 def _options(address: RedisURL) -> dict[str, Any]:
-    # The wire's own timeout is around all that a pool's connections do; theirs costs a task for each write.
+    # A wire has a timeout of its own. A `socket_timeout` would cost a task for each write.
     return {"protocol": 3, "socket_connect_timeout": address.timeout, "socket_timeout": None, **_SENT_ONCE}
 
 
@@ -72,20 +73,20 @@ def _cluster(address: RedisURL) -> RedisCluster:
 
 
 def _sentinel(address: RedisURL, protocol: int, tls: dict[str, Any]) -> Sentinel:
-    patience = address.timeout / (len(address.hosts) + 1)  # so that the last Sentinel is asked in time
+    timeout = address.timeout / (len(address.hosts) + 1)  # the last Sentinel has to answer within the whole timeout
     options = {
         "username": address.sentinel_username,
         "password": address.sentinel_password,
         "protocol": protocol,
-        "socket_timeout": patience,
-        "socket_connect_timeout": patience,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
     }
     sentinel: Sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | tls | _SENT_ONCE)
     return sentinel
 
 
 def _pools_of_client(client: Redis) -> Callable[[], ConnectionPool]:
-    """Pools that dial as the client does, but send nothing twice."""
+    """Makes pools that connect as the client does, but send each command only once."""
     pool: Any = client.connection_pool
     options = pool.connection_kwargs | _SENT_ONCE | {"socket_timeout": None, "max_connections": pool.max_connections}
     options["connection_class"] = pool.connection_class
@@ -100,9 +101,9 @@ def _without_address(options: dict[str, Any]) -> dict[str, Any]:
 
 
 class PoolWire:
-    """One server, or a service's master as Sentinel knows it: several commands in one write.
+    """A wire to one server, or to the master that Sentinel names. It sends several commands in one write.
 
-    `make` makes a pool of connections that send nothing twice. `owned` is closed with the wire.
+    `make` makes a pool whose connections send each command only once. `owned` is closed with the wire.
     """
 
     capacity = _COMMANDS_AN_EXCHANGE
@@ -121,7 +122,7 @@ class PoolWire:
         self.turn: AbstractAsyncContextManager[object] = asyncio.Semaphore(1 if for_log else max(1, connections - 1))
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
-        """The answers, with each command sent once: the pool's connections don't retry."""
+        """The answers to `commands`. Each command is sent only once, because the pool's connections don't retry."""
         client = self._client
         try:
             async with asyncio.timeout(self._timeout):
@@ -131,7 +132,7 @@ class PoolWire:
             for complaint in filter(is_demoted, complaints):
                 raise complaint
         except BaseException:
-            await self._leave(client)
+            await self._reconnect(client)
             raise
         if not complaints:
             return answers
@@ -152,13 +153,13 @@ class PoolWire:
             if address != self._address:
                 moved, self._address = self._address is not None, address
                 if moved:
-                    await self._leave(self._client)
+                    await self._reconnect(self._client)
         return self._client
 
-    async def _leave(self, client: Redis) -> None:
-        """Dial anew from here on: all connections may lead to the same dead or demoted server.
+    async def _reconnect(self, client: Redis) -> None:
+        """Use new connections from now on, because all of the client's may lead to one dead or demoted server.
 
-        Exchanges under way end on the connections that they have.
+        Running exchanges end on their connections.
         """
         if client is self._client:
             self._client = Redis.from_pool(self._make())
@@ -169,8 +170,8 @@ class PoolWire:
 
 
 async def _answers(client: Any, commands: Sequence[Command]) -> list[Answer]:
-    """What the server answers, its complaints included."""
-    if len(commands) == 1:  # a pipeline of one costs half as much again
+    """The server's answers. A ResponseError is an answer, too."""
+    if len(commands) == 1:  # a pipeline with one command costs half as much again
         try:
             return [await client.execute_command(*commands[0], **_AS_BYTES)]
         except ResponseError as complaint:
@@ -183,7 +184,7 @@ async def _answers(client: Any, commands: Sequence[Command]) -> list[Answer]:
 
 
 class ClusterWire:
-    """A cluster: each command on its own, so that a node that stalls holds up its own slots alone."""
+    """A wire to a cluster. It sends each command by itself, so that a node that stalls delays only its own slots."""
 
     capacity = 1
     turn: AbstractAsyncContextManager[object] = nullcontext()
@@ -198,15 +199,15 @@ class ClusterWire:
         self._room: dict[str, asyncio.Semaphore] = {}
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
-        """To the node that the command's key belongs to: the client then follows redirections, and sends only once."""
+        """The answer of the node that has the command's key. The client follows redirections, and sends only once."""
         (command,) = commands
         key: Any = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
-        # Twice the time: a node that stalls is asked for the cluster's layout in vain before another is.
+        # The client may ask a stalled node for the cluster's layout before it asks another, hence twice the timeout.
         async with asyncio.timeout(2 * self._timeout):
             try:
                 await self._client.initialize()
                 node: Any = self._client.get_node_from_key(key)
-            except RedisClusterException as error:  # its text is of nodes and slots; those of commands quote them
+            except RedisClusterException as error:  # unlike the errors of commands, this text quotes no command
                 raise redis.ConnectionError(str(error)) from error
             async with self._room_of(node):
                 return [await self._answer(command, node)]
@@ -228,5 +229,5 @@ class ClusterWire:
         while True:
             try:
                 return await self._client.execute_command(*command, target_nodes=node, **_AS_BYTES)
-            except MaxConnectionsError:  # the host's own commands have them all: nothing was sent
-                await asyncio.sleep(_BETWEEN_ATTEMPTS)
+            except MaxConnectionsError:  # the host's own commands use all connections, and nothing was sent
+                await asyncio.sleep(_FREE_CONNECTION_POLL)

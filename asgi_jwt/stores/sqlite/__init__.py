@@ -1,4 +1,4 @@
-"""Sessions and revocations in one SQLite file."""
+"""SQLiteStore: sessions and revocations in one SQLite file."""
 
 from asgi_jwt.stores.sqlite.store import SQLiteStore
 

@@ -1,4 +1,4 @@
-"""The file of an embedded store, as the directory sees it."""
+"""StoreFile: creates the file of an embedded store, and notices when it is gone or replaced."""
 
 import os
 from contextlib import suppress
@@ -11,9 +11,9 @@ _making = Lock()
 
 
 class StoreFile:
-    """A file that is made once, for its owner alone, and missed when it goes. Constructing it makes nothing.
+    """The store's file. It is created once, readable for its owner alone. The constructor creates nothing.
 
-    `path` is made absolute. Raises ConfigurationError when no file can be there.
+    `path` becomes absolute. Raises ConfigurationError if `path` is a directory, or its directory is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -25,11 +25,13 @@ class StoreFile:
             raise ConfigurationError(f"the store {self.path} is a directory: name a file in it")
 
     def make(self) -> None:
-        """Make the file, mode 600, unless it is there or was. To be called before each opening.
+        """Create the file with mode 600, unless it exists or was created before. Call this before each open.
 
-        Raises OSError when that fails, StoreUnavailable in a process forked from one that called it: see BatchThread.
-        Closing a file drops the process's POSIX locks on it, those of a database's connections too: so none that is
-        there is opened, and none is used in between.
+        Closing a file drops all POSIX locks of the process on it, also those of SQLite's connections. So an existing
+        file is never opened here.
+
+        Raises OSError if the file can't be created. Raises StoreUnavailable in a process that was forked after the
+        first call (see BatchThread).
         """
         with _making:
             if not self._made_by:
@@ -42,6 +44,6 @@ class StoreFile:
             )
 
     def identity(self) -> tuple[int, int]:
-        """What tells the file from another put in its place; FileNotFoundError when it has gone."""
+        """Device and inode, which change when the file is replaced. Raises FileNotFoundError if the file is gone."""
         status = self.path.stat()
         return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""Sessions in one SQLite file, for any number of processes on one machine."""
+"""SQLiteStore: sessions in one SQLite file, for any number of processes on one machine."""
 
 import os
 import sqlite3
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.packed import pack, pack_revocation, unpack, unpack_revocations
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
-from asgi_jwt.stores.sqlite.connection import ChangeError, Database, Reader, Writer
+from asgi_jwt.stores.sqlite.connection import Database, FailedChange, Reader, Writer
 from asgi_jwt.stores.sqlite.thread import BatchThread
 
 T = TypeVar("T")
@@ -22,13 +22,14 @@ LAST = 2**63 - 1
 
 
 class SQLiteStore:
-    """A `SessionStore` in the file at `path`, made with mode 600 at the first use if it isn't there.
+    """A `SessionStore` in the file at `path`. A missing file is created at the first use, with mode 600.
 
-    Writes go through one thread, which takes all that has queued up into one transaction, synced to disk before any
-    caller is answered; reads of sessions go through another, and reads of the log through a third: none waits for
-    writes. `timeout`, in seconds, is how long a call waits for transactions of other processes before it raises
-    StoreUnavailable. `path` is absolute. `commits` counts the transactions. `clock` gives seconds since the epoch: by
-    it the log knows how long it has kept an entry. Raises ConfigurationError when no file can be at `path`.
+    One thread writes. It runs all queued calls in one transaction, which is synced to disk before a caller is answered.
+    A second thread reads sessions, and a third reads the log, so that no read waits for writes.
+
+    `timeout` is how long (s) a call waits for the transactions of other processes before it raises StoreUnavailable.
+    `clock` returns seconds since the epoch; the log counts the life of its entries by it. The attribute `path` is
+    absolute, and `commits` is the number of transactions. Raises ConfigurationError if no file can be at `path`.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SQLiteStore:
         self.commits += 1
 
 
-# What the threads do with their connections
+# These functions run in the threads.
 
 
 def _get(key: SessionKey, connection: sqlite3.Connection) -> Session | None:
@@ -90,7 +91,7 @@ def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.
         record = None if changed is None else pack(next_version(key, stored, changed))
         rows = _log_rows(entries, clock, entries[0].time if entries else 0)
     except BaseException as error:
-        raise ChangeError from error
+        raise FailedChange from error
     if changed is None:
         connection.execute("DELETE FROM sessions WHERE subject = ? AND sid = ?", row_key)
     else:
@@ -106,7 +107,7 @@ def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.
 
 
 def _list(subject: str, now: int, connection: sqlite3.Connection) -> tuple[Session, ...]:
-    # Tombstones are many and stay long: they are not even read.
+    # A subject may have many tombstones, and they are kept for long. So the query leaves them out.
     live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended ORDER BY sid"
     rows = connection.execute(live, (_blob(subject),))
     found = (unpack(SessionKey(subject, sid.decode("utf-8", "surrogatepass")), record) for sid, record in rows)
@@ -124,7 +125,7 @@ _APPEND = "INSERT INTO revocations (until, record) VALUES (?, ?)"
 
 
 def _log_rows(revocations: Sequence[Revocation], clock: int, now: int) -> list[tuple[int, bytes]]:
-    """Each record, and until when it is kept: by `clock`, the store's own, whatever a process says that it is `now`."""
+    """For each entry until when it is kept, by the store's `clock` (ms), and its record. `now` is the caller's time."""
     return [(min(clock + revocation.life(now), LAST), pack_revocation(revocation)) for revocation in revocations]
 
 
@@ -138,7 +139,7 @@ def _append(revocations: Sequence[Revocation], now: int, clock: int, connection:
 
 
 def _page(cursor: tuple[int, bytes] | None, connection: sqlite3.Connection) -> LogPage:
-    """A cursor is the last row that was read. With that row still there the log goes on from it, as ids grow."""
+    """The page after `cursor`, which is the last row that was read. Ids grow, so newer rows follow that row."""
     log = "SELECT id, record FROM revocations WHERE id >= ? ORDER BY id LIMIT ?"
     rows = connection.execute(log, (cursor[0], LOG_PAGE + 2)).fetchall() if cursor else []
     continues = rows[:1] == [cursor]

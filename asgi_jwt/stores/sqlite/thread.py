@@ -1,4 +1,4 @@
-"""A thread that does blocking work for the tasks of any event loop, all that has queued up at a time."""
+"""BatchThread: one thread runs blocking calls for the tasks of any event loop, in batches."""
 
 import os
 from collections import defaultdict, deque
@@ -20,15 +20,15 @@ T = TypeVar("T")
 SubjectT = TypeVar("SubjectT")
 
 Wake = Callable[..., object]
-"""Has an event loop call a function with arguments, from any thread."""
+"""Called from any thread with a function and its arguments: an event loop then calls the function."""
 
 BATCH_LIMIT = 256
-"""From so many calls on, no more are added to a batch, lest its first caller wait for an endless queue."""
+"""A batch with this many calls takes no more, so that its first caller does not wait for an endless queue."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Generic[SubjectT, T]):
-    """What a task wants done, the future it waits for, and since when, by the monotonic clock in seconds."""
+    """The work of a caller, the future of its result, and when it was asked for (s of the monotonic clock)."""
 
     work: Callable[[SubjectT], T]
     future: Future[T] = field(default_factory=Future)
@@ -36,34 +36,38 @@ class Call(Generic[SubjectT, T]):
 
 
 class Batches(Protocol[SubjectT]):
-    """What a thread does its calls with: made, used and closed in the thread."""
+    """Runs the calls of a thread. It is made, used and closed in the thread."""
 
     def run(self, calls: Sequence[Call[SubjectT, Any]]) -> None:
-        """Do the work of each call and settle its future; what this raises goes to the callers it left."""
+        """Do the work of each call and settle its future. An exception goes to the futures that are not settled."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release all resources."""
+        ...
 
 
 class Wakings:
-    """Tasks to be woken, one call into each event loop for all that a batch has settled.
+    """Collects the tasks that a batch has settled, and wakes all tasks of an event loop with one call.
 
-    What they ask for next comes together too, and shares a batch: woken one by one they would come one by one.
+    Tasks that wake together make their next calls together, and those share a batch.
     """
 
     def __init__(self) -> None:
         self._due: deque[tuple[Wake, anyio.Event]] = deque()
 
     def add(self, wake: Wake, settled: anyio.Event) -> None:
+        """Set `settled` at the next `flush`, in the event loop of `wake`."""
         self._due.append((wake, settled))
 
     def flush(self) -> None:
+        """Wake all collected tasks."""
         loops: defaultdict[Wake, list[anyio.Event]] = defaultdict(list)
         while self._due:
             wake, settled = self._due.popleft()
             loops[wake].append(settled)
         for wake, events in loops.items():
-            with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+            with suppress(RuntimeError):  # the event loop has ended, and its tasks with it
                 wake(_set_all, events)
 
 
@@ -73,11 +77,11 @@ def _set_all(events: Sequence[anyio.Event]) -> None:
 
 
 class BatchThread(Generic[SubjectT]):
-    """Takes calls from any task, in their order, and runs them in batches in one thread of its own.
+    """Takes calls from any task, and runs them in their order, in batches, in a thread of its own.
 
-    The thread begins with the first call, and makes its `Batches` then. It is a daemon: a process that exits without
-    `aclose` waits for nobody. A process forked before the first call has a thread of its own; one forked later has
-    none, and what its parent had open is not safe to open again there (SQLite believes it holds the parent's locks).
+    The first call starts the thread, which then makes its `Batches`. The thread is a daemon, so a process can exit
+    without `aclose`. A process that was forked before the first call starts a thread of its own. In a process that was
+    forked later every call raises StoreUnavailable: there SQLite would believe that it holds the parent's locks.
     """
 
     def __init__(self, name: str, batches: Callable[[], Batches[SubjectT]]) -> None:
@@ -93,9 +97,10 @@ class BatchThread(Generic[SubjectT]):
         self._closed = False
 
     async def call(self, work: Callable[[SubjectT], T]) -> T:
-        """Have `work` done: its result, or what it raised. If the caller is cancelled first, it may go undone.
+        """Run `work` in the thread. Returns its result, or raises its exception.
 
-        Raises StoreUnavailable after `aclose`, and in a process that was forked after the first call.
+        If the caller is cancelled, the work is done or not. Raises StoreUnavailable after `aclose`, and in a process
+        that was forked after the first call.
         """
         call, wake = Call(work), _wake()
         with self._lock:
@@ -107,7 +112,7 @@ class BatchThread(Generic[SubjectT]):
                 raise StoreUnavailable(
                     f"{self._name} was in use before this process was forked: let each process open its own"
                 )
-            # What the tasks of an event loop ask for at the same turn is one batch, however quick the thread is.
+            # All calls of one turn of an event loop share a batch, even if the thread is idle.
             turn = self._turns.setdefault(wake, [])
             turn.append(call)
             if len(turn) == 1:
@@ -117,7 +122,7 @@ class BatchThread(Generic[SubjectT]):
     def _hand_over(self, wake: Wake) -> None:
         with self._lock:
             turn = self._turns.pop(wake, [])
-            # In one piece: the thread may take the first call before the next one is put.
+            # The calls are put as one list: otherwise the thread might take the first call alone.
             for start in range(0, len(turn), BATCH_LIMIT):
                 self._queue.put(turn[start : start + BATCH_LIMIT])
 
@@ -132,7 +137,7 @@ class BatchThread(Generic[SubjectT]):
         self._thread.start()
 
     async def aclose(self) -> None:
-        """Let the thread finish what is queued, and end. A second call does nothing."""
+        """End the thread after it has run the queued calls. A second call does nothing."""
         with self._lock:
             closed, self._closed = self._closed, True
         if closed or self._thread is None or self._process != os.getpid():
@@ -151,7 +156,7 @@ def _work(
     wakings: Wakings,
     ended: Future[None],
 ) -> None:
-    """What the thread does."""
+    """The function of the thread: run batches until the queue ends."""
     try:
         with closing(make()) as batches:
             while batch := _next_batch(queue):
@@ -159,20 +164,20 @@ def _work(
                 if calls:
                     _run(batches, calls)
                     wakings.flush()
-                del batch, calls  # a thread at rest keeps nobody's results alive
+                del batch, calls  # an idle thread must not keep results alive
     finally:
         ended.set_result(None)
         wakings.flush()
 
 
 def _next_batch(queue: SimpleQueue[Sequence[Call[SubjectT, Any]] | None]) -> list[Call[SubjectT, Any]]:
-    """What has queued up, at least one call; nothing when the thread is to end."""
+    """The queued calls, at least one. Empty: the thread has to end."""
     batch: list[Call[SubjectT, Any]] = []
     with suppress(Empty):
         while len(batch) < BATCH_LIMIT:
             calls = queue.get(block=not batch)
             if calls is None:
-                queue.put(None)  # for the next time: first what came before it
+                queue.put(None)  # the calls before it run first, and the next turn finds it again
                 break
             batch += calls
     return batch
@@ -194,11 +199,11 @@ def _wake() -> Wake:
 
 
 async def _outcome(future: Future[T], wake: Wake, wakings: Wakings) -> T:
-    """Wait, under asyncio or trio, for a future that another thread settles; cancel it if the caller is cancelled."""
+    """Wait for a future that another thread settles, under asyncio or trio. A cancelled caller cancels the future."""
     settled = anyio.Event()
     future.add_done_callback(lambda _: wakings.add(wake, settled))
     try:
-        if not future.done():  # else the thread may have woken everybody before this one was known to it
+        if not future.done():  # the thread may have settled it, and woken its tasks, before the callback was added
             await settled.wait()
     finally:
         future.cancel()

@@ -170,10 +170,7 @@ async def test_script_cache_may_be_flushed(servers: Servers) -> None:
 async def test_demoted_master_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """Behind one address the master becomes a replica: the first write says so, and the next finds the new master."""
     old, other = own_valkey, other_valkey
-    async with (
-        Front(old) as address,
-        using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}?timeout={PATIENCE:g}")) as store,
-    ):
+    async with Front(old) as address, using(RedisStore.from_url(f"{address.url}?timeout={PATIENCE:g}")) as store:
         await asyncio.gather(*(create(store, key) for key in KEYS))
         assert address.accepted > 1
         other.follow(old)

@@ -132,7 +132,7 @@ async def test_append_and_read_are_one_round_trip_each(own_valkey: Valkey) -> No
 
 async def test_connection_that_breaks_costs_neither(own_valkey: Valkey) -> None:
     """What breaks with the connection is asked again: an entry that is there twice says no more than once."""
-    async with Front(own_valkey) as address, using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+    async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
         await store.append_revocations(revocations(1), NOW)
         for n in (1, 2):
             own_valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -50,7 +50,7 @@ async def test_old_master_that_wakes_is_left(
     watched: Watched, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A master that slept through its failover wakes as master, with live connections: nothing is written to it."""
-    monkeypatch.setattr(sentinel, "PATIENCE", 20)
+    monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
     async with opened(watched) as store:
         assert await store.update(KEY, advance) == 1
         before = watched.master.scripts()
@@ -72,13 +72,13 @@ async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: s
         assert await store.update(KEY, advance) == 1
         getattr(watched.sentinel, outage)()
         for n in (2, 3):
-            await anyio.sleep(sentinel.ASK_EVERY)  # so that the Sentinel is asked again
+            await anyio.sleep(sentinel.ASK_INTERVAL)  # so that the Sentinel is asked again
             assert await store.update(KEY, advance) == n
 
 
 async def test_master_without_replicas_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """A master that may not write, as too few replicas follow it, says so once: the next command is for another."""
-    async with Front(own_valkey) as address, using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+    async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
         assert await store.update(KEY, advance) == 1
         own_valkey.ask("CONFIG", "SET", "min-replicas-to-write", 1)
         address.server = other_valkey

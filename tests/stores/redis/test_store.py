@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -13,20 +11,19 @@ from uuid import uuid4
 import pytest
 import redis
 import trio
+from support.stores import DAY, HOUR, KEY, NOW, a_session, advance, stored, using, write
 from support.valkey import Valkey
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.sessions.rotation import end_session, open_session
-from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome
+from asgi_jwt.sessions.rotation import end_session
+from asgi_jwt.stores.base import SWEEP_AFTER, Outcome
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 pytestmark = pytest.mark.anyio
 
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
-DAY = 24 * HOUR
+ENTRY = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
 
 
 @pytest.fixture
@@ -51,23 +48,19 @@ class Kept:
         return sorted(self.ask("KEYS", f"{self.prefix}*"))
 
     async def write(self, session: Session) -> None:
-        await self.store.update(session.key, lambda _: (session, None))
+        await write(self.store, session)
+
+    async def record(self) -> bytes:
+        """The key of a session that was just written."""
+        await self.write(a_session())
+        return self.all_keys()[-1]
 
 
 @pytest.fixture
 async def kept(valkey: Valkey) -> AsyncIterator[Kept]:
     kept = Kept(valkey)
-    yield kept
-    await kept.store.aclose()
-
-
-def a_session(sid: str = "s1", *, now: int = NOW, life: int = DAY, subject: str = "alice") -> Session:
-    return open_session(subject, sid, now=now, refresh_ttl=life, session_ttl=30 * DAY)
-
-
-def advance(stored: Session | None) -> tuple[Session | None, int]:
-    assert stored is not None
-    return replace(stored, generation=stored.generation + 1), stored.generation + 1
+    async with using(kept.store):
+        yield kept
 
 
 async def test_subject_is_not_told_and_shares_a_slot(kept: Kept) -> None:
@@ -85,11 +78,9 @@ async def test_subject_is_not_told_and_shares_a_slot(kept: Kept) -> None:
 async def test_records_expire_by_themselves(kept: Kept) -> None:
     """A record is kept as long as its session may live, and a little for clocks that differ, by the server's own clock:
     a tombstone until its absolute end."""
-    session = a_session()
-    await kept.write(session)
-    _, record = kept.all_keys()
+    record = await kept.record()
     assert DAY < kept.ask("PTTL", record) <= DAY + SWEEP_AFTER
-    await kept.store.update(session.key, lambda stored: (stored and end_session(stored, NOW), None))
+    await kept.store.update(KEY, lambda stored: (stored and end_session(stored, NOW), None))
     assert 30 * DAY < kept.ask("PTTL", record) <= 30 * DAY + SWEEP_AFTER
 
 
@@ -163,75 +154,51 @@ async def test_session_is_small(kept: Kept) -> None:
     assert max(sizes) <= 800
 
 
-async def test_swap_needs_the_very_record_that_was_read(kept: Kept) -> None:
-    """A record of the same version with another content, as a failover may leave it, is a conflict like any other."""
-    session = a_session()
-    await kept.write(session)
-    _, record = kept.all_keys()
-    handed = []
-
-    def change(stored: Session | None) -> tuple[Session | None, int]:
-        assert stored is not None
-        handed.append(stored.client.address)
-        if len(handed) == 1:
-            other = kept.ask("GET", record).replace(b"null,null]", b'null,"elsewhere"]')
-            kept.ask("SET", record, other)
-        return replace(stored, generation=7), stored.version
-
-    assert await kept.store.update(session.key, change) == 1
-    assert handed == [None, "elsewhere"]
-
-
-async def test_end_that_meets_a_refresh(kept: Kept) -> None:
-    """An end whose mark meets a newer record is decided anew, and its entry is there once."""
-    session = a_session()
-    await kept.write(session)
-    _, record = kept.all_keys()
-    entry = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
-    handed = []
+@pytest.mark.parametrize("ends", [False, True])
+async def test_swap_needs_the_very_record_that_was_read(kept: Kept, ends: bool) -> None:
+    """A record of the same version with another content, as a failover may leave it, is a conflict like any other: the
+    change is decided anew, and the entry of an end is there once."""
+    record, handed = await kept.record(), []
 
     def change(stored: Session | None) -> Outcome[int]:
         assert stored is not None
         handed.append(stored.client.address)
         if len(handed) == 1:
             kept.ask("SET", record, kept.ask("GET", record).replace(b"null,null]", b'null,"elsewhere"]'))
-        return end_session(stored, NOW), stored.version, [entry]
+        return (
+            (end_session(stored, NOW), stored.version, [ENTRY])
+            if ends
+            else (replace(stored, generation=7), stored.version)
+        )
 
-    assert await kept.store.update(session.key, change) == 1
+    assert await kept.store.update(KEY, change) == 1
     assert handed == [None, "elsewhere"]
-    ended = await kept.store.get(session.key)
-    assert ended is not None
-    assert (ended.ended_at, ended.ending_at, ended.client.address) == (NOW, None, "elsewhere")
-    assert list((await kept.store.read_revocations()).revocations) == [entry]
+    found = await stored(kept.store)
+    assert (found.ended_at, found.ending_at, found.client.address) == (NOW if ends else None, None, "elsewhere")
+    assert list((await kept.store.read_revocations()).revocations) == [ENTRY] * ends
 
 
 async def test_end_is_marked_before_its_entry(kept: Kept) -> None:
     """Where the entry can't be written, the session is marked: no token refreshes it, and the next caller ends it."""
-    session = a_session()
-    await kept.write(session)
-    entry = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
+    await kept.write(a_session())
 
     def change(stored: Session | None) -> Outcome[None]:
         assert stored is not None
-        return end_session(stored, NOW), None, [entry]
+        return end_session(stored, NOW), None, [ENTRY]
 
     kept.ask("SET", f"{kept.prefix}revocations", "no log")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
-        await kept.store.update(session.key, change)
-    marked = await kept.store.get(session.key)
-    assert marked is not None
+        await kept.store.update(KEY, change)
+    marked = await stored(kept.store)
     assert (marked.ending_at, marked.ended_at) == (NOW, None)
     kept.ask("DEL", f"{kept.prefix}revocations")
-    await kept.store.update(session.key, change)
-    assert list((await kept.store.read_revocations()).revocations) == [entry]
+    await kept.store.update(KEY, change)
+    assert list((await kept.store.read_revocations()).revocations) == [ENTRY]
 
 
 async def test_conflicts_are_bounded(kept: Kept) -> None:
     """Who loses every round reads anew before each but the first few, gives up after 50, and has written nothing."""
-    session = a_session()
-    await kept.write(session)
-    _, record = kept.all_keys()
-    rounds = 0
+    record, rounds = await kept.record(), 0
     before = kept.server.calls("get")
 
     with redis.Redis(port=kept.server.port) as rival:
@@ -246,20 +213,18 @@ async def test_conflicts_are_bounded(kept: Kept) -> None:
             return replace(stored, generation=7), None
 
         with pytest.raises(StoreUnavailable, match="50 conflicts"):
-            await kept.store.update(session.key, change)
+            await kept.store.update(KEY, change)
 
     assert rounds == 50
     # The rival's and the script's, one for each round; then the store's own.
     assert kept.server.calls("get") - before == 50 + 50 + 1 + 45
-    last = await kept.store.get(session.key)
-    assert last is not None
+    last = await stored(kept.store)
     assert (last.generation, last.version) == (0, 1)
 
 
 async def test_callers_of_one_process_do_not_conflict(kept: Kept) -> None:
     """Fifty changes of one session at once run fifty times, not once for each rival."""
-    session = a_session()
-    await kept.write(session)
+    await kept.write(a_session())
     runs = 0
 
     def change(stored: Session | None) -> tuple[Session | None, int]:
@@ -267,100 +232,25 @@ async def test_callers_of_one_process_do_not_conflict(kept: Kept) -> None:
         runs += 1
         return advance(stored)
 
-    await asyncio.gather(*(kept.store.update(session.key, change) for _ in range(50)))
+    await asyncio.gather(*(kept.store.update(KEY, change) for _ in range(50)))
     assert runs == 50
-
-
-RACER = """
-import asyncio, sys
-from dataclasses import replace
-from asgi_jwt.stores.records import SessionKey
-from asgi_jwt.stores.redis import RedisStore
-
-async def main():
-    store = RedisStore.from_url(sys.argv[1])
-    results = []
-    await store.get(SessionKey("alice", "s1"))
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for _ in range(50):
-        change = lambda stored: (replace(stored, generation=stored.generation + 1), stored.generation + 1)
-        results.append(await store.update(SessionKey("alice", "s1"), change))
-    print(*results, flush=True)
-
-asyncio.run(main())
-"""
-
-
-class Racer:
-    """A process that stands ready, and at a word makes 50 changes."""
-
-    def __init__(self, url: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RACER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n"
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-
-    def results(self) -> list[int]:
-        return [int(result) for result in self.process.communicate(timeout=PATIENCE)[0].split()]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(PATIENCE)
-
-
-async def test_processes_lose_no_change(kept: Kept) -> None:
-    """Four processes that race 50 changes each over one session make 200 writes, and each has a result of its own."""
-    session = a_session()
-    await kept.write(session)
-    racers = [Racer(kept.url) for _ in range(4)]
-    try:
-        for racer in racers:
-            racer.wait_until_ready()
-        for racer in racers:
-            racer.go()
-        results = [result for racer in racers for result in racer.results()]
-    finally:
-        for racer in racers:
-            racer.stop()
-    assert sorted(results) == list(range(1, 201))
-    last = await kept.store.get(session.key)
-    assert last is not None
-    assert (last.generation, last.version) == (200, 201)
 
 
 def test_store_outlives_its_loops(valkey: Valkey) -> None:
     """One store serves one event loop after the other, and leaves no connection open behind a loop that ended."""
-    url = f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
-    store = RedisStore.from_url(url)
-    session = a_session()
-    change: Change[int] = advance
+    store = RedisStore.from_url(f"{valkey.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}")
 
-    async def use() -> int:
-        return await store.update(session.key, change)
-
-    async def create() -> None:
-        await asyncio.gather(*(store.get(SessionKey("alice", str(n))) for n in range(20)))
-        await store.update(session.key, lambda _: (session, None))
+    async def use(times: int, close: bool = False) -> int:
+        await asyncio.gather(*(store.get(SessionKey("alice", str(n))) for n in range(times)))
+        generation = await store.update(KEY, advance)
+        if close:
+            await store.aclose()
+        return generation
 
     before = valkey.clients()
-    asyncio.run(create())
-    assert [asyncio.run(use()) for _ in range(3)] == [1, 2, 3]
+    assert [asyncio.run(use(times)) for times in (20, 0, 0)] == [1, 2, 3]
     valkey.wait_until_left(before)
-
-    async def close() -> None:
-        assert await use() == 4
-        await store.aclose()
-
-    asyncio.run(close())
+    assert asyncio.run(use(0, close=True)) == 4
     valkey.wait_until_left(before)
 
 
@@ -369,33 +259,19 @@ def test_trio_is_told_what_to_do(valkey: Valkey) -> None:
     store = RedisStore.from_url(f"{valkey.url}?timeout={PATIENCE:g}")
 
     async def use() -> None:
-        with pytest.raises(ConfigurationError, match="asyncio"):
-            await store.get(SessionKey("alice", "s1"))
-        with pytest.raises(ConfigurationError, match="asyncio"):
-            await store.update(SessionKey("alice", "s1"), lambda stored: (stored, None))
+        for call in (store.get(KEY), store.update(KEY, lambda stored: (stored, None))):
+            with pytest.raises(ConfigurationError, match="asyncio"):
+                await call
         await store.aclose()
 
     trio.run(use)
 
 
-async def test_changes_own_timeout_is_the_callers(kept: Kept) -> None:
-    """A TimeoutError that a change raises is passed on as it is, not taken for the server's."""
-
-    def change(_: Session | None) -> tuple[Session | None, None]:
-        raise TimeoutError("mine")
-
-    with pytest.raises(TimeoutError, match="mine"):
-        await kept.store.update(SessionKey("alice", "s1"), change)
-
-
 async def test_unknown_record_is_not_written_over(kept: Kept) -> None:
     """A record of a later release is unavailable to get, list and update, and stays as it is."""
-    session = a_session()
-    await kept.write(session)
-    _, record = kept.all_keys()
-    later = b"[2]"
+    record, later = await kept.record(), b"[2]"
     kept.ask("SET", record, later)
-    for call in (kept.store.get(session.key), kept.store.list("alice", NOW), kept.store.update(session.key, advance)):
+    for call in (kept.store.get(KEY), kept.store.list("alice", NOW), kept.store.update(KEY, advance)):
         with pytest.raises(StoreUnavailable, match="format"):
             await call
     assert kept.ask("GET", record) == later

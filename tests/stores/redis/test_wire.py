@@ -151,7 +151,7 @@ async def test_nothing_opens_before_use(valkey: Valkey) -> None:
     """Making a store and closing it unused touches no server; using it does."""
     async with Front(valkey) as address:
         for uses in (0, 1):
-            async with using(RedisStore.from_url(f"redis://127.0.0.1:{address.port}")) as store:
+            async with using(RedisStore.from_url(address.url)) as store:
                 for _ in range(uses):
                     await store.get(KEY)
             assert address.accepted == uses

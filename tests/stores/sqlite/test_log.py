@@ -1,12 +1,12 @@
-"""The log of revocations in SQLite: shared by processes, small, and read from its beginning when the file went back."""
+"""The log of revocations in SQLite: small, bounded, and read from its beginning when the file went back."""
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.sqlite_files import a_session, connect, opened, write
+from support.sqlite_files import ask
+from support.stores import HOUR, NOW, a_session, stored, using, write
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_LIMIT
@@ -18,9 +18,6 @@ from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -29,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SQLiteStore]:
-    async with opened(path) as store:
+    async with using(SQLiteStore(path)) as store:
         yield store
 
 
@@ -43,72 +40,47 @@ async def values(store: SQLiteStore, cursor: object = None) -> tuple[list[int], 
     return [int(entry.value) for entry in page.revocations], page.continues, page.cursor
 
 
-async def test_processes_share_the_log(store: SQLiteStore, path: Path) -> None:
-    """What one store appends another on the same file reads, from where it had stopped."""
-    async with opened(path) as other:
-        await store.append_revocations(revocations(2), NOW)
-        found, _, cursor = await values(other)
-        await store.append_revocations(revocations(1, first=2), NOW)
-        assert (found, (await values(other, cursor))[:2]) == ([0, 1], ([2], True))
-
-
 async def test_file_of_before_the_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of a release without a log gets one, and keeps its sessions."""
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_connection, "MIGRATIONS", MIGRATIONS[:1])
-        async with opened(path) as store:
+        async with using(SQLiteStore(path)) as store:
             await write(store, a_session())
-    async with opened(path) as store:
+    async with using(SQLiteStore(path)) as store:
         assert (await values(store))[0] == []
         await store.append_revocations(revocations(1), NOW)
         assert (await values(store))[0] == [0]
-        assert await store.get(a_session().key) is not None
+        await stored(store)
 
 
 async def test_file_that_was_put_back(path: Path, tmp_path: Path) -> None:
     """After an older copy of the file was put back its ids are given anew: nothing that is told then is passed over."""
-    async with opened(path) as store:
+    async with using(SQLiteStore(path)) as store:
         await store.append_revocations(revocations(2), NOW)
     shutil.copy(path, tmp_path / "copy")
-    async with opened(path) as store:
+    async with using(SQLiteStore(path)) as store:
         await store.append_revocations(revocations(2, first=2), NOW)
         found, _, cursor = await values(store)
     shutil.move(tmp_path / "copy", path)
-    async with opened(path) as store:
+    async with using(SQLiteStore(path)) as store:
         await store.append_revocations(revocations(2, first=8), NOW)
         assert (found, (await values(store, cursor))[:2]) == ([0, 1, 2, 3], ([0, 1, 8, 9], False))
 
 
 async def test_forgets_a_bounded_number_a_call(path: Path) -> None:
     """A log of which much has lapsed shrinks by the sweep's limit with each call, through an index, to one entry."""
-    clock = Clock()
-    async with opened(path, clock=clock) as store:
+    clock, lengths = Clock(), []
+    async with using(SQLiteStore(path, clock=clock)) as store:
         for first in range(0, SWEEP_LIMIT + LOG_PAGE, LOG_PAGE):
             await store.append_revocations(revocations(LOG_PAGE, first=first), NOW)
         clock.turn((HOUR + CLOCK_SKEW) / 1000)
-        lengths = []
-        with closing(connect(path)) as connection:
-            for seconds in (0, 1, 0, 0):
-                clock.turn(seconds)
-                await store.append_revocations([], NOW)
-                lengths += connection.execute("SELECT count(*) FROM revocations").fetchone()
-            query = "EXPLAIN QUERY PLAN SELECT id FROM revocations WHERE until < 0 LIMIT 1"
-            plan = connection.execute(query).fetchall()
+        for seconds in (0, 1, 0, 0):
+            clock.turn(seconds)
+            await store.append_revocations([], NOW)
+            lengths.append(ask(path, "SELECT count(*) FROM revocations"))
     assert lengths == [SWEEP_LIMIT + LOG_PAGE, LOG_PAGE, 1, 1]
-    assert "revocations_by_end" in plan[0][3]
-
-
-@pytest.mark.parametrize("skew", [-HOUR, HOUR])
-async def test_no_clock_of_a_process_takes_an_entry(path: Path, skew: int) -> None:
-    """An entry is kept for its life by the store's clock, however wrong the clocks of processes that append are."""
-    clock = Clock()
-    async with opened(path, clock=clock) as store:
-        await store.append_revocations(revocations(1), NOW)
-        await store.append_revocations(revocations(1, until=NOW + skew + HOUR, first=1), NOW + skew)
-        clock.turn(HOUR / 1000)
-        for n in (2, 3):
-            await store.append_revocations(revocations(1, until=NOW + 9 * HOUR, first=n), NOW + n * skew)
-        assert (await values(store))[0] == [0, 1, 2, 3]
+    query = "SELECT id FROM revocations WHERE until < 0 LIMIT 1"
+    assert "revocations_by_end" in ask(path, f"EXPLAIN QUERY PLAN {query}", column=3)
 
 
 async def test_revocation_without_end(store: SQLiteStore) -> None:
@@ -121,7 +93,6 @@ async def test_revocation_without_end(store: SQLiteStore) -> None:
 async def test_damaged_record(store: SQLiteStore, path: Path) -> None:
     """What can't be read is StoreUnavailable, which refuses tokens: nobody knows whose were revoked."""
     await store.append_revocations(revocations(1), NOW)
-    with closing(connect(path)) as connection:
-        connection.execute("INSERT INTO revocations (until, record) VALUES (0, 'nonsense')")
+    ask(path, "INSERT INTO revocations (until, record) VALUES (0, 'nonsense')")
     with pytest.raises(StoreUnavailable, match="can't be read"):
         await store.read_revocations()

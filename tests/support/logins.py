@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.requests import Request
@@ -16,12 +17,17 @@ NOW = 1_700_000_000
 HOUR = 3600
 COOKIE = "__Secure-refresh_token"
 
-_SETTINGS = Settings(issuer="https://issuer.example", audience="api", secret="a" * 32, refresh_secret="r" * 32)
+SETTINGS: dict[str, Any] = {
+    "issuer": "https://issuer.example",
+    "audience": "api",
+    "secret": "a" * 32,
+    "refresh_secret": "r" * 32,
+}
 
 
-def an_auth(store: SessionStore, clock: Callable[[], float], on_event: OnEvent | None = None) -> Auth:
+def an_auth(store: SessionStore, clock: Callable[[], float], on_event: OnEvent | None = None, **settings: Any) -> Auth:
     """One of any number of processes' `Auth`, all with the same keys."""
-    return Auth(_SETTINGS, store=store, clock=clock, on_event=on_event)
+    return Auth(Settings(**{**SETTINGS, **settings}), store=store, clock=clock, on_event=on_event)
 
 
 def an_app(auth: Auth) -> AuthApp:
@@ -34,11 +40,18 @@ def an_app(auth: Auth) -> AuthApp:
 
 
 class Browser:
-    """Keeps the refresh token of the last answer that had one, and nothing that it is not told to keep."""
+    """Keeps the refresh token of the last answer that had one, and the tokens of all answers."""
 
     def __init__(self, client: AsyncClient, cookie: str | None = None) -> None:
         self.client = client
         self.cookie = cookie
+        self.cookies: list[str | None] = []
+        self.access: list[str] = []
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header with the last access token."""
+        return {"Authorization": f"Bearer {self.access[-1]}"}
 
     async def post(self, path: str, body: object = None) -> Response:
         headers = {} if self.cookie is None else {"Cookie": f"{COOKIE}={self.cookie}"}
@@ -46,6 +59,9 @@ class Browser:
         answer = await self.client.post(path, json=body, headers=headers)
         for line in answer.headers.get_list("set-cookie"):
             self.cookie = line.partition(";")[0].removeprefix(f"{COOKIE}=") or None
+            self.cookies.append(self.cookie)
+        if answer.status_code == 200:
+            self.access.append(answer.json()["access_token"])
         return answer
 
     async def login(self, username: str = "alice") -> Response:
@@ -64,8 +80,8 @@ async def browsing(app: AuthApp, cookie: str | None = None) -> AsyncIterator[Bro
 
 @asynccontextmanager
 async def browsing_at(address: str, cookie: str | None = None) -> AsyncIterator[Browser]:
-    """A browser of an app in another process, at `host:port`."""
-    async with AsyncClient(base_url=f"http://{address}", timeout=PATIENCE, trust_env=False) as client:
+    """A browser of the app below /auth of another process, at `host:port`."""
+    async with AsyncClient(base_url=f"http://{address}/auth", timeout=PATIENCE, trust_env=False) as client:
         yield Browser(client, cookie)
 
 
@@ -77,10 +93,12 @@ async def logged_in(auth: Auth, username: str = "alice") -> AsyncIterator[Browse
         yield browser
 
 
-async def session_of(auth: Auth, cookie: str | None) -> Session | None:
+async def session_of(auth: Auth, cookie: str | None) -> Session:
     """What the store has of the session that this refresh token belongs to."""
     claims = await auth.sessions.read(cookie or "")
-    return await auth.store.get(SessionKey(claims.subject, claims["sid"]))
+    session = await auth.store.get(SessionKey(claims.subject, claims["sid"]))
+    assert session is not None
+    return session
 
 
 async def assert_logged_in(auth: Auth, browser: Browser) -> None:
@@ -89,7 +107,6 @@ async def assert_logged_in(auth: Auth, browser: Browser) -> None:
     assert answer.status_code == 200, answer.text
     claims = await auth.verify(answer.json()["access_token"])
     session = await session_of(auth, browser.cookie)
-    assert session is not None
     assert (claims.subject, claims.session_id, session.ended_at) == (session.subject, session.sid, None)
     assert (await browser.refresh()).status_code == 200
 

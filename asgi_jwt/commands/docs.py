@@ -1,0 +1,69 @@
+"""`asgi-jwt docs`: the documentation of this version, from the installed package."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+from asgi_jwt.commands.output import CommandError, say, say_text, shortened, shown
+
+_FENCE = "```"
+_LINE = 100
+"""How many characters of a page's purpose are listed."""
+
+
+def show_docs(page: str | None, *, search: str | None) -> int:
+    """Print the list of pages, or the page named `page`, or with `search` each heading that the words stand under.
+
+    Raises `CommandError` for a page that does not exist, status 2, and for words that stand nowhere.
+    """
+    pages = _pages()
+    if page is not None and page not in pages:
+        raise CommandError(f"there is no page {shown(page)}: the pages are {', '.join(pages)}", status=2)
+    if search is not None:
+        _search(search, pages if page is None else {page: pages[page]})
+    elif page is not None:
+        say_text(pages[page])
+    else:
+        width = max(map(len, pages))
+        for name, text in pages.items():
+            say(f"{name:{width}}  {_purpose(text)}")
+        say("")
+        say("asgi-jwt docs PAGE prints a page, asgi-jwt docs --search WORDS finds words in all of them.")
+    return 0
+
+
+def _pages() -> dict[str, str]:
+    found = (files("asgi_jwt") / "docs").iterdir()
+    pages = sorted((each for each in found if each.name.endswith(".md")), key=lambda each: each.name)
+    return {each.name.removesuffix(".md"): each.read_text(encoding="utf-8") for each in pages}
+
+
+def _purpose(text: str) -> str:
+    """The first words of a page, which begins with what it is for."""
+    return shortened(text.split("\n\n")[1].removeprefix("This page ").replace("\n", " "), _LINE)
+
+
+def _search(words: str, pages: dict[str, str]) -> None:
+    wanted = words.casefold().split()
+    hits = [
+        f"{name}: {heading}"
+        for name, text in pages.items()
+        for heading, section in _sections(text)
+        if all(word in section.casefold() for word in wanted)
+    ]
+    if not hits:
+        raise CommandError(f"no page has {shown(words)}: try fewer words")
+    for hit in hits:
+        say(hit)
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """Each heading with the text under it, the heading included; a `#` in a code block is none."""
+    heading, lines, in_code = "", list[str](), False
+    for line in text.splitlines():
+        in_code ^= line.startswith(_FENCE)
+        if line.startswith("#") and not in_code:
+            if lines:
+                yield heading, "\n".join(lines)
+            heading, lines = line.lstrip("# "), []
+        lines.append(line)
+    yield heading, "\n".join(lines)

@@ -1,0 +1,91 @@
+"""`JWTMiddleware` for callers that are no ASGI servers, as Django's middleware: it decides by the scope alone."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+from starlette.types import Message, Receive, Scope, Send
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.background import in_background_loop
+from asgi_jwt.http.middleware import JWTMiddleware
+
+# WSGI joins headers of one name with a comma. Behind the comma of one header stands `name=`, as in Digest's.
+_NEXT_CREDENTIALS = re.compile(r"[ \t]*,[ \t]*(?=[!#-'*+.^-z|~\w-]+ +[^ =])")
+
+
+class Refusal(NamedTuple):
+    """The answer to a request that does not reach the app."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Gate:
+    """A `JWTMiddleware` without an app: a scope that is let in holds the claims, the user and the guard."""
+
+    def __init__(self, auth: Auth, *, optional: bool) -> None:
+        if auth.settings.store is not None:
+            auth.require_store()  # an app that is imported within an event loop has its faults shown at its start, too
+        self._middleware = JWTMiddleware(_inside, auth, optional=optional)
+
+    async def ask(self, scope: Scope) -> Refusal | None:
+        """None for a request that is let in."""
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self._middleware(scope, _nothing, send)
+        if not sent:
+            return None
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent[0]["headers"]}
+        return Refusal(sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:]))
+
+    def ask_blocking(self, scope: Scope) -> Refusal | None:
+        """The same from a thread without an event loop: what takes a wait is done in the process's background loop."""
+        return None if self._middleware.let_in_at_sight(scope) else in_background_loop(partial(self.ask, scope))
+
+
+async def _inside(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app: a request that reaches it is let in."""
+
+
+async def _nothing() -> NoReturn:
+    raise RuntimeError("a request is decided without its body")
+
+
+def wsgi_scope(environ: Mapping[str, Any], headers: Iterable[tuple[str, str]]) -> Scope:
+    """A scope of a request under WSGI (PEP 3333), without its path."""
+    return {
+        "type": "http",
+        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
+        "headers": [*_headers(headers)],
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1", "replace"),
+        "client": (environ.get("REMOTE_ADDR", ""), 0),
+        "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
+    }
+
+
+def routed_scope(scope: Scope, prefix: str, path: str, quoted: str) -> Scope:
+    """A copy of the scope with the `path` below the `prefix` that a framework routes by; both together as in a URL.
+
+    What is public is decided by the same path as which view is called, whatever the server made of the request.
+    """
+    return {
+        **scope,
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "root_path": prefix,
+        "path": prefix + path,
+        "raw_path": quoted.encode(),
+    }
+
+
+def _headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[bytes, bytes]]:
+    """As ASGI has them; several Authorization headers, which WSGI joins, apart."""
+    for name, value in headers:
+        name = name.lower()
+        for each in _NEXT_CREDENTIALS.split(value) if name == "authorization" else (value,):
+            yield name.encode("latin-1"), each.encode("latin-1", "replace")

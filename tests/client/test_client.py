@@ -1,0 +1,20 @@
+"""The logic of the browser client, by Node's test runner: the promises are the names in `client.test.mjs`."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.outside import program
+from support.waiting import PATIENCE
+
+pytestmark = pytest.mark.outside
+
+
+def test_logic() -> None:
+    """Every test in `client.test.mjs` passes."""
+    suite = Path(__file__).with_name("client.test.mjs")
+    ran = subprocess.run(
+        [program("node"), "--test", suite], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert "\n# fail 0\n" in ran.stdout
