@@ -29,10 +29,10 @@ _YEAR = 366 * 86400
 
 
 def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) -> int:
-    """Runs the command in `arguments` (None: the process's) and returns its exit status.
+    """Run the command in `arguments`, and return its exit status. None: the arguments of the process.
 
-    0: all is well; 1: something is wrong, or the token would be refused; 2: wrong usage. `clock` gives seconds since
-    the epoch.
+    The status is 0 for success, 1 for a problem or a token that would be refused, and 2 for wrong usage. `clock`
+    returns seconds since the epoch.
     """
     parser, words = _parser(clock), sys.argv[1:] if arguments is None else arguments
     if not words:
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
             complain(fault)
         return 1
     except CommandError as error:
-        if told := str(error):
-            complain(told)
+        if message := str(error):
+            complain(message)
         return error.status
     except (DemoError, AuthError) as error:
         complain(str(error))
@@ -61,20 +61,20 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = time.time) ->
 
 
 class _Parser(ArgumentParser):
-    """Shows no argument as it is: a terminal obeys escape sequences."""
+    """Escapes unprintable characters of arguments in errors, because a terminal obeys escape sequences."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
 
 def _parser(clock: Clock) -> ArgumentParser:
-    """Reads the arguments of a command: `run`, and the parameters that it is called with, by their names."""
+    """The parser. Its result has the function of the command, `run`, and the keyword arguments for `run`."""
     parser = _Parser(prog="asgi-jwt", description="Verified Bearer tokens for any ASGI app.")
     parser.add_argument("--version", action="version", version=f"asgi-jwt {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
     _add_demo(_add(commands, "demo", "serve a page on this machine that shows everything live"))
-    _add_check(_add(commands, "check", "tell what is wrong with how it is set up, and the mend"), clock)
-    _add_inspect(_add(commands, "inspect", "tell whether a token would be let in here, and why not"), clock)
+    _add_check(_add(commands, "check", "show what is wrong with the setup, and how to mend it"), clock)
+    _add_inspect(_add(commands, "inspect", "show whether a token would be accepted here, and why not"), clock)
     _add_token(_add(commands, "token", "make an access token with the configured private key"), clock)
     _add_keygen(_add(commands, "keygen", "make keys, as ASGI_JWT_* lines"))
     _add_keys(_add(commands, "keys", "give a key file a new key"), clock)
@@ -83,14 +83,14 @@ def _parser(clock: Clock) -> ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, told: str) -> ArgumentParser:
-    """A command or an action that says what it does, in the list of all and in its own help."""
-    added: ArgumentParser = commands.add_parser(name, help=told, description=f"{told[0].upper()}{told[1:]}.")
+def _add(commands: Any, name: str, purpose: str) -> ArgumentParser:
+    """The parser of a new command or action. `purpose` is shown in the list of commands and in the command's help."""
+    added: ArgumentParser = commands.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
     return added
 
 
 def _add_demo(demo: ArgumentParser) -> None:
-    demo.add_argument("--port", default=8000, type=_port, help="0 for any free one (default: %(default)s)")
+    demo.add_argument("--port", default=8000, type=_port, help="the port; 0 takes any free one (default: %(default)s)")
     demo.add_argument("--open", action="store_true", dest="browse", help="open the page in the browser")
     demo.set_defaults(run=_demo)
 
@@ -112,13 +112,15 @@ def _add_check(parser: ArgumentParser, clock: Clock) -> None:
 
 
 def _add_inspect(inspect: ArgumentParser, clock: Clock) -> None:
-    inspect.add_argument("token", nargs="?", default=STDIN, help="- or nothing: read from the standard input")
+    inspect.add_argument(
+        "token", nargs="?", default=STDIN, help="the token; - or nothing reads it from the standard input"
+    )
     _add_json(inspect)
     inspect.set_defaults(run=partial(inspect_token, clock=clock))
 
 
 def _add_token(token: ArgumentParser, clock: Clock) -> None:
-    token.add_argument("subject", help="whom it speaks of: the user's id")
+    token.add_argument("subject", help="the id of the token's user")
     token.add_argument(
         "--scope",
         action="append",
@@ -140,9 +142,11 @@ def _add_token(token: ArgumentParser, clock: Clock) -> None:
         help="a further claim: JSON, else text; may be repeated",
     )
     token.add_argument(
-        "--ttl", type=_duration(least=1, most=3600), help="how long it holds, as 15m (default: ASGI_JWT_ACCESS_TTL)"
+        "--ttl",
+        type=_duration(least=1, most=3600),
+        help="how long the token is valid, as 15m (default: ASGI_JWT_ACCESS_TTL)",
     )
-    token.add_argument("--client-id", help="the OAuth client it is made for")
+    token.add_argument("--client-id", help="the id of the token's OAuth client")
     _add_json(token)
     token.set_defaults(run=partial(make_token, clock=clock))
 
@@ -174,7 +178,7 @@ def _add_keygen(keygen: ArgumentParser) -> None:
         default="HS256",
         choices=ALGORITHMS,
         dest="algorithm",
-        help="what it signs with (default: %(default)s)",
+        help="the algorithm of the key (default: %(default)s)",
     )
     keygen.add_argument(
         "--out", type=Path, dest="path", metavar="FILE", help="put the key into a new file, for ASGI_JWT_KEYS_FILE"
@@ -192,23 +196,23 @@ def _add_keygen(keygen: ArgumentParser) -> None:
 
 def _add_keys(keys: ArgumentParser, clock: Clock) -> None:
     actions = keys.add_subparsers(title="actions", metavar="action", required=True)
-    rotate = _add(actions, "rotate", "a new key that signs after an overlap; the old one ends with its tokens")
+    rotate = _add(actions, "rotate", "add a new key that signs after an overlap; the old one ends with its tokens")
     rotate.add_argument(
-        "path", type=Path, metavar="file", help="what ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE names"
+        "path", type=Path, metavar="file", help="the file of ASGI_JWT_KEYS_FILE or ASGI_JWT_REFRESH_SECRET_FILE"
     )
     rotate.add_argument(
-        "--alg", choices=ALGORITHMS, dest="algorithm", help="what the new key signs with (default: as the old one)"
+        "--alg", choices=ALGORITHMS, dest="algorithm", help="the algorithm of the new key (default: the old key's)"
     )
     rotate.add_argument(
         "--overlap",
         type=_duration(most=_YEAR),
         default=OVERLAP,
-        help="for how long the new key is only published, as 10m (default: %(default)s s); 0 after a theft",
+        help="how long the new key is only published, as 10m (default: %(default)s s); 0 after a theft",
     )
     rotate.add_argument(
         "--keep",
         type=_duration(most=_YEAR),
-        help="for how long the old key verifies after that (default: as long as its tokens live); 0 after a theft",
+        help="how long the old key verifies after that (default: as long as its tokens live); 0 after a theft",
     )
     _add_json(rotate)
     rotate.set_defaults(run=partial(rotate_keys, clock=clock))
@@ -218,11 +222,11 @@ def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     actions = sessions.add_subparsers(title="actions", metavar="action", required=True)
     listing = _add(actions, "list", "show the subject's live sessions")
     listing.set_defaults(run=partial(list_sessions, clock=clock))
-    revoke = _add(actions, "revoke", "end them, and revoke all tokens that the subject has")
-    revoke.add_argument("--sid", help="this session alone")
+    revoke = _add(actions, "revoke", "end the subject's sessions, and revoke all its tokens")
+    revoke.add_argument("--sid", help="end only the session with this id")
     revoke.set_defaults(run=partial(revoke_sessions, clock=clock))
     for action in (listing, revoke):
-        action.add_argument("subject", help="whose: the user's id")
+        action.add_argument("subject", help="the user's id")
         _add_json(action)
 
 

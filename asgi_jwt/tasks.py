@@ -2,12 +2,12 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import EventLoopToken, RunVar, current_token
+from anyio.lowlevel import EventLoopToken, RunVar, checkpoint, current_token
 
 from asgi_jwt.events import logger
 
@@ -41,6 +41,14 @@ async def _logged(work: Work) -> None:
         await work()
     except Exception:
         logger.exception("background work failed")
+
+
+async def in_slices(items: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+    """The items, `size` at a time. Between two slices the event loop runs its other tasks."""
+    for first in range(0, len(items), size):
+        if first:
+            await checkpoint()
+        yield items[first : first + size]
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Events turned into OpenTelemetry metrics. The README's table lists them, with their names in Prometheus.
+"""Events turned into OpenTelemetry metrics: `asgi-jwt docs operations` lists them, with their names in Prometheus.
 
 Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute is of a request: there are as many
 series as there are reasons, verdicts and issuers.

@@ -143,15 +143,21 @@ async def test_a_fake_issuer_fetches_nothing(server: IssuerServer, other: Issuer
 
 
 async def test_warming_up(server: IssuerServer, other: IssuerServer) -> None:
-    """A warm-up begins the fetch of every remote issuer's keys and returns at once; the first tokens need none."""
+    """A warm-up begins the fetch of every remote issuer's keys and returns at once; the first tokens need none.
+
+    Another one changes nothing, while a fetch is under way and while the keys are fresh.
+    """
     given = environ(ISSUER=f"{server.issuer},{other.issuer}", DISCOVERY="true")
     auth = Auth.from_env(given, clock=Clock(NOW))
     with server.holding(), other.holding():
-        auth.warm_up()
+        for _ in range(2):
+            auth.warm_up()
         for each in (server, other):
             await each.request()
     tokens = {server: token_by(ec_key(), "a", iss=server.issuer), other: token_by(thief_key(), "a", iss=other.issuer)}
     async with anyio.create_task_group() as group:
         for token in tokens.values():
             group.start_soon(auth.verify, token)
+    auth.warm_up()
+    assert all([await auth.verify(token) for token in tokens.values()])
     assert (server.count(), other.count()) == (1, 1)

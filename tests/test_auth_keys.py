@@ -158,12 +158,12 @@ async def test_a_look_that_began_before_a_quiet_time(tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalKeys, "_read_again", slow)
-        patched.setattr(local_keys, "_PATIENCE", 0.01)
+        patched.setattr(local_keys, "_CHECK_WAIT", 0.01)
         await service.auth.verify(stolen[0])
         assert await to_thread.run_sync(has_read.wait, PATIENCE)
     service.rotate(overlap=0, keep=0)
     service.clock.turn(600)
-    monkeypatch.setattr(local_keys, "_PATIENCE", PATIENCE)
+    monkeypatch.setattr(local_keys, "_CHECK_WAIT", PATIENCE)
     rotated.set()
     with pytest.raises(UnknownKey):
         await service.auth.verify(stolen[1])

@@ -9,9 +9,8 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from auth_service import WatchedStore
-from driver import NO_TOKEN, bearer, make_auth, make_token
 from starlette.testclient import TestClient
+from support.app import NO_TOKEN, WatchedStore, authorization, make_auth, make_token
 from support.django_project import set_up
 from support.waiting import PATIENCE
 
@@ -132,10 +131,10 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
 
 def test_a_view_knows_the_user(ask: Ask) -> None:
     """`request.user` is an authenticated user with the subject as its key, `request.claims` are the token's."""
-    told = ask("/me", bearer(auth, claims={"name": "Alice A."}))
+    told = ask("/me", authorization(auth, claims={"name": "Alice A."}))
     known = {"pk": "alice", "active": True, "anonymous": False, "known": True}
     assert (told.status_code, told.json()) == (200, {**known, "name": "Alice A.", "claims": "alice"})
-    assert ask("/ame", bearer(auth)).json() == {"pk": "alice"}
+    assert ask("/ame", authorization(auth)).json() == {"pk": "alice"}
     assert (TokenUser(None).get_username(), TokenUser(None).pk) == ("", None)
 
 
@@ -147,19 +146,19 @@ def test_refusals(ask: Ask) -> None:
     assert (told.status_code, told.json()["error"]) == (401, "invalid_token")
     assert 'error="invalid_token"' in told["WWW-Authenticate"]
     assert told["Cache-Control"] == "no-store"
-    told = ask("/orders", bearer(auth, scopes="orders:write"))
+    told = ask("/orders", authorization(auth, scopes="orders:write"))
     assert (told.status_code, told["WWW-Authenticate"]) == (403, f'{LACKING}, scope="orders:read"')
-    assert ask("/orders", bearer(auth, scopes="orders:read")).content == b"alice"
+    assert ask("/orders", authorization(auth, scopes="orders:read")).content == b"alice"
     reasons = [event.reason for event in heard if isinstance(event, TokenRefused)]
     assert reasons == ["token_missing", "token_malformed"]
 
 
 def test_what_a_view_raises(ask: Ask) -> None:
     """An `AuthError` that a view raises becomes its answer; other exceptions stay Django's."""
-    told = ask("/busy", bearer(auth))
+    told = ask("/busy", authorization(auth))
     assert (told.status_code, told["Retry-After"], told.json()["error"]) == (429, "7", "too_many_attempts")
     with pytest.raises(LookupError, match="a fault of the view"):
-        ask("/broken", bearer(auth))
+        ask("/broken", authorization(auth))
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -168,7 +167,7 @@ def test_nobody(ask: Ask, installed: bool) -> None:
     nobody = {"pk": None, "name": "AnonymousUser", "active": False, "anonymous": True, "known": False, "claims": None}
     apps: dict[str, Any] = {} if installed else {"INSTALLED_APPS": []}
     with override_settings(ASGI_JWT_OPTIONAL=True, **apps):
-        assert ask("/health", bearer(auth)).json() == nobody
+        assert ask("/health", authorization(auth)).json() == nobody
         assert ask("/me").json() == nobody
         assert ask("/orders").status_code == 401
         assert ask("/me", {"authorization": "Bearer a.b.c"}).status_code == 401
@@ -177,11 +176,11 @@ def test_nobody(ask: Ask, installed: bool) -> None:
 def test_expired_and_revoked(ask: Ask) -> None:
     """A token's end and its revocation are seen, for a token that passed before, too."""
     renew(store=MemoryStore())
-    headers = bearer(auth)
+    headers = authorization(auth)
     assert ask("/me", headers).status_code == 200
     asyncio.run(auth.revoke_token(headers["authorization"].removeprefix("Bearer ")))
     assert ask("/me", headers).json()["error_description"] == "The access token was revoked"
-    headers = bearer(auth, "bob")
+    headers = authorization(auth, "bob")
     assert ask("/me", headers).status_code == 200
     clock: Any = auth.clock
     clock.turn(3600)
@@ -203,7 +202,7 @@ def test_cookies(ask: Ask) -> None:
 def test_resource_metadata(ask: Ask) -> None:
     """The metadata of `RESOURCE` is served without a token, and with one that was seen before."""
     renew(resource="https://testserver/mcp")
-    for headers in ({}, bearer(auth)):
+    for headers in ({}, authorization(auth)):
         assert ask("/me", headers).status_code == (200 if headers else 401)
         told = ask("/.well-known/oauth-protected-resource/mcp", headers)
         assert told.json()["resource"] == "https://testserver/mcp"
@@ -272,7 +271,7 @@ def test_the_path_that_is_routed(prefix: str, asked: str, status: int) -> None:
 def test_behind_a_prefix_it_is_quick_too() -> None:
     """A token seen before passes under WSGI while the background loop is held up; another one waits for it."""
     renew()
-    headers, others = bearer(auth), bearer(auth, "bob")
+    headers, others = authorization(auth), authorization(auth, "bob")
     held, release = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -334,7 +333,7 @@ def test_rest_framework(ask: Ask, middleware: list[str]) -> None:
     renew()
     with project(MIDDLEWARE=middleware):
         for _ in range(2):
-            told = ask("/tasks", bearer(auth))
+            told = ask("/tasks", authorization(auth))
             assert (told.status_code, told.json()) == (200, {"user": "alice", "token": "alice"})
         told = ask("/tasks")
         assert (told.status_code, told["WWW-Authenticate"]) == (401, CHALLENGE)
@@ -344,7 +343,7 @@ def test_rest_framework(ask: Ask, middleware: list[str]) -> None:
         told = ask("/tasks", {"authorization": "Bearer"})
         assert (told.status_code, told.json()["error"]) == (400, "invalid_request")
         assert ask("/open").status_code == (401 if middleware else 200)
-        assert ask("/open", bearer(auth)).json() == {"user": "alice"}
+        assert ask("/open", authorization(auth)).json() == {"user": "alice"}
 
 
 def test_rest_framework_and_require() -> None:
@@ -352,10 +351,10 @@ def test_rest_framework_and_require() -> None:
     renew()
     with project():
         client = APIClient()
-        client.credentials(HTTP_AUTHORIZATION=bearer(auth)["authorization"])
+        client.credentials(HTTP_AUTHORIZATION=authorization(auth)["authorization"])
         told = client.delete("/tasks")
         assert (told.status_code, told["WWW-Authenticate"]) == (403, f'{LACKING}, scope="tasks:write"')
-        client.credentials(HTTP_AUTHORIZATION=bearer(auth, scopes="tasks:write")["authorization"])
+        client.credentials(HTTP_AUTHORIZATION=authorization(auth, scopes="tasks:write")["authorization"])
         assert client.delete("/tasks").json() == "alice"
 
 
@@ -365,7 +364,7 @@ def test_rest_framework_while_the_log_is_out_of_reach() -> None:
     store.down = {"read_revocations"}
     renew(store=store)
     with project(MIDDLEWARE=[]):
-        told = by_wsgi("/tasks", bearer(auth))
+        told = by_wsgi("/tasks", authorization(auth))
     assert (told.status_code, told["Retry-After"]) == (503, "1")
     assert "WWW-Authenticate" not in told
 

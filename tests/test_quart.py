@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import quart
-from driver import NO_TOKEN, bearer, make_auth
 from quart.testing import WebsocketResponseError
+from support.app import NO_TOKEN, authorization, make_auth
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.events import Event, TokenRefused
@@ -58,11 +58,11 @@ def auth(app: quart.Quart, heard: list[Event]) -> Any:
 async def test_a_view_knows_the_user(app: quart.Quart, auth: Any) -> None:
     """`current_claims` are the caller's, in async views and in sync ones; they are false where nobody asks."""
     client = app.test_client()
-    answer = await client.get("/orders/7", headers=bearer(auth, scopes="orders:read"))
+    answer = await client.get("/orders/7", headers=authorization(auth, scopes="orders:read"))
     assert (answer.status_code, await answer.json) == (200, {"of": "alice", "number": 7, "view": "order"})
-    answer = await client.get("/admin", headers=bearer(auth, "carol", roles=["admin"]))
+    answer = await client.get("/admin", headers=authorization(auth, "carol", roles=["admin"]))
     assert (answer.status_code, await answer.data) == (200, b"carol")
-    assert await (await client.get("/hello", headers=bearer(auth))).json == {"known": False}
+    assert await (await client.get("/hello", headers=authorization(auth))).json == {"known": False}
 
 
 async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Any, heard: list[Event]) -> None:
@@ -74,7 +74,7 @@ async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Any, heard: li
     assert bad.status_code == 401
     assert 'error="invalid_token"' in bad.headers["WWW-Authenticate"]
     for path, challenge in (("/orders/7", f'{LACKING}, scope="orders:read"'), ("/admin", None)):
-        answer = await client.get(path, headers=bearer(auth, scopes="orders:write"))
+        answer = await client.get(path, headers=authorization(auth, scopes="orders:write"))
         assert (answer.status_code, (await answer.json)["error"]) == (403, "insufficient_scope")
         assert answer.headers["Cache-Control"] == "no-store"
         assert challenge in (None, answer.headers["WWW-Authenticate"])
@@ -89,7 +89,7 @@ async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Any, heard: li
 @pytest.mark.parametrize(("scopes", "status"), [("orders:read", None), ("", 403), (None, 401)])
 async def test_websockets(app: quart.Quart, auth: Any, scopes: str | None, status: int | None) -> None:
     """A WebSocket with enough is accepted and knows the user; with too little or nothing it is denied before."""
-    headers = {} if scopes is None else bearer(auth, scopes=scopes)
+    headers = {} if scopes is None else authorization(auth, scopes=scopes)
     async with app.test_client().websocket("/feed", headers=headers) as websocket:
         if status is None:
             assert await websocket.receive() == "alice"

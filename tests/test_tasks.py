@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import to_thread, wait_all_tasks_blocked
 
-from asgi_jwt.tasks import SingleFlight, in_thread, start
+from asgi_jwt.tasks import SingleFlight, in_slices, in_thread, start
 
 pytestmark = pytest.mark.anyio
 
@@ -182,3 +182,23 @@ async def test_a_thread_of_its_own() -> None:
                 await in_thread(lambda: 1 / 0)
         finally:
             busy.set()
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (7, [3, 3, 1])])
+async def test_slices_leave_the_loop_to_others(count: int, sizes: list[int]) -> None:
+    """Between two slices other tasks have their turn: one for each slice but the last."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(others)
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        assert [len(some) async for some in in_slices(range(count), 3)] == sizes
+        assert turns - before >= len(sizes[1:])
+        group.cancel_scope.cancel()

@@ -1,1 +1,1 @@
-"""What the commands of `asgi-jwt` do, a file each; `cli` reads their arguments."""
+"""The commands of `asgi-jwt`, a file each. `cli` parses their arguments."""

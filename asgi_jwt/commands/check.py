@@ -1,4 +1,4 @@
-"""`asgi-jwt check`: all that is wrong with how this service is set up, and the mend."""
+"""`asgi-jwt check`: prints what is wrong with the setup of this service, and how to mend it."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -20,15 +20,18 @@ Clock = Callable[[], float]
 
 
 def check(*, as_json: bool, clock: Clock) -> int:
-    """Prints a finding a line: of the settings, and if they can be used, of keys, store and issuers."""
+    """Print a line for each finding about the settings and, if the settings are usable, about keys, store and issuers.
+
+    Returns 1 if there is a problem, else 0. `clock` returns seconds since the epoch.
+    """
     findings = _find(clock)
     problems, warnings = (sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING))
     if as_json:
-        told = [
+        listed = [
             {"level": each.level, "about": each.about, "found": each.found, "mend": each.mend or None}
             for each in findings
         ]
-        say_json({"ok": not problems, "findings": told})
+        say_json({"ok": not problems, "findings": listed})
     else:
         for finding in findings:
             say(str(finding))
@@ -42,7 +45,7 @@ def _find(clock: Clock) -> list[Finding]:
         auth = Auth(settings, clock=clock)
     except ConfigurationError as error:
         return _faults(error)
-    return [*check_settings(settings), *_check_own_keys(auth, clock()), *run(partial(_look_around, auth, clock))]
+    return [*check_settings(settings), *_check_own_keys(auth, clock()), *run(partial(_check_outside, auth, clock))]
 
 
 def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
@@ -50,23 +53,23 @@ def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
         yield from check_keys(auth.settings, auth.verifier.trusts[0].keys.known, now)
     if auth.settings.refresh_secret:
         try:
-            _ = auth.issuer  # without one nobody logs in
+            _ = auth.issuer  # raises if no key can sign the tokens of a login
         except ConfigurationError as error:
             yield from _faults(error)
 
 
-async def _look_around(auth: Auth, clock: Clock) -> list[Finding]:
-    """What is found outside of the process, at all places at once; each look bounds its own time."""
+async def _check_outside(auth: Auth, clock: Clock) -> list[Finding]:
+    """The findings about issuers and the store, which are checked at the same time. Each check has a time limit."""
     trusts = auth.verifier.trusts
-    looks = [partial(check_issuer, policy, keys) for keys, policy in trusts if isinstance(keys, RemoteKeySet)]
+    issuers = [partial(check_issuer, policy, keys) for keys, policy in trusts if isinstance(keys, RemoteKeySet)]
     found: dict[int, list[Finding]] = {}
 
-    async def look(place: int, ask: Callable[[], Awaitable[list[Finding]]]) -> None:
-        found[place] = await ask()
+    async def run_check(position: int, check: Callable[[], Awaitable[list[Finding]]]) -> None:
+        found[position] = await check()
 
     async with anyio.create_task_group() as tasks:
-        for place, ask in enumerate([*looks, partial(check_store, auth, clock)]):
-            tasks.start_soon(look, place, ask)
+        for position, each in enumerate([*issuers, partial(check_store, auth, clock)]):
+            tasks.start_soon(run_check, position, each)
     return [finding for _, findings in sorted(found.items()) for finding in findings]
 
 

@@ -1,4 +1,4 @@
-"""What `asgi-jwt check` finds at remote issuers: their keys."""
+"""The findings of `asgi-jwt check` about remote issuers and their keys."""
 
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem
@@ -11,7 +11,7 @@ from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 
 async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]:
-    """Whether its keys can be had now, which they are, and why others are left out."""
+    """The findings about an issuer: whether its keys can be fetched, which keys it has, and which are unusable."""
     issuer = printable(policy.issuer)
     try:
         found = await keys.current()

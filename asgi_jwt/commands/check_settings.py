@@ -1,4 +1,4 @@
-"""What `asgi-jwt check` finds in the settings, the keys among them, without leaving the process."""
+"""The findings of `asgi-jwt check` about settings, keys and files. They need no network and no store."""
 
 import os
 import re
@@ -14,18 +14,18 @@ from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
 LONG_ACCESS = 1800
-"""Seconds past which an access token is long-lived."""
+"""An access token that lives longer (s) gets a warning."""
 
 _ANOTHER = "asgi-jwt keys rotate gives their file a new one"
 _BEGIN = "see that this machine's clock is right, or take nbf out of one"
 _BETTER = "asgi-jwt keygen makes one of full entropy"
-# Words that no random text holds, and fewer different characters than any random text of 32 bytes has.
+# A random text of 32 bytes contains none of these words, and has at least so many different characters.
 _PHRASE = re.compile(r"secret|passw|change.?me|example|qwerty|12345678", re.IGNORECASE)
-_LEAST_DIFFERENT = 8
+_MIN_DIFFERENT = 8
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
-    """What is doubtful in settings that can be used."""
+    """The findings about usable settings, and about the files that they name."""
     audience = "any" if settings.audience is None else _names(settings.audience)
     yield ok("settings", f"issuer {_names(settings.issuer)}, audience {audience}")
     yield from _doubts(settings)
@@ -34,7 +34,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
 
 
 def check_keys(settings: Settings, keys: KeySet, now: float) -> Iterator[Finding]:
-    """What one's own `keys` are, as of `now` (seconds since the epoch), and whether secrets are such."""
+    """The findings about the service's own `keys` at `now` (s since the epoch), and about guessable secrets."""
     yield from _check_set("keys", keys, now)
     if settings.refresh_secret:
         yield from _check_set("refresh keys", settings.refresh_keys.at(now), now)
@@ -49,8 +49,8 @@ def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
     if not verifying:
         yield problem(about, "all have ended, as their exp says", _ANOTHER)
         return
-    told = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
-    yield ok(about, f"{len(verifying)} to verify with, {told}")
+    signer = f"{name_key(signing)} signs" if signing is not None else "none signs, for all are public"
+    yield ok(about, f"{len(verifying)} to verify with, {signer}")
     if signing is not None and all(key.ends is not None for key in keys if key.signs):
         yield warning(about, "every private one has an end", _ANOTHER)
     if signing is not None and signing.begins is not None and now < signing.begins:
@@ -58,6 +58,7 @@ def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
 
 
 def name_key(key: Key) -> str:
+    """The key's `kid` and default algorithm, safe to print."""
     return f"{shown(key.kid)} ({key.default})" if key.kid is not None else f"a secret ({key.default})"
 
 
@@ -114,13 +115,13 @@ def _check_file(settings: Settings, name: str) -> Iterator[Finding]:
 
 
 def check_mode(path: Path, about: str, what: str, *, public: bool = False) -> Iterator[Finding]:
-    """Whether others than its owner can write the file or replace it, or read it where it is not public."""
+    """The findings about the rights of a file: who else can write it, replace it, or read it if it is not `public`."""
     mode, mend = _mode(path), f"chmod 600 {shown(str(path))}"
     yield from _writers(mode, about, what, mend)
     if mode & stat.S_IROTH and not mode & stat.S_IWOTH and not public:
         yield warning(about, f"{what} can be read by everyone on this machine", mend)
     for directory in dict.fromkeys((path.parent, path.resolve().parent)):
-        if not _mode(directory) & stat.S_ISVTX:  # else others can't replace the file
+        if not _mode(directory) & stat.S_ISVTX:  # in a sticky directory other users can't replace the file
             mend = f"chmod go-w {shown(str(directory))}"
             yield from _writers(_mode(directory), about, f"the directory of {what}", mend)
 
@@ -137,7 +138,7 @@ def _writers(mode: int, about: str, what: str, mend: str) -> Iterator[Finding]:
 
 
 def _is_guessable(secret: str) -> bool:
-    return len(set(secret)) < _LEAST_DIFFERENT or _PHRASE.search(secret) is not None
+    return len(set(secret)) < _MIN_DIFFERENT or _PHRASE.search(secret) is not None
 
 
 def _names(names: Iterable[str]) -> str:

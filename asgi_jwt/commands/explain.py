@@ -1,13 +1,13 @@
-"""Why a token is refused, each kind of refusal in one line: what was found, what is expected, and the mend.
+"""Explains in one line why a token was refused: the value in the token, the expected value, and the mend.
 
-`Auth.verify` has refused; this looks for what it found. Pure.
+`Auth.verify` has refused the token. These functions search the token for the cause. Pure.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 
 from asgi_jwt import errors
 from asgi_jwt.commands.output import duration, listed, moment, shown
-from asgi_jwt.commands.presented import fault_of_form
+from asgi_jwt.commands.parsed_token import fault_of_form
 from asgi_jwt.commands.refusal import Refusal, found_as
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
@@ -15,15 +15,15 @@ from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
 
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
-# OpenID Connect Core sections 2 and 3.1.3.6: an ID token's own claims.
+# Only ID tokens have these claims (OpenID Connect Core sections 2 and 3.1.3.6).
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
-# Refresh tokens have keys of their own, by which they are refused before anyone looks at what they are.
+# A refresh token is signed with other keys, so it is refused with one of these errors before its type is checked.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
 def explain(refusal: Refusal) -> str:
-    """One line, safe to print, whatever the token holds."""
+    """The explanation in one line. It is safe to print, whatever the token contains."""
     if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
         return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
     kinds = type(refusal.error).__mro__
@@ -31,14 +31,14 @@ def explain(refusal: Refusal) -> str:
 
 
 def _too_large(refusal: Refusal) -> str:
-    size, most = len(refusal.presented.token), refusal.policy.max_token_size
+    size, most = len(refusal.parsed.token), refusal.policy.max_token_size
     return (
         f"it has {size} bytes, ASGI_JWT_MAX_TOKEN_SIZE is {most}: have the issuer put fewer claims into it, or raise it"
     )
 
 
 def _malformed(refusal: Refusal) -> str:
-    if fault := fault_of_form(refusal.presented):
+    if fault := fault_of_form(refusal.parsed):
         return fault
     if "kid" in refusal.header and not isinstance(refusal.header["kid"], str):
         return f"kid is {shown(refusal.header['kid'])}, and has to be a string: have the issuer name its key by one"
@@ -47,17 +47,19 @@ def _malformed(refusal: Refusal) -> str:
 
 def _algorithm(refusal: Refusal) -> str:
     allowed = _any_of(sorted(refusal.policy.algorithms), quoted=False)
-    told = f"{found_as(refusal.header, 'alg')}, allowed here: {allowed}"
+    found = f"{found_as(refusal.header, 'alg')}, allowed here: {allowed}"
     alg = refusal.header.get("alg")
     name = alg if isinstance(alg, str) else ""
     if name.strip().lower() == "none":
-        return f"{told}: nobody signed it, and it proves nothing: ask the issuer for a signed one"
+        return f"{found}: nobody signed it, and it proves nothing: ask the issuer for a signed one"
     own = {made_for for key in refusal.keys if key.verifies for made_for in key.algorithms}
     made_for = ASYMMETRIC if refusal.remote else own
     if name in SYMMETRIC - made_for:
-        return f"{told}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
+        return (
+            f"{found}: it is signed with a secret, as which no public key may pass: have the issuer sign with its key"
+        )
     also = ", or add it to ASGI_JWT_ALGORITHMS" if name in made_for else ""
-    return f"{told}: have the issuer sign with one of them{also}"
+    return f"{found}: have the issuer sign with one of them{also}"
 
 
 def _extension(refusal: Refusal) -> str:
@@ -80,10 +82,10 @@ def _unknown_key(refusal: Refusal) -> str:
     if refusal.error.detail is not None:
         return f"{found_as(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
     kids = _any_of(key.kid for key in refusal.keys if key.declared)
-    told = f"{found_as(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
+    found = f"{found_as(refusal.header, 'kid')}, the kids of {refusal.key_source} are {kids}"
     if refusal.remote:
-        return f"{told}: ask the issuer for a new token, and see that it is the issuer of this one"
-    return f"{told}: ask for a new token, or add the issuer's key there"
+        return f"{found}: ask the issuer for a new token, and see that it is the issuer of this one"
+    return f"{found}: ask for a new token, or add the issuer's key there"
 
 
 def _unsuitable_key(refusal: Refusal) -> str:
@@ -161,39 +163,39 @@ def _expired(refusal: Refusal) -> str:
 
 
 def _ahead(name: str, mend: str) -> Callable[[Refusal], str]:
-    def told(refusal: Refusal) -> str:
+    def explanation(refusal: Refusal) -> str:
         when = moment(refusal.claims.get(name, 0), refusal.now)
         return f"{name} is {when}, ASGI_JWT_LEEWAY is {duration(refusal.policy.leeway)}: {mend}"
 
-    return told
+    return explanation
 
 
 def _issuer(refusal: Refusal) -> str:
     iss = refusal.claims.get("iss")
-    told = f"{refusal.found('iss')}, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}"
+    found = f"{refusal.found('iss')}, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}"
     if isinstance(iss, str) and _loosely(iss) in map(_loosely, refusal.issuers):
-        return f"{told}: they have to be the same to the letter, slash and case: write there what the token has"
-    return f"{told}: ask that issuer for a token, or name this one's there, if you trust it"
+        return f"{found}: they have to be the same to the letter, slash and case: write there what the token has"
+    return f"{found}: ask that issuer for a token, or name this one's there, if you trust it"
 
 
 def _audience(refusal: Refusal) -> str:
     name = refusal.policy.audience_claim
-    told = f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience or ())}"
+    found = f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience or ())}"
     if ids := [claim for claim in _OF_ID_TOKENS if claim in refusal.claims]:
-        return f"{told}: it looks like an ID token, for it has {ids[0]}: send the access token"
+        return f"{found}: it looks like an ID token, for it has {ids[0]}: send the access token"
     named = [aud] if isinstance(aud := find_claim(refusal.claims, name), str) else aud
     usable = isinstance(named, list) and any(isinstance(each, str) and each not in ("", "*") for each in named)
-    return f"{told}: ask for a token for this service{', or add it to ASGI_JWT_AUDIENCE' if usable else ''}"
+    return f"{found}: ask for a token for this service{', or add it to ASGI_JWT_AUDIENCE' if usable else ''}"
 
 
 def _type(refusal: Refusal) -> str:
     if refusal.error.detail is not None:
         return f"it is {_detail(refusal)}, as its events say: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
-    told = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
+    found = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:
-        return f"it is a refresh token, {told}: {_REFRESH}"
-    return f"{told}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
+        return f"it is a refresh token, {found}: {_REFRESH}"
+    return f"{found}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
 
 
 def _revoked(refusal: Refusal) -> str:
@@ -249,7 +251,7 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
     errors.RevocationsUnavailable: _store_unavailable,
     errors.AuthError: _otherwise,
 }
-"""For each kind of refusal how it is told; a kind without one is told as its nearest parent."""
+"""The explanation of each error. An error that is not listed has the explanation of its nearest parent."""
 
 
 def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:

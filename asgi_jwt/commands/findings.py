@@ -1,4 +1,4 @@
-"""What a check finds: each thing that is well, that is doubtful, or that is wrong, with what to do about it."""
+"""The findings of `asgi-jwt check`. Each is fine, doubtful or wrong, and has its mend."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`about` is the part that was looked at; `mend` says what to do, and is empty where all is well."""
+    """One finding. `about` is the part that was checked, `mend` what to do about it. The mend of an `ok` is empty."""
 
     level: str
     about: str
@@ -19,12 +19,15 @@ class Finding:
 
 
 def ok(about: str, found: str) -> Finding:
+    """A finding that is fine."""
     return Finding(OK, about, found)
 
 
 def warning(about: str, found: str, mend: str) -> Finding:
+    """A finding that is doubtful."""
     return Finding(WARNING, about, found, mend)
 
 
 def problem(about: str, found: str, mend: str = "") -> Finding:
+    """A finding that is wrong: `asgi-jwt check` then exits with 1."""
     return Finding(PROBLEM, about, found, mend)

@@ -1,4 +1,4 @@
-"""`asgi-jwt inspect`: whether a token would be let in here, why not, and what it says."""
+"""`asgi-jwt inspect`: prints whether a token would be accepted here, or why it would be refused, and its contents."""
 
 import sys
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from functools import partial
 from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
-from asgi_jwt.commands.presented import Presented, take_apart
+from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
 from asgi_jwt.commands.refusal import Refusal
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.events import printable
@@ -20,28 +20,29 @@ from asgi_jwt.tokens.verifier import Trust
 
 STDIN = "-"
 MOST_READ = 2**20
-"""What is longer is no token, and may have no end."""
+"""The most bytes that are read. A longer input is no token, and may have no end."""
 
 _TIMES = ("exp", "nbf", "iat", "auth_time", "updated_at")
-_SHOWN = 1000
+_LONGEST_CLAIM = 1000
 
 
 def inspect_token(token: str, *, as_json: bool, clock: Callable[[], float]) -> int:
-    """Prints whether the token in `token` (`-`: the standard input) would be let in, and what it says.
+    """Print whether the token would be accepted, and its contents. `-` reads the token from the standard input.
 
-    Raises `ConfigurationError`, and `CommandError` where there is no token.
+    Returns 1 if the token would be refused, else 0. `clock` returns seconds since the epoch. Raises
+    `ConfigurationError`, and `CommandError` if there is no token.
     """
-    presented = take_apart(_read_stdin() if token == STDIN else token.encode("utf-8", "surrogateescape"))
-    if not presented.token:
+    parsed = parse_token(_read_stdin() if token == STDIN else token.encode("utf-8", "surrogateescape"))
+    if not parsed.token:
         raise CommandError("there is no token: give it as the argument, or through a pipe", status=2)
     auth = Auth(Settings.from_env(), clock=clock)
-    refusal = run(partial(_verify, auth, presented, clock))
-    # Each token is new to this process: a signature that was looked at and not found wrong is good.
+    refusal = run(partial(_verify, auth, parsed, clock))
+    # This process has cached no token. So the signature is good if it was checked, and was not the cause of refusal.
     signed = auth.verifier.signature_checks > 0 and not (refusal and isinstance(refusal.error, InvalidSignature))
     if as_json:
-        _tell_programs(presented, refusal, signed)
+        _print_json(parsed, refusal, signed)
     else:
-        _tell_people(presented, refusal, signed, clock())
+        _print_text(parsed, refusal, signed, clock())
     return 1 if refusal else 0
 
 
@@ -53,24 +54,24 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(MOST_READ)
 
 
-async def _verify(auth: Auth, presented: Presented, clock: Callable[[], float]) -> Refusal | None:
-    # A file that is not there revokes nothing, and is not made by whoever looks: it has to be the server's user's.
+async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> Refusal | None:
+    # The service's user has to own the SQLite file, so this command does not create it. A missing file has no entries.
     store = auth.store if auth.settings.store is not None else None
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            await (auth.authentic if nothing_revoked else auth.verify)(presented.token)
+            await (auth.authentic if nothing_revoked else auth.verify)(parsed.token)
         except AuthError as error:
-            return await refusal_of(auth, presented, error, clock())
+            return await refusal_of(auth, parsed, error, clock())
     return None
 
 
-async def refusal_of(auth: Auth, presented: Presented, error: AuthError, now: float) -> Refusal:
-    """What there is to know of a token that was refused with `error`."""
-    trust = _trust_of(auth, presented)
+async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> Refusal:
+    """The refusal of a token with `error`, with everything that explains it. `now` is in seconds since the epoch."""
+    trust = _trust_of(auth, parsed)
     return Refusal(
         error=error,
-        presented=presented,
+        parsed=parsed,
         policy=trust.policy,
         issuers=auth.verifier.issuers,
         keys=await _keys_of(trust),
@@ -80,8 +81,8 @@ async def refusal_of(auth: Auth, presented: Presented, error: AuthError, now: fl
     )
 
 
-def _trust_of(auth: Auth, presented: Presented) -> Trust:
-    issuer = (presented.claims or {}).get("iss")
+def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
+    issuer = (parsed.claims or {}).get("iss")
     first, *_ = trusts = auth.verifier.trusts
     return next((trust for trust in trusts if trust.policy.issuer == issuer), first)
 
@@ -101,31 +102,31 @@ def _source_of(settings: Settings, trust: Trust) -> str:
     return settings.variable(name)
 
 
-def _tell_programs(presented: Presented, refusal: Refusal | None, signed: bool) -> None:
+def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> None:
     say_json(
         {
             "accepted": refusal is None,
             "reason": refusal and refusal.error.reason,
             "explanation": refusal and explain(refusal),
             "signature_verified": signed,
-            "header": presented.header,
-            "claims": presented.claims,
+            "header": parsed.header,
+            "claims": parsed.claims,
         }
     )
 
 
-def _tell_people(presented: Presented, refusal: Refusal | None, signed: bool, now: float) -> None:
+def _print_text(parsed: ParsedToken, refusal: Refusal | None, signed: bool, now: float) -> None:
     if refusal is not None:
         say(f"refused ({refusal.error.reason}): {explain(refusal)}")
     else:
-        claims = presented.claims or {}
+        claims = parsed.claims or {}
         say(f"accepted: issued by {shown(claims['iss'])} for {shown(claims['sub'])}, exp {_when(claims['exp'], now)}")
     mark = "signature verified" if signed else "unverified: anyone may have written this"
-    for title, members in (("header", presented.header), ("claims", presented.claims)):
+    for title, members in (("header", parsed.header), ("claims", parsed.claims)):
         say(f"{title} ({mark})" if members is not None else f"{title}: can't be read")
         for name, value in (members or {}).items():
             when = f"  {_when(value, now)}" if title == "claims" and name in _TIMES else ""
-            say(f"  {shortened(printable(name))}: {shown(value, _SHOWN)}{when}")
+            say(f"  {shortened(printable(name))}: {shown(value, _LONGEST_CLAIM)}{when}")
 
 
 def _when(value: object, now: float) -> str:

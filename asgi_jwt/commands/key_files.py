@@ -1,4 +1,4 @@
-"""Files of keys and secrets: read as JWKs, and replaced as a whole."""
+"""Reads files of keys and secrets as JWKs, and replaces such a file atomically."""
 
 import json
 import os
@@ -19,36 +19,37 @@ from asgi_jwt.tokens.key_rotation import pem_jwk, secret_jwk
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.pem import pem_blocks
 
-_MOST_READ = 2**20
+_LARGEST_FILE = 2**20
 _PEM = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
-# A comment, a name before a value, fields, as /etc/shadow has them, or a command, which has blanks between more than
-# words; = at the end is base64's.
+# The text of another file: it begins with a comment, or with a name before : or =, as an env file or /etc/shadow does,
+# or has blanks between more than words, as a command does. A = at the end of the text is base64's padding.
 _NO_SECRET = re.compile(r"#|[\w.-]+\s*(?::|=\s*[^\s=])|(?=.*[^,] ).*[^\w, -]")
 
 
-class KeysRead(NamedTuple):
-    """What a file holds: its JWKs, the keys they are, and its form: `JWK Set`, `PEM` or `secrets`."""
+class KeyFileContent(NamedTuple):
+    """The content of a key file: its JWKs, the keys of these JWKs, and its form: `JWK Set`, `PEM` or `secrets`."""
 
     jwks: list[dict[str, Any]]
     keys: KeySet
     form: str
 
 
-def read_keys(path: Path, content: bytes) -> KeysRead:
-    """The keys in the `content` of `path`: a JWK Set, a JWK, PEM, or a list of secrets. Raises `CommandError`.
+def read_keys(path: Path, content: bytes) -> KeyFileContent:
+    """The keys in the `content` of the file `path`: a JWK Set, a JWK, PEM, or a list of secrets.
 
-    Any text of 32 bytes may be a secret, so that a secret's text has to look like one: a rotation writes over it.
+    Any text of 32 bytes might be a secret, and a rotation overwrites the file. So a text that looks like another file's
+    raises. Raises `CommandError`.
     """
     try:
         if content.lstrip().startswith(b"{"):
             keys = KeySet.parse(content)
             document = parse_object(content)
             listed = document.get("keys", [document])
-            # A member that is null is one that is not there.
+            # A null member counts as missing.
             jwks = [{name: member for name, member in jwk.items() if member is not None} for jwk in listed]
-            return KeysRead(jwks, keys, "JWK Set")
+            return KeyFileContent(jwks, keys, "JWK Set")
         if b"-----BEGIN " in content:
-            read = KeysRead([pem_jwk(block) for block in pem_blocks(content)], KeySet.parse(content), "PEM")
+            read = KeyFileContent([pem_jwk(block) for block in pem_blocks(content)], KeySet.parse(content), "PEM")
             if _PEM.sub(b"", content).strip():
                 raise CommandError(f"{path} holds more than PEM, which would be lost: take the rest out of it")
             return read
@@ -62,20 +63,20 @@ def read_keys(path: Path, content: bytes) -> KeysRead:
             )
         secrets = split_secrets(text)
         keys = KeySet(Key.from_secret(secret) for secret in secrets)
-        return KeysRead([secret_jwk(secret.encode()) for secret in secrets], keys, "secrets")
+        return KeyFileContent([secret_jwk(secret.encode()) for secret in secrets], keys, "secrets")
     except ConfigurationError as error:
         raise CommandError("; ".join(f"{path} {fault}" for fault in error.faults)) from None
     except ValueError:
-        # Its text may be of the secret.
+        # The text of the exception may show a part of the secret.
         raise CommandError(f"{path} holds neither a JWK Set, nor PEM, nor secrets of 32 bytes at least") from None
 
 
 def make_file(path: Path, jwks: Sequence[dict[str, Any]]) -> None:
-    """A new file of mode 600 with these keys. Raises `CommandError` when there is one."""
+    """Create a file with mode 600 and these keys. Raises `CommandError` if the file exists or can't be created."""
     try:
         with _opened(path.parent) as directory:
-            with _made(path.name, directory) as descriptor:
-                _fill(descriptor, jwks)
+            with _new_file(path.name, directory) as descriptor:
+                _write_keys(descriptor, jwks)
             os.fsync(directory)
     except FileExistsError:
         raise CommandError(f"{path} exists: asgi-jwt keys rotate {path} gives it a new key") from None
@@ -84,7 +85,7 @@ def make_file(path: Path, jwks: Sequence[dict[str, Any]]) -> None:
 
 
 def make_files(files: Iterable[tuple[Path, Sequence[dict[str, Any]]]]) -> None:
-    """The same for each, or for none."""
+    """Create all files, or none. Raises `CommandError` as `make_file` does."""
     with ExitStack() as undoing:
         for path, jwks in files:
             make_file(path, jwks)
@@ -93,25 +94,26 @@ def make_files(files: Iterable[tuple[Path, Sequence[dict[str, Any]]]]) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[tuple[KeysRead, Callable[[Sequence[dict[str, Any]]], None]]]:
-    """The keys in the file, and a function that puts others in their place: at once, with mode 600, for its owner.
+def replacing(path: Path) -> Iterator[tuple[KeyFileContent, Callable[[Sequence[dict[str, Any]]], None]]]:
+    """The keys in the file, and a function that replaces the file by one with other keys, atomically.
 
-    Nobody else rotates the file meanwhile: a second rotation would lose the key of the first. Raises `CommandError`,
-    and then nothing has happened; so it does where another user could have led it to this file.
+    The new file has mode 600 and the owner of the old one. A second rotation of the file raises meanwhile, because it
+    would lose the key of the first. Raises `CommandError`, also if another user could have chosen the file by a link or
+    a directory on its path. The file is then unchanged.
     """
     try:
-        file, way = _followed(path), list(_way(path.absolute()))
+        file, places = _followed(path), list(_places_along(path.absolute()))
         waiting = f".{file.name}.rotating"
-        with _opened(file.parent) as directory, _made(waiting, directory) as made:
+        with _opened(file.parent) as directory, _new_file(waiting, directory) as new_file:
             content, status = _read(path, file.name, directory)
-            _check_way(path, [*way, (file.parent, os.fstat(directory))], status.st_uid)
+            _check_places(path, [*places, (file.parent, os.fstat(directory))], status.st_uid)
 
             def replace(jwks: Sequence[dict[str, Any]]) -> None:
-                _give(made, status)
-                _fill(made, jwks)
+                _give(new_file, status)
+                _write_keys(new_file, jwks)
                 os.replace(waiting, file.name, src_dir_fd=directory, dst_dir_fd=directory)
 
-            # Once it has, the name is free for the next rotation, and what is there then is no longer this one's.
+            # After `replace` the name `waiting` is free, and a file of that name belongs to the next rotation.
             yield read_keys(path, content), replace
             os.fsync(directory)
     except FileExistsError:
@@ -123,7 +125,7 @@ def replacing(path: Path) -> Iterator[tuple[KeysRead, Callable[[Sequence[dict[st
 
 
 def _followed(path: Path) -> Path:
-    """The file that `path` leads to, in the same directory or below. Raises `CommandError` and `OSError`."""
+    """The file to which the links of `path` lead. Raises `OSError`; `CommandError` if it is outside the directory."""
     directory = os.path.realpath(path.absolute().parent, strict=True)
     try:
         file = Path(os.path.realpath(path, strict=True))
@@ -134,22 +136,22 @@ def _followed(path: Path) -> Path:
     return file
 
 
-def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Each directory and each link on the way to the file, wherever the links lead, and the file."""
+def _places_along(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Each directory and each link along `path`, those of the links' targets too, and the file."""
     for place in (*reversed(path.parents), path):
         status = place.lstat()
         yield place, status
         if stat.S_ISLNK(status.st_mode):
-            yield from _way(place.parent / place.readlink())
+            yield from _places_along(place.parent / place.readlink())
 
 
-def _check_way(path: Path, way: Iterable[tuple[Path, os.stat_result]], owner: int) -> None:
-    """Raises `CommandError` where another user than the file's `owner` may lead a rotation to any file of root's.
+def _check_places(path: Path, places: Iterable[tuple[Path, os.stat_result]], owner: int) -> None:
+    """Raises `CommandError` if another user than the file's `owner` could lead a rotation by root to another file.
 
-    That user owns a directory or a link on the way. A directory of the user's on the way stays one, whatever the user
-    puts into it between this check and the replacing.
+    Such a user owns a directory or a link along the path, or may write a directory there. Later changes by that user
+    make no difference, because the directory or link itself is refused.
     """
-    for place, status in way:
+    for place, status in places:
         if status.st_uid not in (0, os.geteuid(), owner):
             raise CommandError(
                 f"{path} is of the user {owner}, and {place} of the user {status.st_uid}, who could have it lead to "
@@ -160,9 +162,9 @@ def _check_way(path: Path, way: Iterable[tuple[Path, os.stat_result]], owner: in
 
 
 def _read(path: Path, name: str, directory: int) -> tuple[bytes, os.stat_result]:
-    """What the file of that name in the directory holds, and whose it is. Raises `CommandError`."""
+    """The content and the status of the file `name` in the directory. Raises `CommandError`."""
     try:
-        # No link is followed from here on, and no FIFO waited for.
+        # A link that was put here meanwhile is not followed, and a FIFO does not block.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError as error:
         raise CommandError(f"{path} can't be read: {error.strerror}") from None
@@ -173,17 +175,17 @@ def _read(path: Path, name: str, directory: int) -> tuple[bytes, os.stat_result]
         if status.st_nlink > 1:
             raise CommandError(f"{path} has another name (hard link), which would keep the old keys: remove it")
         with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(_MOST_READ + 1)
+            content = file.read(_LARGEST_FILE + 1)
     finally:
         os.close(descriptor)
-    if len(content) > _MOST_READ:
-        raise CommandError(f"{path} is no key file: it has more than {_MOST_READ // 1024} KiB")
+    if len(content) > _LARGEST_FILE:
+        raise CommandError(f"{path} is no key file: it has more than {_LARGEST_FILE // 1024} KiB")
     return content, status
 
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """The directory, which stays the same whatever comes to be at its path."""
+    """An open directory. It stays the same directory, even if another one takes its path."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor
@@ -192,8 +194,8 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _made(name: str, directory: int) -> Iterator[int]:
-    """A file in the directory that was not there, and is gone again when what follows fails."""
+def _new_file(name: str, directory: int) -> Iterator[int]:
+    """A new, open file in the directory. It is removed if the block raises. Raises `FileExistsError`."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
     try:
         yield descriptor
@@ -206,15 +208,15 @@ def _made(name: str, directory: int) -> Iterator[int]:
 
 
 def _give(descriptor: int, owner: os.stat_result) -> None:
-    made = os.fstat(descriptor)
-    if (owner.st_uid, owner.st_gid) != (made.st_uid, made.st_gid):
-        # Else the processes that read it could not, after root has rotated.
+    """Give the file to the owner and group in `owner`, so that the service can read it after a rotation by root."""
+    own = os.fstat(descriptor)
+    if (owner.st_uid, owner.st_gid) != (own.st_uid, own.st_gid):
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def _fill(descriptor: int, jwks: Sequence[dict[str, Any]]) -> None:
+def _write_keys(descriptor: int, jwks: Sequence[dict[str, Any]]) -> None:
     text = json.dumps({"keys": jwks}, indent=2) + "\n"
-    KeySet.parse(text)  # what can't be read is never written
+    KeySet.parse(text)  # raises for keys that could not be read again
     os.fchmod(descriptor, 0o600)
     content = memoryview(text.encode())
     while content:

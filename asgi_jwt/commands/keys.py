@@ -1,4 +1,4 @@
-"""`asgi-jwt keygen` and `asgi-jwt keys rotate`: keys made, and replaced without a token refused."""
+"""`asgi-jwt keygen` makes keys. `asgi-jwt keys rotate` replaces them, and every token stays valid until its end."""
 
 import json
 import secrets
@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asgi_jwt.commands.key_files import KeysRead, make_files, replacing
+from asgi_jwt.commands.key_files import KeyFileContent, make_files, replacing
 from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings, given_variables
+from asgi_jwt.stores.records import CLOCK_SKEW
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
@@ -21,26 +22,26 @@ from asgi_jwt.tokens.key_rotation import generate_jwk, rotate, waiting_key
 Clock = Callable[[], float]
 
 OVERLAP = 600
-"""Seconds for which a new key is only published: longer than any verifier that follows the JWK Set keeps an old one."""
+"""How long (s) a new key is only published. No service that follows the JWK Set keeps an old set for longer."""
 
-_CLOCKS = 60  # by which those of several servers may differ
+_CLOCK_SKEW_SECONDS = CLOCK_SKEW // 1000
 
-SAFE_OVERLAP = MAX_AGE + _CLOCKS
-"""Seconds of overlap after which every service that fetches the keys has fetched the new one."""
+SAFE_OVERLAP = MAX_AGE + _CLOCK_SKEW_SECONDS
+"""The shortest overlap (s) in which every service that fetches the keys gets the new one."""
 
-_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # milliseconds taken for seconds are later
+_LAST_DATE = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # a time in milliseconds would be later
 
-KEEP = 3600 + MAX_LEEWAY + _CLOCKS
-"""Seconds after which no access token is left, whatever ACCESS_TTL and LEEWAY are."""
+KEEP = 3600 + MAX_LEEWAY + _CLOCK_SKEW_SECONDS
+"""How long (s) an access token can live at most, by the limits of ACCESS_TTL and LEEWAY."""
 
 
 def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, as_json: bool) -> int:
-    """Prints `ASGI_JWT_*` lines: an issuer and an audience, a new key of access tokens, a new secret of refresh tokens.
+    """Print `ASGI_JWT_*` lines: an issuer and an audience, a new key of access tokens, a new secret of refresh tokens.
 
-    With `path` the key goes into a new file of that name, with `refresh_path` the secret. Raises `CommandError`, and
-    then there is no new file.
+    With `path` the key is written to a new file, and with `refresh_path` the secret. Raises `CommandError`, and no file
+    is created.
     """
-    lines = _named_already()
+    lines = _issuer_and_audience()
     made = [(each, alg) for each, alg in ((path, algorithm), (refresh_path, "HS256")) if each is not None]
     for each, _ in made:
         if not str(each.absolute()).isprintable():
@@ -66,10 +67,10 @@ def make_keys(*, algorithm: str, path: Path | None, refresh_path: Path | None, a
     return 0
 
 
-def _named_already() -> dict[str, str]:
-    """The lines of the issuer and the audience: as the environment has them, else examples to change.
+def _issuer_and_audience() -> dict[str, str]:
+    """The lines of issuer and audience, with the values of the environment, or with examples that the user changes.
 
-    None of those that a file names, and no audience beside a `RESOURCE`, which is its default.
+    A line is left out if a file has the value. The audience is left out beside `RESOURCE`, which is its default.
     """
     given = given_variables()
     lines = {}
@@ -85,12 +86,12 @@ def _named_already() -> dict[str, str]:
 def rotate_keys(
     path: Path, *, algorithm: str | None, overlap: float, keep: float | None, as_json: bool, clock: Clock
 ) -> int:
-    """Gives the file at `path` a new key that signs after `overlap` seconds; the old one ends `keep` seconds later.
+    """Add a new key to the file. It signs after `overlap` seconds, and the old one ends `keep` seconds later.
 
-    `algorithm` None: that of the key that signs now. `keep` None: as long as a token of it may live. Raises
-    `CommandError`, and then the file is as it was.
+    `algorithm`: None is that of the key that signs now. `keep`: None is the longest life of the old key's tokens.
+    `clock` returns seconds since the epoch. Raises `CommandError`, and the file is unchanged.
     """
-    name, settings = _used_as(path)
+    name, settings = _setting_of(path)
     if name == "secret":
         mend = "asgi-jwt keygen --out FILE makes a key for ASGI_JWT_KEYS_FILE"
         raise CommandError(f"{path} is ASGI_JWT_SECRET_FILE's, which holds one secret alone: {mend}")
@@ -99,9 +100,9 @@ def rotate_keys(
         waits = waiting_key(read.jwks, now)
         if waits is not None and overlap:
             mend = "let it, or give --overlap 0, which drops it and makes another that signs at once"
-            raise CommandError(f"a new key waits to sign from {_told(waits)} on: {mend}")
-        in_force = read.keys.at(now).signing_key()
-        signing = in_force or read.keys.signing_key()
+            raise CommandError(f"a new key waits to sign from {_date(waits)} on: {mend}")
+        present = read.keys.at(now).signing_key()
+        signing = present or read.keys.signing_key()
         if signing is None:
             raise CommandError(f"{path} holds no private key: rotate the keys where the tokens are signed")
         allowed = _allowed(name or read.form, settings)
@@ -111,12 +112,12 @@ def rotate_keys(
         if allowed and algorithm not in allowed:
             raise CommandError(f"{algorithm} is not allowed there: --alg takes {', '.join(allowed)}", status=2)
         kept = _life_of_tokens(name, settings, signing) if keep is None else keep
-        if in_force is None:
-            overlap = 0  # nothing signs meanwhile
+        if present is None:
+            overlap = 0  # no other key could sign during an overlap
         rotated = rotate(read.jwks, generate_jwk(algorithm), now=int(now), overlap=int(overlap), keep=int(kept))
         replace(rotated)
-    fetched = algorithm not in SYMMETRIC  # no other service has a secret
-    _tell(read, rotated, now, dropped=fetched and not kept, as_json=as_json)
+    fetched = algorithm not in SYMMETRIC  # other services fetch public keys, and no secrets
+    _print_rotation(read, rotated, now, dropped=fetched and not kept, as_json=as_json)
     if fetched and 0 < overlap < SAFE_OVERLAP:
         complain(
             f"the overlap of {duration(overlap)} is too short: services that fetch the keys (ASGI_JWT_JWKS_URL) keep "
@@ -126,8 +127,8 @@ def rotate_keys(
     return 0
 
 
-def _used_as(path: Path) -> tuple[str | None, Settings | None]:
-    """Which setting's file it is in this environment, and the settings; None where the environment doesn't tell."""
+def _setting_of(path: Path) -> tuple[str | None, Settings | None]:
+    """The setting in this environment that names the file, and the settings. None: no usable setting names it."""
     with suppress(ConfigurationError):
         settings = Settings.from_env()
         for name, used in settings.files.items():
@@ -137,9 +138,9 @@ def _used_as(path: Path) -> tuple[str | None, Settings | None]:
 
 
 def _allowed(use: str, settings: Settings | None) -> tuple[str, ...]:
-    """What the new key may sign with, for the service to take it; none: whatever it is made for.
+    """The algorithms that the service accepts from the new key. Empty: all.
 
-    `use` is the setting whose file it is, or else the form of the file.
+    `use` is the setting that names the file, or else the form of the file.
     """
     if use in ("refresh_secret", "secrets"):
         return ("HS256",)
@@ -147,9 +148,10 @@ def _allowed(use: str, settings: Settings | None) -> tuple[str, ...]:
 
 
 def _life_of_tokens(name: str | None, settings: Settings | None, signing: Key) -> float:
-    """How long (seconds) a token that was signed just now may still be shown."""
+    """How long (s) a token that was signed just now may still be accepted."""
     if settings is not None:
-        return (settings.refresh_ttl if name == "refresh_secret" else settings.access_ttl) + MAX_LEEWAY + _CLOCKS
+        ttl = settings.refresh_ttl if name == "refresh_secret" else settings.access_ttl
+        return ttl + MAX_LEEWAY + _CLOCK_SKEW_SECONDS
     if signing.default not in SYMMETRIC:
         return KEEP
     raise CommandError(
@@ -159,17 +161,19 @@ def _life_of_tokens(name: str | None, settings: Settings | None, signing: Key) -
     )
 
 
-def _tell(read: KeysRead, rotated: list[dict[str, Any]], now: float, *, dropped: bool, as_json: bool) -> None:
-    """`dropped`: other services may hold keys that are not kept here."""
+def _print_rotation(
+    read: KeyFileContent, rotated: list[dict[str, Any]], now: float, *, dropped: bool, as_json: bool
+) -> None:
+    """Print the keys before and after the rotation. `dropped`: other services may still have keys that were removed."""
     new, *old = rotated
     if as_json:
-        told = [{name: jwk[name] for name in ("kid", "alg", "nbf", "exp") if name in jwk} for jwk in rotated]
-        say_json({"new": new["kid"], "keys": told, "removed": len(read.jwks) - len(old)})
+        keys = [{name: jwk[name] for name in ("kid", "alg", "nbf", "exp") if name in jwk} for jwk in rotated]
+        say_json({"new": new["kid"], "keys": keys, "removed": len(read.jwks) - len(old)})
         return
-    since = f"is published now, and signs from {_told(new['nbf'])} on" if "nbf" in new else "signs from now on"
+    since = f"is published now, and signs from {_date(new['nbf'])} on" if "nbf" in new else "signs from now on"
     say(f"The new {new['alg']} key {_name(new)} {since}.")
     for jwk in old:
-        say(f"The key {_name(jwk)} verifies " + (f"until {_told(jwk['exp'])}." if "exp" in jwk else "as before."))
+        say(f"The key {_name(jwk)} verifies " + (f"until {_date(jwk['exp'])}." if "exp" in jwk else "as before."))
     waited = [jwk for jwk in read.jwks if jwk.get("nbf", now) > now]
     for jwk in waited:
         say(f"The key {_name(jwk)}, which waited to sign, is dropped: there is no token of it.")
@@ -189,5 +193,5 @@ def _name(jwk: Mapping[str, Any]) -> str:
     return shown(jwk["kid"]) if "kid" in jwk else "without a name"
 
 
-def _told(seconds: float) -> str:
-    return datetime.fromtimestamp(min(seconds, _LAST), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(min(seconds, _LAST_DATE), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

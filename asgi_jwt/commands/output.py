@@ -1,4 +1,4 @@
-"""What the commands print: for people, safe for any terminal, and for programs; and what runs them."""
+"""Prints the output of commands, as text that is safe for any terminal or as JSON, and runs their async work."""
 
 import json
 import logging
@@ -16,56 +16,58 @@ from asgi_jwt.events import logger, printable
 
 T = TypeVar("T")
 
-SHOWN = 200
-"""How much of one value is shown to people: a claim may be as long as its token."""
+LONGEST_VALUE_SHOWN = 200
+"""The most characters of a value in text output. A claim may be as long as its token."""
 
 _LISTED = 10
 _UNITS = (("year", 31_557_600, 2), ("day", 86400, 2), ("hour", 3600, 2), ("minute", 60, 2), ("second", 1, 0))
 
 
 class CommandError(Exception):
-    """A command that can't be done; the message says what to do. `status`: 1, or 2 for wrong usage."""
+    """A command failed. The message says what to do. `status` is the exit status: 1, or 2 for wrong usage."""
 
     def __init__(self, message: str, *, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
 
 
-def shown(value: object, most: int = SHOWN) -> str:
-    """A JSON value as people are shown it: on one line, safe to print, and no longer than that."""
+def shown(value: object, most: int = LONGEST_VALUE_SHOWN) -> str:
+    """A JSON value for text output: in one line, safe to print, and of `most` characters at most."""
     return shortened(printable(json.dumps(value, ensure_ascii=False)), most)
 
 
-def shortened(text: str, most: int = SHOWN) -> str:
+def shortened(text: str, most: int = LONGEST_VALUE_SHOWN) -> str:
+    """The first `most` characters of `text`, with dots if it is longer."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def listed(texts: Iterable[str]) -> str:
-    """The first ten, and how many more there are; `none` where there is none."""
+    """The first ten texts, with commas between them, and the number of others; or `none`."""
     several = list(texts)
     more = [f"{len(several) - _LISTED} more"] if len(several) > _LISTED else []
     return ", ".join(several[:_LISTED] + more) or "none"
 
 
 def count(number: int, noun: str) -> str:
+    """The number and the noun, in the plural if it needs one: `1 key`, `2 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit that there are two of: `90 seconds`, `15 minutes`, `40 hours`."""
+    """The duration in the largest unit of which there are two: `90 seconds`, `15 minutes`, `40 hours`."""
     unit, size = next((unit, size) for unit, size, least in _UNITS if abs(seconds) >= least * size)
     return count(round(abs(seconds) / size), unit)
 
 
 def relative(seconds: float) -> str:
-    """How far ahead: `in 15 minutes`, `15 minutes ago`, `now`."""
+    """The time from now: `in 15 minutes`, `15 minutes ago`, `now`."""
     if abs(seconds) < 1:
         return "now"
     return f"in {duration(seconds)}" if seconds > 0 else f"{duration(seconds)} ago"
 
 
 def moment(time: float, now: float) -> str:
-    """`2027-01-15 08:00:00 UTC, in 15 minutes`; times are seconds since the epoch."""
+    """The date and the time from now: `2027-01-15 08:00:00 UTC, in 15 minutes`. Times are seconds since the epoch."""
     try:
         date = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
@@ -74,51 +76,50 @@ def moment(time: float, now: float) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line to the standard output, with what is not printable in it escaped. Raises `CommandError` when that
-    fails.
-    """
+    """Print a line to the standard output, with unprintable characters escaped. Raises `CommandError`."""
     say_text(printable(line) + "\n")
 
 
 def say_text(text: str) -> None:
-    """Print text to the standard output. Raises `CommandError` when that fails, without a message where the reader
-    has gone: it has seen enough.
+    """Print a text to the standard output. Raises `CommandError` if that fails.
+
+    The error has no message if the reader of a pipe has closed it, as `head` does.
     """
     try:
         _write(sys.stdout, text)
     except OSError as error:
-        _leave(sys.stdout)
-        told = "" if isinstance(error, BrokenPipeError) else f"the standard output can't be written: {error.strerror}"
-        raise CommandError(told) from None
+        _discard(sys.stdout)
+        closed = isinstance(error, BrokenPipeError)
+        raise CommandError("" if closed else f"the standard output can't be written: {error.strerror}") from None
 
 
 def say_json(value: Any) -> None:
-    """Print a JSON value to the standard output, in one line of ASCII."""
+    """Print a JSON value to the standard output, in one line of ASCII. Raises `CommandError`."""
     say(json.dumps(_finite(value), allow_nan=False))
 
 
 def complain(text: str) -> None:
-    """Print a line to the standard error, with whose it is, if anyone reads it."""
+    """Print a line that begins with `asgi-jwt:` to the standard error. A closed standard error is ignored."""
     with suppress(OSError):
         _write(sys.stderr, f"asgi-jwt: {printable(text)}\n")
 
 
 def _write(stream: Any, text: str) -> None:
     if stream is None:
-        return  # it was closed from the start
+        return  # the process was started with this stream closed
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 
 
-def _leave(stream: Any) -> None:
-    """What is still to be written goes nowhere: at its end Python would try, and complain, once more."""
+def _discard(stream: Any) -> None:
+    """Discard the rest of the stream's output. Otherwise Python would write it at the exit, and print an error."""
     with open(os.devnull, "wb") as nowhere, suppress(OSError):
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _finite(value: Any) -> Any:
-    """`value` with text in the place of 1e400, for which JSON has no number."""
+    """`value` with texts instead of infinite numbers (as 1e400), which JSON can't express."""
     if isinstance(value, dict):
         return {name: _finite(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -127,9 +128,9 @@ def _finite(value: Any) -> Any:
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` returns, under asyncio, which the Redis store needs.
+    """Run `work` under asyncio, which the Redis store needs, and return its result.
 
-    What it tells the log meanwhile the command tells in its own words.
+    The package logs nothing meanwhile, because the command itself prints what happened.
     """
     nowhere = logging.NullHandler()
     logger.addHandler(nowhere)

@@ -1,11 +1,11 @@
-"""A token that was refused, and all that an explanation may need."""
+"""Refusal: a refused token, with everything that an explanation may need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from asgi_jwt.commands.output import shortened, shown
-from asgi_jwt.commands.presented import Presented
+from asgi_jwt.commands.parsed_token import ParsedToken
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.claim_path import find_claim
@@ -18,13 +18,14 @@ _REFRESH_TYP = ("rt+jwt", "application/rt+jwt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A token that was refused, and by what: `keys` are those of its issuer, `key_source` the place they come from.
+    """A refused token, and the settings that refused it.
 
-    `issuers` are all that are trusted, `policy` is the token's issuer's, else the first one's.
+    `policy`, `keys` and `key_source`, the name of the keys' source, are those of the token's issuer; or of the first
+    issuer, if the token's is not trusted. `issuers` are all trusted issuers. `now` is in seconds since the epoch.
     """
 
     error: AuthError
-    presented: Presented
+    parsed: ParsedToken
     policy: TokenPolicy
     issuers: tuple[str, ...]
     keys: tuple[Key, ...]
@@ -34,17 +35,21 @@ class Refusal:
 
     @property
     def header(self) -> Mapping[str, Any]:
-        return self.presented.header or {}
+        """The token's header. Empty if it can't be read."""
+        return self.parsed.header or {}
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        return self.presented.claims or {}
+        """The token's claims. Empty if they can't be read."""
+        return self.parsed.claims or {}
 
     @property
     def is_refresh_token(self) -> bool:
+        """Whether the header or a claim marks a refresh token of this package."""
         return self.header.get("typ") in _REFRESH_TYP or self.claims.get("type") == "refresh"
 
     def found(self, name: str) -> str:
+        """The claim `name` with its value, safe to print."""
         return found_as(self.claims, name)
 
 

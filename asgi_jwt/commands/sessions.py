@@ -1,4 +1,4 @@
-"""`asgi-jwt sessions list` and `asgi-jwt sessions revoke`: a subject's sessions, shown and ended."""
+"""`asgi-jwt sessions list` shows a subject's sessions. `asgi-jwt sessions revoke` ends them."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,14 +16,14 @@ from asgi_jwt.stores.sqlite import SQLiteStore
 T = TypeVar("T")
 Clock = Callable[[], float]
 
-PATIENCE = 30.0
-"""Seconds for all that is asked of the store: each of its answers has a time of its own."""
+STORE_TIMEOUT = 30.0
+"""The time limit (s) for all calls of the store together. Each call has a shorter limit of its own."""
 
 
 def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
-    """Prints the subject's live sessions, oldest first: the device, when it logged in, and when it was last used.
+    """Print the subject's live sessions, the oldest first: the device, and when it logged in and was last used.
 
-    Raises `ConfigurationError`, `StoreUnavailable`, and `CommandError` where there is no store to look into.
+    Raises `ConfigurationError`, `StoreUnavailable`, and `CommandError` if this process can't open the store.
     """
 
     async def work(auth: Auth) -> list[Session]:
@@ -31,7 +31,7 @@ def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
 
     sessions = _at_store(work, clock)
     if as_json:
-        say_json({"sessions": [_told(session) for session in sessions]})
+        say_json({"sessions": [_json(session) for session in sessions]})
         return 0
     for session in sessions:
         device = [shown(part) for part in (session.client.user_agent, session.client.address) if part]
@@ -44,9 +44,9 @@ def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
 
 
 def revoke_sessions(subject: str, *, sid: str | None, as_json: bool, clock: Clock) -> int:
-    """Ends all sessions of the subject and revokes all that was issued for it until now; with `sid`, one session alone.
+    """End all sessions of the subject, and revoke all its tokens. With `sid`, end one session only.
 
-    1 when there is no such session. Raises as `list_sessions` does.
+    Raises as `list_sessions` does, and `CommandError` if there is no live session with this `sid`.
     """
 
     async def work(auth: Auth) -> int:
@@ -74,21 +74,21 @@ def _at_store(work: Callable[[Auth], Awaitable[T]], clock: Clock) -> T:
     if isinstance(auth.store, MemoryStore):
         raise CommandError("memory:// keeps sessions in the service's own process: this one can't see them")
     if isinstance(auth.store, SQLiteStore) and not auth.store.path.exists():
-        # It is not made here: it would be of whoever asks, and not of the server's user.
+        # The service's user has to own the file, so this command does not create it.
         raise CommandError(f"{shown(str(auth.store.path))} is not there: nobody has logged in yet, or name its place")
-    return run(partial(_within_patience, auth, work))
+    return run(partial(_within_timeout, auth, work))
 
 
-async def _within_patience(auth: Auth, work: Callable[[Auth], Awaitable[T]]) -> T:
+async def _within_timeout(auth: Auth, work: Callable[[Auth], Awaitable[T]]) -> T:
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(STORE_TIMEOUT):
             async with auth:
                 return await work(auth)
     except TimeoutError:
-        raise CommandError(f"the store gives no answer within {PATIENCE:g} s: see that it runs") from None
+        raise CommandError(f"the store gives no answer within {STORE_TIMEOUT:g} s: see that it runs") from None
 
 
-def _told(session: Session) -> dict[str, object]:
+def _json(session: Session) -> dict[str, object]:
     return {
         "sid": session.sid,
         "client": {"user_agent": session.client.user_agent, "address": session.client.address},

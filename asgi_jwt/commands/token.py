@@ -1,4 +1,4 @@
-"""`asgi-jwt token`: makes an access token with the configured private key."""
+"""`asgi-jwt token`: prints a new access token, signed with the configured private key."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.inspect import refusal_of
 from asgi_jwt.commands.output import CommandError, complain, run, say, say_json
-from asgi_jwt.commands.presented import take_apart
+from asgi_jwt.commands.parsed_token import parse_token
 from asgi_jwt.errors import InvalidToken
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.identity import Identity
@@ -26,11 +26,15 @@ def make_token(
     as_json: bool,
     clock: Callable[[], float],
 ) -> int:
-    """Prints an access token for `subject`, alone, or as RFC 6749 section 5.1 has it.
+    """Print an access token for `subject`. With `as_json`, print the answer of RFC 6749 section 5.1.
 
-    A scope may be several with spaces, a claim's value is JSON, else text, and `ttl` is in seconds (None:
-    `ACCESS_TTL`). Raises `ConfigurationError`, and `CommandError` where no private key is at hand or there is no such
-    token.
+    `scopes`: each text has one or several scopes, separated by spaces.
+    `claims`: names and values. A value that is no JSON is a text.
+    `ttl`: the token's life in seconds. None is `ACCESS_TTL`.
+    `clock`: returns seconds since the epoch.
+
+    Returns 1 if the token would be refused here, else 0. Raises `ConfigurationError`, and `CommandError` without a
+    private key and for arguments that no token can have.
     """
     settings = Settings.from_env(access_ttl=ttl) if ttl is not None else Settings.from_env()
     if settings.key_set.signing_key() is None:
@@ -43,7 +47,7 @@ def make_token(
         )
         token = issuer.access_token(identity)
     except (TypeError, ValueError) as fault:
-        raise CommandError(_told(fault), status=2) from None
+        raise CommandError(_message(fault), status=2) from None
     if as_json:
         scope = " ".join(identity.scopes)
         say_json({"access_token": token, "token_type": "Bearer", "expires_in": issuer.access_ttl, "scope": scope})
@@ -56,13 +60,13 @@ def make_token(
 
 
 async def _why_refused(auth: Auth, token: str, clock: Callable[[], float]) -> str | None:
-    """None where it would be let in: it may lack a claim that is required."""
-    presented = take_apart(token.encode())
+    """The reason why the token would be refused here: it may lack a required claim. None: it would be accepted."""
+    parsed = parse_token(token.encode())
     try:
-        # Not through `auth`, which may ask the store: nobody has revoked what was made just now.
-        await auth.verifier.verify(presented.token)
+        # `auth.verify` would ask the store, and the new token can't be revoked yet.
+        await auth.verifier.verify(parsed.token)
     except InvalidToken as error:
-        return explain(await refusal_of(auth, presented, error, clock()))
+        return explain(await refusal_of(auth, parsed, error, clock()))
     return None
 
 
@@ -88,6 +92,6 @@ def _no_private_key(settings: Settings) -> str:
     return "ASGI_JWT_KEYS holds public keys alone: make the token where the private key is"
 
 
-def _told(fault: Exception) -> str:
-    # An argument in another encoding is no text: Python's own message is of codecs and positions.
+def _message(fault: Exception) -> str:
+    # Python's own message for an argument in another encoding would show codecs and positions.
     return "a token holds UTF-8 text alone" if isinstance(fault, UnicodeError) else str(fault)

@@ -39,6 +39,7 @@ class Guard(NamedTuple):
     challenge: Challenge
     events: EventSink
     hints: Hints
+    reads_header: bool
 
 
 class JWTMiddleware:
@@ -103,7 +104,7 @@ class JWTMiddleware:
         metadata_url = None if self._metadata is None else self._metadata.url
         self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
         self._hints = Hints(auth.clock, expects_auth_app=bool(settings.refresh_secret))
-        self._guard = Guard(self._challenge, self._auth.events, self._hints)
+        self._guard = Guard(self._challenge, self._auth.events, self._hints, self._reads_header)
         self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

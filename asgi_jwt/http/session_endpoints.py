@@ -1,5 +1,8 @@
 """POST /logout, POST /logout-all, GET /sessions, DELETE /sessions/{sid}, POST /revoke: list and end sessions."""
 
+import json
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -20,7 +23,10 @@ from asgi_jwt.http.bearer import NO_STORE, bearer_token
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.stores.records import Session, SessionKey
+from asgi_jwt.tasks import in_slices
 from asgi_jwt.tokens.claims import Claims
+
+_SHOWN_AT_ONCE = 500
 
 
 class SessionEndpoints:
@@ -77,8 +83,10 @@ class SessionEndpoints:
         """The subject's live sessions, each with its device. Times are in seconds. Raises `AuthError`."""
         claims = await self._own_claims(request)
         sessions = await self._auth.sessions.list(claims.subject)
-        shown = [_device(session, current=session.sid == claims.session_id) for session in sessions]
-        return JSONResponse({"sessions": shown}, headers=NO_STORE)
+        # A JSONResponse of 10,000 sessions would take 50 ms of the event loop in one step.
+        parts = [_json_of(some, claims) async for some in in_slices(sessions, _SHOWN_AT_ONCE)]
+        body = f'{{"sessions":[{",".join(parts)}]}}'
+        return Response(body, media_type="application/json", headers=NO_STORE)
 
     async def end(self, request: Request) -> Response:
         """Ends one session of the subject. Raises `SessionNotFound` for the session of another subject.
@@ -202,6 +210,12 @@ class SessionEndpoints:
         response = Response(status_code=204, headers=NO_STORE)
         self._cookies.clear(response, request)
         return response
+
+
+def _json_of(sessions: Sequence[Session], claims: Claims) -> str:
+    """The sessions as members of a JSON array, without its brackets."""
+    devices = [_device(session, current=session.sid == claims.session_id) for session in sessions]
+    return json.dumps(devices, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
 def _device(session: Session, *, current: bool) -> dict[str, object]:

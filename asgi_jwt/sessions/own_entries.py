@@ -1,4 +1,4 @@
-"""The entries that a process has written to the log of revocations: to put back those that the log loses."""
+"""OwnEntries: the entries that this process has appended to the log. It restores those that the log loses."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from asgi_jwt.stores.records import Revocation, SessionKey
 
-_REMEMBERED = 100_000
+_MAX_WRITTEN = 100_000
 
 
 class Written(NamedTuple):
-    """An entry that this process has written, and when it lapses, in ms of the monotonic clock.
+    """An entry that this process has appended, and when it lapses, in ms of the monotonic clock.
 
-    `key` is the session that ended with it, if one did.
+    `key` is the session that ended with the entry, or None.
     """
 
     revocation: Revocation
@@ -21,11 +21,12 @@ class Written(NamedTuple):
 
 
 class OwnEntries:
-    """The entries that this process has written, 100,000 at the most, and which of them the log has lost.
+    """The entries that this process has appended, 100,000 at most, and those of them that the log has lost.
 
-    The log has lost all of them where its place is lost, for it may be another server's by now. It has lost one of them
-    where a reading that began after the entry was written comes to the log's end without it: a replica that took over
-    may have the place and lack what came after. `on_lost` is called after each reading that leaves entries in `lost`.
+    If the log has lost the place up to which it was read, its server may be another, so all entries count as lost. An
+    entry counts as lost, too, if a reading that began after its append reached the end of the log without finding it:
+    after a failover a replica may have the place and lack later entries. After each reading that finds lost entries
+    `on_lost` is called.
     """
 
     on_lost: Callable[[], None] | None = None
@@ -33,42 +34,43 @@ class OwnEntries:
     def __init__(self) -> None:
         self.lost: deque[Written] = deque()
         self._written: OrderedDict[tuple[str, str, str, int], Written] = OrderedDict()
-        self._unmet: set[tuple[str, str, str, int]] = set()
-        self._awaited: set[tuple[str, str, str, int]] = set()
+        self._unread: set[tuple[str, str, str, int]] = set()
+        self._expected: set[tuple[str, str, str, int]] = set()
 
     def wrote(self, revocations: Iterable[Revocation], key: SessionKey | None, now: int, wall: int) -> None:
-        """Entries are in the log. `now` is in ms of the monotonic clock, `wall` in ms since the epoch."""
+        """Entries were appended. `now` is in ms of the monotonic clock, `wall` in ms since the epoch."""
         for each in revocations:
             self._written[each.act] = Written(each, now + each.life(wall), key if each.kind == "sid" else None)
-            self._unmet.add(each.act)
+            self._unread.add(each.act)
         while self._written and self._has_one_too_many(now):
             self._written.popitem(last=False)
 
-    def put_back(self, revocations: Iterable[Revocation]) -> None:
-        """Entries that were lost are in the log again."""
-        self._unmet.update(each.act for each in revocations)
+    def restored(self, revocations: Iterable[Revocation]) -> None:
+        """Lost entries were appended again."""
+        self._unread.update(each.act for each in revocations)
 
     def reading_began(self) -> None:
-        """What is in the log now is to be met."""
-        self._awaited = set(self._unmet)
+        """A reading began. It is expected to find all entries that are unread now."""
+        self._expected = set(self._unread)
 
     def read(self, revocations: Iterable[Revocation]) -> None:
-        """These are in the log."""
-        if self._unmet:
-            self._unmet.difference_update(each.act for each in revocations)
+        """The reading found these entries."""
+        if self._unread:
+            self._unread.difference_update(each.act for each in revocations)
 
     def place_was_lost(self) -> None:
-        """The log does not go on where it was read: `lost` has all entries."""
-        self.lost = deque(self._written.values())
-        self._unmet.clear()
+        """The log has lost the place up to which it was read, so all entries are `lost`."""
+        self.lost.clear()
+        self.lost.extend(self._written.values())
+        self._unread.clear()
 
     def reading_ended(self) -> None:
-        """The reading came to the log's end: `lost` has the entries that it should have met, too."""
-        missing = self._awaited & self._unmet
-        self._unmet -= missing
+        """The reading reached the end of the log. Expected entries that it did not find are `lost`."""
+        missing = self._expected & self._unread
+        self._unread -= missing
         self.lost.extend(self._written[act] for act in missing if act in self._written)
         if self.lost and self.on_lost is not None:
             self.on_lost()
 
     def _has_one_too_many(self, now: int) -> bool:
-        return len(self._written) > _REMEMBERED or next(iter(self._written.values())).lapses_at <= now
+        return len(self._written) > _MAX_WRITTEN or next(iter(self._written.values())).lapses_at <= now

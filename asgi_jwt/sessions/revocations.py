@@ -93,7 +93,7 @@ class RevocationList:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self.own = OwnEntries()
+        self.own_entries = OwnEntries()
         self._mirror = Mirror()
         self._covers = self._mirror.covers
         self._passed: dict[int, Claims] = {}  # claims that no entry of the mirror covers, by their `id`
@@ -278,21 +278,21 @@ class RevocationList:
 
     async def _read_pages(self, wall: int) -> None:
         log = self._log()
-        self.own.reading_began()
+        self.own_entries.reading_began()
         for _ in range(_MAX_PAGES):
             page = await log.read_revocations(self._cursor)
             now = self._elapsed()
             self._add(page.revocations, now, wall)
-            self.own.read(page.revocations)
+            self.own_entries.read(page.revocations)
             if self._cursor is not None and not page.continues:
-                self.own.place_was_lost()
+                self.own_entries.place_was_lost()
                 if now <= self._last_entry_lapses_at:  # otherwise the log only removed entries that had lapsed
                     self._emit(RevocationsRebuilt())
             self._cursor = page.cursor
             if page.revocations:
                 self._last_entry_lapses_at = now + page.revocations[-1].life(wall)
             if not page.more:
-                self.own.reading_ended()
+                self.own_entries.reading_ended()
                 return
             await checkpoint()  # a store may answer without waiting, and a long log must not block the event loop
         raise StoreUnavailable("the log of revocations has no end")

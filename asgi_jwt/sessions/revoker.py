@@ -6,8 +6,9 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from math import floor, inf
 from time import monotonic
 from typing import Generic, TypeVar
@@ -94,10 +95,10 @@ class Revoker:
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
-        self._own = revocations.own
+        self._own_entries = revocations.own_entries
         self._closed = False
         self._restoring = SingleFlight(self._restore)
-        self._own.on_lost = self._restoring.start
+        self._own_entries.on_lost = self._restoring.start
 
     @cached_property
     def _store(self) -> SessionStore:
@@ -106,8 +107,8 @@ class Revoker:
     async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
         """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
 
-        `shown`: the caller has verified a refresh token of the session. Its access tokens are revoked even if the store
-        has lost the session.
+        `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
+        the store has lost the session.
         """
         if await self._end(SessionKey(subject, sid)):
             return True
@@ -124,9 +125,9 @@ class Revoker:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # This clock may be ahead: a session that has expired by it may be live for another process.
-        keys = [session.key for session in await self._store.list(subject, now - SWEEP_AFTER)]
-        own = [key for key in keys if key.sid == last]
-        ended = await self._end_each([key for key in keys if key.sid != last])
+        sessions = await self._store.list(subject, now - SWEEP_AFTER)
+        own = [session.key for session in sessions if session.sid == last]
+        ended = await self._end_each(session.key for session in sessions if session.sid != last)
         if own and await self._end(own[0], entry):
             return ended + 1
         await self._append([entry])
@@ -189,7 +190,7 @@ class Revoker:
             await self._events.emit(SessionEnded("ended"))
         return ended
 
-    async def _end_each(self, keys: Sequence[SessionKey]) -> int:
+    async def _end_each(self, keys: Iterable[SessionKey]) -> int:
         """End all of these sessions, and then raise the first failure. Returns how many sessions were live."""
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
@@ -201,9 +202,10 @@ class Revoker:
                 failures.append(failure)
 
         # A store may commit concurrent calls together, so some sessions end at once.
-        for start in range(0, len(keys), _ENDED_AT_ONCE):
+        remaining = iter(keys)
+        while page := [*islice(remaining, _ENDED_AT_ONCE)]:
             async with create_task_group() as group:
-                for key in keys[start : start + _ENDED_AT_ONCE]:
+                for key in page:
                     group.start_soon(end, key)
         if failures:
             raise failures[0]
@@ -216,20 +218,21 @@ class Revoker:
     def _remember(self, revocations: Sequence[Revocation], key: SessionKey | None = None) -> None:
         """Have this process refuse the tokens from now on, and keep the entries for a log that loses them."""
         self._revocations.add(revocations)
-        self._own.wrote(revocations, key, self._elapsed(), self._now())
+        self._own_entries.wrote(revocations, key, self._elapsed(), self._now())
 
     async def _restore(self) -> None:
         """Append again, a page at a time, the entries of this process that the log has lost.
 
         A server that restarted empty, or failed over, has lost logouts that were answered with 204.
         """
-        while self._own.lost and not self._closed:
-            page = [self._own.lost.popleft() for _ in range(min(LOG_PAGE, len(self._own.lost)))]
+        own = self._own_entries
+        while own.lost and not self._closed:
+            page = [own.lost.popleft() for _ in range(min(LOG_PAGE, len(own.lost)))]
             try:
                 await self._restore_page(page)
             except StoreUnavailable:
-                self._own.lost.extendleft(reversed(page))
-            if self._own.lost:
+                own.lost.extendleft(reversed(page))
+            if own.lost:
                 await anyio.sleep(_BETWEEN_PAGES)
 
     async def _restore_page(self, page: Sequence[Written]) -> None:
@@ -238,7 +241,7 @@ class Revoker:
         # The entries get their remaining life: with a full one they would live for ever in a log that is lost often.
         entries = [each.revocation._replace(until=each.revocation.time + each.lapses_at - now) for each in alive]
         await self._store.append_revocations(entries, self._now())
-        self._own.put_back(entries)
+        self._own_entries.restored(entries)
         # The store may have lost the tombstones, too, so the sessions end again.
         await self._end_each([each.key for each in alive if each.key is not None])
 

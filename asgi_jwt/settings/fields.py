@@ -1,4 +1,4 @@
-"""Every setting: its type, how its value is read, and its default."""
+"""The table of settings: the type, the reader and the default of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -12,7 +12,7 @@ from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
 MAX_LEEWAY = 300
-"""Seconds: no service takes a token for longer past its end."""
+"""The longest `LEEWAY` in seconds. No service accepts a token for longer after its `exp`."""
 _YEAR = 366 * 86400
 
 
@@ -21,7 +21,7 @@ def _setting(read: Callable[[Any], Any], default: Any, *, secret: bool = False) 
 
 
 def _keys(read: Callable[[Any], Any], default: Any) -> Any:
-    """A setting of secrets or keys, whose text is not changed before it is read."""
+    """A setting of secrets or keys. Its reader gets the text unchanged."""
     return field(default=default, metadata={"read": read, "secret": True})
 
 
@@ -31,13 +31,13 @@ def _cleaned(value: object) -> object:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SettingsFields:
-    """The value of every setting, in the order of the README's table. Durations in seconds."""
+    """The value of every setting, in the order of the documentation's table. Durations are in seconds."""
 
     issuer: tuple[str, ...] = _setting(values.issuers, ())
     audience: tuple[str, ...] | None = _setting(values.audience, ())
-    """None: not checked (`*`)."""
+    """None: the audience is not checked (`AUDIENCE=*`)."""
     client_id: str | None = _setting(values.text, None)
-    """None: the first audience."""
+    """None: the first audience is the client id."""
     secret: str | bytes | None = _keys(key_values.secret, None)
     keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
@@ -79,19 +79,19 @@ class SettingsFields:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the keys are those of remote issuers: with `jwks_url` or `discovery`."""
+        """Whether the keys come from remote issuers, by `jwks_url` or `discovery`."""
         return self.discovery or self.jwks_url is not None
 
     @property
     def key_set(self) -> KeySet:
-        """The keys to verify and to sign with, from `keys` or `secret`; none where they are a remote issuer's."""
+        """The keys of access tokens, from `keys` or `secret`. Empty if the keys come from remote issuers."""
         if self.is_remote:
             return KeySet(())
         return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
 
     @property
     def refresh_keys(self) -> KeySet:
-        """The keys of refresh tokens: the first signs, all verify."""
+        """The keys of refresh tokens. The first signs, and all verify."""
         if isinstance(self.refresh_secret, KeySet):
             return self.refresh_secret
         return KeySet([Key.from_secret(secret) for secret in self.refresh_secret])

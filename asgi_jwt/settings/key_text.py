@@ -1,4 +1,4 @@
-"""The text of keys as an environment holds it: PEM and JSON in quotation marks, on one line, or in base64."""
+"""Restores the text of keys that an environment changed: PEM or JSON in quotation marks, on one line, or in base64."""
 
 import binascii
 import json
@@ -15,9 +15,9 @@ _DER = b"\x30"
 
 
 def plain_keys(text: str) -> str:
-    """PEM or JSON as it was meant: without quotation marks around it, and with the line breaks that PEM has.
+    """The intended PEM or JSON: without quotation marks around it, decoded, and with the line breaks of PEM.
 
-    Raises `ValueError`, which shows nothing of the text.
+    Raises `ValueError`. The error shows nothing of the text.
     """
     check_utf8(text)
     read = _unquoted(trim(text))
@@ -25,7 +25,7 @@ def plain_keys(text: str) -> str:
     if decoded is not None:
         read = _unquoted(trim(decoded))
     if _BEGIN in read:
-        return _BLOCK.sub(_broken_in_lines, read.replace("\\r", "").replace("\\n", "\n"))
+        return _BLOCK.sub(_with_line_breaks, read.replace("\\r", "").replace("\\n", "\n"))
     if read.startswith("{"):
         _check_json(read)
     if read.startswith("["):
@@ -42,9 +42,9 @@ def _unquoted(text: str) -> str:
 
 
 def _from_base64(text: str) -> str | None:
-    """The PEM or JSON that `text` is the base64 of, as a Kubernetes Secret has it; None where it is none.
+    """The PEM or JSON in base64 text, as it is in a Kubernetes Secret. None: `text` is not base64 of PEM or JSON.
 
-    Raises `ValueError` for a key that is neither.
+    Raises `ValueError` for base64 of a key in another form.
     """
     bare = "".join(text.split())
     if len(bare) < _LEAST_BASE64:
@@ -64,8 +64,8 @@ def _from_base64(text: str) -> str | None:
     return decoded if _BEGIN in decoded or decoded.lstrip().startswith("{") else None
 
 
-def _broken_in_lines(block: re.Match[str]) -> str:
-    """A block whose line breaks became blanks or nothing: base64 takes any number of characters in a line."""
+def _with_line_breaks(block: re.Match[str]) -> str:
+    """The PEM block with line breaks where it has blanks. Its base64 may be a single line of any length."""
     begin, content, end = block.groups()
     return "\n".join([begin, *content.split(), end, ""])
 

@@ -1,5 +1,7 @@
-"""How the values that speak of keys are read. Like `values`, each function takes text or the value itself, and raises
-`ValueError` with what the value has to be.
+"""The readers of settings about keys.
+
+As in `values`, a reader takes the text of a setting or the value itself. It raises `ValueError` with a sentence that
+says how the value has to be; the sentence lacks its subject.
 """
 
 import json
@@ -19,6 +21,7 @@ _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)
 
 
 def keys(value: object) -> KeySet:
+    """The keys of a JWK Set, a JWK or PEM, as text or as an object; or a KeySet."""
     if isinstance(value, KeySet):
         if fault := value.fault():
             raise ValueError(fault)
@@ -31,11 +34,12 @@ def keys(value: object) -> KeySet:
 
 
 def jwks_url(value: object) -> str:
+    """The URL of a JWK Set: https, or http on this machine."""
     return check_url(values.text(value))
 
 
 def secret(value: object) -> str | bytes:
-    """A secret: exactly the bytes that it was given as, or refused."""
+    """An HMAC secret. It is never changed: a text that seems to have additions raises."""
     if isinstance(value, str):
         check_utf8(value)
         _check_length(value)
@@ -53,10 +57,10 @@ def _check_length(value: object) -> str | bytes:
 
 
 def refresh_secrets(value: object) -> tuple[str | bytes, ...] | KeySet:
-    """Secrets, the first of which signs: in text one, several separated by commas, or a list of JSON; or a JWK Set.
+    """The secrets of refresh tokens, of which the first signs; or a JWK Set of secrets.
 
-    Text with a comma is a list only where each part is long enough; it is refused otherwise. Secrets in an iterable
-    are taken as they are.
+    A text is one secret, several secrets with commas between them, or a JSON list. A text with a comma raises unless
+    each part is long enough for a secret. The secrets in an iterable are taken unchanged.
     """
     if isinstance(value, (KeySet, Mapping)) or (isinstance(value, str) and value.lstrip().startswith("{")):
         return _refresh_keys(value)
@@ -83,7 +87,7 @@ def _refresh_keys(value: object) -> KeySet:
 
 
 def split_secrets(text: str) -> tuple[str, ...]:
-    """The secrets of `text`. Raises `ValueError`, which shows none of them."""
+    """The secrets in `text`. Raises `ValueError`. The error shows no secret."""
     if text.startswith("[") and text.endswith("]"):
         listed = _json_list(text)
         if listed is None:
@@ -100,8 +104,8 @@ def _check_part(part: str) -> None:
     try:
         secret(part)
     except ValueError as fault:
-        told = str(fault) if part else "has a comma with nothing on one side"
-        raise ValueError(f"{told}: commas separate secrets here, and one secret may hold none") from None
+        reason = str(fault) if part else "has a comma with nothing on one side"
+        raise ValueError(f"{reason}: commas separate secrets here, and one secret may hold none") from None
 
 
 def _json_list(text: str) -> tuple[str, ...] | None:
@@ -113,6 +117,7 @@ def _json_list(text: str) -> tuple[str, ...] | None:
 
 
 def algorithms(value: object) -> tuple[str, ...]:
+    """A list of algorithms, each one of `ALGORITHMS`."""
     named = values.texts(value)
     for name in named:
         if name not in ALGORITHMS:
@@ -121,7 +126,7 @@ def algorithms(value: object) -> tuple[str, ...]:
 
 
 def typ(value: object) -> frozenset[str]:
-    """Media types, with or without `application/`, in lower case."""
+    """A list of media types, with or without `application/`. They are returned in lower case."""
     named = frozenset(name.lower() for name in values.texts(value))
     if not all(_MEDIA_TYPE.fullmatch(name) for name in named):
         raise ValueError("may hold media types, as at+jwt, application/at+jwt and JWT")

@@ -1,4 +1,4 @@
-"""What `Settings` takes as keywords: each variable by its lower-case name."""
+"""The types of the keywords of `Settings`. A keyword is the lower-case name of a variable."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -11,7 +11,7 @@ Duration = str | float | timedelta
 
 
 class SettingsKeywords(TypedDict, total=False):
-    """What `Settings` takes: each variable by its lower-case name, as text or as the value itself."""
+    """The keywords of `Settings`. A value is the text that the variable would have, or the value itself."""
 
     issuer: Names
     audience: Names

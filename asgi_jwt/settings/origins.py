@@ -1,4 +1,4 @@
-"""Trusted origins: how they are read, and which of a browser's origins they match (RFC 6454 section 6.1)."""
+"""Reads trusted origins, and matches the origins of browsers against them (RFC 6454 section 6.1)."""
 
 import re
 from collections.abc import Iterable
@@ -9,22 +9,22 @@ from asgi_jwt.settings.values import texts
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABELS = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-# A host has 253 characters at most (RFC 1035 section 2.3.4): looking through an Origin of 64 KB takes over 1 ms.
-_LONGEST = 300
-# Pages of these schemes have the origin `null`, and no page has a socket's or FTP's.
+# A host has 253 characters at most (RFC 1035 section 2.3.4). Matching an `Origin` of 64 KB would take over 1 ms.
+_LONGEST_ORIGIN = 300
+# Pages of these schemes have the origin `null`, or there are no pages of the scheme.
 _WITHOUT_ORIGIN = frozenset({"about", "blob", "data", "file", "ftp", "javascript", "ws", "wss"})
 
 
 def origins(value: object) -> tuple[str, ...]:
-    """Origins as browsers send them: a scheme, a host, and a port that is not the scheme's default.
+    """A list of origins, in the form that browsers send: scheme, host, and a port other than the scheme's default.
 
-    `https://*.example.com` stands for the subdomains of `example.com`, of any depth, and not for `example.com`.
+    `https://*.example.com` matches all subdomains of `example.com`, of any depth, but not `example.com` itself.
     """
     return tuple(origin(member) for member in texts(value))
 
 
 def origin(value: str) -> str:
-    """One origin, in the form that browsers send. Raises `ValueError` for text that matches no browser's origin."""
+    """One origin, in the form that browsers send. Raises `ValueError` for a text that no browser's origin can match."""
     try:
         parts = urlsplit(value.strip())
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -51,8 +51,8 @@ def _check_host(scheme: str, host: str, value: str) -> None:
 
 
 def is_trusted(origin: str, trusted: Iterable[str]) -> bool:
-    """Whether `origin`, as a browser sent it, is one of `trusted`, which `origins` has read."""
-    return len(origin) <= _LONGEST and any(origin == each or _is_below(origin, each) for each in trusted)
+    """Whether a browser's `origin` matches one of `trusted`, which are results of `origins`."""
+    return len(origin) <= _LONGEST_ORIGIN and any(origin == each or _is_below(origin, each) for each in trusted)
 
 
 def _is_below(origin: str, pattern: str) -> bool:

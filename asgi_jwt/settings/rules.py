@@ -1,4 +1,4 @@
-"""The rules between settings, as pure functions: the values that follow from others, and those that exclude others."""
+"""The rules between settings: defaults that depend on other settings, and settings that exclude each other. Pure."""
 
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -11,18 +11,18 @@ from asgi_jwt.tokens.discovery import check_issuer
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
-# Browsers compare it without regard to case (RFC 6265bis, the storage model).
+# Browsers compare the prefix without regard to case (RFC 6265bis, the storage model).
 _COOKIE_PREFIX = re.compile(r"(?i:__(Secure|Host)-)")
 
 Rule = Callable[[SettingsFields, Collection[str]], Iterator[Fault]]
 
 
-def settle(values: SettingsFields, given: Collection[str]) -> SettingsFields:
-    """`values`, where the defaults that depend on other settings are filled in. `given` are the names that were set."""
+def with_dependent_defaults(values: SettingsFields, given: Collection[str]) -> SettingsFields:
+    """`values` with the defaults that depend on other settings. `given` are the names of settings that were set."""
     if not values.audience and values.audience is not None and values.resource:
         values = replace(values, audience=(values.resource,))
     if values.is_remote and "type" not in given:
-        # Hardly any other issuer's tokens have such a claim.
+        # The tokens of most remote issuers have no type claim.
         values = replace(values, type=None)
     if values.refresh_secret and values.store is None:
         values = replace(values, store=_DEFAULT_STORE)
@@ -30,7 +30,10 @@ def settle(values: SettingsFields, given: Collection[str]) -> SettingsFields:
 
 
 def _with_bare_cookies(values: SettingsFields) -> SettingsFields:
-    """Without the prefixes of cookies' names, which browsers accept for secure cookies only (RFC 6265bis, 4.1.3)."""
+    """`values` without the prefixes of cookie names, which browsers accept only for Secure cookies.
+
+    RFC 6265bis section 4.1.3.
+    """
     sources = (re.sub(f"^cookie:{_COOKIE_PREFIX.pattern}", "cookie:", source) for source in values.token_sources)
     return replace(
         values,
@@ -41,7 +44,7 @@ def _with_bare_cookies(values: SettingsFields) -> SettingsFields:
 
 
 def find_faults(values: SettingsFields, given: Collection[str], broken: Collection[str]) -> Iterator[Fault]:
-    """The faults of settled `values`, but for those of settings that are `broken` and have their defaults instead."""
+    """The faults of `values` by all rules. A rule about a setting in `broken`, which has its default, is left out."""
     for rule, about in _RULES:
         if not any(name in broken for name in about):
             yield from rule(values, given)
@@ -99,7 +102,7 @@ def _check_remote_algorithms(values: SettingsFields) -> Iterator[Fault]:
 def _check_own_keys(values: SettingsFields) -> Iterator[Fault]:
     keys = values.key_set
     if len({name in SYMMETRIC for key in keys for name in key.algorithms}) > 1:
-        # With both, a public key could be taken for a secret (RFC 8725 section 2.1).
+        # With both kinds an attacker might have a public key used as a secret (RFC 8725 section 2.1).
         yield "keys", "holds a symmetric key next to asymmetric ones: keep them apart"
     for name in same_algorithms(values.algorithms):
         if not any(name in key.algorithms for key in keys if key.verifies):
@@ -147,4 +150,4 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_revocation_ttl, ("access_ttl", "revocation_ttl")),
     (_check_staleness, ("revocation_interval", "revocation_max_staleness")),
 )
-"""Each rule, and the settings that it is about."""
+"""Each rule, with the settings that it is about."""

@@ -1,4 +1,4 @@
-"""Every `ASGI_JWT_*` variable, read once; all faults are reported together."""
+"""Settings: every `ASGI_JWT_*` variable, read once. All faults are reported together."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings.fields import FIELDS, SettingsFields
 from asgi_jwt.settings.keywords import SettingsKeywords
-from asgi_jwt.settings.rules import find_faults, settle
+from asgi_jwt.settings.rules import find_faults, with_dependent_defaults
 from asgi_jwt.settings.source import Fault, Faults, override, read_source, read_variables
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, same_algorithms
 from asgi_jwt.tokens.claims import TokenPolicy
@@ -21,11 +21,13 @@ def given_variables() -> dict[str, str]:
 
 
 class Settings(SettingsFields):
-    """How tokens are verified and issued. The README's table describes each setting.
+    """The settings for verifying and issuing tokens. `asgi-jwt docs settings` describes each of them.
 
-    `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword by its lower-case name, as the
-    text it would have in the environment or as the value itself; durations in seconds. `Settings.from_env()` reads
-    `ASGI_JWT_*`. Raises `ConfigurationError`, which lists every fault; no secret shows in it or in the repr.
+    `Settings(issuer=..., audience=..., secret=...)` takes each variable as a keyword, which is its lower-case name. A
+    value is the text that the variable would have, or the value itself. Durations are in seconds.
+    `Settings.from_env()` reads the variables `ASGI_JWT_*`.
+
+    Raises `ConfigurationError` with all faults. Neither the error nor the repr shows a secret.
     """
 
     def __init__(self, *, store: str | None = None, **settings: Unpack[SettingsKeywords]) -> None:
@@ -33,7 +35,7 @@ class Settings(SettingsFields):
         given = {name: value for name, value in self._source.given.items() if value is not None}
         read, broken = _read(given)
         faults = Faults(self._source, [*found, *broken])
-        values = settle(SettingsFields(**read), given)
+        values = with_dependent_defaults(SettingsFields(**read), given)
         faults.add(find_faults(values, given, faults.broken))
         faults.raise_any()
         super().__init__(**vars(values))
@@ -46,30 +48,30 @@ class Settings(SettingsFields):
         store: str | None = None,
         **settings: Unpack[SettingsKeywords],
     ) -> "Settings":
-        """The settings of `environ` (None: the process's), overridden by the keywords.
+        """The settings in `environ`, overridden by keywords. None: the environment of the process.
 
-        A variable that is empty counts as absent. Raises `ConfigurationError`.
+        An empty variable counts as absent. Raises `ConfigurationError`.
         """
         given = {**settings, "store": store} if store is not None else settings
         return cls(**override(read_variables(os.environ if environ is None else environ), given))
 
     @property
     def files(self) -> Mapping[str, Path]:
-        """Which of the settings were read from a file, and from which one."""
+        """The file of each setting that was read from a file."""
         return self._source.files
 
     def variable(self, name: str) -> str:
-        """The variable that gave the setting `name`, or would."""
+        """The variable of the setting `name`, with `_FILE` if the setting was read from a file."""
         return self._source.variable(name)
 
     def read_again(self, name: str) -> "Settings":
-        """These settings with what the file of `name` holds now. Raises `ConfigurationError`, as at the start."""
+        """These settings, with the present content of the file of `name`. Raises `ConfigurationError`."""
         return Settings(**self._source.naming_file(name))
 
     @property
     def policy(self) -> TokenPolicy:
-        """What a token of the first issuer has to meet."""
-        # A remote key is good for what it is made for, which shows when it is there.
+        """The rules for an access token of the first issuer."""
+        # Each remote key limits the algorithms further when it is fetched.
         made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
         return TokenPolicy(
             issuer=self.issuer[0],
@@ -88,19 +90,19 @@ class Settings(SettingsFields):
 
     @property
     def policies(self) -> tuple[TokenPolicy, ...]:
-        """The same for each issuer."""
+        """The rules for access tokens of each issuer."""
         policy = self.policy
         return tuple(replace(policy, issuer=issuer) for issuer in self.issuer)
 
     @property
     def refresh_policy(self) -> TokenPolicy:
-        """What a refresh token has to meet: nothing that an access token meets."""
+        """The rules for a refresh token. No access token meets them."""
         return TokenPolicy(
             issuer=self.issuer[0],
-            # Another service of the same issuer and store has sessions of its own.
+            # Another service with this issuer and store has sessions of its own, and another audience.
             audience=self.audience,
             algorithms=frozenset({"HS256"}),
-            # The session's record decides when it is over: clocks that differ log no one out.
+            # The session's record decides about its end, so that clocks that differ log no user out.
             leeway=300,
             checks_iat=False,
             type=("type", "refresh"),
@@ -116,7 +118,7 @@ class Settings(SettingsFields):
 
 
 def _read(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-    """The values of the settings in `given` that can be read, and what is wrong with the others."""
+    """The values of the settings in `given`, and the faults of those that can't be read."""
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, field in FIELDS.items():

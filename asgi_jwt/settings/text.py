@@ -1,8 +1,8 @@
-"""Text as an environment holds it, and the additions of env files and YAML: quotation marks, comments, variables.
+"""Removes what env files and YAML add to a text: quotation marks, comments and unreplaced variables.
 
-Docker's `--env-file` keeps quotation marks and comments, where python-dotenv, systemd and shells take them off. A
-setting means the same with all of them. A secret is never changed: two programs that read one variable would have two
-secrets, so an addition to a secret is refused.
+Docker's `--env-file` keeps quotation marks and comments, and python-dotenv, systemd and shells remove them. A setting
+has the same value with all of them. A secret is never changed, because other programs that read the same variable would
+have another secret. So an addition to a secret raises.
 """
 
 import json
@@ -18,12 +18,12 @@ _ESCAPED_BREAK = ("\\n", "\\r")
 
 
 def trim(text: str) -> str:
-    """`text` without blanks, line breaks and a byte order mark around it."""
+    """`text` without surrounding blanks, line breaks and byte order marks."""
     return text.strip(_BLANKS)
 
 
 def unquote(text: str) -> str:
-    """`text` without blanks around it, and without one pair of quotation marks around that."""
+    """`text` without surrounding blanks, and then without one surrounding pair of quotation marks."""
     trimmed = trim(text)
     if not is_quoted(trimmed):
         return trimmed
@@ -31,23 +31,23 @@ def unquote(text: str) -> str:
     if trimmed[0] not in inner:
         return trim(inner)
     with suppress(ValueError):
-        # Quotation marks inside have backslashes before them: `"[\"a\", \"b\"]"`.
+        # Inner quotation marks are escaped by backslashes: `"[\"a\", \"b\"]"`.
         return trim(str(json.loads(trimmed)))
     return trimmed
 
 
 def is_quoted(text: str) -> bool:
-    """Whether quotation marks of one kind begin and end `text`."""
+    """Whether `text` begins and ends with quotation marks of one kind."""
     return len(text) > 1 and _QUOTES.get(text[0]) == text[-1]
 
 
 def has_loose_quote(text: str) -> bool:
-    """Whether a quotation mark begins or ends `text`."""
+    """Whether `text` begins or ends with a quotation mark."""
     return text[:1] in _QUOTES or text[-1:] in _QUOTES.values()
 
 
 def clean(text: str) -> str:
-    """`text` as it was meant: trimmed and unquoted. Raises `ValueError` for additions that can't be taken off."""
+    """The intended text: trimmed and unquoted. Raises `ValueError` for an addition that can't be removed safely."""
     plain = unquote(text)
     check_utf8(plain)
     _check_replaced(plain)
@@ -60,7 +60,7 @@ def clean(text: str) -> str:
 
 
 def check_secret(text: str) -> str:
-    """`text`, a secret. Raises `ValueError` where a part of it seems to be an env file's, YAML's or `echo`'s."""
+    """The secret `text` itself. Raises `ValueError` if an env file, YAML or `echo` seems to have added to it."""
     check_utf8(text)
     if text != trim(text) or text.endswith(_ESCAPED_BREAK):
         raise ValueError("begins or ends with a blank or a line break, as echo adds one: write it with printf '%s'")
@@ -74,11 +74,11 @@ def check_secret(text: str) -> str:
 
 
 def check_utf8(text: str) -> None:
-    """Raises `ValueError` for text from bytes that were no UTF-8 (PEP 383)."""
+    """Raises `ValueError` for a text that was decoded from bytes that are no UTF-8 (PEP 383)."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Python's own message shows a character of the text.
+        # Python's own message would show a character of the text.
         raise ValueError("is no UTF-8 text: write it in UTF-8, random bytes in base64") from None
 
 

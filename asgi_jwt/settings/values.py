@@ -1,5 +1,7 @@
-"""How the value of a variable or keyword is read. Each function takes text or the value itself, and raises
-`ValueError` with what the value has to be.
+"""The readers of settings.
+
+A reader takes the text of a setting or the value itself. It raises `ValueError` with a sentence that says how the value
+has to be; the sentence lacks its subject.
 """
 
 import json
@@ -15,14 +17,14 @@ from asgi_jwt.tokens.discovery import LOOPBACK
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Quotation marks stand around whole names alone, and brackets begin the JSON of an object or a list.
+# Only a whole name may be in quotation marks. A bracket begins a JSON object or list, which is no name.
 _QUOTED_OR_PLAIN = r"""(?:"[^"]+"|'[^']+'|[^"'`\[{.\s][^"'`.]*)"""
 _CLAIM_NAME = re.compile(rf"{_QUOTED_OR_PLAIN}(?:\.{_QUOTED_OR_PLAIN})*")
 _CLAIM = re.compile(r"""(?P<name>(?:"[^"]*"|'[^']*'|[^="'])*)(?P<equals>=?)(?P<value>.*)""", re.DOTALL)
 
 
 def text(value: object) -> str:
-    """Text without blanks around it. A quotation mark at one end is the rest of an env file's."""
+    """A text without surrounding blanks. A quotation mark at only one end raises."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("has to be a text")
     read = value.strip()
@@ -32,14 +34,17 @@ def text(value: object) -> str:
 
 
 def quotable(value: object) -> str:
-    """Text that may stand in a quoted-string of a challenge as it is (RFC 6750 section 3)."""
+    """A text for a challenge's quoted-string, so without quotes and backslashes (RFC 6750 section 3)."""
     if isinstance(value, str) and not re.fullmatch(r"[ !#-\[\]-~]*", value.strip()):
         raise ValueError("may hold printable ASCII alone, without quotes and backslashes")
     return text(value)
 
 
 def members(value: object) -> tuple[str, ...]:
-    """The members of a list, each once: text with commas or line breaks, a list of JSON or YAML, an iterable."""
+    """The members of a list, without repetitions. A list is an iterable, or a text with commas or line breaks.
+
+    A text may also be a list of JSON or YAML.
+    """
     if isinstance(value, str):
         listed: list[object] = _split(unquote(value))
     elif isinstance(value, Iterable):
@@ -57,23 +62,23 @@ def _split(text: str) -> list[object]:
         try:
             return list(json.loads(text))
         except ValueError:
-            text = text[1:-1]  # of YAML or Python
+            text = text[1:-1]  # a list of YAML or Python
     return [unquote(member.strip().removeprefix("- ")) for member in re.split(r"[,\n]", text)]
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """A list of texts, as `members` reads it."""
+    """The texts in a list, by `members`."""
     return tuple(text(member) for member in members(value))
 
 
 def audience(value: object) -> tuple[str, ...] | None:
-    """A list; None for `*`, which checks none."""
+    """A list of audiences. None: the value is `*`, which switches the check off."""
     named = texts(value)
     return None if named == ("*",) else named
 
 
 def scopes(value: object) -> tuple[str, ...]:
-    """A list of scopes: commas or blanks stand between them (RFC 6749 section 3.3)."""
+    """A list of scopes, with commas or blanks between them (RFC 6749 section 3.3)."""
     listed = tuple(dict.fromkeys(" ".join(texts(value)).split()))
     if not all(re.fullmatch(r"[!#-\[\]-~]+", name) for name in listed):
         raise ValueError("has to be a list of scopes: printable ASCII without blanks, quotes and backslashes")
@@ -81,6 +86,7 @@ def scopes(value: object) -> tuple[str, ...]:
 
 
 def issuers(value: object) -> tuple[str, ...]:
+    """A list of issuers."""
     named = texts(value)
     if any(len(name.split()) > 1 for name in named):
         raise ValueError("holds a blank: separate several issuers by commas")
@@ -88,6 +94,7 @@ def issuers(value: object) -> tuple[str, ...]:
 
 
 def flag(value: object) -> bool:
+    """A boolean, also as the text true, yes, on, 1 or false, no, off, 0."""
     read = value if isinstance(value, bool) else _FLAGS.get(str(value).strip().lower())
     if read is None:
         raise ValueError("has to be true or false")
@@ -95,7 +102,7 @@ def flag(value: object) -> bool:
 
 
 def duration(*, least: float = 0, most: float | None = None) -> Callable[[object], float]:
-    """Seconds: a number, a `timedelta`, or text such as `30`, `15m`, `7d`."""
+    """A reader of durations in seconds, from `least` to `most`: a number, a `timedelta`, or text as `15m` or `7d`."""
 
     def read(value: object) -> float:
         seconds = _seconds(value)
@@ -121,6 +128,8 @@ def _seconds(value: object) -> float | None:
 
 
 def count(*, least: int) -> Callable[[object], int]:
+    """A reader of integers that are not below `least`."""
+
     def read(value: object) -> int:
         digits = value.strip() if isinstance(value, str) else value
         if isinstance(digits, str) and re.fullmatch(r"\d{1,12}", digits, re.ASCII):
@@ -133,7 +142,7 @@ def count(*, least: int) -> Callable[[object], int]:
 
 
 def outage(value: object) -> str:
-    """What follows when revocations are out of reach."""
+    """`closed` or `open`: how requests are answered while revocations are out of reach."""
     if value not in ("closed", "open"):
         raise ValueError("has to be closed, where tokens are then refused, or open, where they are let in")
     return str(value)
@@ -148,7 +157,7 @@ def cookie_name(value: object) -> str:
 
 
 def cookie_path(value: object) -> str:
-    """A path as a cookie's attribute may have it: percent-encoded, without `;` and control characters."""
+    """A path for a cookie's attribute: percent-encoded, without `;` and control characters."""
     path = text(value)
     if not path.startswith("/") or not all("!" <= character <= "~" and character != ";" for character in path):
         raise ValueError("has to be a percent-encoded path that begins with /")
@@ -156,7 +165,7 @@ def cookie_path(value: object) -> str:
 
 
 def same_site(value: object) -> str:
-    """Which requests of other sites a cookie goes along with (RFC 6265bis section 5.6.7)."""
+    """`lax` or `strict`: which requests from other sites have the cookie (RFC 6265bis section 5.6.7)."""
     named = text(value).lower()
     if named not in ("lax", "strict"):
         raise ValueError("has to be lax, where who follows a link from another site is logged in, or strict")
@@ -164,7 +173,7 @@ def same_site(value: object) -> str:
 
 
 def claim_name(value: object) -> str:
-    """The name of a claim, or the path to one: dots lead into objects, and a name with dots is quoted."""
+    """The name of a claim, or the path to a claim (see `claim_path`)."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("has to be a text")
     name = value.strip()
@@ -174,7 +183,7 @@ def claim_name(value: object) -> str:
 
 
 def claim(value: object) -> tuple[str, str | None]:
-    """`name` or `name=value`; the name as `claim_name` reads it."""
+    """The name and the value of `name=value`. The value of `name` alone is None. The name is read by `claim_name`."""
     parts = _CLAIM.fullmatch(value.strip()) if isinstance(value, str) else None
     if parts is None or not parts["name"].strip() or (parts["equals"] and not parts["value"].strip()):
         raise ValueError("has to be the name of a claim, or name=value")
@@ -182,11 +191,12 @@ def claim(value: object) -> tuple[str, str | None]:
 
 
 def claims(value: object) -> tuple[tuple[str, str | None], ...]:
+    """A list of claims, each read by `claim`."""
     return tuple(claim(member) for member in members(value))
 
 
 def type_claim(value: object) -> tuple[str, str] | None:
-    """`name=value`; None for `*`, which asks for no type claim."""
+    """The name and the value of `name=value`. None: the value is `*`, which switches the check off."""
     if value == "*":
         return None
     name, expected = claim(value)
@@ -196,7 +206,7 @@ def type_claim(value: object) -> tuple[str, str] | None:
 
 
 def token_sources(value: object) -> tuple[str, ...]:
-    """`header`, `subprotocol` and `cookie:<name>`."""
+    """A list of sources of tokens: `header`, `subprotocol` and `cookie:<name>`."""
     sources = texts(value)
     for source in sources:
         kind, colon, name = source.partition(":")
@@ -209,7 +219,7 @@ def token_sources(value: object) -> tuple[str, ...]:
 
 
 def public_path(value: object) -> str:
-    """An exact path, or whole segments below one: `/health`, `/auth/*`."""
+    """A public path: an exact path, as `/health`, or all paths below one, as `/auth/*`."""
     path = text(value)
     plain = path.removesuffix("/*")
     if not path.startswith("/") or re.search(r"[*?]|\s/", plain) or "//" in path:
@@ -218,11 +228,12 @@ def public_path(value: object) -> str:
 
 
 def public_paths(value: object) -> tuple[str, ...]:
+    """A list of public paths, each read by `public_path`."""
     return tuple(public_path(path) for path in texts(value))
 
 
 def root_path(value: object) -> str:
-    """A path as the scope holds it, decoded, without the slash at its end."""
+    """A decoded path, as in an ASGI scope. A slash at its end is removed."""
     path = text(value)
     if not path.startswith("/") or any(sign in path for sign in ("*", "?", "#", "//")):
         raise ValueError(f"has to be a path, as /api, and not {path!r}")
@@ -230,7 +241,7 @@ def root_path(value: object) -> str:
 
 
 def resource(value: object) -> str:
-    """An `https` URL without a fragment, `http` for loopback alone: RFC 9728 section 1.2."""
+    """An https URL without query and fragment. http is allowed on this machine (RFC 9728 section 1.2)."""
     url = quotable(value)
     try:
         parts = urlsplit(url)

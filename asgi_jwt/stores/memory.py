@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, T, next_version, outcome
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
+from asgi_jwt.tasks import in_slices
+
+_LISTED_AT_ONCE = 1000
+_TRIMMED_AT_ONCE = 2 * LOG_PAGE
 
 
 class _Logged(NamedTuple):
@@ -23,7 +27,7 @@ class _Logged(NamedTuple):
 
 
 class MemoryStore:
-    """A `SessionStore` in a dict. No call awaits anything, so each call is atomic within its event loop.
+    """A `SessionStore` in a dict. Only a long `list` awaits, so each other call is atomic within its event loop.
 
     `monotonic` returns seconds since any moment. The log counts the life of its entries by it.
     """
@@ -35,7 +39,7 @@ class MemoryStore:
         self._log: list[_Logged] = []
         self._numbers = count(1)
         self._monotonic = monotonic
-        self._trim_at = 0
+        self._trimmed_to = 0
         self._closed = False
 
     async def get(self, key: SessionKey) -> Session | None:
@@ -55,8 +59,11 @@ class MemoryStore:
         return result
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:
-        live = (session for session in self._sessions(subject).values() if session.is_live(now))
-        return tuple(sorted(live, key=lambda session: (session.created_at, session.sid)))
+        live: list[Session] = []
+        async for sessions in in_slices([*self._sessions(subject).values()], _LISTED_AT_ONCE):
+            live += [session for session in sessions if session.is_live(now)]
+        # They stand in the order of their logins, so that there is little to sort.
+        return tuple(sorted(live, key=attrgetter("created_at", "sid")))
 
     async def sweep(self, now: int) -> int:
         self._require_open()
@@ -78,11 +85,7 @@ class MemoryStore:
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         self._require_open()
         self._append(revocations, now)
-        # Trimming goes through the whole log, so it is done once in `CLOCK_SKEW`.
-        kept = int(self._monotonic() * 1000)
-        if kept >= self._trim_at:
-            self._trim_at = kept + CLOCK_SKEW
-            self._log[:-1] = [entry for entry in self._log[:-1] if entry.kept_until > kept]
+        self._trim()
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         self._require_open()
@@ -104,6 +107,15 @@ class MemoryStore:
     def _append(self, revocations: Sequence[Revocation], now: int) -> None:
         from_now = int(self._monotonic() * 1000) + CLOCK_SKEW
         self._log += [_Logged(next(self._numbers), from_now + entry.life(now), entry) for entry in revocations]
+
+    def _trim(self) -> None:
+        """Forget lapsed entries, in a bounded part of the log: each call goes on where the one before came to."""
+        now, newest = int(self._monotonic() * 1000), len(self._log) - 1
+        start = self._trimmed_to
+        end = min(start + _TRIMMED_AT_ONCE, newest)
+        kept = [entry for entry in self._log[start:end] if entry.kept_until > now]
+        self._log[start:end] = kept
+        self._trimmed_to = start + len(kept) if end < newest else 0
 
     def _require_open(self) -> None:
         if self._closed:

@@ -136,7 +136,7 @@ class Revocation(NamedTuple):
 
     @property
     def act(self) -> tuple[str, str, str, int]:
-        """What tells the entry from others, however much of its life is left."""
+        """Equal for two entries of the same revocation, whatever their lives are."""
         return self.kind, self.issuer, self.value, self.time
 
     def life(self, now: int) -> int:

@@ -1,7 +1,7 @@
 """What every store has to prove of its log of revocations."""
 # ruff: noqa: S101 (these are tests)
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import chain
 from typing import Any
@@ -64,6 +64,12 @@ class LogConformance:
         """The store under test, closed at the end. Override it."""
         raise NotImplementedError("override open_store")
 
+    @pytest.fixture
+    async def store(self, anyio_backend: object) -> AsyncIterator[SessionStore]:
+        """The store under test, for one test."""
+        async with self.open_store() as store:
+            yield store
+
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         """Turn the clock by which the store knows how long it has kept an entry; whether that was done.
 
@@ -71,175 +77,162 @@ class LogConformance:
         """
         return False
 
-    async def test_log_begins_empty(self) -> None:
+    async def test_log_begins_empty(self, store: SessionStore) -> None:
         """A log that nobody wrote to has an end, from its beginning and from there again."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            last = (await pages(store))[-1]
-            assert await read(store, issuer) == await read(store, issuer, last.cursor) == []
+        issuer = an_issuer()
+        last = (await pages(store))[-1]
+        assert await read(store, issuer) == await read(store, issuer, last.cursor) == []
 
-    async def test_revocations_read_back(self) -> None:
+    async def test_revocations_read_back(self, store: SessionStore) -> None:
         """Entries read back in the order in which they were appended, every field of them."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            entries = [
-                Revocation("sid", issuer, "s1", NOW + 1),
-                Revocation("jti", issuer, "", 2**53),
-                Revocation("sub", issuer, "alice\0\r\n\U0001f98a\ud800", NOW + 2, NOW, True),
-                Revocation("sub", issuer, "x" * 64, NOW + 2, NOW - 1, False),
-            ]
-            await append(store, entries[:1])
-            await append(store, entries[1:])
-            found = await read(store, issuer)
-            assert found == entries
-            assert [type(entry.spares_sessions) for entry in found] == [bool] * 4
+        issuer = an_issuer()
+        entries = [
+            Revocation("sid", issuer, "s1", NOW + 1),
+            Revocation("jti", issuer, "", 2**53),
+            Revocation("sub", issuer, "alice\0\r\n\U0001f98a\ud800", NOW + 2, NOW, True),
+            Revocation("sub", issuer, "x" * 64, NOW + 2, NOW - 1, False),
+        ]
+        await append(store, entries[:1])
+        await append(store, entries[1:])
+        found = await read(store, issuer)
+        assert found == entries
+        assert [type(entry.spares_sessions) for entry in found] == [bool] * 4
 
-    async def test_log_goes_on_from_its_cursor(self) -> None:
+    async def test_log_goes_on_from_its_cursor(self, store: SessionStore) -> None:
         """What was read is not read again, and what comes later is: after the last page, and after one without any."""
-        async with self.open_store() as store:
-            issuer, cursor = an_issuer(), None
-            for n in range(3):
-                entries = revocations(issuer, 2, first=2 * n)
-                await append(store, entries)
-                assert await read(store, issuer, cursor) == entries
-                cursor = (await pages(store, cursor))[-1].cursor
-                nothing = await store.read_revocations(cursor)
-                assert (list(nothing.revocations), nothing.continues, nothing.more) == ([], True, False)
-                cursor = nothing.cursor
-
-    async def test_log_is_read_by_the_page(self) -> None:
-        """However long the log, a page is short; the first begins anew, and each other goes on from the one before."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            entries = revocations(issuer, 2 * LOG_PAGE + 1)
+        issuer, cursor = an_issuer(), None
+        for n in range(3):
+            entries = revocations(issuer, 2, first=2 * n)
             await append(store, entries)
-            found = await pages(store)
-            assert max(len(page.revocations) for page in found) <= LOG_PAGE
-            assert [page.continues for page in found] == [False, *[True] * (len(found) - 1)]
-            assert [page.more for page in found] == [*[True] * (len(found) - 1), False]
-            assert await read(store, issuer) == entries
-
-    async def test_page_that_is_full_and_the_last(self) -> None:
-        """A page that ends where the log does says that there is no more."""
-        async with self.open_store() as store:
-            await append(store, revocations(an_issuer(), 1))
-            cursor = (await pages(store))[-1].cursor
-            await append(store, revocations(an_issuer(), LOG_PAGE))
-            page = await store.read_revocations(cursor)
-            assert (len(page.revocations), page.continues, page.more) == (LOG_PAGE, True, False)
-
-    async def test_appending_nothing_is_no_error(self) -> None:
-        """Without entries nothing is written."""
-        async with self.open_store() as store:
-            cursor = (await pages(store))[-1].cursor
-            await store.append_revocations([], NOW)
-            assert list((await store.read_revocations(cursor)).revocations) == []
-
-    async def test_appended_twice(self) -> None:
-        """An entry may be appended again, by one whose first try may have failed: it is there once or twice."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            entries = revocations(issuer, 2)
-            for _ in range(2):
-                await append(store, entries)
-            assert set(await read(store, issuer)) == set(entries)
-
-    async def test_log_forgets_what_has_lapsed(self) -> None:
-        """The log shrinks as entries lapse, in whatever order they do, and keeps all others until they do."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            lasting = revocations(issuer, 3, until=NOW + 100 * HOUR, first=1000)
-            await append(store, lasting[:1])
-            await append(store, revocations(issuer, 600, until=NOW + 1))
-            await append(store, lasting[1:2])
-            await append(store, revocations(issuer, 600, until=NOW + HOUR))
-            await append(store, lasting[2:])
-            if not await self.pass_time(store, HOUR + CLOCK_SKEW + 1):
-                return
-            lasting += revocations(issuer, 100, until=NOW + 100 * HOUR, first=2000)
-            for entry in lasting[3:]:
-                await append(store, [entry])
-                await self.pass_time(store, CLOCK_SKEW)
-            found = await read(store, issuer)
-            assert len(found) < 600
-            assert set(found) >= set(lasting)
-
-    async def test_log_spares_what_holds(self) -> None:
-        """No entry goes before it has lapsed, whatever the clock says of a process that appends."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            entries = revocations(issuer, 20)
-            await append(store, entries)
-            for skew in (HOUR, 10_000 * HOUR, -10_000 * HOUR):
-                for n in range(3):
-                    now = NOW + skew + n * HOUR // 20
-                    await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
-            await self.pass_time(store, HOUR)
-            for now in (NOW - HOUR, NOW, NOW + 2 * HOUR):
-                await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
-            assert await read(store, issuer) == entries
-
-    async def test_newest_entry_stays(self) -> None:
-        """The last entry stays where everything has lapsed, so that cursors go on from it."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            await append(store, revocations(issuer, 3, until=NOW + 1))
-            cursor = (await pages(store))[-1].cursor
-            for _ in range(3):
-                await self.pass_time(store, HOUR)
-                await append(store, [])
-            page = await store.read_revocations(cursor)
-            assert (list(page.revocations), page.continues) == ([], True)
-
-    async def test_cursor_of_what_was_forgotten(self) -> None:
-        """A reader whose last entry was forgotten while he slept passes over nothing that came since."""
-        async with self.open_store() as store:
-            issuer = an_issuer()
-            await append(store, revocations(issuer, 1, until=NOW + 1))
-            cursor = (await pages(store))[-1].cursor
-            entries = revocations(issuer, 100, until=NOW + 9 * HOUR, first=1)
-            await self.pass_time(store, HOUR)
-            for entry in entries:
-                await append(store, [entry])
-                await self.pass_time(store, CLOCK_SKEW)
             assert await read(store, issuer, cursor) == entries
+            cursor = (await pages(store, cursor))[-1].cursor
+            nothing = await store.read_revocations(cursor)
+            assert (list(nothing.revocations), nothing.continues, nothing.more) == ([], True, False)
+            cursor = nothing.cursor
 
-    async def test_nothing_is_passed_over(self) -> None:
+    async def test_log_is_read_by_the_page(self, store: SessionStore) -> None:
+        """However long the log, a page is short; the first begins anew, and each other goes on from the one before."""
+        issuer = an_issuer()
+        entries = revocations(issuer, 2 * LOG_PAGE + 1)
+        await append(store, entries)
+        found = await pages(store)
+        assert max(len(page.revocations) for page in found) <= LOG_PAGE
+        assert [page.continues for page in found] == [False, *[True] * (len(found) - 1)]
+        assert [page.more for page in found] == [*[True] * (len(found) - 1), False]
+        assert await read(store, issuer) == entries
+
+    async def test_page_that_is_full_and_the_last(self, store: SessionStore) -> None:
+        """A page that ends where the log does says that there is no more."""
+        await append(store, revocations(an_issuer(), 1))
+        cursor = (await pages(store))[-1].cursor
+        await append(store, revocations(an_issuer(), LOG_PAGE))
+        page = await store.read_revocations(cursor)
+        assert (len(page.revocations), page.continues, page.more) == (LOG_PAGE, True, False)
+
+    async def test_appending_nothing_is_no_error(self, store: SessionStore) -> None:
+        """Without entries nothing is written."""
+        cursor = (await pages(store))[-1].cursor
+        await store.append_revocations([], NOW)
+        assert list((await store.read_revocations(cursor)).revocations) == []
+
+    async def test_appended_twice(self, store: SessionStore) -> None:
+        """An entry may be appended again, by one whose first try may have failed: it is there once or twice."""
+        issuer = an_issuer()
+        entries = revocations(issuer, 2)
+        for _ in range(2):
+            await append(store, entries)
+        assert set(await read(store, issuer)) == set(entries)
+
+    async def test_log_forgets_what_has_lapsed(self, store: SessionStore) -> None:
+        """The log shrinks as entries lapse, in whatever order they do, and keeps all others until they do."""
+        issuer = an_issuer()
+        lasting = revocations(issuer, 3, until=NOW + 100 * HOUR, first=1000)
+        await append(store, lasting[:1])
+        await append(store, revocations(issuer, 600, until=NOW + 1))
+        await append(store, lasting[1:2])
+        await append(store, revocations(issuer, 600, until=NOW + HOUR))
+        await append(store, lasting[2:])
+        if not await self.pass_time(store, HOUR + CLOCK_SKEW + 1):
+            return
+        lasting += revocations(issuer, 100, until=NOW + 100 * HOUR, first=2000)
+        for entry in lasting[3:]:
+            await append(store, [entry])
+            await self.pass_time(store, CLOCK_SKEW)
+        found = await read(store, issuer)
+        assert len(found) < 600
+        assert set(found) >= set(lasting)
+
+    async def test_log_spares_what_holds(self, store: SessionStore) -> None:
+        """No entry goes before it has lapsed, whatever the clock says of a process that appends."""
+        issuer = an_issuer()
+        entries = revocations(issuer, 20)
+        await append(store, entries)
+        for skew in (HOUR, 10_000 * HOUR, -10_000 * HOUR):
+            for n in range(3):
+                now = NOW + skew + n * HOUR // 20
+                await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
+        await self.pass_time(store, HOUR)
+        for now in (NOW - HOUR, NOW, NOW + 2 * HOUR):
+            await append(store, revocations(an_issuer(), 1, until=now + HOUR), now)
+        assert await read(store, issuer) == entries
+
+    async def test_newest_entry_stays(self, store: SessionStore) -> None:
+        """The last entry stays where everything has lapsed, so that cursors go on from it."""
+        issuer = an_issuer()
+        await append(store, revocations(issuer, 3, until=NOW + 1))
+        cursor = (await pages(store))[-1].cursor
+        for _ in range(3):
+            await self.pass_time(store, HOUR)
+            await append(store, [])
+        page = await store.read_revocations(cursor)
+        assert (list(page.revocations), page.continues) == ([], True)
+
+    async def test_cursor_of_what_was_forgotten(self, store: SessionStore) -> None:
+        """A reader whose last entry was forgotten while he slept passes over nothing that came since."""
+        issuer = an_issuer()
+        await append(store, revocations(issuer, 1, until=NOW + 1))
+        cursor = (await pages(store))[-1].cursor
+        entries = revocations(issuer, 100, until=NOW + 9 * HOUR, first=1)
+        await self.pass_time(store, HOUR)
+        for entry in entries:
+            await append(store, [entry])
+            await self.pass_time(store, CLOCK_SKEW)
+        assert await read(store, issuer, cursor) == entries
+
+    async def test_nothing_is_passed_over(self, store: SessionStore) -> None:
         """Of many who append at once each is come upon by one who reads all the while, and by one who comes later."""
-        async with self.open_store() as store:
-            issuer, seen, ended = an_issuer(), set[str](), False
-            entries = revocations(issuer, 3 * self.parallel)
+        issuer, seen, ended = an_issuer(), set[str](), False
+        entries = revocations(issuer, 3 * self.parallel)
 
-            async def follow() -> None:
-                cursor, done = None, False
-                while not done:
-                    done = ended
-                    page = await store.read_revocations(cursor)
-                    seen.update(entry.value for entry in page.revocations if entry.issuer == issuer)
-                    cursor = page.cursor
-                    done = done and not page.more
-                    await anyio.lowlevel.checkpoint()
+        async def follow() -> None:
+            cursor, done = None, False
+            while not done:
+                done = ended
+                page = await store.read_revocations(cursor)
+                seen.update(entry.value for entry in page.revocations if entry.issuer == issuer)
+                cursor = page.cursor
+                done = done and not page.more
+                await anyio.lowlevel.checkpoint()
 
-            async def write(n: int) -> None:
-                for entry in entries[3 * n : 3 * n + 3]:
-                    await store.append_revocations([entry], NOW)
+        async def write(n: int) -> None:
+            for entry in entries[3 * n : 3 * n + 3]:
+                await store.append_revocations([entry], NOW)
 
-            with anyio.fail_after(60):
-                async with anyio.create_task_group() as reading:
-                    reading.start_soon(follow)
-                    async with anyio.create_task_group() as writing:
-                        for n in range(self.parallel):
-                            writing.start_soon(write, n)
-                    ended = True
-            assert seen == {entry.value for entry in entries}
-            assert set(await read(store, issuer)) == set(entries)
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(follow)
+                async with anyio.create_task_group() as writing:
+                    for n in range(self.parallel):
+                        writing.start_soon(write, n)
+                ended = True
+        assert seen == {entry.value for entry in entries}
+        assert set(await read(store, issuer)) == set(entries)
 
-    async def test_closed_store_has_no_log(self) -> None:
+    async def test_closed_store_has_no_log(self, store: SessionStore) -> None:
         """A closed store neither appends nor reads: StoreUnavailable."""
-        async with self.open_store() as store:
-            await append(store, revocations(an_issuer(), 1))
-            await store.aclose()
-            with pytest.raises(StoreUnavailable):
-                await store.append_revocations(revocations(an_issuer(), 1), NOW)
-            with pytest.raises(StoreUnavailable):
-                await store.read_revocations()
+        await append(store, revocations(an_issuer(), 1))
+        await store.aclose()
+        with pytest.raises(StoreUnavailable):
+            await store.append_revocations(revocations(an_issuer(), 1), NOW)
+        with pytest.raises(StoreUnavailable):
+            await store.read_revocations()

@@ -97,7 +97,6 @@ class RemoteKeySet:
         self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
-        self.fetches = 0
 
     def on_change(self, listener: Callable[[KeySet], None]) -> None:
         """Call `listener` with each new set of keys, before the keys are used."""
@@ -180,7 +179,6 @@ class RemoteKeySet:
         return True
 
     async def _fetch(self) -> None:
-        self.fetches += 1
         began = self._attempted_at
         if self._failure is not None or not 0 <= began - self._certified_at < _DAY:
             # The system's certificates may have changed.

@@ -30,7 +30,7 @@ def doubts(given: Settings) -> list[str]:
 
 
 def test_settings_that_are_well() -> None:
-    """Nothing is doubted that is as the README has it, and what is in force is told."""
+    """Nothing is doubted that is as the documentation has it, and what is in force is told."""
     given = settings(refresh_secret=RANDOM[::-1], store="redis://localhost", audience=["a", "b"])
     assert doubts(given) == []
     assert next(check_settings(given)).found == 'issuer "https://issuer.example", audience "a", "b"'
@@ -120,23 +120,23 @@ def test_keys_that_have_not_begun() -> None:
         assert {each.level for each in found} <= {WARNING}
 
 
-@pytest.mark.parametrize(
-    ("mode", "public", "level"),
-    [
-        (0o600, False, None),
-        (0o640, False, None),
-        (0o644, True, None),
-        (0o644, False, WARNING),
-        (0o604, False, WARNING),
-        (0o602, True, PROBLEM),
-        (0o620, True, WARNING),
-        (0o660, False, WARNING),
-        (0o666, False, PROBLEM),
-    ],
-)
-def test_modes(tmp_path: Path, mode: int, public: bool, level: str | None) -> None:
+MODES = {
+    (0o600, False): None,
+    (0o640, False): None,
+    (0o644, True): None,
+    (0o644, False): WARNING,
+    (0o604, False): WARNING,
+    (0o620, True): WARNING,
+    (0o660, False): WARNING,
+    (0o602, True): PROBLEM,
+    (0o666, False): PROBLEM,
+}
+
+
+@pytest.mark.parametrize(("mode", "public"), MODES)
+def test_modes(tmp_path: Path, mode: int, public: bool) -> None:
     """A file that everyone can read is a warning, unless it is public; one that everyone can write is a problem."""
-    path = tmp_path / "it's \x1b keys"
+    path, level = tmp_path / "it's \x1b keys", MODES[mode, public]
     path.touch()
     path.chmod(mode)
     found: list[Finding] = list(check_mode(path, "keys", "the file", public=public))

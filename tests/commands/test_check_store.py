@@ -178,7 +178,7 @@ def test_a_server_that_refuses(valkey: Valkey) -> None:
     """A wrong password, missing rights, a replica and a full memory each have their mend, and no password is shown."""
     valkey.ask("ACL", "SETUSER", "app", "on", f">{PASSWORD}", "~asgi-jwt:*", "+get", "+@connection")
     for user, sign, mend in (
-        (f"app:{PASSWORD}", "NoPermissionError", "give its user the rights that the README lists under Stores"),
+        (f"app:{PASSWORD}", "NoPermissionError", "give its user the rights that `asgi-jwt docs stores` lists"),
         (f"app:{PASSWORD}x", "AuthenticationError", "put the right user and password into the store's URL"),
     ):
         level, found, told_mend = told(f"redis://{user}@{valkey.address}")

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from anyio import to_thread
@@ -19,12 +18,12 @@ from support.logins import (
     logged_in,
     session_of,
 )
+from support.stores import using
 from support.valkey import Cluster, Front, Valkey, Watched, poll
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth
 from asgi_jwt.stores.redis import RedisStore
-from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -38,11 +37,8 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def auth_on(url: str, interruption: Interruption | None = None) -> AsyncIterator[Auth]:
     """An `Auth` on the server, which is waited for in no test for long."""
-    store = open_store(f"{url}?timeout=1")
-    try:
+    async with using(RedisStore.from_url(f"{url}?timeout=1")) as store:
         yield an_auth(InterruptedStore(store, interruption) if interruption else store, Clock(NOW))
-    finally:
-        await store.aclose()
 
 
 def turn(auth: Auth, seconds: float) -> None:
@@ -68,130 +64,93 @@ async def refreshes_at_last(browser: Browser) -> int:
         return refused
 
 
-async def test_stopped(valkey: Valkey) -> None:
-    """While the server is down all is 503; back but empty, it gives a clean 401, and people log in again."""
-    async with auth_on(valkey.url) as auth, logged_in(auth) as alice:
-        valkey.stop()
-        await assert_all_unavailable(alice)
-        valkey.start()
-        assert_over(await alice.refresh())
-        assert alice.cookie is None
-        assert (await alice.login()).status_code == 200
-        await assert_logged_in(auth, alice)
-
-
-async def test_rolled_back(valkey: Valkey) -> None:
-    """A server that comes back with what it had two rotations ago takes up the session where the user is."""
-    async with auth_on(valkey.url) as auth, logged_in(auth) as alice:
-        valkey.ask("SAVE")
+@pytest.mark.parametrize("saved", [False, True], ids=["empty", "rolled back"])
+async def test_stopped(own_valkey: Valkey, saved: bool) -> None:
+    """While the server is down all is 503. Back but empty, it gives a clean 401, and people log in again; back with
+    what it had two rotations ago, it takes up the session where the user is."""
+    async with auth_on(own_valkey.url) as auth, logged_in(auth) as alice:
+        if saved:
+            own_valkey.ask("SAVE")
         for _ in range(2):
             turn(auth, HOUR)
             assert (await alice.refresh()).status_code == 200
-        valkey.stop()
-        valkey.start()
-        stored = await session_of(auth, alice.cookie)
-        assert stored is not None
-        assert stored.generation == 0
+        own_valkey.stop()
+        await assert_all_unavailable(alice)
+        own_valkey.start()
+        if saved:
+            assert (await session_of(auth, alice.cookie)).generation == 0
+        else:
+            assert_over(await alice.refresh())
+            assert alice.cookie is None
+            assert (await alice.login()).status_code == 200
         await assert_logged_in(auth, alice)
-        healed = await session_of(auth, alice.cookie)
-        assert healed is not None
-        assert healed.generation == 2
+        assert (await session_of(auth, alice.cookie)).generation == (2 if saved else 1)
 
 
-async def test_stalled(valkey: Valkey) -> None:
+async def test_stalled(own_valkey: Valkey) -> None:
     """A server that accepts and does not answer is 503 to all who ask; when it wakes, nothing has changed."""
-    async with auth_on(valkey.url) as auth, logged_in(auth) as alice:
+    async with auth_on(own_valkey.url) as auth, logged_in(auth) as alice:
         before = await session_of(auth, alice.cookie)
-        valkey.pause()
+        own_valkey.pause()
         try:
             await assert_all_unavailable(alice)
         finally:
-            valkey.resume()
+            own_valkey.resume()
         await refreshes_at_last(alice)
         after = await session_of(auth, alice.cookie)
-        assert before is not None
-        assert after is not None
         assert (before.generation, after.generation, after.ended_at) == (0, 1, None)
         await assert_logged_in(auth, alice)
 
 
 @pytest.mark.parametrize("later", [0, HOUR], ids=["at once", "in an hour"])
-async def test_swap_that_commits_late(valkey: Valkey, later: float) -> None:
+async def test_swap_that_commits_late(own_valkey: Valkey, later: float) -> None:
     """A rotation whose answer was given up, and which the server made when it woke, leaves the user logged in."""
-    interruption = Interruption(None, valkey.pause)
-    async with auth_on(valkey.url, interruption) as auth, logged_in(auth) as alice:
+    interruption = Interruption(None, own_valkey.pause)
+    async with auth_on(own_valkey.url, interruption) as auth, logged_in(auth) as alice:
         cookie = alice.cookie
         await auth.revocations.poll()
-        swaps = valkey.calls("evalsha")
+        swaps = own_valkey.calls("evalsha")
         interruption.point = "within it"
         try:
             assert_unavailable(await alice.refresh())
         finally:
-            valkey.resume()
-        poll(lambda: valkey.calls("evalsha") == swaps + 1)
-        rotated = await session_of(auth, cookie)
-        assert rotated is not None
-        assert rotated.generation == 1
-        assert alice.cookie == cookie
+            own_valkey.resume()
+        poll(lambda: own_valkey.calls("evalsha") == swaps + 1)
+        assert ((await session_of(auth, cookie)).generation, alice.cookie) == (1, cookie)
         turn(auth, later)
         await assert_logged_in(auth, alice)
-        last = await session_of(auth, alice.cookie)
-        assert last is not None
-        assert last.generation == 1
+        assert (await session_of(auth, alice.cookie)).generation == 1
 
 
-async def test_script_cache_flushed(valkey: Valkey) -> None:
-    """A server that forgot the script costs nobody a refresh."""
-    async with auth_on(valkey.url) as auth, logged_in(auth) as alice:
-        for _ in range(2):
-            turn(auth, HOUR)
-            valkey.ask("SCRIPT", "FLUSH")
-            await assert_logged_in(auth, alice)
-        assert valkey.calls("eval") == 5  # the login, and each time the log's script and the rotation's
-
-
-async def test_demoted(valkey: Valkey, tmp_path: Path) -> None:
+async def test_demoted(own_valkey: Valkey, other_valkey: Valkey) -> None:
     """Behind one address the master became a replica: 503 until the address leads to the new master."""
-    other = Valkey(tmp_path / "other", "--replicaof", "127.0.0.1", str(valkey.port))
-    try:
-        async with Front(valkey) as front, auth_on(f"redis://127.0.0.1:{front.port}") as auth, logged_in(auth) as alice:
-            await to_thread.run_sync(poll, lambda: other.ask("INFO", "replication")["master_link_status"] == "up")
-            valkey.ask("WAIT", 1, 2000)
-            other.ask("REPLICAOF", "NO", "ONE")
-            valkey.ask("REPLICAOF", "127.0.0.1", other.port)
-            await assert_all_unavailable(alice)
-            front.server = other
-            await refreshes_at_last(alice)
-            await assert_logged_in(auth, alice)
-            assert other.calls("evalsha") + other.calls("eval") > 0
-    finally:
-        other.stop()
-
-
-async def test_sentinel_fails_over(watched: Watched) -> None:
-    """When the master dies it is 503 until the Sentinel has made its replica the master, and then goes on."""
-    async with auth_on(watched.url) as auth, logged_in(auth) as alice:
-        watched.master.ask("WAIT", 1, 2000)
-        watched.master.stop()
-        assert await refreshes_at_last(alice) > 0
-        assert watched.replica.ask("ROLE")[0] == b"master"
+    async with Front(own_valkey) as front, auth_on(front.url) as auth, logged_in(auth) as alice:
+        await to_thread.run_sync(other_valkey.follow, own_valkey)
+        other_valkey.ask("REPLICAOF", "NO", "ONE")
+        own_valkey.ask("REPLICAOF", "127.0.0.1", other_valkey.port)
+        await assert_all_unavailable(alice)
+        front.server = other_valkey
+        await refreshes_at_last(alice)
         await assert_logged_in(auth, alice)
+        assert other_valkey.scripts() > 0
 
 
-async def test_cluster_master_dies(cluster: Cluster) -> None:
-    """When a cluster's master dies it is 503 until its replica takes over, and then goes on, for everybody."""
-    store = RedisStore.from_url(cluster.url)
-    users = (f"user-{n}" for n in range(64))
-    owned = {cluster.first_owner(store._index_key(user)).port: user for user in users}
-    first, second, *_ = cluster.nodes
-    async with (
-        auth_on(cluster.url) as auth,
-        logged_in(auth, owned[first.port]) as alice,
-        logged_in(auth, owned[second.port]) as bob,
-    ):
-        first.ask("WAIT", 1, 2000)
-        first.stop()
+@pytest.mark.parametrize("kind", ["watched", "own_cluster"])
+async def test_master_dies(kind: str, request: pytest.FixtureRequest) -> None:
+    """When a master dies it is 503 until its replica has taken over, and then goes on, for everybody."""
+    servers: Watched | Cluster = request.getfixturevalue(kind)
+    names, (master, *_) = ["alice"], servers.stores
+    if isinstance(servers, Cluster):  # one user of the master that dies, and one of another
+        store = RedisStore.from_url(servers.url)
+        owned = {servers.first_owner(store._index_key(name)).port: name for name in (f"user-{n}" for n in range(64))}
+        names = [owned[node.port] for node in servers.nodes[:2]]
+    async with auth_on(servers.url) as auth, AsyncExitStack() as stack:
+        alice, *others = [await stack.enter_async_context(logged_in(auth, name)) for name in names]
+        master.ask("WAIT", 1, 2000)
+        master.stop()
         assert await refreshes_at_last(alice) > 0
-        await refreshes_at_last(bob)
-        for browser in (alice, bob):
+        for browser in others:
+            await refreshes_at_last(browser)
+        assert servers.stores[-1].ask("ROLE")[0] == b"master"
+        for browser in (alice, *others):
             await assert_logged_in(auth, browser)

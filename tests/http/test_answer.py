@@ -12,11 +12,11 @@ import httpx
 import pytest
 import quart
 import sanic
-from driver import NO_TOKEN, bearer, make_auth
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
+from support.app import NO_TOKEN, authorization, make_auth
 
 from asgi_jwt import Auth, AuthError, JWTMiddleware, answer, require
 from asgi_jwt.errors import InsufficientScope
@@ -139,11 +139,11 @@ async def test_in_an_error_handler(framework: Any) -> None:
     """In each framework one handler gives `require`'s refusals the middleware's shape: status, challenge and body."""
     auth = make_auth()
     async with framework(auth) as get:
-        assert await get(bearer(auth, scopes="orders:read")) == (200, None, "alice")
+        assert await get(authorization(auth, scopes="orders:read")) == (200, None, "alice")
         assert await get({}) == (401, 'Bearer realm="api"', NO_TOKEN)
         assert (await get({"authorization": "Bearer a.b.c"}))[0] == 401
         lacking = {"error": "insufficient_scope", "error_description": "The access token lacks a required scope"}
-        assert await get(bearer(auth)) == (403, LACKING, lacking)
+        assert await get(authorization(auth)) == (403, LACKING, lacking)
 
 
 async def test_one_exception() -> None:
@@ -158,7 +158,7 @@ async def test_one_exception() -> None:
         await answer(raised.value, scope)(scope, receive, send)
 
     asgi: ASGIApp = JWTMiddleware(app, auth)
-    TestClient(asgi).get("/", headers=bearer(auth))
+    TestClient(asgi).get("/", headers=authorization(auth))
     (error,) = refused
     assert HTTPException in type(error).__mro__
     assert (error.status_code, error.detail) == (403, "The access token lacks a required scope")

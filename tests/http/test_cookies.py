@@ -74,34 +74,35 @@ async def test_mounted_in_an_app_below_a_root_path(service: Service, mount: str)
 DAPHNE: dict[str, Any] = {"asgi": {"version": "3.0"}}
 
 
-@pytest.mark.parametrize("named", ["", "/", "/~mallory", "/auth/x"])
-@pytest.mark.parametrize("configured", ["", "/auth"])
-async def test_a_root_path_that_a_client_names(store: WatchedStore, configured: str, named: str) -> None:
-    """Where a client can name the root path, it makes no cookie's path: `ROOT_PATH` does."""
-    service = Service(store, settings={"root_path": configured or None})
-    lines = await set_and_cleared(service.app, "", root_path=named, **DAPHNE)
-    assert [f"Path={configured or '/'}" in attributes(line)[1] for line in lines] == [True] * 4
+@pytest.mark.parametrize("named", ["", "/", "/~mallory", "/auth/x", "/tokens/x"])
+async def test_a_root_path_that_a_client_names(store: WatchedStore, named: str) -> None:
+    """Where a client can name the root path, it makes no cookie's path: `ROOT_PATH` does, and Starlette's `Mount`. A
+    mount that only adds to the root path makes the cookie's path under every server."""
+    for configured in ("", "/auth"):
+        service = Service(store, settings={"root_path": configured or None})
+        alone = await set_and_cleared(service.app, "", root_path=named, **DAPHNE)
+        assert [f"Path={configured or '/'}" in attributes(line)[1] for line in alone] == [True] * 4
+    service = Service(store)
+    mounted = await set_and_cleared(
+        Starlette(routes=[Mount("/tokens", service.app)]), "/tokens", root_path=named, **DAPHNE
+    )
+    by_hand = await set_and_cleared(service.app, "/tokens", root_path="/tokens", **DAPHNE)
+    assert ["Path=/tokens" in attributes(line)[1] for line in mounted + by_hand] == [True] * 8
 
 
-@pytest.mark.parametrize("named", ["", "/", "/~mallory", "/tokens/x"])
-async def test_a_root_path_that_a_client_names_around_a_mount(service: Service, named: str) -> None:
-    """Where a client can name the root path, Starlette's `Mount` alone makes the cookie's path."""
-    app = Starlette(routes=[Mount("/tokens", service.app)])
-    lines = await set_and_cleared(app, "/tokens", root_path=named, **DAPHNE)
-    assert ["Path=/tokens" in attributes(line)[1] for line in lines] == [True] * 4
-
-
-async def test_mounted_by_hand(service: Service) -> None:
-    """A mount that only adds to the root path makes the cookie's path under every server."""
-    for line in await set_and_cleared(service.app, "/tokens", root_path="/tokens", **DAPHNE):
-        assert "Path=/tokens" in attributes(line)[1]
-
-
-async def test_cookie_path(store: WatchedStore) -> None:
-    """`COOKIE_PATH` stands as it is, for a proxy that strips a prefix."""
-    service = Service(store, settings={"cookie_path": "/public/auth"})
+@pytest.mark.parametrize(
+    ("settings", "attribute"),
+    [
+        ({"cookie_path": "/public/auth"}, "Path=/public/auth"),
+        ({"access_cookie": ACCESS, "access_cookie_samesite": "Strict"}, "SameSite=Strict"),
+    ],
+)
+async def test_settings_of_attributes(store: WatchedStore, settings: dict[str, str], attribute: str) -> None:
+    """`COOKIE_PATH` stands as it is, for a proxy that strips a prefix; `ACCESS_COOKIE_SAMESITE=strict` is the access
+    cookie's, set and cleared, and the refresh cookie is always Strict."""
+    service = Service(store, settings=settings)
     lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
-    assert all("Path=/public/auth" in attributes(line)[1] for line in lines)
+    assert all(attribute in attributes(line)[1] for line in lines)
 
 
 async def test_insecure(store: WatchedStore) -> None:
@@ -164,13 +165,6 @@ async def test_access_cookie(with_access_cookie: Service) -> None:
     assert access == [(ACCESS, alive), (ACCESS, alive), (ACCESS, dead), (ACCESS, dead)]
 
 
-async def test_same_site(store: WatchedStore) -> None:
-    """`ACCESS_COOKIE_SAMESITE=strict` is the access cookie's, set and cleared; the refresh cookie is always Strict."""
-    service = Service(store, settings={"access_cookie": ACCESS, "access_cookie_samesite": "Strict"})
-    lines = await set_and_cleared(service.app, "/auth", root_path="/auth")
-    assert all("SameSite=Strict" in attributes(line)[1] for line in lines)
-
-
 async def test_access_cookie_with_same(with_access_cookie: Service) -> None:
     """SAME sets the access token's cookie, which is new, and leaves the refresh token's as it is."""
     browser = Browser(with_access_cookie)
@@ -216,20 +210,8 @@ async def test_names_that_look_alike(name: str) -> None:
     """A cookie whose name resembles the refresh cookie's is another cookie: a sibling subdomain may set it."""
     service = Service(settings={"cookie_name": name, "cookie_path": "/"})
     token = (await service.login()).cookie(name)
-    tossed = [
-        f"={name}=x",
-        f"x {name}=x",
-        f"{name} x=x",
-        f'"{name}"=x',
-        f"\xa0{name}=x",
-        f"\xe2\x80\x80{name}=x",
-        f"\x0b{name}=x",
-        f"{name.upper()}=x",
-        f"{name.lower()}2=x",
-        f'a="b, {name}=x"',
-        f"a={name}=x",
-        f"{name}",
-    ]
+    tossed = [f"={name}=x", f"x {name}=x", f"{name} x=x", f'"{name}"=x', f"\xa0{name}=x", f"\xe2\x80\x80{name}=x"]
+    tossed += [f"\x0b{name}=x", f"{name.upper()}=x", f"{name.lower()}2=x", f'a="b, {name}=x"', f"a={name}=x", name]
     for line in tossed:
         assert (await service.post("/refresh", None, ("cookie", line))).status == 401
         for own in (f"{line}; {name}={token}", f'{name}="{token}" ;{line}', f"{name}\t=\t{token};\t{line};"):

@@ -16,6 +16,7 @@ from support.app import (
     json_body,
     payload,
 )
+from support.tables import headers_of
 
 pytestmark = pytest.mark.anyio
 
@@ -70,11 +71,6 @@ host: | origin: https://api.example
 x-forwarded-host: evil.example | origin: https://evil.example
 """.strip().splitlines()
 ROUTES = ("/login", "/refresh", "/logout", "/logout-all", "/sessions")
-
-
-def headers_of(row: str) -> list[tuple[str, str]]:
-    pairs = [line.partition(":") for line in row.split(" | ") if line]
-    return [(name, value.strip(" ")) for name, _, value in pairs]
 
 
 async def send(service: Service, route: str, one: Device, headers: list[tuple[str, str]], *, cookies: bool) -> Answer:

@@ -7,30 +7,27 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
-from support.app import Answer, Service, WatchedStore, ask, bearer, cookie, credentials, json_body, make_auth
+from support.app import Service, WatchedStore, ask, bearer, cookie, credentials, json_body, make_auth
+from support.tables import headers_of
 
 from asgi_jwt import JWTMiddleware
 
 pytestmark = pytest.mark.anyio
 
-Headers = list[tuple[str, str]]
 CHROME = ("user-agent", "Mozilla/5.0 Chrome/140")
 LAN = "192.168.1.5:8000"
-AT_LAN: Headers = [("host", LAN), ("origin", f"http://{LAN}")]
-
-
-def asked_for(path: str) -> tuple[str, str]:
-    """What the browser client says of the path that it asks for."""
-    return "referer", f"https://api.example{path}?asgi-jwt"
+AT_LAN = headers_of(f"host: {LAN} | origin: http://{LAN}")
+# What the browser client says of the path that it asks for.
+ASKED_AT_API = "referer: https://api.example/api/auth/login?asgi-jwt"
+STRIPPED = "x-forwarded-prefix: /api"
 
 
 def guarded(service: Service, public: tuple[str, ...] = ()) -> ASGIApp:
     return JWTMiddleware(Starlette(routes=[Mount("/auth", service.app)]), service.auth, public=public)
 
 
-def login(app: ASGIApp, *headers: tuple[str, str], path: str = "/auth/login") -> Any:
-    body = json_body(credentials())
-    return ask(app, "POST", path, headers=[*body["headers"], *headers], chunks=body["chunks"])
+def login(app: ASGIApp, path: str = "/auth/login") -> Any:
+    return ask(app, "POST", path, **json_body(credentials()))
 
 
 class Warnings:
@@ -38,8 +35,7 @@ class Warnings:
         self._caplog = caplog
 
     def __call__(self) -> list[str]:
-        records = self._caplog.records
-        return [record.getMessage() for record in records if record.levelno >= logging.WARNING]
+        return [each.getMessage() for each in self._caplog.records if each.levelno >= logging.WARNING]
 
     def tells(self, *mends: str) -> bool:
         """Whether there is one, and each of `mends` stands in it."""
@@ -52,32 +48,48 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Warnings:
     return Warnings(caplog)
 
 
-@pytest.mark.parametrize(
-    "header", [asked_for("/api/auth/login"), ("x-forwarded-prefix", "/api"), ("x-forwarded-prefix", "/api/")]
-)
-async def test_a_prefix_that_a_proxy_says_it_strips(service: Service, warnings: Warnings, header: Any) -> None:
+@pytest.mark.parametrize("row", [ASKED_AT_API, STRIPPED, STRIPPED + "/"])
+async def test_a_prefix_that_a_proxy_says_it_strips(service: Service, warnings: Warnings, row: str) -> None:
     """A login at a path that the cookie does not go to is told at once, and once."""
     for _ in range(2):
-        assert (await service.login("alice", header)).status == 200
+        assert (await service.login("alice", *headers_of(row))).status == 200
         assert warnings.tells("ASGI_JWT_COOKIE_PATH", "/api/auth")
 
 
-@pytest.mark.parametrize(
-    ("settings", "headers"),
-    [
-        ({}, [asked_for("/auth/login")]),
-        ({}, [("referer", "https://api.example/en/auth/login")]),
-        ({}, [("referer", "/api/auth/login?asgi-jwt"), ("x-forwarded-prefix", "/")]),
-        ({}, [("x-forwarded-prefix", "")]),
-        ({}, [asked_for("/api" + "/x" * 30_000)]),
-        ({"cookie_path": "/api/auth"}, [asked_for("/api/auth/login"), ("x-forwarded-prefix", "/api")]),
-        ({"cookie_path": "/"}, [asked_for("/api/auth/login"), ("x-forwarded-prefix", "/api")]),
-    ],
-)
-async def test_no_prefix(store: WatchedStore, warnings: Warnings, settings: Any, headers: Headers) -> None:
-    """Where the cookie goes back to where the browser asked, and where nothing tells, nothing is told."""
+@pytest.mark.parametrize("host", [LAN, "app.example", "[fd00::1]:8000", "localhost.example"])
+async def test_plain_http(service: Service, warnings: Warnings, host: str) -> None:
+    """A login from a page of this host over plain http, whose Secure cookie the browser drops, is told, once."""
+    for _ in range(2):
+        assert (await service.login("alice", CHROME, ("host", host), ("origin", f"http://{host}"))).status == 200
+        await service.post("/refresh", None, CHROME)
+        assert warnings.tells("https", "ASGI_JWT_COOKIE_SECURE=false")
+
+
+SILENT_LOGINS: list[tuple[dict[str, Any], str]] = [
+    ({}, "referer: https://api.example/auth/login?asgi-jwt"),
+    ({}, "referer: https://api.example/en/auth/login"),
+    ({}, "referer: /api/auth/login?asgi-jwt | x-forwarded-prefix: /"),
+    ({}, "x-forwarded-prefix:"),
+    ({}, "referer: https://api.example/api" + "/x" * 30_000 + "?asgi-jwt"),
+    ({"cookie_path": "/api/auth"}, f"{ASKED_AT_API} | {STRIPPED}"),
+    ({"cookie_path": "/"}, f"{ASKED_AT_API} | {STRIPPED}"),
+    ({}, "host: localhost:8000 | origin: http://localhost:8000"),
+    ({}, "host: app.localhost | origin: http://app.localhost"),
+    ({}, "host: 127.0.0.1 | origin: http://127.0.0.1"),
+    ({}, "host: [::1]:8000 | origin: http://[::1]:8000"),
+    ({}, "host: app.example | origin: https://app.example"),
+    ({}, "host: app.example"),
+    ({"trusted_origins": "http://app.example"}, "host: api.example | origin: http://app.example"),
+    ({"cookie_secure": False}, f"host: {LAN} | origin: http://{LAN}"),
+]
+
+
+@pytest.mark.parametrize(("settings", "row"), SILENT_LOGINS, ids=lambda value: str(value)[:60])
+async def test_cookies_that_are_kept(store: WatchedStore, warnings: Warnings, settings: Any, row: str) -> None:
+    """Where the cookie goes back to where the browser asked, and where the browser keeps it, on localhost, with TLS,
+    from another host's page and with `COOKIE_SECURE=false`, nothing is told."""
     service = Service(store, settings=settings)
-    assert (await service.login("alice", *headers)).status == 200
+    assert (await service.login("alice", *headers_of(row))).status == 200
     assert warnings() == []
 
 
@@ -91,20 +103,19 @@ async def test_a_cookie_that_does_not_come_back(service: Service, warnings: Warn
 
 
 @pytest.mark.parametrize(
-    "headers", [[("user-agent", "Firefox")], [CHROME, ("x-forwarded-for", "192.0.2.9")], [CHROME, CHROME]]
+    ("seconds", "headers"),
+    [
+        (0, [("user-agent", "Firefox")]),
+        (0, [CHROME, ("x-forwarded-for", "192.0.2.9")]),
+        (0, [CHROME, CHROME]),
+        (60, [CHROME]),
+    ],
 )
-async def test_another_browser(service: Service, warnings: Warnings, headers: Headers) -> None:
-    """A page that another browser opens anonymously is no alarm."""
+async def test_another_browser(service: Service, warnings: Warnings, seconds: int, headers: Any) -> None:
+    """A page that another browser opens anonymously is no alarm, nor is one a minute after the login."""
     await service.login("alice", CHROME)
+    service.clock.turn(seconds)
     await service.post("/refresh", None, *headers)
-    assert warnings() == []
-
-
-async def test_long_after_the_login(service: Service, warnings: Warnings) -> None:
-    """A minute after a login its browser may have anything behind it."""
-    await service.login("alice", CHROME)
-    service.clock.turn(60)
-    await service.post("/refresh", None, CHROME)
     assert warnings() == []
 
 
@@ -121,130 +132,87 @@ async def test_cookies_that_come_back(service: Service, warnings: Warnings, way:
 
 async def test_no_login_with_a_cookie(service: Service, warnings: Warnings) -> None:
     """Neither an anonymous page, nor a login that was refused or that set no cookie, leads to a hint."""
-    await service.post("/refresh", None, CHROME, asked_for("/api/auth/refresh"), ("x-forwarded-prefix", "/api"))
+    await service.post("/refresh", None, CHROME, *headers_of(f"{ASKED_AT_API} | {STRIPPED}"))
     await service.post("/login", json_body({"username": "alice", "password": "guess"}), CHROME, *AT_LAN)
-    await service.login("alice", CHROME, ("x-forwarded-prefix", "/api"), *AT_LAN, transport="body")
+    await service.login("alice", CHROME, *headers_of(STRIPPED), *AT_LAN, transport="body")
     await service.post("/refresh", None, CHROME)
     assert warnings() == []
 
 
-@pytest.mark.parametrize("host", [LAN, "app.example", "[fd00::1]:8000", "localhost.example"])
-async def test_plain_http(service: Service, warnings: Warnings, host: str) -> None:
-    """A login from a page of this host over plain http, whose Secure cookie the browser drops, is told, once."""
-    for _ in range(2):
-        assert (await service.login("alice", CHROME, ("host", host), ("origin", f"http://{host}"))).status == 200
-        await service.post("/refresh", None, CHROME)
-        assert warnings.tells("https", "ASGI_JWT_COOKIE_SECURE=false")
-
-
-@pytest.mark.parametrize(
-    ("settings", "headers"),
-    [
-        ({}, [("host", "localhost:8000"), ("origin", "http://localhost:8000")]),
-        ({}, [("host", "app.localhost"), ("origin", "http://app.localhost")]),
-        ({}, [("host", "127.0.0.1"), ("origin", "http://127.0.0.1")]),
-        ({}, [("host", "[::1]:8000"), ("origin", "http://[::1]:8000")]),
-        ({}, [("host", "app.example"), ("origin", "https://app.example")]),
-        ({}, [("host", "app.example")]),
-        ({"trusted_origins": "http://app.example"}, [("host", "api.example"), ("origin", "http://app.example")]),
-        ({"cookie_secure": False}, AT_LAN),
-    ],
-)
-async def test_cookies_that_are_kept(store: WatchedStore, warnings: Warnings, settings: Any, headers: Headers) -> None:
-    """On localhost, with TLS, from another host's page and with `COOKIE_SECURE=false` nothing is told."""
-    service = Service(store, settings=settings)
-    assert (await service.login("alice", *headers)).status == 200
-    assert warnings() == []
-
-
-LOST_HOSTS: list[Headers] = [
-    [("host", "app.example"), ("origin", "http://app.example:8080")],
-    [("host", "app.example"), ("origin", "https://app.example:8443")],
-    [("host", "backend"), ("origin", "http://app.example"), ("x-forwarded-host", "app.example")],
-    [("host", "127.0.0.1:8000"), ("origin", f"http://{LAN}")],
-    [("host", "localhost"), ("origin", "https://app.example")],
+LOST_HOSTS = [
+    "host: app.example | origin: http://app.example:8080",
+    "host: app.example | origin: https://app.example:8443",
+    "host: backend | origin: http://app.example | x-forwarded-host: app.example",
+    f"host: 127.0.0.1:8000 | origin: http://{LAN}",
+    "host: localhost | origin: https://app.example",
 ]
 
 
-@pytest.mark.parametrize("headers", LOST_HOSTS)
-@pytest.mark.parametrize("path", ["/login", "/refresh", "/logout"])
-async def test_a_host_that_a_proxy_changed(service: Service, warnings: Warnings, path: str, headers: Headers) -> None:
-    """A page of the site that is refused because of the proxy's Host is told, once."""
-    for _ in range(2):
-        answer = await service.post(path, None, *headers)
-        assert (answer.status, answer.json()["error"]) == (403, "cross_site")
-        assert warnings.tells("$http_host", "ASGI_JWT_TRUSTED_ORIGINS")
+@pytest.mark.parametrize("row", LOST_HOSTS)
+async def test_a_host_that_a_proxy_changed(warnings: Warnings, row: str) -> None:
+    """A page of the site that is refused because of the proxy's Host is told, once, by each route, and by the
+    middleware where the token is in a cookie."""
+    settings = {"token_sources": "header,cookie:t", "public_paths": "/auth/*"}
+    for number, path in enumerate(("/login", "/refresh", "/logout", "the middleware"), start=1):
+        service = Service(settings=settings)
+        token = (await service.login(transport="body")).json()["access_token"]
+        app, headers = guarded(service), [cookie(token, "t"), *headers_of(row)]
+        for _ in range(2):
+            if path == "the middleware":
+                assert (await ask(app, "POST", "/orders", headers=headers)).error == (403, "cross_site")
+                assert (await ask(app, "POST", "/auth/logout", headers=headers_of(row))).status == 403
+            else:
+                assert (await service.post(path, None, *headers_of(row))).error == (403, "cross_site")
+            told = warnings()
+            assert len(told) == number
+            assert all(mend in told[-1] for mend in ("$http_host", "ASGI_JWT_TRUSTED_ORIGINS"))
 
 
-@pytest.mark.parametrize("headers", LOST_HOSTS)
-async def test_a_host_that_a_proxy_changed_behind_the_middleware(
-    service: Service, warnings: Warnings, headers: Headers
-) -> None:
-    """The same with the token in a cookie, which the middleware reads, and once for both."""
-    service = Service(settings={"token_sources": "header,cookie:t", "public_paths": "/auth/*"})
-    token = (await service.login(transport="body")).json()["access_token"]
-    app = guarded(service)
-    assert (await ask(app, "POST", "/orders", headers=[cookie(token, "t"), *headers])).status == 403
-    assert (await ask(app, "POST", "/auth/logout", headers=headers)).status == 403
-    assert warnings.tells("$http_host")
+OTHER_SITES = [
+    "host: app.example | origin: https://evil.example",
+    "host: app.example | origin: https://evil.example:8443",
+    "host: app.example | origin: null",
+    "host: app.example | origin: http://app.example:8080 | sec-fetch-site: cross-site",
+    "host: app.example | host: app.example | origin: http://app.example:8080",
+    "host: app.example | origin: http://app.example:8080 | origin: http://app.example:8080",
+    "host: localhost:8000 | origin: http://localhost:3000",
+]
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("host", "app.example"), ("origin", "https://evil.example")],
-        [("host", "app.example"), ("origin", "https://evil.example:8443")],
-        [("host", "app.example"), ("origin", "null")],
-        [("host", "app.example"), ("origin", "http://app.example:8080"), ("sec-fetch-site", "cross-site")],
-        [("host", "app.example"), ("host", "app.example"), ("origin", "http://app.example:8080")],
-        [("host", "app.example"), ("origin", "http://app.example:8080"), ("origin", "http://app.example:8080")],
-        [("host", "localhost:8000"), ("origin", "http://localhost:3000")],
-    ],
-)
-async def test_other_sites(service: Service, warnings: Warnings, headers: Headers) -> None:
+@pytest.mark.parametrize("row", OTHER_SITES)
+async def test_other_sites(service: Service, warnings: Warnings, row: str) -> None:
     """Another site's page is refused without a word."""
-    assert (await service.login("alice", *headers)).status == 403
+    assert (await service.login("alice", *headers_of(row))).status == 403
     assert warnings() == []
 
 
 async def test_a_host_that_is_right(service: Service, warnings: Warnings) -> None:
     """Once a page of the site has logged in, its Host is known to arrive: nobody makes a hint up."""
     assert (await service.login("alice", ("host", "app.example"), ("origin", "https://app.example"))).status == 200
-    assert (await service.post("/refresh", None, *LOST_HOSTS[0])).status == 403
+    assert (await service.post("/refresh", None, *headers_of(LOST_HOSTS[0]))).status == 403
     assert warnings() == []
 
 
-async def test_an_auth_app_that_is_not_public(service: Service, warnings: Warnings) -> None:
-    """A login that the middleware refuses, as `public` does not list the mount, is told, once."""
+@pytest.mark.parametrize("asked", ["POST /auth/login", "POST /auth/refresh", "GET /auth/asgi-jwt.js"])
+async def test_an_auth_app_that_is_not_public(service: Service, warnings: Warnings, asked: str) -> None:
+    """A login that the middleware refuses, as `public` does not list the mount, is told, once, and so is a page that
+    asks for the browser client or for a refresh."""
     app = guarded(service, ("/health",))
     for _ in range(2):
-        assert (await login(app)).status == 401
+        assert (await ask(app, *asked.split())).status == 401
         assert warnings.tells('public=["/auth/*"]', "AuthApp")
-
-
-@pytest.mark.parametrize(("method", "path"), [("POST", "/auth/refresh"), ("GET", "/auth/asgi-jwt.js")])
-async def test_what_comes_before_a_login(service: Service, warnings: Warnings, method: str, path: str) -> None:
-    """The same is told when the page asks for the browser client, or for a refresh."""
-    assert (await ask(guarded(service), method, path)).status == 401
-    assert warnings.tells('public=["/auth/*"]')
 
 
 async def test_an_auth_app_that_is_public(service: Service, warnings: Warnings) -> None:
     """Where `AuthApp` is reached, and where no `REFRESH_SECRET` tells of one, nobody's login elsewhere is told."""
     app = guarded(service, ("/auth/*",))
-    assert (await login(app)).status == 200
-    assert (await login(app, path="/wp/login")).status == 401
-    assert (await login(JWTMiddleware(Starlette(), make_auth()))).status == 401
-    assert warnings() == []
+    answers = [await login(app), await login(app, "/wp/login"), await login(JWTMiddleware(Starlette(), make_auth()))]
+    assert ([answer.status for answer in answers], warnings()) == ([200, 401, 401], [])
 
 
 async def test_other_refusals(service: Service, warnings: Warnings) -> None:
     """Other paths, other methods and bad tokens are refused without a word."""
     app = guarded(service)
-    answers: list[Answer] = [
-        await ask(app, "GET", "/login"),
-        await ask(app, "POST", "/orders"),
-        await ask(app, "POST", "/auth/login", headers=[bearer("a.b.c")]),
-    ]
-    assert [answer.status for answer in answers] == [401] * 3
-    assert warnings() == []
+    answers = [await ask(app, *asked.split()) for asked in ("GET /login", "POST /orders")]
+    answers.append(await ask(app, "POST", "/auth/login", headers=[bearer("a.b.c")]))
+    assert ([answer.status for answer in answers], warnings()) == ([401] * 3, [])

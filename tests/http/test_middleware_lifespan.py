@@ -15,7 +15,6 @@ from support.issuers import IssuerServer
 from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwk_of, token_by
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
-from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
@@ -58,9 +57,9 @@ class Lifespan:
         await send(self._last)
 
 
-async def live(app: Any) -> list[Message]:
+async def live(app: Any, sent: list[Message] | None = None) -> list[Message]:
     """The server's side of a lifespan: what the app sent."""
-    waiting, sent = list(UP), []
+    waiting, sent = list(UP), [] if sent is None else sent
 
     async def receive() -> Message:
         return waiting.pop(0)
@@ -141,41 +140,26 @@ async def test_the_end_leaves_the_hosts_store_open() -> None:
 
 async def test_a_store_that_does_not_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server hears that the app has shut down even when closing fails, which shows in its log."""
-    auth = stored_auth("memory://")
-    store: SessionStore = auth.store
+    auth, sent = stored_auth("memory://"), list[Message]()
 
     async def fail() -> None:
         raise LookupError("the store is gone")
 
-    monkeypatch.setattr(store, "aclose", fail)
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    app = JWTMiddleware(Recorder(), auth)
+    monkeypatch.setattr(auth.store, "aclose", fail)
     with pytest.raises(LookupError):
-        await app._closing(send)(DOWN[1])
-    assert sent == [DOWN[1]]
+        await live(JWTMiddleware(Lifespan(), auth), sent)
+    assert sent == DOWN
 
 
 @pytest.mark.parametrize("built", [{"public": ["health"]}, {"auth": None}])
 async def test_a_fault_that_shows_at_the_start_ends_it(built: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Starlette builds its middleware at the first event: the server hears that the start failed, and why."""
     monkeypatch.delenv("ASGI_JWT_ISSUER", raising=False)
-    recorder = Recorder()
-    sent: list[Message] = []
+    recorder, sent = Recorder(), list[Message]()
     app = Starlette(routes=[Mount("/", recorder)])
     app.add_middleware(JWTMiddleware, **{"auth": stored_auth("memory://"), **built})
-
-    async def receive() -> Message:
-        return UP[0]
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
     with pytest.raises(ConfigurationError) as raised:
-        await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+        await live(app, sent)
     assert sent == [{"type": "lifespan.startup.failed", "message": str(raised.value)}]
     for _ in range(2):
         with pytest.raises(ConfigurationError):

@@ -1,4 +1,4 @@
-"""Tokens of other issuers pass with the settings that the README gives for each, and fail without."""
+"""Tokens of other issuers pass with the settings that the documentation gives for each, and fail without."""
 
 import json
 from collections.abc import Mapping

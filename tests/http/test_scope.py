@@ -37,26 +37,17 @@ async def test_scope_of_a_user() -> None:
         assert connection.auth.scopes == tuple(connection.user.credentials.scopes)
 
 
-async def test_scope_of_nobody() -> None:
-    """Nobody has no claims, is Starlette's unauthenticated user, one for each request, and has no scopes."""
+@pytest.mark.parametrize("forged", [{}, {"claims": {"sub": "admin"}, "user": "admin", "auth": "admin"}])
+async def test_scope_of_nobody(forged: dict[str, Any]) -> None:
+    """Nobody has no claims, is Starlette's unauthenticated user, one for each request, and has no scopes. What stood in
+    the scope before is overwritten, for users and for nobody."""
     guarded = Guarded(optional=True)
     users = []
-    for scope in (http_scope(), websocket_scope()):
+    for scope in (http_scope(**forged), websocket_scope(**forged)):
         await exchange(guarded.middleware, scope)
-        assert scope["claims"] is None
-        assert type(scope["user"]) is UnauthenticatedUser
-        assert scope["auth"].scopes == ()
+        assert (scope["claims"], type(scope["user"]), scope["auth"].scopes) == (None, UnauthenticatedUser, ())
         users.append(scope["user"])
     assert users[0] is not users[1]
-
-
-async def test_scope_of_an_impostor() -> None:
-    """What stood in the scope before is overwritten, for users and for nobody."""
-    guarded = Guarded(optional=True)
-    forged: dict[str, Any] = {"claims": {"sub": "admin"}, "user": "admin", "auth": "admin"}
-    scope = http_scope(**forged)
-    await exchange(guarded.middleware, scope)
-    assert (scope["claims"], scope["user"].is_authenticated, scope["auth"].scopes) == (None, False, ())
     scope = http_scope(headers=authorization(guarded.auth), **forged)
     await exchange(guarded.middleware, scope)
     assert (scope["claims"].subject, scope["user"].identity, scope["auth"].scopes) == ("alice", "alice", ())
@@ -109,30 +100,23 @@ async def test_shared_by_requests_and_changed_by_none(name: str) -> None:
     assert (second["user"].is_authenticated, second["auth"].scopes) == (True, ("orders:read",))
 
 
-async def test_a_copy_to_change() -> None:
-    """What a handler changes in its own copy, or in the scope's keys, stays its own."""
-    guarded = Guarded()
+async def test_what_a_handler_may_change_stays_its_own() -> None:
+    """What a handler changes in its own copy, in the scope's keys, or on its request's nobody is not there for the
+    next one."""
+    guarded = Guarded(optional=True)
     headers = authorization(guarded.auth, roles=["reader"])
-    first, second = http_scope(headers=headers), http_scope(headers=headers)
+    first, second, nobody, next_one = [http_scope(headers=each) for each in (headers, headers, {}, {})]
     await exchange(guarded.middleware, first)
     first["claims"].to_dict()["roles"].append("admin")
     first["claims"] = first["user"] = first["auth"] = "admin"
     await exchange(guarded.middleware, second)
-    assert second["claims"].roles == {"reader"}
-    assert second["user"].identity == "alice"
-
-
-async def test_nobody_can_be_changed_into_somebody() -> None:
-    """An attribute put on one request's nobody is not there on the next one's."""
-    guarded = Guarded(optional=True)
-    first, second = http_scope(), http_scope()
-    await exchange(guarded.middleware, first)
-    first["user"].is_admin = True
+    assert (second["claims"].roles, second["user"].identity) == ({"reader"}, "alice")
+    await exchange(guarded.middleware, nobody)
+    nobody["user"].is_admin = True
     with pytest.raises(AttributeError):
-        first["auth"].scopes = ("admin",)
-    await exchange(guarded.middleware, second)
-    assert not hasattr(second["user"], "is_admin")
-    assert second["auth"].scopes == ()
+        nobody["auth"].scopes = ("admin",)
+    await exchange(guarded.middleware, next_one)
+    assert (hasattr(next_one["user"], "is_admin"), next_one["auth"].scopes) == (False, ())
 
 
 def test_requires_of_starlette() -> None:

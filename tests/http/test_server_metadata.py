@@ -64,18 +64,10 @@ async def test_where_it_is_the_issuers(issuer: str, asked: dict[str, str], base:
     assert (document["issuer"], document["token_endpoint"]) == (issuer, f"{base}/token")
 
 
-@pytest.mark.parametrize(
-    ("issuer", "asked"),
-    [
-        ("my-service", {}),
-        ("https://auth.example", {"root_path": "/auth"}),
-        ("https://auth.example/other", {"root_path": "/auth"}),
-        ("urn:auth", {"root_path": "/auth"}),
-    ],
-)
-async def test_where_it_is_another_servers(issuer: str, asked: dict[str, str]) -> None:
+@pytest.mark.parametrize("issuer", ["my-service", "https://auth.example", "https://auth.example/other", "urn:auth"])
+async def test_where_it_is_another_servers(issuer: str) -> None:
     """Where `ISSUER` is no URL, or the mount may not be its own, no endpoints are named."""
-    assert await told(issuer, **asked) == 404
+    assert await told(issuer, root_path="" if issuer == "my-service" else "/auth") == 404
 
 
 @pytest.mark.parametrize("scopes", ['a"b', "a\\b", "é", "a\x00b"])

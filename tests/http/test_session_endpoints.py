@@ -26,6 +26,7 @@ from support.tokens import claims, jws, private_pem
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import RevokedToken
 from asgi_jwt.events import SessionEnded, TokensRevoked
+from asgi_jwt.http import session_endpoints
 from asgi_jwt.tokens.issuer import Signer
 from asgi_jwt.tokens.key import Key
 
@@ -187,6 +188,18 @@ async def test_sessions(service: Service) -> None:
     ]
     members = ("sid", "client", "created_at", "used_at", "current")
     assert answer.json() == {"sessions": [dict(zip(members, each, strict=True)) for each in shown]}
+
+
+@pytest.mark.parametrize("devices", [2, 3, 5])
+async def test_many_devices_are_shown_in_slices(
+    service: Service, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are written in several slices are one JSON array."""
+    monkeypatch.setattr(session_endpoints, "_SHOWN_AT_ONCE", 2)
+    there = [await service.device() for _ in range(devices)]
+    answer = await service.get("/sessions", bearer(there[0].access))
+    assert answer.headers["content-type"] == "application/json"
+    assert {each["sid"] for each in answer.json()["sessions"]} == {each.sid for each in there}
 
 
 @every_store

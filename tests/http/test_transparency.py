@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from support.app import CONNECT, Guarded, authorization, exchange, http_scope, make_auth, websocket_scope
+from support.app import CONNECT, Answer, Guarded, authorization, exchange, http_scope, make_auth, websocket_scope
 
 from asgi_jwt import JWTMiddleware
 from asgi_jwt.errors import ExpiredToken
@@ -22,27 +22,16 @@ from asgi_jwt.errors import ExpiredToken
 pytestmark = pytest.mark.anyio
 
 
-async def test_lifespan_passes_untouched() -> None:
-    """The lifespan reaches the app with the very same objects, nothing added."""
-    guarded = Guarded(optional=True, public=["/*"])
-    scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        raise AssertionError
-
-    await guarded.middleware(scope, receive, send)
-    ((called, receives, sends),) = guarded.app.calls
-    assert called is scope
-    assert (receives, sends) == (receive, send)
-    assert scope == {"type": "lifespan", "asgi": {"version": "3.0"}}
+async def through(app: ASGIApp, *incoming: Message) -> Answer:
+    """Alice's request to an app behind the middleware."""
+    auth = make_auth()
+    return await exchange(JWTMiddleware(app, auth), http_scope(headers=authorization(auth)), *incoming)
 
 
 @pytest.mark.parametrize("token_sources", ["header", "header,subprotocol,cookie:token"])
-async def test_the_same_receive_and_send(token_sources: str) -> None:
-    """A request's app, and a socket's that no token let in, talk to the server with nothing between."""
+async def test_the_same_objects(token_sources: str) -> None:
+    """The lifespan, a request, and a socket that no token let in talk to the server with nothing between, and nothing
+    is added to the lifespan's scope."""
     guarded = Guarded(make_auth(token_sources=token_sources), public=["/public"])
 
     async def receive() -> Message:
@@ -53,10 +42,13 @@ async def test_the_same_receive_and_send(token_sources: str) -> None:
 
     sent: list[Message] = []
     headers = authorization(guarded.auth)
-    for scope in (http_scope(headers=headers), http_scope("/public"), websocket_scope("/public", headers=headers)):
+    lifespan: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+    public = [http_scope("/public"), websocket_scope("/public", headers=headers)]
+    for scope in (lifespan, http_scope(headers=headers), *public):
         await guarded.middleware(scope, receive, send)
-        assert guarded.app.calls[-1] == (scope, receive, send)
-    assert len(sent) == 5
+        called, *ends = guarded.app.calls[-1]
+        assert (called is scope, ends) == (True, [receive, send])
+    assert (lifespan, len(sent)) == ({"type": "lifespan", "asgi": {"version": "3.0"}}, 5)
 
 
 def test_lifespan_of_starlette() -> None:
@@ -87,66 +79,52 @@ async def test_tracer_outside_sees_the_route() -> None:
         return Response()
 
     auth = make_auth()
-    seen: list[Scope] = []
-
-    def tracing(app: ASGIApp) -> ASGIApp:
-        async def tracer(scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope, receive, send)
-            seen.append(scope)
-
-        return tracer
-
-    app = tracing(JWTMiddleware(Starlette(routes=[Route("/orders/{number}", endpoint)]), auth))
-    await exchange(app, http_scope("/orders/1", headers=authorization(auth)))
-    (scope,) = seen
-    assert scope["endpoint"] is endpoint
-    assert scope["path_params"] == {"number": "1"}
-    assert scope["claims"].subject == "alice"
+    app = JWTMiddleware(Starlette(routes=[Route("/orders/{number}", endpoint)]), auth)
+    scope = http_scope("/orders/1", headers=authorization(auth))
+    await exchange(app, scope)
+    assert (scope["endpoint"], scope["path_params"], scope["claims"].subject) == (endpoint, {"number": "1"}, "alice")
 
 
 def test_cors_outside() -> None:
     """`CORSMiddleware` outside gives a 401 its headers, and answers preflights, which bear no token."""
-    auth = make_auth()
-    guarded = Guarded(auth)
-    app = CORSMiddleware(guarded.middleware, allow_origins=["https://app.example"], allow_headers=["authorization"])
-    client = TestClient(app)
-    refused = client.get("/", headers={"origin": "https://app.example"})
-    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://app.example")
+    guarded, site = Guarded(), "https://app.example"
+    client = TestClient(CORSMiddleware(guarded.middleware, allow_origins=[site], allow_headers=["authorization"]))
+    origin = {"origin": site}
     asked = {"access-control-request-method": "GET", "access-control-request-headers": "authorization"}
-    preflight = client.options("/", headers={"origin": "https://app.example", **asked})
-    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, "https://app.example")
-    assert guarded.app.calls == []
-    assert client.get("/", headers={"origin": "https://app.example", **authorization(auth)}).status_code == 200
+    answers = [client.get("/", headers=origin), client.options("/", headers={**origin, **asked})]
+    answers.append(client.get("/", headers={**origin, **authorization(guarded.auth)}))
+    assert [answer.status_code for answer in answers] == [401, 200, 200]
+    assert {answer.headers["access-control-allow-origin"] for answer in answers} == {site}
+    assert len(guarded.app.calls) == 1
 
 
 async def test_streaming() -> None:
-    """A response streams: each part is out before the app makes the next."""
-    auth = make_auth()
-    sent: list[bytes] = []
-    made: list[int] = []
+    """A response streams: each part is out before the app makes the next, and a background task runs after it, with
+    the claims still in its scope."""
+    order: list[str] = []
 
     async def parts() -> AsyncIterator[bytes]:
-        for number in range(3):
-            made.append(len(sent))
-            yield b"%d" % number
+        for number in (b"0", b"1"):
+            order.append("made")
+            yield number
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await StreamingResponse(parts())(scope, receive, send)
+        task = BackgroundTask(lambda: order.append(f"task of {scope['claims'].subject}"))
+        await StreamingResponse(parts(), background=task)(scope, receive, send)
 
     async def send(message: Message) -> None:
-        if message.get("body"):
-            sent.append(message["body"])
+        order.append(message.get("body", b"start").decode() or "end")
 
     async def receive() -> Message:
         raise AssertionError
 
+    auth = make_auth()
     await JWTMiddleware(app, auth)(http_scope(headers=authorization(auth)), receive, send)
-    assert (sent, made) == ([b"0", b"1", b"2"], [0, 1, 2])
+    assert order == ["start", "made", "0", "made", "1", "end", "task of alice"]
 
 
 async def test_request_body_streams() -> None:
     """The request's body is the app's: not one message of it is read before."""
-    auth = make_auth()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"".join([part async for part in Request(scope, receive).stream()])
@@ -156,27 +134,7 @@ async def test_request_body_streams() -> None:
         {"type": "http.request", "body": b"one ", "more_body": True},
         {"type": "http.request", "body": b"two", "more_body": False},
     ]
-    answer = await exchange(JWTMiddleware(app, auth), http_scope(method="POST", headers=authorization(auth)), *parts)
-    assert answer.body == b"one two"
-
-
-async def test_background_tasks() -> None:
-    """A background task runs after the response is out, with the claims still in its scope."""
-    auth = make_auth()
-    order: list[str] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        task = BackgroundTask(lambda: order.append(f"task of {scope['claims'].subject}"))
-        await PlainTextResponse("", background=task)(scope, receive, send)
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        order.append(message["type"])
-
-    await JWTMiddleware(app, auth)(http_scope(headers=authorization(auth)), receive, send)
-    assert order == ["http.response.start", "http.response.body", "task of alice"]
+    assert (await through(app, *parts)).body == b"one two"
 
 
 _tenant: ContextVar[str] = ContextVar("_tenant", default="none")
@@ -200,26 +158,20 @@ async def test_context_variables() -> None:
     assert seen == ["first", "second"]
 
 
-async def test_exceptions() -> None:
+@pytest.mark.parametrize("error", [LookupError(), ExpiredToken()])
+async def test_exceptions(error: Exception) -> None:
     """The app's own exception comes out as it is, an `AuthError` too: only the middleware's own become answers."""
-    auth = make_auth()
 
-    class Boom(Exception):
-        pass
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
 
-    for error in (Boom(), ExpiredToken()):
-
-        async def app(scope: Scope, receive: Receive, send: Send, error: Exception = error) -> None:
-            raise error
-
-        with pytest.raises(type(error)) as caught:
-            await exchange(JWTMiddleware(app, auth), http_scope(headers=authorization(auth)))
-        assert caught.value is error
+    with pytest.raises(type(error)) as caught:
+        await through(app)
+    assert caught.value is error
 
 
 async def test_cancellation() -> None:
     """A cancelled request is cancelled in the app."""
-    auth = make_auth()
     ended: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -231,7 +183,7 @@ async def test_cancellation() -> None:
 
     started = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(exchange, JWTMiddleware(app, auth), http_scope(headers=authorization(auth)))
+        tasks.start_soon(through, app)
         await started.wait()
         tasks.cancel_scope.cancel()
     assert ended == ["cancelled"]

@@ -324,7 +324,7 @@ async def test_lost_entries_are_put_back(service: Service) -> None:
     await put_back(service)
     assert entries(service) == []
     await service.auth.revoke_subject("bob")
-    assert [written.revocation.value for written in service.auth.revocations.own._written.values()] == ["bob"]
+    assert [written.revocation.value for written in service.auth.revocations.own_entries._written.values()] == ["bob"]
 
 
 @pytest.mark.parametrize("place", ["with its place", "alone"])

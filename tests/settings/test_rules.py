@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from asgi_jwt.settings.fields import SettingsFields
-from asgi_jwt.settings.rules import find_faults, settle
+from asgi_jwt.settings.rules import find_faults, with_dependent_defaults
 
 WHOLE: dict[str, Any] = {"issuer": ("i",), "audience": ("a",), "secret": "s" * 32}
 
@@ -17,11 +17,11 @@ def faults(given: dict[str, Any], broken: set[str]) -> list[str | tuple[str, ...
 def test_values_that_follow_from_others() -> None:
     """The resource is the audience, a remote issuer's tokens need no type, and sessions need a store."""
     given: dict[str, Any] = {"issuer": ("i",), "jwks_url": "https://i.example/jwks", "resource": "https://a.example"}
-    settled = settle(SettingsFields(**given, refresh_secret=("r" * 32,)), given)
+    settled = with_dependent_defaults(SettingsFields(**given, refresh_secret=("r" * 32,)), given)
     assert (settled.audience, settled.type) == (("https://a.example",), None)
     assert settled.store == "sqlite:///asgi-jwt.db"
     own = SettingsFields(**WHOLE)
-    assert settle(own, WHOLE) is own
+    assert with_dependent_defaults(own, WHOLE) is own
 
 
 def test_a_rule_names_the_settings_it_is_about() -> None:

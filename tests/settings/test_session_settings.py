@@ -15,7 +15,7 @@ def read(**settings: Any) -> Settings:
 
 
 def test_defaults() -> None:
-    """The defaults are those of the README."""
+    """The defaults are those of the documentation."""
     defaults = {
         "store": "sqlite:///asgi-jwt.db",
         "refresh_ttl": 7 * 86400,

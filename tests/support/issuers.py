@@ -188,4 +188,4 @@ async def settled(remote: Remote, server: IssuerServer, requests: int, *, fetche
     while remote.keys._flight.under_way:
         await remote.keys._flight.wait()
     await wait_all_tasks_blocked()
-    assert (server.count(), remote.keys.fetches) == (requests, requests if fetches is None else fetches)
+    assert (server.count(), len(remote.heard)) == (requests, requests if fetches is None else fetches)

@@ -1,7 +1,10 @@
 """What the tests marked `outside` need beyond Python: found, or the test is skipped and says how to install it."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 
@@ -30,3 +33,10 @@ def npm_package(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the npm package {name} is missing: npm install --prefix tests/npm")
     return folder
+
+
+def package(name: str) -> Any:
+    """A package from PyPI that can't stand in the extra `test`: with FastMCP, Starlette's lowest version can't."""
+    if find_spec(name) is None:
+        pytest.skip(f"the package {name} is missing: pip install {name}")
+    return import_module(name)

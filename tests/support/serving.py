@@ -19,10 +19,15 @@ Serving = Callable[[ASGIApp], AbstractContextManager[str]]
 """Serves the app while it lasts, and gives the address: `127.0.0.1:<port>`."""
 
 
+def uvicorn_serving(app: ASGIApp) -> AbstractContextManager[str]:
+    return serving_made(lambda address: app)
+
+
 @contextmanager
-def uvicorn_serving(app: ASGIApp) -> Iterator[str]:
+def serving_made(make: Callable[[str], ASGIApp]) -> Iterator[str]:
+    """Serve by uvicorn an app that is made for its address."""
     with _listener() as listener, start_blocking_portal("asyncio") as portal:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        server = uvicorn.Server(uvicorn.Config(make(_address(listener)), log_config=None))
         served = portal.start_task_soon(server.serve, [listener])
         yield _address(listener)
         server.should_exit = True

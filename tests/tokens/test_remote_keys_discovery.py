@@ -121,18 +121,6 @@ async def test_keys_are_asked_for_again_with_the_metadata(server: IssuerServer) 
     assert await known(remote) == ["b"]
 
 
-async def test_made_up_kids_ask_for_the_metadata_once_in_half_a_minute(server: IssuerServer) -> None:
-    """However many unknown `kid`s come, metadata and keys are read once in 30 s, and all others are refused at once."""
-    remote = Remote(issuer=server.issuer)
-    assert await remote.knows("a")
-    for attempts in (2, 3, 4):
-        remote.clock.turn(30)
-        for number in range(50):
-            assert not await remote.knows(f"made up {number}")
-        assert (server.count(OPENID), server.count(JWKS)) == (attempts, attempts)
-    assert await remote.knows("a")
-
-
 async def test_the_metadata_is_read_once_in_an_attempt(server: IssuerServer) -> None:
     """Metadata that was read before the keys is not read again after them, though a `kid` stays unknown."""
     remote = Remote(issuer=server.issuer)

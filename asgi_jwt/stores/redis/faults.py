@@ -8,7 +8,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.redis.pipeline import Disconnected, UnknownScript
 
-_RIGHTS = "give its user the rights that the README lists under Stores"
+_RIGHTS = "give its user the rights that `asgi-jwt docs stores` lists"
 _CREDENTIALS = "put the right user and password into the store's URL"
 _MENDS = {
     "BUSY": "a script of another client runs for too long: end it with SCRIPT KILL",

@@ -26,10 +26,10 @@ class Master:
         self._asked_at = float("-inf")
         self._flight = SingleFlight(self._ask)
 
-    async def address(self) -> Any:
-        """The address that the Sentinels named last. None: they have not answered yet."""
+    async def address(self, *, anew: bool = False) -> Any:
+        """The address that the Sentinels named last. None: they have not answered yet. `anew`: ask them now."""
         now = asyncio.get_running_loop().time()
-        if now - self._asked_at >= ASK_INTERVAL and not self._flight.under_way:
+        if (anew or now - self._asked_at >= ASK_INTERVAL) and not self._flight.under_way:
             self._asked_at = now
             self._flight.start()
         if self._flight.under_way:

@@ -127,7 +127,10 @@ class PoolWire:
         try:
             async with asyncio.timeout(self._timeout):
                 client = await self._client_of_master()
+                address = self._address
                 answers = await _answers(client, commands)
+                if None in answers:
+                    await self._require_master(address)
             complaints = [answer for answer in answers if isinstance(answer, ResponseError)]
             for complaint in filter(is_demoted, complaints):
                 raise complaint
@@ -147,9 +150,20 @@ class PoolWire:
                 with suppress(redis.RedisError, OSError):
                     await client.aclose()
 
-    async def _client_of_master(self) -> Redis:
+    async def _require_master(self, address: Any) -> None:
+        """Have the Sentinels confirm that the master is still at `address`, where it has nothing to answer.
+
+        A session that an old master does not have may stand at the new one. Entries of the log are answered with
+        nothing, so that an old master takes no logout.
+        """
         if self._master is not None:
-            address = await self._master.address()
+            await self._client_of_master(anew=True)
+            if address not in (None, self._address):
+                raise redis.ConnectionError("the Sentinels name another master by now")
+
+    async def _client_of_master(self, *, anew: bool = False) -> Redis:
+        if self._master is not None:
+            address = await self._master.address(anew=anew)
             if address != self._address:
                 moved, self._address = self._address is not None, address
                 if moved:

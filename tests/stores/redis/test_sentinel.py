@@ -9,10 +9,11 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
-from support.stores import KEY, advance, using
+from support.stores import HOUR, KEY, NOW, a_session, advance, using, write
 from support.valkey import Front, Valkey, Watched, client_of, poll
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis import RedisStore, sentinel
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +34,12 @@ async def by_url(watched: Watched) -> AsyncIterator[RedisStore]:
 async def by_client(watched: Watched) -> AsyncIterator[RedisStore]:
     async with client_of(watched) as client, using(RedisStore(client)) as store:
         yield store
+
+
+def have_named(watched: Watched, master: Valkey) -> None:
+    """Have the Sentinel name this server the master, with no failover: the other one stays a master, too."""
+    watched.sentinel.ask("SENTINEL", "REMOVE", "sessions")
+    watched.sentinel.ask("SENTINEL", "MONITOR", "sessions", "127.0.0.1", master.port, 1)
 
 
 async def at_last(store: RedisStore) -> int:
@@ -63,6 +70,27 @@ async def test_old_master_that_wakes_is_left(
         assert await at_last(store) == 2
         assert watched.replica.scripts() > 0
         assert watched.master.scripts() == before
+
+
+@pytest.mark.parametrize("opened", [by_url, by_client])
+async def test_old_master_neither_lacks_a_session_nor_takes_a_logout(
+    watched: Watched, other_valkey: Valkey, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a session is unknown, and before an entry is in the log, the Sentinels confirm the master."""
+    monkeypatch.setattr(sentinel, "ASK_EVERY", 3600)
+    monkeypatch.setattr(sentinel, "PATIENCE", 20)
+    entry = Revocation("sid", "https://issuer.example", "s2", NOW + HOUR, NOW)
+    async with opened(watched) as store, using(RedisStore.from_url(other_valkey.url)) as at_new_master:
+        assert await store.update(KEY, advance) == 1
+        await store.append_revocations([entry], NOW)
+        await write(at_new_master, a_session("s2"))
+        have_named(watched, other_valkey)
+        await store.append_revocations([entry], NOW)
+        assert list((await at_new_master.read_revocations()).revocations) == [entry]
+        have_named(watched, watched.master)
+        assert await store.get(KEY) is not None
+        have_named(watched, other_valkey)
+        assert await store.get(a_session("s2").key) is not None
 
 
 @pytest.mark.parametrize("outage", ["stop", "pause"])

@@ -1,4 +1,4 @@
-"""A token as it was presented, taken apart to be looked at: nothing here decides whether it is let in."""
+"""Parses a token leniently, to show its contents and the faults of its form. It decides nothing about acceptance."""
 
 import re
 from collections.abc import Mapping
@@ -17,28 +17,31 @@ _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
-    """`token` is what is verified; `header` and `claims` are what can be read of it, None where nothing can."""
+class ParsedToken:
+    """A token, with its header and its claims as far as they can be read. None: unreadable.
+
+    `token` is the text that is verified.
+    """
 
     token: bytes
     header: Mapping[str, Any] | None
     claims: Mapping[str, Any] | None
 
 
-def take_apart(given: bytes) -> Presented:
-    """The token in `given`, which may have whitespace around it and its scheme before it, as in an HTTP header.
+def parse_token(given: bytes) -> ParsedToken:
+    """The token in `given`, which may have surrounding blanks, or the scheme before it, as in an HTTP header.
 
-    Of a whole answer (RFC 6749 section 5.1) it is the access token.
+    `given` may also be the JSON answer that contains the access token (RFC 6749 section 5.1).
     """
     token = given.strip()
     if token.startswith(b"{"):
         token = _in_answer(token)
     if scheme := _SCHEME.match(token):
         token = token[scheme.end() :]
-    # What spoils it as a token need not spoil the look at it.
+    # Contents are shown also for a token with quotes, blanks or percent-encoding, although it would be refused.
     repaired = unquote_to_bytes(b"".join(token.split()).strip(_QUOTES))
     header, payload, *_ = [*repaired.split(b"."), b"", b""]
-    return Presented(token, _read(header), _read(payload))
+    return ParsedToken(token, _read(header), _read(payload))
 
 
 def _in_answer(answer: bytes) -> bytes:
@@ -55,9 +58,9 @@ def _read(segment: bytes) -> dict[str, Any] | None:
     return None
 
 
-def fault_of_form(presented: Presented) -> str | None:
-    """Why it is no JWS in compact form (RFC 7515 section 7.1), and the mend; None where its form is good."""
-    token = presented.token
+def fault_of_form(parsed: ParsedToken) -> str | None:
+    """Why the token is no JWS in compact form, and the mend. None: its form is good (RFC 7515 section 7.1)."""
+    token = parsed.token
     segments = token.split(b".")
     if token.startswith(b"{"):
         return "it is JSON in which no access_token stands: give the token alone"
@@ -70,7 +73,7 @@ def fault_of_form(presented: Presented) -> str | None:
     if b"..." in token or "\u2026".encode() in token:
         return "it is cut short with dots: copy the whole token"
     if len(segments) == 5:
-        return _encrypted(presented.header or {})
+        return _encrypted(parsed.header or {})
     if len(segments) == 1:
         return (
             "it is opaque, one part where a signed JWT has three: ask the issuer for JWT access tokens, "

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from support.tokens import claims, genuine_token, head, jws, segment
 
-from asgi_jwt.commands.presented import fault_of_form, take_apart
+from asgi_jwt.commands.parsed_token import fault_of_form, parse_token
 
 TOKEN = genuine_token()
 
@@ -62,25 +62,25 @@ NO_JWT = {
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 def test_what_stands_around_a_token(around: str) -> None:
     """Whitespace and the scheme, with the header's name or without, are no part of the token."""
-    presented = take_apart(around.format(TOKEN).encode())
-    assert presented.token == TOKEN.encode()
-    assert (presented.header, presented.claims) == (head(), claims())
-    assert fault_of_form(presented) is None
+    parsed = parse_token(around.format(TOKEN).encode())
+    assert parsed.token == TOKEN.encode()
+    assert (parsed.header, parsed.claims) == (head(), claims())
+    assert fault_of_form(parsed) is None
 
 
 @pytest.mark.parametrize(("spoiled", "told"), SPOILED.values(), ids=SPOILED)
 def test_a_token_that_was_spoiled_on_its_way(spoiled: str, told: str) -> None:
     """What spoiled it is told with its mend, and what it says can be read all the same."""
-    presented = take_apart(spoiled.encode())
-    assert presented.token == spoiled.encode()
-    assert (presented.header, presented.claims) == (head(), claims())
-    assert (fault_of_form(presented) or "").startswith(told)
+    parsed = parse_token(spoiled.encode())
+    assert parsed.token == spoiled.encode()
+    assert (parsed.header, parsed.claims) == (head(), claims())
+    assert (fault_of_form(parsed) or "").startswith(told)
 
 
 @pytest.mark.parametrize(("token", "told"), NO_JWT.values(), ids=NO_JWT)
 def test_what_is_no_signed_jwt(token: str, told: str) -> None:
     """Each kind of thing that is no JWS in compact form is named, and nothing of its material is repeated."""
-    fault = fault_of_form(take_apart(token.encode()))
+    fault = fault_of_form(parse_token(token.encode()))
     assert fault is not None
     assert fault.startswith(told)
     assert token not in fault
@@ -89,5 +89,5 @@ def test_what_is_no_signed_jwt(token: str, told: str) -> None:
 def test_nothing_can_be_read_of_rubbish() -> None:
     """Bytes of any kind are looked at without an error."""
     for rubbish in (b"", b"\xff\xfe.\x00.\x80", b"Bearer", b"%zz.%.%", b"." * 5000, b'"'):
-        presented = take_apart(rubbish)
-        assert (presented.header, presented.claims) == (None, None)
+        parsed = parse_token(rubbish)
+        assert (parsed.header, parsed.claims) == (None, None)
