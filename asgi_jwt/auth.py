@@ -16,6 +16,7 @@ from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import millis
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
@@ -120,8 +121,8 @@ class Auth:
             self._reporting_store,
             self._revocations,
             issuer=self._policy.issuer,
-            ttl=_milliseconds(settings.revocation_ttl),
-            leeway=_milliseconds(MAX_LEEWAY),
+            ttl=millis(settings.revocation_ttl),
+            leeway=millis(MAX_LEEWAY),
             owns_sessions=bool(settings.refresh_secret),
             clock=self.clock,
             events=self.events,
@@ -204,12 +205,12 @@ class Auth:
                 self.issuer,
                 TokenVerifier(self._own.refresh, settings.refresh_policy, cache_size=0, clock=self.clock),
                 RotationPolicy(
-                    grace=_milliseconds(settings.grace),
-                    recovery=_milliseconds(settings.recovery),
-                    refresh_ttl=_milliseconds(settings.refresh_ttl),
+                    grace=millis(settings.grace),
+                    recovery=millis(settings.recovery),
+                    refresh_ttl=millis(settings.refresh_ttl),
                 ),
                 self._revoker,
-                session_ttl=_milliseconds(settings.session_ttl),
+                session_ttl=millis(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,
                 ready=self._own.current,
@@ -309,10 +310,6 @@ _READY_TIMEOUT = 5
 _UNUSED_KEY = SessionKey("asgi-jwt ready", "none")
 """A key without a session: reading it shows whether the store answers."""
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def _bytes(token: str | bytes) -> bytes:

@@ -18,7 +18,7 @@ from asgi_jwt.errors import AuthError
 from asgi_jwt.http.asgi import checked_auth
 from asgi_jwt.http.bearer import close_code, deny
 from asgi_jwt.http.openapi import REFUSAL, SCHEME, auth_app_paths, refusal_schema, refusals, security_scheme
-from asgi_jwt.http.require import answer
+from asgi_jwt.http.require import refusal
 from asgi_jwt.tokens.claims import Claims
 
 
@@ -89,7 +89,8 @@ def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: st
 
 async def _refused(connection: HTTPConnection, error: Any) -> Any:
     """The answer, as an ASGI app: Starlette calls the return value. None for a WebSocket that was accepted already."""
+    response = await refusal(error, connection.scope)
     if isinstance(connection, WebSocket) and connection.application_state is WebSocketState.CONNECTED:
         await connection.close(close_code(error.status))
         return None
-    return partial(deny, answer(error, connection.scope))
+    return partial(deny, response)

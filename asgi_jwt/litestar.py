@@ -21,8 +21,10 @@ from asgi_jwt.http.asgi import checked_auth
 from asgi_jwt.http.login import Authenticate
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.openapi import SCHEME
-from asgi_jwt.http.require import REFUSAL, Require, answer, denying_sockets
+from asgi_jwt.http.require import REFUSAL, Require, answer, denying_sockets, refusal
 from asgi_jwt.tokens.claims import Claims
+
+_LOGS_IN = "asgi_jwt.logs_in"  # marks AuthApp's mount, where a `require` of the whole app is not asked
 
 
 class JWTPlugin(InitPlugin, ReceiveRoutePlugin):
@@ -32,8 +34,7 @@ class JWTPlugin(InitPlugin, ReceiveRoutePlugin):
     those of `JWTMiddleware`. `guards=[require("orders:read")]` of an app, a router, a controller or a route ask for
     scopes. The OpenAPI document shows the scheme, and the scopes of each route. A path without a route is a 404.
 
-    Raises `ConfigurationError` where `auth` is no `Auth`, and for arguments that `AuthApp` refuses; Litestar
-    raises it where `public` holds no paths.
+    Raises `ConfigurationError` where `auth` is no `Auth`, and for arguments that `AuthApp` refuses.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class JWTPlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.on_startup.append(self._auth.warm_up)  # the middleware sees no lifespan
         app_config.on_shutdown.append(self._auth.aclose)
         if self._auth_app is not None:
-            mounted = asgi(f"/{self._path}", is_mount=True, copy_scope=True)(self._auth_app.__call__)
-            app_config.route_handlers.append(mounted)
+            mount_it = asgi(f"/{self._path}", is_mount=True, copy_scope=True, opt={_LOGS_IN: True})
+            app_config.route_handlers.append(mount_it(self._auth_app.__call__))
         if app_config.openapi_config is not None:
             app_config.openapi_config = self._documented(app_config.openapi_config, mount)
         return app_config
@@ -75,11 +76,11 @@ class JWTPlugin(InitPlugin, ReceiveRoutePlugin):
         either: Any = route
         for handler in either.route_handlers if isinstance(route, HTTPRoute) else [either.route_handler]:
             guards = handler.resolve_guards()
-            # Litestar would run each in a thread, which costs ten times the check and waits for a free one.
-            asked = {at: guard.func for at, guard in enumerate(guards) if _is_require(guard)}
-            for at, require in asked.items():
-                guards[at] = _in_event_loop(require)
-            scopes = sorted({name for require in asked.values() for name in require.scopes})
+            scopes = sorted({name for guard in guards if _is_require(guard) for name in guard.func.scopes})
+            if handler.opt.get(_LOGS_IN):
+                guards[:] = [guard for guard in guards if not _is_require(guard)]
+            # Litestar would run `require` in a thread, which costs ten times the check and waits for a free one.
+            guards[:] = [_awaited(guard.func) if _is_require(guard) else guard for guard in guards]
             if scopes and isinstance(route, HTTPRoute):
                 self._scopes.update(dict.fromkeys(scopes, ""))
                 handler.security = [*(handler.security or ()), {SCHEME: scopes}]
@@ -100,7 +101,7 @@ def _is_require(guard: object) -> bool:
     return isinstance(guard, AsyncCallable) and isinstance(guard.func, Require)
 
 
-def _in_event_loop(require: Require) -> Guard:
+def _awaited(require: Require) -> Guard:
     async def check(connection: Any, handler: Any) -> None:
         require(connection, handler)
 
@@ -108,10 +109,11 @@ def _in_event_loop(require: Require) -> Guard:
 
 
 def _answer(request: Request[Any, Any, Any], error: Any) -> Response[bytes]:
-    answered = answer(error, dict(request.scope))
+    answered = answer(error, request.scope)
     return Response(bytes(answered.body), status_code=answered.status_code, headers=dict(answered.headers))
 
 
 async def _remember(error: Exception, scope: Any) -> None:
     if isinstance(error, AuthError):
+        await refusal(error, scope)  # emits the event
         scope[REFUSAL] = error  # Litestar closes a WebSocket with 4500 for any error

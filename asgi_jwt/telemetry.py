@@ -1,7 +1,7 @@
-"""Events turned into OpenTelemetry metrics: `asgi-jwt docs operations` lists them, with their names in Prometheus.
+"""Turns events into OpenTelemetry metrics. `asgi-jwt docs operations` lists them, with their names in Prometheus.
 
-Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute is of a request: there are as many
-series as there are reasons, verdicts and issuers.
+Names, units and attributes follow OpenTelemetry's semantic conventions. No attribute comes from a request, so the
+number of series is bounded by the reasons, verdicts and issuers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 Attributes = Mapping[str, str]
 
 OTHER = "_OTHER"
-"""What OpenTelemetry calls an `error.type` that is not among the known ones."""
+"""The `error.type` of OpenTelemetry for an unknown reason."""
 
 
 class Verifying(Protocol):
-    """What counts tokens and knows how old remote keys are: `TokenVerifier`."""
+    """The part of `TokenVerifier` that metrics read: its counters, and the ages of remote keys in seconds."""
 
     verified: int
     cache_hits: int
@@ -51,14 +51,14 @@ class Verifying(Protocol):
 
 
 class Mirroring(Protocol):
-    """What keeps the copy of the log of revocations: `RevocationList`."""
+    """The part of `RevocationList` that metrics read: the age of the mirror in seconds."""
 
     @property
     def age(self) -> float | None: ...
 
 
 class Instrumented(Protocol):
-    """What metrics are made of: an `Auth`."""
+    """The part of `Auth` that metrics read."""
 
     @property
     def events(self) -> EventSink: ...
@@ -71,9 +71,9 @@ class Instrumented(Protocol):
 
 
 def instrument(*auths: Instrumented, meter_provider: "MeterProvider | None" = None) -> None:
-    """Make metrics of what happens in `auths` from now on: call it once, with each `Auth` of the process.
+    """Record metrics of `auths` from now on. Call it once, with every `Auth` of the process.
 
-    `meter_provider` None: the process's own, also when it is set later. Raises `ConfigurationError` where
+    `meter_provider`: None is the provider of the process, even if it is set later. Raises `ConfigurationError` if
     opentelemetry-api is not installed.
     """
     try:
@@ -95,9 +95,11 @@ def instrument(*auths: Instrumented, meter_provider: "MeterProvider | None" = No
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A counter. `attributes` tells for each class of events what they are counted by; `starts`: what begins at zero.
+    """A counter of events.
 
-    A series that begins with its first event looks to an alert as if that event had never happened.
+    `attributes`: for each counted class of events, a function that returns the attributes of an event.
+    `starts`: the attributes of series that begin at zero. An alert on the increase of a series would not see the first
+    event of a series that begins with it.
     """
 
     name: str
@@ -109,7 +111,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A value that is read when someone asks for it: a gauge in seconds, else a counter."""
+    """A metric whose value is read at each collection. It is a gauge if its unit is seconds, else a counter."""
 
     name: str
     unit: str
@@ -127,7 +129,7 @@ def _error_type(reason: str) -> str:
 
 
 def _reasons(error: type[AuthError]) -> Iterator[str]:
-    """Those of `error` and its children, the host's own among them, and none that was made up for a request."""
+    """The reasons of `error` and of all its subclasses, also of those that the host defined."""
     yield error.reason
     for child in error.__subclasses__():
         yield from _reasons(child)
@@ -144,25 +146,25 @@ COUNTED = (
     Counted(
         "asgi_jwt.websocket.closes",
         "{connection}",
-        "WebSockets that were closed because their tokens hold no longer",
+        "WebSockets that were closed because their tokens are no longer valid",
         {SocketClosed: _by_reason},
     ),
     Counted(
         "asgi_jwt.logins",
         "{login}",
-        "Logins, and those that were refused",
+        "Logins, also refused ones",
         {SessionOpened: lambda event: {}, LoginRefused: _by_reason},
     ),
     Counted(
         "asgi_jwt.refreshes",
         "{refresh}",
-        "Refresh tokens that were judged",
+        "Refresh tokens that were presented",
         {Refreshed: lambda event: {"asgi_jwt.refresh.verdict": event.verdict}},
     ),
     Counted(
         "asgi_jwt.token.reuses",
         "{reuse}",
-        "Refresh tokens that came back although nobody honest holds them",
+        "Refresh tokens that were reused, so that their sessions were ended",
         {ReuseDetected: lambda event: {}},
         ({},),
     ),
@@ -175,13 +177,13 @@ COUNTED = (
     Counted(
         "asgi_jwt.token.revocations",
         "{revocation}",
-        "Tokens that the app or a client had revoked, one by one or all of a subject",
+        "Revocations by the app or a client, of one token or of all tokens of a subject",
         {TokensRevoked: lambda event: {"asgi_jwt.revocation.kind": event.kind}},
     ),
     Counted(
         "asgi_jwt.revocation.mirror.faults",
         "{fault}",
-        "What befell the process's copy of the log of revocations",
+        "Faults of the process's mirror of the log of revocations",
         {
             RevocationsNotRead: lambda event: {"error.type": "not_read"},
             RevocationsStale: lambda event: {"error.type": "stale"},
@@ -191,13 +193,13 @@ COUNTED = (
     Counted(
         "asgi_jwt.store.errors",
         "{error}",
-        "Calls that the session store did not answer",
+        "Calls of the session store that failed",
         {StoreFailed: lambda event: {"asgi_jwt.store.operation": event.operation}},
     ),
     Counted(
         "asgi_jwt.jwks.fetches",
         "{fetch}",
-        "Fetches of remote keys, and those that failed",
+        "Fetches of remote keys, also failed ones",
         {
             KeysFetched: lambda event: {"asgi_jwt.jwks.source": event.source},
             KeysNotFetched: lambda event: {"asgi_jwt.jwks.source": event.source, "error.type": "keys_unavailable"},
@@ -206,7 +208,7 @@ COUNTED = (
     Counted(
         "asgi_jwt.key_file.reads",
         "{read}",
-        "Key files that had changed and were read again, and those that can't be used",
+        "Reads of key files that had changed, also of unusable ones",
         {
             KeysRead: lambda event: {"asgi_jwt.key_file.variable": event.source},
             KeysNotRead: lambda event: {"asgi_jwt.key_file.variable": event.source, "error.type": "keys_unusable"},
@@ -218,13 +220,13 @@ OBSERVED = (
     Observed(
         "asgi_jwt.token.verifications",
         "{token}",
-        "Tokens that were verified, their signature included",
+        "Tokens whose signature and claims were verified",
         lambda auths: [(sum(auth.verifier.verified for auth in auths), {})],
     ),
     Observed(
         "asgi_jwt.token.cache.hits",
         "{token}",
-        "Tokens that were known to be verified",
+        "Tokens that were found in the cache of verified tokens",
         lambda auths: [(sum(auth.verifier.cache_hits for auth in auths), {})],
     ),
     Observed(
@@ -243,21 +245,21 @@ OBSERVED = (
 
 
 def _key_ages(auths: Iterable[Instrumented]) -> Iterable[tuple[float, str]]:
-    # Of several for one source the last is kept.
+    # Several `Auth`s may have one source. OpenTelemetry keeps the last value, which is the oldest age.
     return sorted((age, source) for auth in auths for source, age in auth.verifier.key_ages().items())
 
 
 def _mirror_ages(auths: Iterable[Instrumented]) -> Iterable[float]:
     ages: list[float] = []
     for auth in auths:
-        with suppress(ConfigurationError):  # without a store there is none
+        with suppress(ConfigurationError):  # without a store there is no mirror
             age = auth.revocations.age
             ages += [] if age is None else [age]
     return sorted(ages)
 
 
 class _Counters:
-    """Counts each event where it belongs."""
+    """The listener that counts each event in its counter."""
 
     def __init__(self, meter: "Meter") -> None:
         self._counting: dict[type[Event], tuple[Callable[..., None], Callable[[Any], Attributes]]] = {}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations | cost`.
+"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations | cost | frameworks`.
 
 `--json`, `--rounds N` and `--quick` go with each.
 
@@ -10,8 +10,9 @@ import json
 import sys
 from dataclasses import replace
 
-from benchmarks import simulation
-from benchmarks.commands import COMMANDS, Effort
+from benchmarks.commands import COMMANDS
+from benchmarks.evidence import simulation
+from benchmarks.rounds import Effort
 
 EFFORTS = {
     "verify": Effort(rounds=40, seconds=0.05),
@@ -21,6 +22,7 @@ EFFORTS = {
     "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
     "cost": Effort(rounds=31, seconds=0),
+    "frameworks": Effort(rounds=100, seconds=0.02),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False)
 

@@ -1,38 +1,24 @@
-"""`verify`, `middleware`, `server`, `refresh`, `remote`, `revocations`, `cost`: what each measures and promises."""
+"""The commands of `python -m benchmarks`: what each measures and promises."""
 
 import statistics
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks import instructions, middleware, verify
 from benchmarks.cost import run_cost
 from benchmarks.fixture import Fixture
+from benchmarks.frameworks import run_frameworks
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
-from benchmarks.report import Promise, Report
+from benchmarks.report import Promise, Report, installed
 from benchmarks.revocations import run_revocations
-from benchmarks.rounds import Result, Worker, compare, worker
-from benchmarks.worker import installed
+from benchmarks.rounds import Effort, Result, Worker, compare, worker
 
 OURS = "asgi_jwt"
 STARLETTE = "Starlette AuthenticationMiddleware + PyJWT"
 CONNECTIONS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is.
-
-    `counts`: whether instructions are counted too, which takes two minutes.
-    """
-
-    rounds: int
-    seconds: float
-    tokens: int = 64
-    cache_size: int = 4096
-    counts: bool = True
 
 
 def run_verify(effort: Effort) -> Report:
@@ -157,4 +143,5 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "revocations": run_revocations,
     "remote": run_remote,
     "cost": run_cost,
+    "frameworks": run_frameworks,
 }

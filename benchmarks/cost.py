@@ -3,21 +3,18 @@
 import asyncio
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.costly import Costly, costly_requests
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 MOST = 1000.0
 """Microseconds of the event loop."""
 CHECKS = 4
 
 
-def run_cost(effort: "Effort") -> Report:
+def run_cost(effort: Effort) -> Report:
     """Each request's time on the event loop's thread, the median of the rounds, and its signature checks."""
     report = Report(command="cost")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "starlette", "cryptography")}

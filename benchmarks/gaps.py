@@ -1,18 +1,11 @@
-"""How long an event loop has to wait for its next turn while keys are fetched or read, in a process of its own.
-
-The line `{"backend": ..., "urls": {name: URL}, "files": {name: [a JWK Set, another]}, "certificates": path,
-"tokens": [...], "kids": [...], "rounds": n}` is answered with `{"gaps": {case: [[longest, own], ...]}, "kids": [...]}`:
-in each round the longest time between two turns of a loop that does nothing else, and the longest of them in which its
-thread had the processor, in ms; and the µs of processor time that each token with a made-up `kid` took to be refused.
-"""
+"""How long an event loop has to wait for its next turn while keys are fetched or read."""
 
 import gc
 import hashlib
-import json
 import os
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import cycle
 from tempfile import TemporaryDirectory
@@ -26,6 +19,7 @@ from asgi_jwt import Auth, RemoteKeySet, Settings, TokenVerifier
 from asgi_jwt.errors import UnknownKey
 from asgi_jwt.testing import Clock
 from benchmarks.fixture import AUDIENCE, ISSUER
+from benchmarks.work import Work
 
 # As long as a fetch takes.
 _WHILE = 0.02
@@ -143,16 +137,14 @@ async def refusal(verifier: TokenVerifier, token: bytes) -> float:
     raise RuntimeError("a token with a made-up kid was let in")
 
 
-def work() -> None:
-    """Answer one line."""
-    setup = json.loads(sys.stdin.readline())
-    os.environ["SSL_CERT_FILE"] = setup["certificates"]
-    del setup["certificates"]
-    backend = setup.pop("backend")
+@asynccontextmanager
+async def gaps(certificates: str, **setup: Any) -> AsyncIterator[Work]:
+    """Introduced by `{"gaps": {case: [[longest, own], ...]}, "kids": [...]}`, with these certificates trusted.
+
+    They are in each round the longest time between two turns of a loop that does nothing else, and the longest of them
+    in which its thread had the processor, in ms; and the µs of processor time that each token with a made-up `kid` took
+    to be refused. The setup has `urls` by names, `files` of two JWK Sets by names, `tokens`, `kids` and `rounds`.
+    """
+    os.environ["SSL_CERT_FILE"] = certificates
     with TemporaryDirectory() as home:
-        answer = anyio.run(partial(measure, home=home, **setup), backend=backend)
-    print(json.dumps(answer), flush=True)
-
-
-if __name__ == "__main__":
-    work()
+        yield Work(await measure(home=home, **setup))

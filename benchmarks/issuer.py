@@ -1,22 +1,18 @@
-"""An issuer's keys over https on the loopback, in a process of its own.
+"""An issuer's keys over https on the loopback.
 
-The first line is `{"home": folder, "keys": [n, ...], "signing": JWK}`, the answer
-`{"port": ..., "certificates": path, "count": n}`: the file holds what its certificate is checked by, behind those of
-the system. `/<n>` answers with a JWK Set of n keys, `signing` among them, of which one is another at each request.
-It ends with its input.
+`/<n>` answers with a JWK Set of n keys, `signing` among them, of which one is another at each request.
 """
 
-import asyncio
 import ipaddress
 import json
 import secrets
 import ssl
-import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -25,6 +21,8 @@ from cryptography.x509.oid import NameOID
 from starlette.types import Receive, Scope, Send
 
 from asgi_jwt.tokens.compact import encode_base64url
+from benchmarks.serving import served
+from benchmarks.work import Work
 
 
 def rsa_jwk() -> dict[str, str]:
@@ -76,32 +74,12 @@ def bundle(home: Path) -> tuple[Path, int]:
     return path, len(pem)
 
 
-async def serve() -> None:
-    """Serve until the input ends."""
-    setup = json.loads(sys.stdin.readline())
-    home = Path(setup["home"])
-    certify(home)
-    config = uvicorn.Config(
-        KeyServer(setup["keys"], setup["signing"]),
-        host="127.0.0.1",
-        port=0,
-        lifespan="off",
-        log_level="error",
-        access_log=False,
-        ssl_certfile=home / "certificate.pem",
-        ssl_keyfile=home / "key.pem",
-    )
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    socket.listen()
-    certificates, count = bundle(home)
-    introduction = {"port": socket.getsockname()[1], "certificates": str(certificates), "count": count}
-    print(json.dumps(introduction), flush=True)
-    serving = asyncio.create_task(server.serve(sockets=[socket]))
-    await asyncio.to_thread(sys.stdin.read)
-    server.should_exit = True
-    await serving
-
-
-if __name__ == "__main__":
-    asyncio.run(serve())
+@asynccontextmanager
+async def issuing(home: str, keys: list[int], signing: dict[str, Any]) -> AsyncIterator[Work]:
+    """Introduced by its `port`, and by `certificates`, a file that has its own among others, and their `count`."""
+    folder = Path(home)
+    certify(folder)
+    files = {"ssl_certfile": folder / "certificate.pem", "ssl_keyfile": folder / "key.pem"}
+    async with served(KeyServer(keys, signing), **files) as port:
+        certificates, count = bundle(folder)
+        yield Work({"port": port, "certificates": str(certificates), "count": count})

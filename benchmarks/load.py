@@ -1,21 +1,16 @@
-"""Requests in a process of its own: each connection sends the next one when the last is answered.
-
-The first line is `{"fixture": {...}, "connections": n}`, answered with `{}`; each `{"port": ..., "seconds": ...}` after
-it with `{"requests": ..., "seconds": ...}`: how many were answered in which time.
-"""
+"""Load on a server: each connection sends the next request when the last is answered."""
 
 import asyncio
 import itertools
-import json
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-import uvicorn
-
-from benchmarks.asgi import BODY, bare, request_scope
+from benchmarks.asgi import BODY, request_scope
 from benchmarks.fixture import Fixture
+from benchmarks.work import Work
 
 
 class Connection(asyncio.Protocol):
@@ -69,22 +64,16 @@ async def load(port: int, seconds: float, requests: Iterator[bytes], connections
     }
 
 
-async def work() -> None:
-    """Answer each line until there is none."""
-    setup = json.loads(sys.stdin.readline())
-    requests = itertools.cycle([_request(token) for token in Fixture(**setup["fixture"]).tokens])
-    print("{}", flush=True)
-    while line := sys.stdin.readline():
-        answered = await load(**json.loads(line), requests=requests, connections=setup["connections"])
-        print(json.dumps(answered), flush=True)
+@asynccontextmanager
+async def loading(fixture: dict[str, Any], connections: int) -> AsyncIterator[Work]:
+    """Each `{"port": ..., "seconds": ...}` is answered with `{"requests": ..., "seconds": ...}`: how many were answered
+    in which time.
+    """
+    requests = itertools.cycle([_request(token) for token in Fixture(**fixture).tokens])
+    yield Work({}, partial(load, requests=requests, connections=connections))
 
 
 def _request(token: str) -> bytes:
     scope = request_scope(f"Bearer {token}")
     lines = [f"GET {scope['path']} HTTP/1.1".encode(), *(b": ".join(header) for header in scope["headers"])]
     return b"\r\n".join([*lines, b"", b""])
-
-
-if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvicorn.Config(bare).get_loop_factory()) as runner:
-        runner.run(work())

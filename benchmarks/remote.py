@@ -4,19 +4,15 @@ import json
 import secrets
 import statistics
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from benchmarks.fixture import claims
-from benchmarks.report import Promise, Report
-from benchmarks.rounds import worker
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort, worker
 
 SIZES = (4, 100)
 BACKENDS = ("asyncio", "trio")
@@ -24,7 +20,7 @@ BOUND = 5.0
 KIDS = 10_000
 
 
-def run_remote(effort: "Effort") -> Report:
+def run_remote(effort: Effort) -> Report:
     """The gaps of an event loop while keys are fetched or read again, beside those that it has anyway."""
     report = Report(command="remote")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "anyio", "cryptography", "httpx2", "trio")}

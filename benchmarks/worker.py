@@ -1,20 +1,33 @@
-"""One contender in a process of its own, led over pipes: JSON lines in, JSON lines out.
+"""Work in a process of its own, led over pipes: JSON lines in, JSON lines out.
 
-The first line is `{"group": ..., "contender": ..., "fixture": {...}}`; the answer is what the contender says of itself,
-or `{"missing": module}`. Each `{"seconds": n}` after it is answered with the microseconds per call of each case.
+`python -m benchmarks.worker KIND` does one of `KINDS`. The first line sets it up, and the answer introduces it; each
+line after it is a question. It ends with its input.
 """
 
-import asyncio
 import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
+import uvicorn
+from anyio import to_thread
+
 from benchmarks import middleware, verify
+from benchmarks.asgi import bare
 from benchmarks.contender import Contender
 from benchmarks.fixture import Fixture
+from benchmarks.gaps import gaps
+from benchmarks.issuer import issuing
+from benchmarks.load import loading
+from benchmarks.memory import weighing
+from benchmarks.report import installed
+from benchmarks.serving import serving
+from benchmarks.work import Answer, Kind, Work
 
 GROUPS = {"verify": verify.CONTENDERS, "middleware": middleware.CONTENDERS}
+UNDER_UVLOOP = ("load", "serving")
 
 
 def build(group: str, name: str, fixture: Fixture) -> Contender:
@@ -38,31 +51,50 @@ async def introduce(contender: Contender, fixture: Fixture) -> dict[str, Any]:
     }
 
 
-def installed(distribution: str) -> str:
-    """The version of an installed distribution, else `not installed`; ours may be used from where it lies."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "this checkout" if distribution == "asgi_jwt" else "not installed"
+@asynccontextmanager
+async def contending(group: str, contender: str, fixture: dict[str, Any]) -> AsyncIterator[Work]:
+    """One contender: each `{"seconds": n}` is answered with the microseconds per call of each case.
 
-
-async def work() -> None:
-    """Answer each line until there is none."""
-    setup = json.loads(sys.stdin.readline())
-    fixture = Fixture(**setup["fixture"])
+    It is introduced by what it says of itself, or by `{"missing": module}`.
+    """
+    given = Fixture(**fixture)
     try:
-        contender = build(setup["group"], setup["contender"], fixture)
+        built = build(group, contender, given)
     except ModuleNotFoundError as missing:
-        _answer({"missing": missing.name})
-        return
-    _answer(await introduce(contender, fixture))
-    while line := sys.stdin.readline():
-        _answer(await contender.take_times(json.loads(line)["seconds"]))
+        yield Work({"missing": missing.name})
+    else:
+        yield Work(await introduce(built, given), built.take_times)
 
 
-def _answer(answer: dict[str, Any]) -> None:
+KINDS: dict[str, Kind] = {
+    "contender": contending,
+    "memory": weighing,
+    "load": loading,
+    "serving": serving,
+    "issuer": issuing,
+    "gaps": gaps,
+}
+
+
+async def work(kind: str, setup: dict[str, Any]) -> None:
+    """Answer each line until there is none."""
+    async with KINDS[kind](**setup) as begun:
+        _say(begun.introduction)
+        while line := await to_thread.run_sync(sys.stdin.readline):
+            _say(await begun.answer(**json.loads(line)))
+
+
+def _say(answer: Answer) -> None:
     print(json.dumps(answer), flush=True)
 
 
+def main(kind: str) -> None:
+    """Do work of this kind, on the event loop that the setup names, or that its kind has."""
+    setup = json.loads(sys.stdin.readline())
+    backend = setup.pop("backend", "asyncio")
+    options = {"loop_factory": uvicorn.Config(bare).get_loop_factory()} if kind in UNDER_UVLOOP else {}
+    anyio.run(work, kind, setup, backend=backend, backend_options=options)
+
+
 if __name__ == "__main__":
-    asyncio.run(work())
+    main(*sys.argv[1:])

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.openapi.models import OpenAPI
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from fastapi.testclient import TestClient
 from frameworks.fastapi_app import create_app
 from starlette.testclient import WebSocketDenialResponse
@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from support.app import CONNECT, NO_TOKEN, REFRESH_SECRET, authorization, exchange, make_auth, websocket_scope
 
 from asgi_jwt import Auth, AuthApp, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
+from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.fastapi import document
 
 LACKING = {"error": "insufficient_scope", "error_description": "The access token lacks a required scope"}
@@ -21,8 +22,13 @@ Dependency = Callable[..., Any]
 
 
 @pytest.fixture
-def auth() -> Auth:
-    return make_auth(store=MemoryStore(), refresh_secret=REFRESH_SECRET)
+def heard() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def auth(heard: list[Event]) -> Auth:
+    return make_auth(store=MemoryStore(), refresh_secret=REFRESH_SECRET, on_event=heard.append)
 
 
 def add_routes(app: FastAPI, read: Any, write: Any, both: Any) -> None:
@@ -99,8 +105,8 @@ def test_the_document_is_valid(auth: Auth) -> None:
     assert len({operation["operationId"] for operation in operations}) == len(operations)
 
 
-def test_responses_of_the_hosts_own_stay(auth: Auth) -> None:
-    """A route that describes its own 401, a path and a schema of the host's are not replaced."""
+def test_what_the_host_describes_stays(auth: Auth) -> None:
+    """A route's own 401, a path of the host's, and a route with another scheme are left as they are."""
     app = FastAPI()
     document(app, auth)
 
@@ -110,7 +116,12 @@ def test_responses_of_the_hosts_own_stay(auth: Auth) -> None:
     @app.post("/auth/login", summary="Mine")
     async def login() -> None: ...
 
+    @app.get("/by-key", dependencies=[Security(APIKeyHeader(name="key"))])
+    async def by_key() -> None: ...
+
     made = app.openapi()
+    assert set(made["paths"]["/by-key"]["get"]["responses"]) == {"200"}
+    assert set(made["components"]["securitySchemes"]) == {"Bearer", "APIKeyHeader"}
     assert made["paths"]["/orders"]["get"]["responses"]["401"]["description"] == "Mine"
     assert made["paths"]["/auth/login"]["post"]["summary"] == "Mine"
 
@@ -192,8 +203,8 @@ def guarded(auth: Auth) -> JWTMiddleware:
     return JWTMiddleware(app, auth, optional=True)
 
 
-def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMiddleware) -> None:
-    """With `document`, what `require` refuses has the challenge and the JSON of what the middleware refuses."""
+def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMiddleware, heard: list[Event]) -> None:
+    """With `document`, what `require` refuses has challenge, JSON and event of what the middleware refuses."""
     client = TestClient(guarded)
     nobody = client.get("/orders")
     assert (nobody.status_code, nobody.json(), nobody.headers["www-authenticate"]) == (
@@ -206,6 +217,8 @@ def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMidd
     with pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/feed", headers=authorization(auth)).__enter__()
     assert (denied.value.status_code, denied.value.json()) == (403, LACKING)
+    lacks = [TokenRefused("scope_insufficient", 403, transport) for transport in ("http", "websocket")]
+    assert heard == [TokenRefused("token_missing", 401, "http"), *lacks]
 
 
 @pytest.mark.anyio

@@ -28,6 +28,7 @@ from support.app import (
 )
 
 from asgi_jwt import Auth, AuthApp, AuthError, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
+from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.litestar import JWTPlugin
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:litestar")
@@ -183,6 +184,22 @@ def test_optional() -> None:
             assert client.get("/v1", headers=authorization(auth, scopes=scopes)).status_code == status
 
 
+def test_guards_of_the_whole_app_let_users_log_in(auth: Auth) -> None:
+    """A `require` that guards the app is asked at all routes but AuthApp's; other guards are asked there too."""
+    calls: list[str] = []
+
+    async def counting(connection: Any, handler: object) -> None:
+        calls.append(connection.scope["path"])
+
+    guards: Any = [require("orders:read"), counting]
+    with TestClient(Litestar([orders], guards=guards, plugins=[JWTPlugin(auth, authenticate)])) as client:
+        login = client.post("/auth/login", json={"username": "bob", "password": "wonderland"})
+        assert client.get("/orders", headers=authorization(auth)).status_code == 403
+        bob = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        assert client.get("/orders", headers=bob).status_code == 200
+    assert calls == ["/login/", "/orders"]
+
+
 def test_guards_run_in_no_thread() -> None:
     """A guard of `require` runs in the event loop's own thread; Litestar's other guards run as they are."""
     threads: set[int] = set()
@@ -230,12 +247,14 @@ async def feed(socket: WebSocket[Any, Any, Any]) -> None:
 
 @pytest.mark.anyio
 async def test_a_socket_is_denied_with_the_challenge() -> None:
-    """A guard's refusal of a WebSocket is the answer that the middleware would give; other errors stay Litestar's."""
-    auth = make_auth()
+    """A guard's refusal of a WebSocket has answer and event of the middleware's; other errors stay Litestar's."""
+    heard: list[Event] = []
+    auth = make_auth(on_event=heard.append)
     app: Any = Litestar([feed, late, broken], plugins=[JWTPlugin(auth)], openapi_config=None)
     denied = await exchange(app, websocket_scope("/feed", headers=authorization(auth)))
     assert (denied.status, denied.json()) == (403, LACKING)
     assert str(denied.challenge).endswith('scope="a"')
+    assert heard == [TokenRefused("scope_insufficient", 403, "websocket")]
     with TestClient(app) as client:
         with pytest.raises(WebSocketDisconnect) as closed:
             client.websocket_connect("/broken", headers=authorization(auth)).__enter__()

@@ -7,14 +7,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from frameworks.mcp_app import create_app, create_app_by_the_sdk, create_app_over_sse, whoami
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.middleware.auth_context import get_access_token
-from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
-from pydantic import AnyHttpUrl
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -25,7 +24,7 @@ from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, JWTMiddleware, MemoryStore, Settings
 from asgi_jwt.events import Event, TokenRefused
-from asgi_jwt.mcp import Principal, fastmcp_verifier, token_verifier
+from asgi_jwt.mcp import Principal, fastmcp_verifier
 from asgi_jwt.testing import Clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -67,18 +66,6 @@ class Service:
         return self.headers(subject, **identity)["authorization"].removeprefix("Bearer ")
 
 
-def whoami() -> str:
-    token = get_access_token()
-    assert token is not None
-    return f"{token.subject} by {token.client_id} of {(token.claims or {})['iss']} may {' '.join(token.scopes)}"
-
-
-def server(**options: Any) -> MCPServer[Any]:
-    made: MCPServer[Any] = MCPServer("whoami", log_level="ERROR", **options)
-    made.tool()(whoami)
-    return made
-
-
 @contextmanager
 def serving(make: Callable[[Service], Any]) -> Iterator[Service]:
     made: list[Service] = []
@@ -92,21 +79,15 @@ def serving(make: Callable[[Service], Any]) -> Iterator[Service]:
 
 
 def guarded(service: Service) -> Any:
-    return JWTMiddleware(Principal(server().streamable_http_app()), service.auth)
+    return create_app(service.auth)
 
 
 def guarded_sse(service: Service) -> Any:
-    return JWTMiddleware(Principal(server().sse_app()), service.auth)
+    return create_app_over_sse(service.auth)
 
 
 def by_the_sdk(service: Service) -> Any:
-    settings = AuthSettings(
-        issuer_url=AnyHttpUrl(service.url),
-        resource_server_url=AnyHttpUrl(f"{service.url}/mcp"),
-        required_scopes=["tools:call"],
-        validate_token_resource=True,
-    )
-    return server(token_verifier=token_verifier(service.auth), auth=settings).streamable_http_app()
+    return create_app_by_the_sdk(service.auth, service.url)
 
 
 @pytest.fixture
@@ -226,7 +207,9 @@ def with_authorization_server(service: Service) -> Any:
         issued = service.token("robot", client_id="robot")
         return JSONResponse({"access_token": issued, "token_type": "Bearer", "expires_in": 60})
 
-    app = server().streamable_http_app()
+    server: Any = MCPServer("whoami", log_level="ERROR")
+    server.add_tool(whoami)
+    app = server.streamable_http_app()
     app.router.routes += [
         Route("/.well-known/oauth-authorization-server", metadata),
         Route("/token", token, methods=["POST"]),

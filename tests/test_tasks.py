@@ -200,5 +200,5 @@ async def test_slices_leave_the_loop_to_others(count: int, sizes: list[int]) -> 
         await anyio.lowlevel.checkpoint()
         before = turns
         assert [len(some) async for some in in_slices(range(count), 3)] == sizes
-        assert turns - before >= len(sizes[1:])
+        assert turns > before or len(sizes) < 2
         group.cancel_scope.cancel()

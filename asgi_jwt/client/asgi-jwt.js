@@ -1,12 +1,12 @@
 /**
- * The browser's side of AuthApp: the access token in memory alone, one refresh at a time among all tabs.
+ * The browser client of AuthApp. The access token is only in memory; all tabs together send one refresh at a time.
  * Types and documentation: asgi-jwt.d.ts. All times are milliseconds.
  */
 
 const MARGIN = 30_000; // before its end a token is renewed
-const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for the other tabs
-const PATIENCE = 30_000; // with a server that is out of reach
-const LONGEST = 300_000; // that a server may ask for
+const TIMEOUT = 15_000; // of a request to AuthApp, and of the wait for other tabs
+const OUTAGE_TIMEOUT = 30_000; // of a caller while the server is out of reach
+const LONGEST_WAIT = 300_000; // between two attempts
 
 export class AuthError extends Error {
   constructor(status, body, retryAfter) {
@@ -16,9 +16,9 @@ export class AuthError extends Error {
 }
 
 export function createAuth(options) {
-  // A polluted Object.prototype must not name an origin.
+  // A polluted Object.prototype must not add an origin.
   const given = { __proto__: null, ...options };
-  // Taken now: `window.fetch = auth.fetch` must not call itself.
+  // Kept, because after `window.fetch = auth.fetch` it would call itself.
   const send = globalThis.fetch;
   const origins = new Set([location.origin, ...(given.origins ?? []).map((one) => new URL(one).origin)]);
   const { protocol, origin, pathname } = new URL(given.base ?? "/auth", location.href);
@@ -27,9 +27,9 @@ export function createAuth(options) {
 
   let onchange = given.onchange;
   let token, life, takenAt, takenTick;
-  let session; // undefined while nobody knows, null for nobody
+  let session; // undefined until the first refresh, null without a user
   let shown;
-  let refused; // the token that a server did not take
+  let refused; // the token that a server has refused
   let changes = 0;
   let failures = 0;
   let notBefore = 0;
@@ -37,10 +37,10 @@ export function createAuth(options) {
   let queue = Promise.resolve();
 
   function isOwn({ protocol, origin }) {
-    return /^https?:$/.test(protocol) && origins.has(origin); // a blob: URL has an origin too
+    return /^https?:$/.test(protocol) && origins.has(origin); // a blob: URL has an origin, too
   }
 
-  // Sleep stops the one clock in some browsers, and the other one is set: whichever says more is believed.
+  // Sleep stops `performance.now` in some browsers, and `Date.now` may be set: the larger age counts.
   function age() {
     const passed = Date.now() - takenAt;
     return passed < -1000 ? Infinity : Math.max(passed, performance.now() - takenTick);
@@ -76,8 +76,8 @@ export function createAuth(options) {
     queueMicrotask(() => onchange?.(to));
   }
 
-  // Any script of this origin could ask for a token as well as listen for one. In a frame of another site's page, which
-  // the cookie does not come to, the token must not either: `top.origin` throws there.
+  // A script of this origin that listens here could ask the server for a token, too. A frame in another site's page
+  // gets no cookie, and must get no token: `top.origin` throws there.
   const name = `asgi-jwt ${root}`;
   let channel;
   try {
@@ -87,20 +87,20 @@ export function createAuth(options) {
       else if (data.wait) notBefore = Math.max(notBefore, performance.now() + data.wait);
       else if (data.over) drop();
     };
-  } catch {} // then each tab is on its own, and the server settles their races
+  } catch {} // then each tab refreshes by itself, and the server settles their races
 
-  function takeAndTell({ access_token, expires_in, scope }) {
-    const told = { answer: { access_token, expires_in, scope }, at: Date.now() };
-    take(told.answer, told.at);
-    channel?.postMessage(told);
+  function takeAndShare({ access_token, expires_in, scope }) {
+    const message = { answer: { access_token, expires_in, scope }, at: Date.now() };
+    take(message.answer, message.at);
+    channel?.postMessage(message);
   }
 
-  function dropAndTell() {
+  function dropAndShare() {
     drop();
     channel?.postMessage({ over: true });
   }
 
-  // A login, a logout or a refresh at a time. Who waits too long, for a tab that hangs, goes ahead.
+  // One login, logout or refresh runs at a time. A caller that waits too long, because a tab hangs, goes ahead.
   async function alone(work) {
     let begun;
     try {
@@ -137,21 +137,21 @@ export function createAuth(options) {
 
   const isOver = (error) => error.status === 401 && error.error === "invalid_grant";
 
-  // Whether that settled it; else another attempt follows, not before `notBefore`.
+  // Returns whether the refresh is done; otherwise another attempt follows after `notBefore`.
   async function attempt() {
     if (!isDue()) return true; // another tab was faster
     if (notBefore > performance.now()) return false;
     const before = changes;
     try {
       const answer = await call("/refresh");
-      if (before === changes) takeAndTell(answer);
+      if (before === changes) takeAndShare(answer);
     } catch (error) {
       if (before !== changes) return true;
-      if (isOver(error)) dropAndTell();
+      if (isOver(error)) dropAndShare();
       else if (!isUsable() && error.status < 500 && error.status !== 429 && error.status !== 408) throw error;
       else {
         const wait = Math.max(250 * 2 ** Math.min(failures++, 4), (error.retryAfter ?? 0) * 1000);
-        const jittered = Math.min(wait, LONGEST) * (1 + Math.random() / 2);
+        const jittered = Math.min(wait, LONGEST_WAIT) * (1 + Math.random() / 2);
         notBefore = performance.now() + jittered;
         channel?.postMessage({ wait: jittered });
         return false;
@@ -161,7 +161,7 @@ export function createAuth(options) {
   }
 
   async function persist() {
-    const end = performance.now() + PATIENCE;
+    const end = performance.now() + OUTAGE_TIMEOUT;
     while (!(await alone(attempt))) {
       if (isUsable()) return;
       const wait = notBefore - performance.now();
@@ -180,7 +180,7 @@ export function createAuth(options) {
     return session ? [token, session.subject] : [];
   }
 
-  // What one user asked for is not done in another one's name.
+  // A request of one user is not sent with the token of another.
   function check(subject, now) {
     if (subject && now && now !== subject) throw new DOMException("Another user has logged in", "AbortError");
   }
@@ -195,7 +195,7 @@ export function createAuth(options) {
   }
 
   // RFC 6750 section 3. Another origin's answer may hide its challenge.
-  function asksForAnother(response) {
+  function wantsNewToken(response) {
     if (response.status !== 401 || (response.redirected && !isOwn(new URL(response.url)))) return false;
     const challenge = response.headers.get("WWW-Authenticate");
     if (challenge === null) return response.type === "cors";
@@ -203,7 +203,7 @@ export function createAuth(options) {
   }
 
   async function authFetch(input, init) {
-    // The browser's own reading of the URL, and read once.
+    // A Request has the URL as the browser parses it.
     const request = new Request(input, init);
     if (!isOwn(new URL(request.url)) || request.headers.has("Authorization")) return send(request);
     const subject = session?.subject;
@@ -213,7 +213,7 @@ export function createAuth(options) {
     if (!first || !session) return send(request);
     request.headers.set("Authorization", `Bearer ${first}`);
     const response = await send(request);
-    if (!asksForAnother(response)) return response;
+    if (!wantsNewToken(response)) return response;
     if (token === first) refused = first;
     const [second, owner] = await unlessAborted(request.signal, fresh());
     if (!again || !second || second === first || owner !== sender) return response;
@@ -228,14 +228,14 @@ export function createAuth(options) {
       try {
         await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
       } catch (error) {
-        if (isOver(error)) dropAndTell();
+        if (isOver(error)) dropAndShare();
         throw error;
       }
-      dropAndTell();
+      dropAndShare();
     });
   }
 
-  // Back from the back/forward cache: it missed what was said.
+  // A page in the back/forward cache missed the messages of other tabs.
   const onpageshow = (event) => event.persisted && auth.refresh().catch(() => {});
   globalThis.addEventListener("pageshow", onpageshow);
 
@@ -253,18 +253,18 @@ export function createAuth(options) {
       alone(async () => {
         const fields = credentials instanceof FormData ? Object.fromEntries(credentials) : credentials;
         const headers = { "Content-Type": "application/json" };
-        takeAndTell(await call("/login", { headers, body: JSON.stringify(fields) }));
-        const entered = session;
-        await new Promise((done) => setTimeout(done, 100)); // a logout that waits for the lock hears of it
-        return entered;
+        takeAndShare(await call("/login", { headers, body: JSON.stringify(fields) }));
+        const opened = session;
+        await new Promise((done) => setTimeout(done, 100)); // the message is faster than a logout that waits
+        return opened;
       }),
     logout: () => leave("/logout"),
     logoutEverywhere: () => leave("/logout-all"),
     fetch: authFetch,
     token: async () => (await fresh())[0] ?? null,
     async refresh() {
-      await pending?.catch(() => {}); // which may have been answered before what this one is for
-      if (session === null) session = undefined; // asked again
+      await pending?.catch(() => {}); // it may have been answered too early
+      if (session === null) session = undefined; // ask again
       refused = token;
       await renew();
       return auth.session;

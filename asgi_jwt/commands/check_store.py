@@ -1,4 +1,4 @@
-"""What `asgi-jwt check` finds at the session store: a session is written, read, and gone again."""
+"""The findings of `asgi-jwt check` about the store: it writes, reads and deletes a session."""
 
 import os
 import re
@@ -19,26 +19,27 @@ from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.records import Revocation, log_value
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.urls import REDIS_SCHEMES
 
-PATIENCE = 10.0
-"""Seconds for all that is asked of the store: its own patience ends before, unless its URL says otherwise."""
+CHECK_TIMEOUT = 10.0
+"""The time limit (s) for all calls of the store. A call has a shorter limit, unless the store's URL sets another."""
 
-APART = 10.0
-"""Seconds that a clock may be off: twice that, and 5 s for a request and for its answer, are GRACE's default."""
+LARGEST_CLOCK_DIFFERENCE = 10.0
+"""How far (s) a clock may differ: `GRACE` is twice that, plus 5 s each for a request and its answer."""
 
-_LIFE = 60_000
+_LIFE = Millis(60_000)
 
 _REACH = "see that it runs, and that this machine reaches it"
 _LOCKED = "see which process writes to it for so long"
 _COMPLAINT = re.compile(r"(.* \([A-Z]+\)): (.*)")
-"""What a Redis server complains of by its code, and the mend. What SQLite says has its mend in it."""
+"""The text of a Redis store's error: the server's code, and the mend. The errors of SQLite have no such form."""
 
 
 async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
-    """Whether the store keeps sessions, within `PATIENCE`. Nothing is left in it."""
+    """The findings about the store, within `CHECK_TIMEOUT`. The check leaves nothing in the store."""
     if auth.settings.store is None:
         return [ok("store", "none is configured: tokens are verified without one")]
     try:
@@ -56,30 +57,30 @@ async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
 async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], float]) -> list[Finding]:
     began = perf_counter()
     try:
-        # A store that hangs is not closed either: that would wait for it.
-        with anyio.fail_after(PATIENCE):
-            kept = await _write_and_read(store, int(clock() * 1000))
-            policy = await _told(store, "maxmemory_policy")
-            apart = clock() - (await _told(store, "server_time") or clock())
+        # Closing a store that hangs would hang, too, so it is within the time limit.
+        with anyio.fail_after(CHECK_TIMEOUT):
+            kept = await _write_and_read(store, millis(clock()))
+            policy = await _ask_server(store, "maxmemory_policy")
+            difference = clock() - (await _ask_server(store, "server_time") or clock())
             await store.aclose()
     except TimeoutError:
-        return [problem("store", f"{name} gives no answer within {PATIENCE:g} s", mend or _REACH)]
+        return [problem("store", f"{name} gives no answer within {CHECK_TIMEOUT:g} s", mend or _REACH)]
     except StoreUnavailable as why:
-        told = printable(str(why))
-        complaint = _COMPLAINT.fullmatch(told)
-        told, mend = complaint.groups() if complaint else (told, _LOCKED if "is locked" in told else mend)
-        return [problem("store", f"{name} can't be used: {told}", mend)]
+        text = printable(str(why))
+        complaint = _COMPLAINT.fullmatch(text)
+        text, mend = complaint.groups() if complaint else (text, _LOCKED if "is locked" in text else mend)
+        return [problem("store", f"{name} can't be used: {text}", mend)]
     if not kept:
         return [problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")]
     found = ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
-    return [found, *_evictions(name, policy), *_clocks_apart(name, apart)]
+    return [found, *_evictions(name, policy), *_clocks_differ(name, difference)]
 
 
-async def _told(store: SessionStore, what: str) -> Any:
-    """What a server of Redis tells of itself; None of another store, or where it does not say."""
-    ask: Callable[[], Awaitable[Any]] | None = getattr(store, what, None)
+async def _ask_server(store: SessionStore, method: str) -> Any:
+    """The answer of a Redis store's method. None: the store has no such method, or its user lacks the right."""
+    ask: Callable[[], Awaitable[Any]] | None = getattr(store, method, None)
     if ask is not None:
-        with suppress(StoreUnavailable):  # the right to ask for it is not among those that a store needs
+        with suppress(StoreUnavailable):  # a store works without the right for this command
             return await ask()
     return None
 
@@ -94,20 +95,20 @@ def _evictions(name: str, policy: str | None) -> Iterator[Finding]:
         )
 
 
-def _clocks_apart(name: str, apart: float) -> Iterator[Finding]:
-    if abs(apart) > APART:
+def _clocks_differ(name: str, difference: float) -> Iterator[Finding]:
+    if abs(difference) > LARGEST_CLOCK_DIFFERENCE:
         yield warning(
             "store",
-            f"this machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} that of {name}:"
-            " users whose tabs race may be logged out",
+            f"this machine's clock is {abs(difference):.0f} s {'ahead of' if difference > 0 else 'behind'} that of"
+            f" {name}: users whose tabs race may be logged out",
             "keep the clocks of all machines in step (NTP)",
         )
 
 
-async def _write_and_read(store: SessionStore, now: int) -> bool:
-    """Whether a session that is written is found again. Its user is nobody's, and it goes at once, or in a minute.
+async def _write_and_read(store: SessionStore, now: Millis) -> bool:
+    """Whether a session is found after it was written. Its subject is no user, and it is deleted at once.
 
-    The log of revocations gets an entry that has lapsed already.
+    If the deletion fails, the session expires in a minute. The log of revocations gets an entry without any life.
     """
     subject, sid = f"asgi-jwt check {secrets.token_hex(8)}", secrets.token_hex(16)
     session = open_session(subject, sid, now=now, refresh_ttl=_LIFE, session_ttl=_LIFE)
@@ -120,7 +121,7 @@ async def _write_and_read(store: SessionStore, now: int) -> bool:
 
 
 def _left_behind(path: Path, name: str) -> Iterator[Finding]:
-    """Whether the file was there once: a new one beside these can't be used, or has what is in them."""
+    """A warning if the file is gone and its -wal or -shm are left: they would change or spoil a new file."""
     left = " and ".join(suffix for suffix in ("-wal", "-shm") if os.path.lexists(f"{path}{suffix}"))
     if left:
         yield warning(
@@ -131,14 +132,14 @@ def _left_behind(path: Path, name: str) -> Iterator[Finding]:
 
 
 def _not_made_yet(path: Path, name: str) -> Finding:
-    # It is not made here: it would be of whoever checks, and not of the server's user.
+    # The service's user has to own the file, so this command does not create it.
     if os.access(path.parent, os.W_OK | os.X_OK):
         return ok("store", f"{name} is not there yet: the service's start makes it")
     return problem("store", f"{name} is not there, and can't be made", "let this user write its directory")
 
 
 def _name(url: str) -> str:
-    """Without credentials: of a store whose URL is not read here, the scheme alone."""
+    """The store's URL without credentials. For the URL of another package's store it is the scheme alone."""
     scheme = url.partition("://")[0].lower()
     if scheme not in REDIS_SCHEMES:
         return f"{printable(scheme)}://"

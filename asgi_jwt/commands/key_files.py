@@ -125,7 +125,7 @@ def replacing(path: Path) -> Iterator[tuple[KeyFileContent, Callable[[Sequence[d
 
 
 def _followed(path: Path) -> Path:
-    """The file to which the links of `path` lead. Raises `OSError`; `CommandError` if it is outside the directory."""
+    """The file to which `path` leads. Raises `CommandError` if a link leads out of the directory, and `OSError`."""
     directory = os.path.realpath(path.absolute().parent, strict=True)
     try:
         file = Path(os.path.realpath(path, strict=True))

@@ -14,6 +14,7 @@ from asgi_jwt.commands.output import CommandError, complain, duration, say, say_
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings, given_variables
+from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import CLOCK_SKEW
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.key import Key
@@ -24,7 +25,7 @@ Clock = Callable[[], float]
 OVERLAP = 600
 """How long (s) a new key is only published. No service that follows the JWK Set keeps an old set for longer."""
 
-_CLOCK_SKEW_SECONDS = CLOCK_SKEW // 1000
+_CLOCK_SKEW_SECONDS = round(seconds(CLOCK_SKEW))
 
 SAFE_OVERLAP = MAX_AGE + _CLOCK_SKEW_SECONDS
 """The shortest overlap (s) in which every service that fetches the keys gets the new one."""

@@ -10,6 +10,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.commands.output import CommandError, count, moment, run, say, say_json, shown
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import Session
 from asgi_jwt.stores.sqlite import SQLiteStore
 
@@ -37,8 +38,8 @@ def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
         device = [shown(part) for part in (session.client.user_agent, session.client.address) if part]
         say(f"{shown(session.sid)}: {' at '.join(device) or 'no device was told'}")
         for title, time in (("logged in", session.created_at), ("last used", session.used_at)):
-            say(f"  {title} {moment(time / 1000, clock())}")
-        say(f"  ends unless it is used {moment(session.expires_at / 1000, clock())}")
+            say(f"  {title} {moment(seconds(time), clock())}")
+        say(f"  ends unless it is used {moment(seconds(session.expires_at), clock())}")
     say(f"{count(len(sessions), 'session')} of {shown(subject)}")
     return 0
 
@@ -93,8 +94,8 @@ def _json(session: Session) -> dict[str, object]:
         "sid": session.sid,
         "client": {"user_agent": session.client.user_agent, "address": session.client.address},
         "client_id": session.client_id,
-        "created_at": session.created_at / 1000,
-        "used_at": session.used_at / 1000,
-        "expires_at": session.expires_at / 1000,
-        "ends_at": session.ends_at / 1000,
+        "created_at": seconds(session.created_at),
+        "used_at": seconds(session.used_at),
+        "expires_at": seconds(session.expires_at),
+        "ends_at": seconds(session.ends_at),
     }

@@ -1,4 +1,4 @@
-"""The small app that the demo puts behind the middleware, and its page."""
+"""build_app: the demo's small app, with its page, inside `JWTMiddleware`."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 async def me(request: Request) -> JSONResponse:
-    """Whom the middleware let in."""
+    """Answers with the user whose token the middleware verified."""
     claims = request.user
     return JSONResponse(
         {
@@ -50,12 +50,12 @@ async def me(request: Request) -> JSONResponse:
 
 
 def build_app(auth: Auth, passwords: Mapping[str, str], feed: Feed, attempts: Iterable[Attempt] = ()) -> Starlette:
-    """`/` for everyone, `/auth` for the users in `passwords`, `/api/me` for those with a token that `auth` accepts.
+    """The demo's app: the page at `/`, logins of the users in `passwords` at `/auth`, and `/api/me` for their tokens.
 
-    The page shows the events in `feed`, and sends those of `attempts` that are refused. Everything is answered to this
-    machine's names alone (against DNS rebinding), and what is the demo's own to its own page alone.
+    The page shows the events of `feed`, and sends the `attempts` that are refused. The app answers only requests for
+    this machine's names, against DNS rebinding. The routes of the demo itself answer only its own page.
     """
-    # Imported here, as the command line is without it where the demo is not installed.
+    # pwdlib may not be installed, and the other commands don't need it.
     from pwdlib import PasswordHash
 
     hasher = PasswordHash.recommended()
@@ -63,7 +63,7 @@ def build_app(auth: Auth, passwords: Mapping[str, str], feed: Feed, attempts: It
     no_hash = hasher.hash("nobody's")
     thief = Thief(auth, feed)
     names = cycle(DEVICES)
-    told = {
+    setup = {
         "users": [{"name": user, "password": password} for user, password in passwords.items()],
         "grace": auth.settings.grace,
         "access_life": auth.settings.access_ttl,
@@ -76,23 +76,23 @@ def build_app(auth: Auth, passwords: Mapping[str, str], feed: Feed, attempts: It
 
     def authenticate(credentials: Credentials, request: Request) -> Identity | None:
         username, password = credentials["username"], credentials["password"]
-        # A user who does not exist takes as long: the time tells nobody who has an account.
+        # For an unknown user a password is hashed, too. Otherwise the time of an answer would show who has an account.
         if not hasher.verify(password, hashes.get(username, no_hash)) or username not in hashes:
             return None
         return Identity(username, scopes="profile:read")
 
     async def about(request: Request) -> Response:
-        """What the page has to know: as much as the terminal shows."""
-        return JSONResponse({**told, "newest": feed.newest}, headers=NO_STORE)
+        """Answers with the setup of this demo, which the terminal shows, too, and the number of the newest event."""
+        return JSONResponse({**setup, "newest": feed.newest}, headers=NO_STORE)
 
     async def events(request: Request) -> Response:
-        """The events, from the one behind `after` on, or behind the last one that a broken stream brought."""
+        """Streams the events after the number `after`, or after the last event of a broken stream."""
         after = request.headers.get("last-event-id", request.query_params.get("after", ""))
         number = int(after) if _NUMBER.fullmatch(after) else 0
         return StreamingResponse(feed.read(number), media_type="text/event-stream", headers=NO_STORE)
 
     async def log_in_elsewhere(request: Request) -> Response:
-        """A session on another device; nobody gets its tokens."""
+        """Opens a session of the user on another device. Its tokens are thrown away."""
         identity = Identity(request.user.subject, scopes=request.auth.scopes)
         await auth.sessions.open(identity, Client(user_agent=next(names), address="192.0.2.7"))
         return Response(status_code=204, headers=NO_STORE)

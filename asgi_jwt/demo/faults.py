@@ -1,7 +1,7 @@
-"""What goes wrong elsewhere, done here when the page asks for it: a stolen token, a lost answer, a slow network.
+"""Plays faults for the demo's page: a stolen refresh token, a lost answer, a slow network.
 
-The refresh cookie is out of the page's reach, so the demo's server is the thief. It can copy the cookie because these
-paths lie where the cookie is sent; nothing of it exists outside the demo, and each session robs itself alone.
+No script of the page can read the refresh cookie, so the demo's server plays the thief. Its paths are below the path of
+the cookie, so browsers send it there. It steals only from the session that asks for it, and exists only in the demo.
 """
 
 from collections import OrderedDict
@@ -19,13 +19,13 @@ from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.records import SessionKey
 
-MOST_COPIES = 100
+MAX_COPIES = 100
 DELAY = 0.3
-"""Seconds: about what a phone waits, and enough for all tabs to have sent what they send at once."""
+"""How long (s) an answer is held back: as in a phone's network, and long enough for all tabs to send their requests."""
 
 
 class Thief:
-    """Holds a copy of the refresh token of each session that asked to be robbed."""
+    """Plays the thief: it keeps a copy of the refresh token of each session that asks to be robbed."""
 
     def __init__(self, auth: Auth, feed: Feed) -> None:
         self._auth = auth
@@ -34,16 +34,16 @@ class Thief:
         self._copies: OrderedDict[SessionKey, str] = OrderedDict()
 
     async def steal(self, request: Request) -> Response:
-        """Copies the refresh token that came as the cookie, and tells its generation."""
+        """Copies the refresh token of the cookie. Answers with its generation."""
         token = self._cookie(request)
         key, generation = await self._read(token)
         self._copies[key] = token
-        if len(self._copies) > MOST_COPIES:
+        if len(self._copies) > MAX_COPIES:
             self._copies.popitem(last=False)
         return JSONResponse({"generation": generation}, headers=NO_STORE)
 
     async def replay(self, request: Request) -> Response:
-        """Refreshes with the copy, as its thief would, and tells the verdict. One who is let in goes on from there."""
+        """Refreshes with the copy, as a thief would, and keeps the new token. Answers with the verdict."""
         key, _ = await self._read(self._cookie(request))
         copy = self._copies.pop(key, None)
         if copy is None:
@@ -58,7 +58,7 @@ class Thief:
         return JSONResponse({"verdict": pair.verdict}, headers=NO_STORE)
 
     async def lose(self, request: Request) -> Response:
-        """Refreshes, and throws the new tokens away: the answer that never arrives."""
+        """Refreshes, and throws the new tokens away, as if the answer had been lost."""
         with self._feed.acting("lost"):
             await self._auth.sessions.refresh(self._cookie(request))
         return Response(status_code=204, headers=NO_STORE)
@@ -75,7 +75,7 @@ class Thief:
 
 
 class SlowNetwork:
-    """Holds the answer back that a request with the header `Demo-Slow` gets; what it asks for is done at once."""
+    """Delays the answer to a request with the header `Demo-Slow`. The request itself is handled at once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

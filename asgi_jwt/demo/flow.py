@@ -1,4 +1,4 @@
-"""A session from its login to its theft: an `Auth` that keeps sessions in a file, and the commands to watch it by."""
+"""The demo of a session from its login to its theft: an `Auth` with sessions in a file, and commands for a shell."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ USERS = ("alice", "bob")
 ACCESS_LIFE = 60
 GRACE = 2
 PAUSE = 2 * GRACE + 1
-"""Seconds after which a token of the current generation is rotated in its turn."""
+"""How long (s) to wait until a token of the current generation is old enough to be rotated."""
 
 
 def session_auth(
@@ -24,9 +24,9 @@ def session_auth(
     on_event: OnEvent | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Auth:
-    """The demo's `Auth`, its sessions in a file of the directory `home`. Its cookie goes over plain HTTP.
+    """The demo's `Auth`, with its sessions in a file of the directory `home`, and a cookie for plain http.
 
-    Its times are short, so that everything can be seen within a minute.
+    Grace and token lives are short, so that everything can be seen within a minute.
     """
     settings = Settings(
         issuer=ISSUER,
@@ -44,7 +44,7 @@ def session_auth(
 
 
 def flow_commands(url: str, password: str, home: Path) -> Iterator[str]:
-    """The lines for a shell, each below what it does and the status to expect; cookie jars are kept in `home`."""
+    """The lines for a shell: before each command a comment with its purpose and status. `home` has the cookie jars."""
     first, second, third = (home / name for name in ("first", "second", "third"))
     refresh = f"{url}/auth/refresh -X POST"
     yield "# Log in as alice: 200"

@@ -1,4 +1,4 @@
-"""The files of the demo's page, and the headers that keep it to itself."""
+"""Serves the files of the demo's page, with security headers."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FILES = Path(__file__).parent / "files"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# No inline script or style, nothing from elsewhere, no frame around it, and no HTML made of strings.
+# The page has no inline script or style, loads nothing from other sites, is in no frame, and makes no HTML of strings.
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 class PageHeaders:
-    """Puts the page's security headers on every answer."""
+    """Adds the page's security headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,7 +52,7 @@ class PageHeaders:
 
 
 def page_routes() -> list[Route]:
-    """`/` for the page, `/demo/...` for what it loads, each read once."""
+    """The routes of the page (`/`) and of the files that it loads (`/demo/...`). Each file is read once."""
     paths = sorted(path for path in FILES.iterdir() if path.suffix in TYPES)
     return [Route("/" if path.suffix == ".html" else f"/demo/{path.name}", _file(path)) for path in paths]
 

@@ -1,4 +1,4 @@
-"""Serves the demo, and tells what to try on it."""
+"""run_demo: serves the demo, and prints what to try on it."""
 
 import secrets
 import shlex
@@ -22,23 +22,23 @@ from asgi_jwt.demo.flow import USERS, flow_commands, session_auth
 from asgi_jwt.tokens.key_rotation import generate_jwk
 
 ADDRESS = "127.0.0.1"
-"""Loopback alone: whoever reaches the demo is shown its passwords."""
+"""The loopback address: the demo shows its passwords to everyone who can reach it."""
 
-PATIENCE = 2
-"""Seconds that the end waits for answers that are not ready."""
+SHUTDOWN_TIMEOUT = 2
+"""How long (s) the server waits at its end for answers that are not complete."""
 
 
 class DemoError(Exception):
-    """The demo can't be served; the message says what to do."""
+    """The demo can't be served. The message says what to do."""
 
 
 def run_demo(
     port: int, write: Callable[[str], None], *, browse: bool = False, clock: Callable[[], float] = time.time
 ) -> None:
-    """Serves the demo until Ctrl-C. `port` 0 takes a free one; `write` is given what there is to read.
+    """Serve the demo until Ctrl-C. Its keys, passwords and sessions are new, and are deleted at the end.
 
-    Keys, passwords and sessions are made for it alone and go with it; the tokens' times are the `clock`'s. `browse`
-    opens its page in the browser. Raises `DemoError` when uvicorn or pwdlib is not installed or the port can't be had.
+    `port`: 0 takes a free one. `write`: called with the instructions. `browse`: open the page in the browser. `clock`
+    returns seconds since the epoch. Raises `DemoError` if uvicorn or pwdlib is not installed, or the port is not free.
     """
     try:
         import pwdlib  # noqa: F401
@@ -53,7 +53,7 @@ def run_demo(
             feed.close()
             await super().shutdown(sockets)
 
-    with _listen(port) as listener, _ended_as_by_ctrl_c(), TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
+    with _listen(port) as listener, _signals_as_ctrl_c(), TemporaryDirectory(prefix="asgi-jwt-demo-") as directory:
         home = Path(directory)
         keys, refresh_secret = home / "keys.json", secrets.token_urlsafe(48)
         make_file(keys, [generate_jwk("EdDSA")])
@@ -61,11 +61,11 @@ def run_demo(
         attempts = make_attempts(keys, clock=clock)
         auth = session_auth(keys, refresh_secret, home, on_event=feed, clock=clock)
         app = build_app(auth, passwords, feed, attempts)
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=PATIENCE)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_TIMEOUT)
         url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
         write(_instructions(url, attempts, passwords, home))
         if browse:
-            # Until it is served, the browser waits; and the demo doesn't, for one that runs in this very terminal.
+            # A thread opens the browser, because a browser in this terminal would block the demo's start.
             Thread(target=webbrowser.open, args=(f"{url}/",), daemon=True).start()
         with suppress(KeyboardInterrupt):
             Server(config).run(sockets=[listener])
@@ -80,20 +80,20 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """A `kill` and a closed terminal end the demo as Ctrl-C does, and no key of its stays behind."""
-    ends = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Within the block `kill` and a closed terminal end the demo as Ctrl-C does, so that its keys are deleted."""
+    numbers = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # Windows has no SIGHUP
     with ExitStack() as restored:
-        # Python lets the main thread alone have a say, and what `nohup` ignores stays ignored.
-        for end in ends if current_thread() is main_thread() else ():
-            if signal.getsignal(end) is signal.SIG_DFL:
-                restored.callback(signal.signal, end, signal.SIG_DFL)
-                signal.signal(end, lambda *_: signal.raise_signal(signal.SIGINT))
+        # Only the main thread may set handlers. A signal that `nohup` ignores stays ignored.
+        for number in numbers if current_thread() is main_thread() else ():
+            if signal.getsignal(number) is signal.SIG_DFL:
+                restored.callback(signal.signal, number, signal.SIG_DFL)
+                signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
         yield
 
 
 def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str], home: Path) -> str:
-    """What the terminal shows: the page, who may log in, and the same from a shell."""
+    """The text for the terminal: the page's URL, the users, and commands for a shell."""
     lines = [f"Open {url}/ to see it live. Ctrl-C ends the demo.", "", "Users and their passwords, made just now:", ""]
     lines += [f"  {user} {password}" for user, password in passwords.items()]
     lines += ["", "From a shell, each with the status to expect:"]
@@ -101,7 +101,7 @@ def _instructions(url: str, attempts: list[Attempt], passwords: Mapping[str, str
         lines += ["", f"# {attempt.title}: {attempt.status}", attempt.command(url)]
     lines += ["", f"Keys, sessions and curl's cookies are kept in {home}/ while the demo runs."]
     lines += ["This gives it a new key, and no request fails:", ""]
-    # With no environment activated there is no `asgi-jwt`, nor the right `python`.
+    # Without an activated environment the shell finds neither `asgi-jwt` nor the right `python`.
     lines += [shlex.join([sys.executable, "-m", "asgi_jwt", "keys", "rotate", f"{home}/keys.json"])]
     for line in flow_commands(url, passwords[USERS[0]], home):
         lines += ["", line] if line.startswith("#") else [line]

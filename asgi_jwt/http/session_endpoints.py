@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import floor
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +23,7 @@ from asgi_jwt.errors import (
 from asgi_jwt.http.bearer import NO_STORE, bearer_token
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tasks import in_slices
 from asgi_jwt.tokens.claims import Claims
@@ -223,7 +225,7 @@ def _device(session: Session, *, current: bool) -> dict[str, object]:
     return {
         "sid": session.sid,
         "client": client,
-        "created_at": session.created_at // 1000,
-        "used_at": session.used_at // 1000,
+        "created_at": floor(seconds(session.created_at)),
+        "used_at": floor(seconds(session.used_at)),
         "current": current,
     }

@@ -1,11 +1,13 @@
 """Limits how many callers use the store at once, and how long other callers wait."""
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 import anyio
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.events import EventSink, StoreFailed
 
 PLACES = 256
 """How many callers use the store at once: as many as an SQLite store commits together."""
@@ -17,7 +19,7 @@ _WEIGHT = 1 / 16
 """The weight of the newest measurement in the average."""
 
 
-class Gate:
+class AdmissionGate:
     """Lets `places` callers in at once. The others wait, or get a `StoreUnavailable` at once if the wait is too long.
 
     `max_wait` is the longest wait in seconds. The wait of a caller is estimated from the number of waiting callers and
@@ -58,3 +60,18 @@ class Gate:
                 await self._free.acquire()
                 return
         raise StoreUnavailable(f"overloaded: {self._places} callers are at work, and more wait")
+
+
+class Overload:
+    """Emits an overload, once a second by `clock`: thousands of events would slow down the callers at work."""
+
+    def __init__(self, events: EventSink, clock: Callable[[], float]) -> None:
+        self._events = events
+        self._clock = clock
+        self._emitted_at = -inf
+
+    async def emit(self, operation: str, overload: StoreUnavailable) -> None:
+        """Emit that `operation` was refused with `overload`."""
+        if abs(self._clock() - self._emitted_at) >= 1:
+            self._emitted_at = self._clock()
+            await self._events.emit(StoreFailed(operation, overload.detail or ""))

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from math import floor
 from typing import Any, NamedTuple, TypeVar
 
+from asgi_jwt.stores.millis import Millis, seconds
 from asgi_jwt.stores.records import CLOCK_SKEW, LONGEST_VALUE, Revocation, log_value
 
 T = TypeVar("T")
@@ -12,12 +14,12 @@ T = TypeVar("T")
 class _SubjectEntry(NamedTuple):
     """When the entry lapses (ms), and before which second a revoked token was issued, without and with a `sid`."""
 
-    until: int
+    until: Millis
     issued_before: int
     session_issued_before: int
 
 
-_MINUTE = 60_000
+_MINUTE = Millis(60_000)
 _LAPSED_AT_ONCE = 1000
 _LONG_AGO = float("-inf")
 
@@ -29,7 +31,7 @@ class _Entries(dict[str, T]):
         super().__init__()
         self.lapses: defaultdict[int, list[str]] = defaultdict(list)
 
-    def put(self, value: str, entry: T, until: int) -> None:
+    def put(self, value: str, entry: T, until: Millis) -> None:
         self[value] = entry
         self.lapses[until // _MINUTE].append(value)
 
@@ -45,8 +47,8 @@ class _IssuerEntries:
 
     def __init__(self) -> None:
         self.has_digests = False
-        self.sid = _Entries[int]()
-        self.jti = _Entries[int]()
+        self.sid = _Entries[Millis]()
+        self.jti = _Entries[Millis]()
         self.sub = _Entries[_SubjectEntry]()
 
 
@@ -63,7 +65,7 @@ class Mirror:
     def __len__(self) -> int:
         return sum(len(kind) for issuer in self._issuers.values() for kind in (issuer.sid, issuer.jti, issuer.sub))
 
-    def add(self, revocations: Iterable[Revocation], now: int, wall: int) -> bool:
+    def add(self, revocations: Iterable[Revocation], now: Millis, wall: Millis) -> bool:
         """Add entries, each for its life from `now` on. Returns whether any of them had life left.
 
         `wall` is the process's wall clock, in ms since the epoch.
@@ -82,8 +84,8 @@ class Mirror:
             entries.has_digests = entries.has_digests or len(value) > LONGEST_VALUE
             if kind == "sub":
                 # `iat` has whole seconds, so tokens of the second of the revocation are revoked, too.
-                before = time // 1000 + 1
-                session_before = before - CLOCK_SKEW // 1000 * spares_sessions
+                before = floor(seconds(time)) + 1
+                session_before = before - floor(seconds(CLOCK_SKEW)) * spares_sessions
                 _add_subject(entries.sub, value, _SubjectEntry(until, before, session_before))
             else:
                 _add(entries.sid if kind == "sid" else entries.jti, value, until)
@@ -123,7 +125,7 @@ class Mirror:
         entry = None if entries is None else entries.sub.get(log_value(subject))
         return entry is not None and issued < entry.issued_before
 
-    def lapse(self, now: int) -> bool:
+    def lapse(self, now: Millis) -> bool:
         """Remove entries that have lapsed by `now`, a bounded number of them. Returns whether more may have lapsed."""
         left = _LAPSED_AT_ONCE
         for issuer, entries in list(self._issuers.items()):
@@ -145,8 +147,8 @@ def _covers(entries: _IssuerEntries, sid: Any, jti: Any, subject: str, issued: f
     return entry is not None and issued < (entry.session_issued_before if of_session else entry.issued_before)
 
 
-def _add(entries: _Entries[int], value: str, until: int) -> None:
-    if entries.get(value, 0) < until:
+def _add(entries: _Entries[Millis], value: str, until: Millis) -> None:
+    if entries.get(value, Millis(0)) < until:
         entries.put(value, until, until)
 
 
@@ -155,14 +157,18 @@ def _add_subject(entries: _Entries[_SubjectEntry], subject: str, entry: _Subject
     if known is None:
         entries.put(subject, entry, entry.until)
         return
-    merged = _SubjectEntry(*map(max, known, entry))
+    merged = _SubjectEntry(
+        max(known.until, entry.until),
+        max(known.issued_before, entry.issued_before),
+        max(known.session_issued_before, entry.session_issued_before),
+    )
     if merged.until > known.until:
         entries.put(subject, merged, merged.until)
     else:
         entries[subject] = merged
 
 
-def _lapse(entries: _Entries[T], now: int, left: int, until_of: Callable[[T], int]) -> int:
+def _lapse(entries: _Entries[T], now: Millis, left: int, until_of: Callable[[T], Millis]) -> int:
     """Remove the lapsed entries, `left` at most. Returns how many more may be removed in this call of `lapse`."""
     for minute in [minute for minute in entries.lapses if minute < now // _MINUTE]:
         values = entries.lapses[minute]

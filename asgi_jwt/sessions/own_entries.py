@@ -4,6 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, SessionKey
 
 _MAX_WRITTEN = 100_000
@@ -16,7 +17,7 @@ class Written(NamedTuple):
     """
 
     revocation: Revocation
-    lapses_at: int
+    lapses_at: Millis
     key: SessionKey | None
 
 
@@ -33,11 +34,11 @@ class OwnEntries:
 
     def __init__(self) -> None:
         self.lost: deque[Written] = deque()
-        self._written: OrderedDict[tuple[str, str, str, int], Written] = OrderedDict()
-        self._unread: set[tuple[str, str, str, int]] = set()
-        self._expected: set[tuple[str, str, str, int]] = set()
+        self._written: OrderedDict[tuple[str, str, str, Millis], Written] = OrderedDict()
+        self._unread: set[tuple[str, str, str, Millis]] = set()
+        self._expected: set[tuple[str, str, str, Millis]] = set()
 
-    def wrote(self, revocations: Iterable[Revocation], key: SessionKey | None, now: int, wall: int) -> None:
+    def wrote(self, revocations: Iterable[Revocation], key: SessionKey | None, now: Millis, wall: Millis) -> None:
         """Entries were appended. `now` is in ms of the monotonic clock, `wall` in ms since the epoch."""
         for each in revocations:
             self._written[each.act] = Written(each, now + each.life(wall), key if each.kind == "sid" else None)
@@ -72,5 +73,5 @@ class OwnEntries:
         if self.lost and self.on_lost is not None:
             self.on_lost()
 
-    def _has_one_too_many(self, now: int) -> bool:
+    def _has_one_too_many(self, now: Millis) -> bool:
         return len(self._written) > _MAX_WRITTEN or next(iter(self._written.values())).lapses_at <= now

@@ -1,8 +1,10 @@
 """The pair of tokens that a login or a refresh returns."""
 
+from math import ceil, floor
 from typing import NamedTuple
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Verdict
+from asgi_jwt.stores.millis import Millis, seconds
 from asgi_jwt.stores.records import Session
 from asgi_jwt.tokens.identity import Described
 from asgi_jwt.tokens.issuer import TokenIssuer
@@ -34,7 +36,7 @@ def issued_pair(
     access_token: str,
     identity: Described,
     *,
-    now: int,
+    now: Millis,
     presented: str | bytes | None = None,
 ) -> TokenPair:
     """The pair for a decision about `session`. Its refresh token is a new one, or the `presented` one.
@@ -50,13 +52,13 @@ def issued_pair(
             session.sid,
             generation=session.generation,
             branch=branch or "",
-            expires_at=-(-session.expires_at // 1000),
+            expires_at=ceil(seconds(session.expires_at)),
         )
     return TokenPair(
         access_token=access_token,
         refresh_token=refresh_token,
-        expires_in=min(issuer.access_ttl, max(0, (session.ends_at - now) // 1000)),
+        expires_in=min(issuer.access_ttl, max(0, floor(seconds(session.ends_at - now)))),
         scope=" ".join(identity.scopes),
         verdict=None if presented is None else verdict,
-        refresh_expires_in=max(0, (session.expires_at - now) // 1000),
+        refresh_expires_in=max(0, floor(seconds(session.expires_at - now))),
     )

@@ -21,6 +21,7 @@ from asgi_jwt.events import (
 from asgi_jwt.sessions.mirror import Mirror
 from asgi_jwt.sessions.own_entries import OwnEntries
 from asgi_jwt.stores.base import RevocationLog
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
@@ -98,7 +99,7 @@ class RevocationList:
         self._covers = self._mirror.covers
         self._passed: dict[int, Claims] = {}  # claims that no entry of the mirror covers, by their `id`
         self._cursor: object = None
-        self._last_entry_lapses_at = 0  # in ms of `monotonic`
+        self._last_entry_lapses_at = Millis(0)  # in ms of `monotonic`
         self._read_at = self._due_at = _NEVER  # in seconds of `clock`: the start of the last good read, and the next
         self._read_began_at = 0.0  # in seconds of the event loop: the start of the last read, good or not
         self._failed_at: tuple[float, float] | None = None  # the last read failed at, in seconds of event loop, `clock`
@@ -203,7 +204,7 @@ class RevocationList:
 
     def add(self, revocations: Iterable[Revocation]) -> None:
         """Add entries that this process has appended to the log, so that it refuses their tokens at once."""
-        self._add(revocations, self._elapsed(), int(self._clock() * 1000))
+        self._add(revocations, self._elapsed(), millis(self._clock()))
 
     def has_token(self, issuer: str, jti: str) -> bool:
         """Whether the mirror has an entry for this one token."""
@@ -250,7 +251,7 @@ class RevocationList:
         self.reads += 1
         now = self._clock()
         try:
-            await self._read_pages(int(now * 1000))
+            await self._read_pages(millis(now))
         except Exception as error:
             self._failed(str(error) if isinstance(error, StoreUnavailable) else type(error).__name__)
             if not isinstance(error, StoreUnavailable):
@@ -276,7 +277,7 @@ class RevocationList:
         while self._mirror.lapse(self._elapsed()):
             await checkpoint()
 
-    async def _read_pages(self, wall: int) -> None:
+    async def _read_pages(self, wall: Millis) -> None:
         log = self._log()
         self.own_entries.reading_began()
         for _ in range(_MAX_PAGES):
@@ -297,12 +298,12 @@ class RevocationList:
             await checkpoint()  # a store may answer without waiting, and a long log must not block the event loop
         raise StoreUnavailable("the log of revocations has no end")
 
-    def _add(self, revocations: Iterable[Revocation], now: int, wall: int) -> None:
+    def _add(self, revocations: Iterable[Revocation], now: Millis, wall: Millis) -> None:
         if self._mirror.add(revocations, now, wall):
             self._passed = {}
 
-    def _elapsed(self) -> int:
-        return int(self._monotonic() * 1000)
+    def _elapsed(self) -> Millis:
+        return millis(self._monotonic())
 
     def _emit(self, event: Event) -> None:
         # A task of its own emits: the host's `on_event` may be slow, and requests wait for this read.

@@ -6,10 +6,11 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import islice
-from math import floor, inf
+from math import inf
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -18,10 +19,12 @@ from anyio import create_task_group
 
 from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
+from asgi_jwt.sessions.gate import AdmissionGate, Overload
 from asgi_jwt.sessions.own_entries import Written
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, Outcome, SessionStore
+from asgi_jwt.stores.millis import Millis, millis, seconds
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey, log_value
 from asgi_jwt.tasks import SingleFlight
 from asgi_jwt.tokens.claims import Claims
@@ -30,7 +33,7 @@ T = TypeVar("T")
 
 _ENDED_AT_ONCE = 50
 _BETWEEN_PAGES = 1.0
-_LATEST_TIME = 2**53
+_LATEST_TIME = Millis(2**53)
 
 
 class _EndingChange(Generic[T]):
@@ -78,8 +81,8 @@ class Revoker:
         revocations: RevocationList,
         *,
         issuer: str,
-        ttl: int,
-        leeway: int,
+        ttl: Millis,
+        leeway: Millis,
         owns_sessions: bool,
         clock: Callable[[], float],
         events: EventSink,
@@ -90,12 +93,14 @@ class Revoker:
         self._issuer = issuer
         self._leeway = leeway
         # A process with an old mirror may still issue a token, by a clock that differs.
-        self._life = ttl + leeway + round(revocations.policy.max_staleness * 1000) + CLOCK_SKEW
+        self._life = ttl + leeway + millis(revocations.policy.max_staleness) + CLOCK_SKEW
         self._owns_sessions = owns_sessions
         self._clock = clock
         self._events = events
         self._monotonic = monotonic
         self._own_entries = revocations.own_entries
+        self._gate = AdmissionGate()
+        self._overload = Overload(events, clock)
         self._closed = False
         self._restoring = SingleFlight(self._restore)
         self._own_entries.on_lost = self._restoring.start
@@ -110,18 +115,23 @@ class Revoker:
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
         the store has lost the session.
         """
-        if await self._end(SessionKey(subject, sid)):
-            return True
-        if shown and not self._revocations.has_session(self._issuer, sid):
-            await self._append([self._session_entry(sid, self._now())])
-            await self._events.emit(TokensRevoked("sid"))
-        return False
+        async with self._place("end"):
+            if await self._end(SessionKey(subject, sid)):
+                return True
+            if shown and not self._revocations.has_session(self._issuer, sid):
+                await self._append([self._session_entry(sid, self._now())])
+                await self._events.emit(TokensRevoked("sid"))
+            return False
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End all present sessions of the subject, and revoke its other tokens. Returns the number of ended sessions.
 
         `last` is the `sid` of the session that ends in the last step: its token can repeat the request until then.
         """
+        async with self._place("end_all"):
+            return await self._end_all(subject, last)
+
+    async def _end_all(self, subject: str, last: str | None) -> int:
         now = self._now()
         entry = self._subject_entry(self._issuer, subject, now, spares_sessions=self._owns_sessions)
         # This clock may be ahead: a session that has expired by it may be live for another process.
@@ -138,7 +148,8 @@ class Revoker:
         if issuer == self._issuer:
             await self.end_all(subject)
         else:
-            await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
+            async with self._place("revoke_subject"):
+                await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
         await self._events.emit(TokensRevoked("sub"))
 
     async def revoke_token(self, claims: Claims) -> None:
@@ -148,7 +159,8 @@ class Revoker:
         """
         entry = self._token_entry(claims)
         if entry.kind != "jti" or not self._revocations.has_token(claims.issuer, claims["jti"]):
-            await self._append([entry])
+            async with self._place("revoke_token"):
+                await self._append([entry])
             await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
@@ -177,6 +189,19 @@ class Revoker:
     def close(self) -> None:
         """Stop restoring entries that the log has lost."""
         self._closed = True
+
+    @asynccontextmanager
+    async def _place(self, operation: str) -> AsyncIterator[None]:
+        """A place at the gate. Raises `StoreUnavailable` in an overload: a logout fails at once, or in time."""
+        try:
+            entered = await self._gate.enter()
+        except StoreUnavailable as overload:
+            await self._overload.emit(operation, overload)
+            raise
+        try:
+            yield
+        finally:
+            self._gate.leave(entered)
 
     async def _end(self, key: SessionKey, *more: Revocation) -> bool:
         now = self._now()
@@ -225,14 +250,14 @@ class Revoker:
 
         A server that restarted empty, or failed over, has lost logouts that were answered with 204.
         """
-        own = self._own_entries
-        while own.lost and not self._closed:
-            page = [own.lost.popleft() for _ in range(min(LOG_PAGE, len(own.lost)))]
+        lost = self._own_entries.lost
+        while lost and not self._closed:
+            page = [lost.popleft() for _ in range(min(LOG_PAGE, len(lost)))]
             try:
                 await self._restore_page(page)
             except StoreUnavailable:
-                own.lost.extendleft(reversed(page))
-            if own.lost:
+                lost.extendleft(reversed(page))
+            if lost:
                 await anyio.sleep(_BETWEEN_PAGES)
 
     async def _restore_page(self, page: Sequence[Written]) -> None:
@@ -245,23 +270,23 @@ class Revoker:
         # The store may have lost the tombstones, too, so the sessions end again.
         await self._end_each([each.key for each in alive if each.key is not None])
 
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
+    def _now(self) -> Millis:
+        return millis(self._clock())
 
-    def _elapsed(self) -> int:
-        return int(self._monotonic() * 1000)
+    def _elapsed(self) -> Millis:
+        return millis(self._monotonic())
 
-    def _session_entry(self, sid: str, now: int) -> Revocation:
+    def _session_entry(self, sid: str, now: Millis) -> Revocation:
         return Revocation("sid", self._issuer, log_value(sid), now + self._life, now)
 
-    def _subject_entry(self, issuer: str, subject: str, now: int, *, spares_sessions: bool) -> Revocation:
+    def _subject_entry(self, issuer: str, subject: str, now: Millis, *, spares_sessions: bool) -> Revocation:
         return Revocation("sub", issuer, log_value(subject), now + self._life, now, spares_sessions)
 
     def _token_entry(self, claims: Claims) -> Revocation:
         jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
         # By a clock that is ahead a token seems to have less life left than it has. Its whole life is a safe bound.
-        issued = min(max(claims.get("iat", inf) * 1000, now - SWEEP_AFTER), now)
-        until = floor(min(now + claims.expires_at * 1000 - issued + self._leeway, _LATEST_TIME))
+        issued = max(millis(min(claims.get("iat", inf), seconds(now))), now - SWEEP_AFTER)
+        until = min(now + millis(claims.expires_at) - issued + self._leeway, _LATEST_TIME)
         if type(jti) is str:
             return Revocation("jti", claims.issuer, log_value(jti), until, now)
         if type(sid) is str:

@@ -13,6 +13,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Session
 
 
@@ -26,9 +27,9 @@ class RotationPolicy:
     `refresh_ttl`: how long a session lives without a refresh.
     """
 
-    grace: int
-    recovery: int
-    refresh_ttl: int
+    grace: Millis
+    recovery: Millis
+    refresh_ttl: Millis
 
 
 class Verdict(StrEnum):
@@ -82,7 +83,7 @@ class Decision(NamedTuple):
     branch: str | None
 
 
-def judge(session: Session | None, presented: Presented, *, now: int, policy: RotationPolicy) -> Verdict:
+def judge(session: Session | None, presented: Presented, *, now: Millis, policy: RotationPolicy) -> Verdict:
     """The verdict, by the first rule that fits. `now` is in ms since the epoch."""
     if session is None or session.ending_at is not None or not session.is_live(now):
         return Verdict.INVALID
@@ -103,7 +104,9 @@ def judge(session: Session | None, presented: Presented, *, now: int, policy: Ro
     return Verdict.REUSED
 
 
-def decide(session: Session | None, presented: Presented, *, branch: str, now: int, policy: RotationPolicy) -> Decision:
+def decide(
+    session: Session | None, presented: Presented, *, branch: str, now: Millis, policy: RotationPolicy
+) -> Decision:
     """The verdict about an authentic refresh token, with the session's next record.
 
     `session` is the stored record. `branch` is a new random branch, for the case that the client gets a token. `now` is
@@ -131,7 +134,7 @@ def decide(session: Session | None, presented: Presented, *, branch: str, now: i
     return Decision(verdict, end_session(session, now) if ends else session, None)
 
 
-def _rotated(session: Session, presented: Presented, window_at: int, now: int, policy: RotationPolicy) -> Session:
+def _rotated(session: Session, presented: Presented, window_at: Millis, now: Millis, policy: RotationPolicy) -> Session:
     used_at = max(session.used_at, now)  # a server whose clock is behind must not shorten the session's life
     return session.changed(
         generation=presented.generation + 1,
@@ -147,9 +150,9 @@ def open_session(
     subject: str,
     sid: str,
     *,
-    now: int,
-    refresh_ttl: int,
-    session_ttl: int,
+    now: Millis,
+    refresh_ttl: Millis,
+    session_ttl: Millis,
     client_id: str | None = None,
     claims: Mapping[str, Any] = MappingProxyType({}),
     scopes: Iterable[str] = (),
@@ -177,6 +180,6 @@ def open_session(
     )
 
 
-def end_session(session: Session, now: int) -> Session:
+def end_session(session: Session, now: Millis) -> Session:
     """The tombstone of the session, ended at `now` (ms). A session that has ended already is returned unchanged."""
     return session if session.ended_at is not None else session.changed(ended_at=now, ending_at=None)

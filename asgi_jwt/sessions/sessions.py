@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from math import inf
 from typing import Any
 
 from anyio import to_thread
@@ -23,11 +22,12 @@ from asgi_jwt.errors import (
     TokenReused,
 )
 from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.sessions.gate import Gate
+from asgi_jwt.sessions.gate import AdmissionGate, Overload
 from asgi_jwt.sessions.pairs import TokenPair, issued_pair
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, judge, open_session
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
+from asgi_jwt.stores.millis import Millis, millis, seconds
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
@@ -41,7 +41,7 @@ LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
 _MAX_READS = 3
-_SWEEP_INTERVAL = 60_000
+_SWEEP_INTERVAL = Millis(60_000)
 
 
 class Sessions:
@@ -62,7 +62,7 @@ class Sessions:
         policy: RotationPolicy,
         revoker: Revoker,
         *,
-        session_ttl: int,
+        session_ttl: Millis,
         clock: Callable[[], float],
         events: EventSink,
         ready: Callable[[], Awaitable[None]],
@@ -76,12 +76,12 @@ class Sessions:
         self._clock = clock
         self._events = events
         self._ready = ready
-        self._gate = Gate()
-        self._overload_emitted_at = -inf
-        self._swept_at: int | None = None
+        self._gate = AdmissionGate()
+        self._overload = Overload(events, clock)
+        self._swept_at: Millis | None = None
 
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
+    def _now(self) -> Millis:
+        return millis(self._clock())
 
     async def open(
         self, identity: Identity, client: Client | None = None, *, check_size: CheckSize | None = None
@@ -153,10 +153,7 @@ class Sessions:
         try:
             return await self._gate.enter()
         except StoreUnavailable as overload:
-            # One event a second is enough. An event for each of thousands of refusals would slow down the others.
-            if abs(self._clock() - self._overload_emitted_at) >= 1:
-                self._overload_emitted_at = self._clock()
-                await self._events.emit(StoreFailed(operation, overload.detail or ""))
+            await self._overload.emit(operation, overload)
             raise
 
     async def _refresh(
@@ -242,7 +239,7 @@ class Sessions:
         return tuple(session for session in sessions if session.ending_at is None)
 
     def _commit(
-        self, key: SessionKey, presented: Presented, *, branch: str, now: int, minted: bool
+        self, key: SessionKey, presented: Presented, *, branch: str, now: Millis, minted: bool
     ) -> Awaitable[Decision]:
         def change(stored: Session | None) -> tuple[Session | None, Decision]:
             decision = decide(stored, presented, branch=branch, now=now, policy=self._policy)
@@ -279,9 +276,11 @@ class Sessions:
     async def _mint(self, identity: Described, session: Session) -> str:
         await self._ready()
         if self._issuer.slow:
-            mint = partial(self._issuer.access_token, identity, session_id=session.sid, ends_at=session.ends_at / 1000)
+            mint = partial(
+                self._issuer.access_token, identity, session_id=session.sid, ends_at=seconds(session.ends_at)
+            )
             return await to_thread.run_sync(mint)
-        return self._issuer.access_token(identity, session_id=session.sid, ends_at=session.ends_at / 1000)
+        return self._issuer.access_token(identity, session_id=session.sid, ends_at=seconds(session.ends_at))
 
     async def _refusal(self, verdict: Verdict) -> AuthError:
         await self._events.emit(_REFRESHED[verdict])
@@ -291,7 +290,7 @@ class Sessions:
             return TokenReused()
         return SessionOver()
 
-    async def _sweep(self, now: int) -> None:
+    async def _sweep(self, now: Millis) -> None:
         if self._swept_at is not None and abs(now - self._swept_at) < _SWEEP_INTERVAL:
             return
         self._swept_at = now

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 T = TypeVar("T")
 
-SWEEP_AFTER = 86_400_000
+SWEEP_AFTER = Millis(86_400_000)
 """How long (ms) a record is kept past its end. A process whose clock is ahead by less removes no live session."""
 
 SWEEP_LIMIT = 1000
@@ -43,7 +44,7 @@ class RevocationLog(Protocol):
     driver passes. `now` is in ms since the epoch, by the clock of the calling process.
     """
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         """Append all of the entries, `LOG_PAGE` at most, or none of them.
 
         When the call returns, the entries are as durable as the store can make them, and every later
@@ -114,14 +115,14 @@ class SessionStore(RevocationLog, Protocol):
         """
         ...
 
-    async def list(self, subject: str, now: int) -> Sequence[Session]:
+    async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """The subject's live sessions (`Session.is_live(now)`), the oldest first. Empty for an unknown subject.
 
         Sessions that are marked (`ending_at`) are included, so that the caller can finish an interrupted end.
         """
         ...
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         """Remove records whose `Session.kept_until` passed more than `SWEEP_AFTER` ago. Returns how many were removed.
 
         A call removes `SWEEP_LIMIT` records at most. Several processes may call it at any time. A store whose records

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, T, next_version, outcome
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.tasks import in_slices
 
@@ -22,7 +23,7 @@ _TRIMMED_AT_ONCE = 2 * LOG_PAGE
 
 class _Logged(NamedTuple):
     number: int
-    kept_until: int
+    kept_until: Millis
     revocation: Revocation
 
 
@@ -35,7 +36,7 @@ class MemoryStore:
     def __init__(self, *, monotonic: Callable[[], float] = monotonic) -> None:
         self._subjects: dict[str, dict[str, Session]] = {}
         # Each session has one member here: a time at which it may have ended. `sweep` puts it back if it has not.
-        self._ends: list[tuple[int, SessionKey]] = []
+        self._ends: list[tuple[Millis, SessionKey]] = []
         self._log: list[_Logged] = []
         self._numbers = count(1)
         self._monotonic = monotonic
@@ -55,17 +56,17 @@ class MemoryStore:
             if stored is None:
                 heappush(self._ends, (changed.kept_until, key))
         if entries:
-            self._append(entries, 0)
+            self._append(entries, Millis(0))
         return result
 
-    async def list(self, subject: str, now: int) -> tuple[Session, ...]:
+    async def list(self, subject: str, now: Millis) -> tuple[Session, ...]:
         live: list[Session] = []
         async for sessions in in_slices([*self._sessions(subject).values()], _LISTED_AT_ONCE):
             live += [session for session in sessions if session.is_live(now)]
         # They stand in the order of their logins, so that there is little to sort.
         return tuple(sorted(live, key=attrgetter("created_at", "sid")))
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         self._require_open()
         swept = 0
         for _ in range(min(SWEEP_LIMIT, len(self._ends))):
@@ -82,7 +83,7 @@ class MemoryStore:
             swept += 1
         return swept
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         self._require_open()
         self._append(revocations, now)
         self._trim()
@@ -104,13 +105,13 @@ class MemoryStore:
         self._ends.clear()
         self._log.clear()
 
-    def _append(self, revocations: Sequence[Revocation], now: int) -> None:
-        from_now = int(self._monotonic() * 1000) + CLOCK_SKEW
+    def _append(self, revocations: Sequence[Revocation], now: Millis) -> None:
+        from_now = millis(self._monotonic()) + CLOCK_SKEW
         self._log += [_Logged(next(self._numbers), from_now + entry.life(now), entry) for entry in revocations]
 
     def _trim(self) -> None:
         """Forget lapsed entries, in a bounded part of the log: each call goes on where the one before came to."""
-        now, newest = int(self._monotonic() * 1000), len(self._log) - 1
+        now, newest = millis(self._monotonic()), len(self._log) - 1
         start = self._trimmed_to
         end = min(start + _TRIMMED_AT_ONCE, newest)
         kept = [entry for entry in self._log[start:end] if entry.kept_until > now]

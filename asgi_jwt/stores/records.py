@@ -6,7 +6,9 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
-CLOCK_SKEW = 60_000
+from asgi_jwt.stores.millis import Millis
+
+CLOCK_SKEW = Millis(60_000)
 """How far (ms) the clocks of several servers may differ."""
 
 
@@ -46,14 +48,14 @@ class Session:
     client_id: str | None = None
     generation: int = 0
     rotated_branch: str | None = None
-    window_at: int | None = None
+    window_at: Millis | None = None
     seen: bool = False
-    created_at: int
-    used_at: int
-    expires_at: int
-    ends_at: int
-    ending_at: int | None = None
-    ended_at: int | None = None
+    created_at: Millis
+    used_at: Millis
+    expires_at: Millis
+    ends_at: Millis
+    ending_at: Millis | None = None
+    ended_at: Millis | None = None
     version: int = 0
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     scopes: tuple[str, ...] = ()
@@ -72,16 +74,16 @@ class Session:
         """The key under which a store keeps this record."""
         return SessionKey(self.subject, self.sid)
 
-    def is_live(self, now: int) -> bool:
+    def is_live(self, now: Millis) -> bool:
         """Whether the session is neither ended nor expired at `now` (ms)."""
         return self.ended_at is None and now < self.expires_at and now < self.ends_at
 
-    def marked(self, now: int) -> Self:
+    def marked(self, now: Millis) -> Self:
         """The record with `ending_at`, which is `now` (ms). An ending or ended record is returned unchanged."""
         return self if self.ending_at is not None or self.ended_at is not None else self.changed(ending_at=now)
 
     @property
-    def kept_until(self) -> int:
+    def kept_until(self) -> Millis:
         """Until when (ms) a store has to keep the record: until its idle end, and a tombstone until `ends_at`.
 
         As long as a tombstone is kept, no refresh token can bring the session back.
@@ -89,14 +91,14 @@ class Session:
         return self.ends_at if self.ended_at is not None else min(self.expires_at, self.ends_at)
 
     @property
-    def kept_for(self) -> int:
+    def kept_for(self) -> Millis:
         """How long (ms) after its last write a store has to keep the record.
 
         It is a duration, so a store can count it by a clock of its own, even if that clock is wrong.
         """
         if self.ended_at is not None:
-            return max(0, self.ends_at - self.ended_at)
-        return max(0, self.expires_at - self.used_at)
+            return max(Millis(0), self.ends_at - self.ended_at)
+        return max(Millis(0), self.expires_at - self.used_at)
 
 
 LONGEST_VALUE = 64
@@ -130,18 +132,18 @@ class Revocation(NamedTuple):
     kind: Literal["sid", "jti", "sub"]
     issuer: str
     value: str
-    until: int
-    time: int = 0
+    until: Millis
+    time: Millis = Millis(0)
     spares_sessions: bool = False
 
     @property
-    def act(self) -> tuple[str, str, str, int]:
+    def act(self) -> tuple[str, str, str, Millis]:
         """Equal for two entries of the same revocation, whatever their lives are."""
         return self.kind, self.issuer, self.value, self.time
 
-    def life(self, now: int) -> int:
+    def life(self, now: Millis) -> Millis:
         """The life (ms) of the entry, counted from its append or from its read.
 
         In older releases only `sub` entries have a `time`. The life of an entry without a `time` is counted from `now`.
         """
-        return max(0, self.until - (self.time or now))
+        return max(Millis(0), self.until - (self.time or now))

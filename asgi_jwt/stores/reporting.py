@@ -6,6 +6,7 @@ from typing import Any
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import EventSink, StoreFailed
 from asgi_jwt.stores.base import Change, LogPage, SessionStore, T
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 
 _LONGEST_TEXT = 200
@@ -34,13 +35,13 @@ class ReportingStore:
             await self._report("update", failure)
             raise
 
-    async def list(self, subject: str, now: int) -> Sequence[Session]:
+    async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         return await self._reporting("list", self._store.list(subject, now))
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         return await self._reporting("sweep", self._store.sweep(now))
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         await self._reporting("append_revocations", self._store.append_revocations(revocations, now))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:

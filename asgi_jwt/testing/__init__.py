@@ -1,4 +1,4 @@
-"""For users' tests: tokens without their issuer, a clock to turn, and the conformance suite for stores."""
+"""For users' tests: a fake issuer of tokens, a clock that the test moves, and the conformance suite for stores."""
 
 import sys
 from importlib import import_module
@@ -18,7 +18,7 @@ _SUITES = (_SUITE, "asgi_jwt.testing.log_conformance")
 
 
 def __getattr__(name: str) -> Any:
-    # It brings pytest, which those who test otherwise may not have.
+    # The suite imports pytest, which may not be installed, so it is imported only when it is used.
     if name != "StoreConformance":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _SUITE not in sys.modules:

@@ -1,10 +1,10 @@
-"""A clock that only the test moves."""
+"""Clock: a clock that only the test moves."""
 
 import time
 
 
 class Clock:
-    """Give it to `Auth(..., clock=Clock())`. `now`: where it starts, seconds since the epoch; None: today."""
+    """A clock for `Auth(..., clock=Clock())`. `now` is its first time, in seconds since the epoch. None: today."""
 
     def __init__(self, now: float | None = None) -> None:
         self.now = time.time() if now is None else now
@@ -13,5 +13,5 @@ class Clock:
         return self.now
 
     def turn(self, seconds: float) -> None:
-        """Moves it, backwards for a negative number."""
+        """Move the clock by `seconds`, back if they are negative."""
         self.now += seconds

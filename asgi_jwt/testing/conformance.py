@@ -1,4 +1,4 @@
-"""What every session store has to prove."""
+"""StoreConformance: the tests that every session store has to pass."""
 # ruff: noqa: S101 (these are tests)
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,17 +22,18 @@ from asgi_jwt.sessions.rotation import (
     open_session,
 )
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome, SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 from asgi_jwt.testing.log_conformance import LogConformance, an_issuer, pages, read
 
 T = TypeVar("T")
 
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-NOW = 1_700_000_000_000
+MINUTE = Millis(60_000)
+HOUR = Millis(60 * MINUTE)
+DAY = Millis(24 * HOUR)
+NOW = Millis(1_700_000_000_000)
 SWEPT_TOO_EARLY = f"sweep takes a record {SWEEP_AFTER} ms (SWEEP_AFTER) past its Session.kept_until, and no sooner"
-POLICY = RotationPolicy(grace=30_000, recovery=DAY, refresh_ttl=7 * DAY)
+POLICY = RotationPolicy(grace=Millis(30_000), recovery=DAY, refresh_ttl=Millis(7 * DAY))
 
 SUBJECTS = {
     "plain": "alice",
@@ -54,7 +55,7 @@ SUBJECTS = {
 
 
 class ChangeError(TimeoutError):
-    """What a change of these tests raises: a store must not take it for a time-out of its own."""
+    """Raised by changes of these tests. It is a TimeoutError that a store must not take for its own."""
 
 
 def a_key() -> SessionKey:
@@ -62,7 +63,7 @@ def a_key() -> SessionKey:
 
 
 def a_session(key: SessionKey) -> Session:
-    return open_session(key.subject, key.sid, now=NOW, refresh_ttl=POLICY.refresh_ttl, session_ttl=30 * DAY)
+    return open_session(key.subject, key.sid, now=NOW, refresh_ttl=POLICY.refresh_ttl, session_ttl=Millis(30 * DAY))
 
 
 def put(session: Session) -> Change[None]:
@@ -99,7 +100,7 @@ async def stored(store: SessionStore, key: SessionKey) -> Session:
     return session
 
 
-async def refresh(store: SessionStore, key: SessionKey, presented: Presented, branch: str, now: int) -> Decision:
+async def refresh(store: SessionStore, key: SessionKey, presented: Presented, branch: str, now: Millis) -> Decision:
     def change(session: Session | None) -> tuple[Session | None, Decision]:
         decision = decide(session, presented, branch=branch, now=now, policy=POLICY)
         return decision.session, decision
@@ -107,7 +108,7 @@ async def refresh(store: SessionStore, key: SessionKey, presented: Presented, br
     return await store.update(key, change)
 
 
-async def end(store: SessionStore, key: SessionKey, issuer: str, now: int = NOW) -> bool:
+async def end(store: SessionStore, key: SessionKey, issuer: str, now: Millis = NOW) -> bool:
     """End the session with an entry for `issuer`; whether it had not ended before."""
 
     def change(session: Session | None) -> Outcome[bool]:
@@ -134,7 +135,7 @@ async def at_once(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
 
 
 class StoreConformance(LogConformance):
-    """Every promise of `SessionStore`, as tests to inherit.
+    """The tests of every promise of `SessionStore`. Inherit them to test a store of your own.
 
     ```python
     class TestMyStore(StoreConformance):
@@ -147,9 +148,9 @@ class StoreConformance(LogConformance):
                 await store.aclose()
     ```
 
-    Needs pytest with anyio's plugin. `open_store` opens the store under test, and may be entered many times; what
-    others keep there does no harm, for each test draws subjects of its own. Times are near `NOW`, years ago, so a
-    store must not compare them with its own clock.
+    The tests need pytest with anyio's plugin. `open_store` opens the store under test, and may be entered many times.
+    The store may contain other sessions, because each test has random subjects. All times are near `NOW`, years ago,
+    so a store must not compare them with its own clock.
     """
 
     # Reading and writing

@@ -1,4 +1,4 @@
-"""Tokens that an `Auth` takes for real, signed with throw-away keys."""
+"""fake_issuer: issues tokens that an `Auth` accepts in tests, signed with throw-away keys."""
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from asgi_jwt.tokens.verifier import Trust
 
 
 class FakeIssuer:
-    """Mints tokens that meet the policy of the `Auth` it was made for; see `fake_issuer`."""
+    """Issues tokens that meet the policy of an `Auth`. `fake_issuer` makes it."""
 
     def __init__(self, auth: Auth, key: Key, algorithm: str) -> None:
         self._auth = auth
@@ -26,7 +26,7 @@ class FakeIssuer:
         self._algorithm = algorithm
 
     def __call__(self, subject: str = "user", **identity: Any) -> dict[str, str]:
-        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. Takes what `token` takes."""
+        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. The keywords are `token`'s."""
         return {"Authorization": f"Bearer {self.token(subject, **identity)}"}
 
     def token(
@@ -39,9 +39,9 @@ class FakeIssuer:
         client_id: str | None = None,
         expires_in: float = 300,
     ) -> str:
-        """A signed token. `claims` are put over all others: None as a value leaves a claim out.
+        """A signed token. `claims` override all other claims; a value of None leaves its claim out.
 
-        `expires_in` is in seconds from now, below zero for a token that has expired.
+        `expires_in`: the token's life in seconds from now. A negative number makes an expired token.
         """
         policy = self._auth.verifier.policy
         now = self._auth.clock()
@@ -57,7 +57,7 @@ class FakeIssuer:
 
 @contextmanager
 def fake_issuer(auth: Auth) -> Iterator[FakeIssuer]:
-    """While it lasts, `auth` verifies with throw-away keys, and all of its policy stays in force.
+    """Within the block `auth` verifies with throw-away keys. Its policy stays the same.
 
     ```python
     with fake_issuer(auth) as issue:
@@ -73,7 +73,7 @@ def fake_issuer(auth: Auth) -> Iterator[FakeIssuer]:
 
 @contextmanager
 def using(auth: Auth, keys: KeySet) -> Iterator[None]:
-    """`keys` for a while, for every issuer, under the same policies, and to sign with."""
+    """Within the block `auth` signs and verifies with `keys`, for every issuer and by the same policies."""
     kept = auth._own, auth.verifier, auth._sessions
     auth._own = auth._own.with_access(keys)
     auth.verifier = auth._verifier(Trust(keys, policy) for _, policy in auth.verifier.trusts)
@@ -84,7 +84,7 @@ def using(auth: Auth, keys: KeySet) -> Iterator[None]:
         auth._own, auth.verifier, auth._sessions = kept
 
 
-# Keys of these are made in no time, RSA's in a tenth of a second.
+# A key for these algorithms is made at once. An RSA key takes a tenth of a second.
 _QUICK = ("EdDSA", "ES256", "HS256")
 
 

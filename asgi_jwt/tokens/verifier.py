@@ -30,7 +30,7 @@ from asgi_jwt.tokens.remote_keys import RemoteKeySet
 # plain tuple, which costs less than a named one.
 Candidates = tuple[str, tuple[Key, ...], int, bool]
 
-_MAX_HEADERS = 256
+_MAX_KNOWN_HEADERS = 256
 _MAX_UNVERIFIED_BRACKETS = 500
 
 
@@ -71,7 +71,7 @@ class _TrustedIssuer:
     def remember(self, header: bytes, found: Candidates) -> None:
         """Keep the candidates of a header whose token was verified."""
         if header not in self.headers:
-            if len(self.headers) >= _MAX_HEADERS:
+            if len(self.headers) >= _MAX_KNOWN_HEADERS:
                 self.headers.clear()
             self.headers[header] = found
             # Another thread may have changed the keys meanwhile.

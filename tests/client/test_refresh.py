@@ -1,47 +1,16 @@
 """How the client keeps a session alive: racing tabs, lost answers, servers that are down, sleep and clocks."""
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext
 from support.browsers import tab
-from support.sites import NOW, REFRESH, Line, Site, login
+from support.sites import Line, Site, login
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.outside
 
 LIFE = 900
-WAKE = "new BroadcastChannel('morning').onmessage = () => { window.woken = me() }"
 ALONE = "Object.defineProperty(navigator, 'locks', { value: undefined }); delete window.BroadcastChannel"
 """A browser that has neither Web Locks nor BroadcastChannel, or a page that may not use them."""
-
-
-def sleep(context: BrowserContext, site: Site, seconds: int = LIFE + 100) -> None:
-    """Time passes for the server, and for the device, whose lid is closed."""
-    site.clock.turn(seconds)
-    context.clock.fast_forward(seconds * 1000)
-
-
-def tabs_that_wake_at_once(context: BrowserContext, site: Site) -> list[Page]:
-    """Six tabs with an expired token, each of which calls the API in the same moment."""
-    context.clock.install(time=NOW)
-    tabs = [tab(context, site.url) for _ in range(6)]
-    tabs[0].evaluate(login())
-    for each in tabs[1:]:
-        each.evaluate("auth.session ?? auth.refresh()")
-        each.evaluate(f"void ({WAKE})")
-    site.events.clear()
-    sleep(context, site)
-    return tabs
-
-
-def test_six_tabs_wake_at_once(context: BrowserContext, site: Site) -> None:
-    """Six tabs wake at once with an expired token: one rotates, all go on."""
-    tabs = tabs_that_wake_at_once(context, site)
-    tabs[0].evaluate("new BroadcastChannel('morning').postMessage('up'), window.woken = me()")
-    assert [each.evaluate("woken") for each in tabs] == [200] * 6
-    assert site.verdicts.count("ROTATED") == 1
-    assert set(site.verdicts) <= {"ROTATED", "SAME"}
-    sleep(context, site)
-    assert [each.evaluate("me()") for each in tabs] == [200] * 6
 
 
 def test_tabs_that_know_nothing_of_each_other(context: BrowserContext, site: Site) -> None:
@@ -64,22 +33,6 @@ def test_tabs_that_know_nothing_of_each_other(context: BrowserContext, site: Sit
     for _ in range(2):
         site.clock.turn(LIFE + 100)
         assert [each.evaluate("auth.refresh().then((session) => session.subject)") for each in tabs] == ["alice"] * 6
-
-
-@pytest.mark.parametrize("after", [0, 40, 400, 900], ids="{} bytes".format)
-def test_an_answer_that_is_cut_off(context: BrowserContext, site: Site, line: Line, after: int) -> None:
-    """A refresh whose answer is cut off, before its cookie or after it, is followed by one that succeeds."""
-    page = tab(context, line.url)
-    page.evaluate(login())
-    line.cut(REFRESH, after)
-    page.evaluate("void (window.refreshed = auth.refresh())")
-    assert page.evaluate("refreshed.then((session) => session.subject)") == "alice"
-    assert page.evaluate("me()") == 200
-    assert site.verdicts[0] == "ROTATED"
-    assert site.verdicts[1:] in (["REPLAYED"], ["SAME"])
-    for _ in range(2):
-        site.clock.turn(LIFE + 100)
-        assert page.evaluate("auth.refresh().then((session) => session.subject)") == "alice"
 
 
 def test_a_reload_in_the_middle_of_a_refresh(context: BrowserContext, site: Site) -> None:

@@ -136,7 +136,7 @@ def test_a_file_that_is_locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
         level, found, mend = told(f"sqlite:///{file}", SQLiteStore(file, timeout=0.05))
         assert (level, mend) == (PROBLEM, "see which process writes to it for so long")
         assert "is locked by another connection" in found
-        monkeypatch.setattr(check_store, "PATIENCE", 0.2)
+        monkeypatch.setattr(check_store, "CHECK_TIMEOUT", 0.2)
         name = f'the SQLite file "{file}"'
         assert told(f"sqlite:///{file}") == (PROBLEM, f"{name} gives no answer within 0.2 s", REACH)
 
@@ -214,7 +214,7 @@ def test_a_server_that_hangs(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) ->
         level, found, mend = told(f"{valkey.url}?timeout=0.1")
         assert (level, mend) == (PROBLEM, REACH)
         assert found.startswith(f"{valkey.url}/0 can't be used: ")
-        monkeypatch.setattr(check_store, "PATIENCE", 0.2)
+        monkeypatch.setattr(check_store, "CHECK_TIMEOUT", 0.2)
         assert told(f"{valkey.url}?timeout=60") == (
             PROBLEM,
             f"{valkey.url}/0 gives no answer within 0.2 s",

@@ -160,6 +160,6 @@ def test_a_store_that_hangs(asgi_jwt: CommandLine, tmp_path: Path, monkeypatch: 
     path = tmp_path / "sessions.db"
     asgi_jwt.environ |= {"REFRESH_SECRET": REFRESH_SECRET, "STORE": f"sqlite:///{path}"}
     log_in(asgi_jwt, None)
-    monkeypatch.setattr(sessions, "PATIENCE", 0.1)
+    monkeypatch.setattr(sessions, "STORE_TIMEOUT", 0.1)
     with locked(path):
         assert "no answer within 0.1 s" in asgi_jwt("sessions", "revoke", "alice").err

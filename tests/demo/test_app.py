@@ -3,10 +3,14 @@
 import json
 import re
 from contextlib import suppress
+from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from support.demo import COOKIE, PASSWORDS, Demo, demo_in_process
 from support.pages import README, ROOT
 from support.waiting import PATIENCE
@@ -188,7 +192,7 @@ def test_theft(demo: Demo) -> None:
 
 def test_a_copy_of_a_session_that_is_over(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its replay is told as INVALID; the thief forgets the oldest copies; who is not logged in is not robbed."""
-    monkeypatch.setattr(faults, "MOST_COPIES", 1)
+    monkeypatch.setattr(faults, "MAX_COPIES", 1)
     demo.log_in()
     alice = demo.client.cookies[COOKIE]
     demo.client.post("/auth/demo/steal")
@@ -223,3 +227,22 @@ def test_a_lost_answer(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (demo.client.post("/auth/refresh", headers={"Demo-Slow": "1"}).status_code, slept) == (200, [faults.DELAY])
     told = [(each["actor"], each["verdict"]) for each in events_of(demo) if each["name"] == "refreshed"]
     assert told == [("lost", "ROTATED"), (None, "RECOVERED")]
+
+
+def test_lines_to_add(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines that the page says to add to an app log its users in, once the variables of `keygen` are set."""
+    (lines,) = re.findall(r'<pre id="lines"[^>]*>(.*?)</pre>', demo.client.get("/").text, re.DOTALL)
+    for name in ("ISSUER", "AUDIENCE"):
+        monkeypatch.setenv(f"ASGI_JWT_{name}", "https://issuer.example")
+    for name in ("SECRET", "REFRESH_SECRET"):
+        monkeypatch.setenv(f"ASGI_JWT_{name}", name * 8)
+    monkeypatch.setenv("ASGI_JWT_STORE", "memory://")
+    app = Starlette()
+    users = {("alice", "wonderland"): SimpleNamespace(id=7)}
+    exec(unescape(lines), {"app": app, "check": lambda *given: users.get(given)})  # noqa: S102
+    client = TestClient(app)
+    for password, status in (("guess", 401), ("wonderland", 200)):
+        answer = client.post("/auth/login", json={"username": "alice", "password": password})
+        assert answer.status_code == status
+    assert client.get("/").status_code == 401
+    assert len(lines.splitlines()) <= 10

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from support import browsers
-from support.demo import demo_process
+from support.demo import COOKIE, demo_process
 from support.outside import npm_package
 
 pytestmark = pytest.mark.outside
@@ -67,7 +67,7 @@ class Screen:
         self.page.set_viewport_size(size)
 
     def check_layout(self) -> None:
-        """Nothing is wider than the screen; a desk needs no scrolling; on a phone the story is in sight."""
+        """Nothing is wider than the screen; a desk needs no scrolling; the whole story is in sight, on a phone too."""
         overflow = self.page.evaluate(
             "['Width', 'Height'].map((way) => document.scrollingElement['scroll' + way] - window['inner' + way])"
         )
@@ -75,6 +75,9 @@ class Screen:
         if self.page.viewport_size == {"width": 1280, "height": 800}:
             assert overflow[1] <= 0
         expect(self.page.get_by_role("heading", name="What happened")).to_be_in_viewport()
+        story = self.page.get_by_role("log", name="What happened").locator(":scope > *")
+        expect(story.first).to_be_in_viewport(ratio=1)
+        expect(story.last).to_be_in_viewport(ratio=1)
 
 
 class Demos(NamedTuple):
@@ -186,3 +189,23 @@ def test_the_token(screen: Screen) -> None:
     expect(number).not_to_have_text(first)
     assert JWT.search(screen.page.content()) is None
     assert screen.page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
+
+
+def test_before_anybody_did_anything(context: BrowserContext) -> None:
+    """A page shows no refusal of its own, also with an earlier demo's cookie; it says why buttons are grey, and what to
+    add to an app."""
+    with serving() as url:
+        context.add_cookies([{"name": COOKIE, "value": "of.an.earlier", "domain": "127.0.0.1", "path": "/auth"}])
+        screen = Screen(context.new_page(), url)
+        expect(screen.button("Steal")).to_have_attribute("title", re.compile("Log in first"))
+        expect(screen.page.get_by_text("Log in first: a grey button needs a session.")).to_be_visible()
+        screen.press("Add it to your app")
+        expect(screen.page.get_by_text("asgi-jwt docs quickstart")).to_be_visible()
+        screen.check_accessibility()
+        screen.press("Close")
+        screen.log_in()
+        expect(screen.page.get_by_role("list", name="Events").get_by_role("listitem")).to_have_text(
+            re.compile("opened")
+        )
+        expect(screen.page.get_by_text("Log in first")).to_have_count(0)
+        assert screen.complaints == []

@@ -32,8 +32,8 @@ from asgi_jwt.http import bodies
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.urls import REDIS_SCHEMES
 from asgi_jwt.telemetry import COUNTED, OBSERVED, Counted
-from benchmarks import simulation
-from benchmarks.rotations import WAYS
+from benchmarks.evidence import simulation
+from benchmarks.evidence.rotations import WAYS
 
 
 def codes(cell: str) -> list[str]:

@@ -15,6 +15,7 @@ from support.valkey import Front, Valkey, poll
 from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import RevocationsUnavailable, RevokedToken
 from asgi_jwt.stores.base import LOG_PAGE
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis import RedisStore
@@ -155,7 +156,7 @@ async def test_failover_that_loses_entries(own_valkey: Valkey, other_valkey: Val
         own_valkey.stop()
         if behind:
             jti = (await one.auth.authentic(tokens[2]))["jti"]
-            record = pack_revocation(Revocation("jti", ISSUER, jti, (NOW + 3600) * 1000))
+            record = pack_revocation(Revocation("jti", ISSUER, jti, (Millis(Millis(NOW + 3600) * 1000))))
             other_valkey.ask("XADD", LOG, f"{milliseconds + 1}-0", "u", (NOW + 3600) * 1000, "r", record)
         else:
             await one.auth.revoke_token(tokens[2])
@@ -190,7 +191,7 @@ async def test_rebuild_is_no_stampede(own_valkey: Valkey) -> None:
     """Fifty readers that lose their place in a long log are sent a minute of it, in a page each; fifty that start are
     sent all of it; no reader fails."""
     begin = NOW * 1000
-    record = pack_revocation(Revocation("sid", ISSUER, "s" * 22, begin + 7_200_000, begin))
+    record = pack_revocation(Revocation("sid", ISSUER, "s" * 22, Millis(begin + 7_200_000), Millis(begin)))
     own_valkey.ask("EVAL", FILL, 1, LOG, ENTRIES, begin, record)
     async with using(RedisStore.from_url(f"{own_valkey.url}?timeout=30")) as store:
         before = own_valkey.scripts()

@@ -89,6 +89,8 @@ class ConnectionParams:
         messages = [connect]
         with anyio.move_on_after(10):
             messages.append(await receive())
+        if messages[-1]["type"] == "websocket.disconnect":
+            return
         authorization = authorization_of(messages[-1].get("text") or "")
         headers = [*scope["headers"], (b"authorization", authorization)] if authorization else scope["headers"]
 

@@ -124,6 +124,12 @@ def test_connection_params_of_a_token_that_expires() -> None:
     assert closed.value.code == 3000
 
 
+def test_a_client_that_leaves_at_once() -> None:
+    """A socket that is closed before its first message ends in silence."""
+    with TestClient(ConnectionParams(create_app(make_auth()))).websocket_connect("/graphql", [PROTOCOL]) as session:
+        session.close()
+
+
 def test_other_connections_pass_as_they_are() -> None:
     """HTTP, and WebSockets that show a token by themselves, are not touched."""
     auth = make_auth()

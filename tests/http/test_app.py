@@ -37,18 +37,9 @@ from asgi_jwt.testing import fake_issuer
 
 pytestmark = pytest.mark.anyio
 
-ROUTES = {
-    "/login": "POST",
-    "/refresh": "POST",
-    "/token": "POST",
-    "/logout": "POST",
-    "/logout-all": "POST",
-    "/sessions": "GET",
-    "/sessions/s1": "DELETE",
-    "/revoke": "POST",
-    "/.well-known/jwks.json": "GET",
-    "/asgi-jwt.js": "GET",
-}
+ROUTES = dict.fromkeys(["/login", "/refresh", "/token", "/logout", "/logout-all", "/revoke"], "POST")
+ROUTES |= dict.fromkeys(["/sessions", "/.well-known/jwks.json", "/asgi-jwt.js"], "GET")
+ROUTES |= {"/sessions/s1": "DELETE"}
 
 
 def assert_error(answer: Answer, status: int, error: str) -> None:

@@ -15,6 +15,7 @@ from support.issuers import IssuerServer
 from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwk_of, token_by
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
@@ -135,7 +136,7 @@ async def test_the_end_leaves_the_hosts_store_open() -> None:
     auth = Auth(stored_auth("memory://").settings, store=store, clock=Clock(NOW))
     assert await live(JWTMiddleware(Lifespan(), auth)) == DOWN
     assert auth.store is store
-    assert list(await store.list("alice", 0)) == []
+    assert list(await store.list("alice", Millis(0))) == []
 
 
 async def test_a_store_that_does_not_close(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
-from support.app import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, authenticate, payload
+from starlette.types import Receive, Scope, Send
+from support.app import Service, payload
 from support.serving import uvicorn_serving
 
-from asgi_jwt import Auth, AuthApp, Identity, JWTMiddleware, Settings
-from asgi_jwt.stores.memory import MemoryStore
-from asgi_jwt.testing import Clock
+from asgi_jwt import Identity, JWTMiddleware
 
 pytestmark = pytest.mark.anyio
 
@@ -26,49 +25,40 @@ CLIENT = ("a client", "its secret")
 
 
 class Server:
-    """The service on loopback, and what each request to `/token` looked like."""
+    """The service on loopback, and the content type and the Authorization header of each request to `/token`."""
 
-    def __init__(self, url: str, auth: Auth, clock: Clock, seen: list[tuple[str, str]]) -> None:
-        self.url = url
-        self.clock = clock
-        self.auth = auth
-        self.seen = seen
+    def __init__(self) -> None:
+        self.url = ""
+        self.service = Service()
+        self.seen: list[tuple[str, str]] = []
+
+        async def me(request: Request) -> JSONResponse:
+            return JSONResponse({"sub": request.user.identity})
+
+        self._app = Starlette(routes=[Mount("/auth", self.service.app), Route("/me", me)])
+        self._app.add_middleware(JWTMiddleware, auth=self.service.auth, public=["/auth/*"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/auth/token":
+            headers = dict(scope["headers"])
+            self.seen.append((headers[b"content-type"].decode(), headers.get(b"authorization", b"").decode()))
+        await self._app(scope, receive, send)
 
     async def log_in(self) -> dict[str, Any]:
         """The token that an OAuth client would have kept, its access token expired."""
-        pair = await self.auth.sessions.open(Identity("alice", scopes="read write"))
-        self.clock.turn(1000)
-        return {
-            "access_token": pair.access_token,
-            "refresh_token": pair.refresh_token,
-            "token_type": "Bearer",
-            "expires_in": -100,
-            "expires_at": 1,
-        }
+        pair = await self.service.auth.sessions.open(Identity("alice", scopes="read write"))
+        self.service.clock.turn(1000)
+        tokens = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+        return {**tokens, "token_type": "Bearer", "expires_in": -100, "expires_at": 1}
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
-    settings = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET, refresh_secret=REFRESH_SECRET)
-    clock = Clock(NOW)
-    auth = Auth(settings, store=MemoryStore(), clock=clock)
-    seen: list[tuple[str, str]] = []
-
-    async def me(request: Request) -> JSONResponse:
-        return JSONResponse({"sub": request.user.identity})
-
-    app = Starlette(routes=[Mount("/auth", AuthApp(auth, authenticate)), Route("/me", me)])
-    app.add_middleware(JWTMiddleware, auth=auth, public=["/auth/*"])
-
-    async def watched(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"] == "/auth/token":
-            headers = dict(scope["headers"])
-            seen.append((headers[b"content-type"].decode(), headers.get(b"authorization", b"").decode()))
-        await app(scope, receive, send)
-
-    with uvicorn_serving(watched) as address:
-        yield Server(f"http://{address}", auth, clock, seen)
+    server = Server()
+    with uvicorn_serving(server) as address:
+        server.url = f"http://{address}"
+        yield server
 
 
 def assert_refreshed(token: Any, before: dict[str, Any]) -> None:

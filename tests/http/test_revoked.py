@@ -24,6 +24,7 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import SessionEnded, TokensRevoked
 from asgi_jwt.stores.base import Change, outcome
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, SessionKey
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class Silent(MemoryStore):
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         session, result, entries = outcome(change(await self.get(key)))
         if entries and session is not None:
-            await super().update(key, lambda stored: (stored and stored.marked(0), None))
+            await super().update(key, lambda stored: (stored and stored.marked(Millis(0)), None))
             self.wrote()
             await self.append_revocations(entries, 0)
         await super().update(key, lambda stored: (session and session.changed(), None))
@@ -138,7 +139,7 @@ class Silent(MemoryStore):
         return result
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        await super().append_revocations(revocations, now)
+        await super().append_revocations(revocations, Millis(now))
         self.wrote()
 
 

@@ -166,21 +166,6 @@ async def test_an_app_that_only_sends(way: str, monkeypatch: pytest.MonkeyPatch)
     assert len(raised) == 1
 
 
-async def test_an_app_that_does_neither() -> None:
-    """Nor does it take an app that is awake."""
-    done = anyio.Event()
-
-    @accepting
-    async def app(receive: Receive, send: Send) -> None:
-        await done.wait()
-
-    open_, server = Sockets(app), Server()
-    async with open_.connected(server):
-        open_.turn()
-        await until(lambda: server.closes == [EXPIRED])
-        done.set()
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_what_the_app_raises_passes(when: str) -> None:
     """An app's exception, before the close or because of it, reaches the server as it is."""

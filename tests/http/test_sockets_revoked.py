@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.app import WatchedStore, make_auth
+from support.app import WatchedStore, make_auth, payload
 from support.sockets import NOW, Echo, Server, Sockets, looked
 from support.waiting import until
 
@@ -44,20 +44,22 @@ REVOCATIONS: dict[str, Callable[[Auth, str], Awaitable[object]]] = {
     "jti": lambda auth, token: auth.revoke_token(token),
     "sub": lambda auth, token: auth.revoke_subject("alice"),
     "all": lambda auth, token: auth.sessions.end_all("alice"),
+    "sid": lambda auth, token: auth.sessions.end("alice", payload(token)["sid"]),
 }
 
 
 @pytest.mark.parametrize("kind", REVOCATIONS)
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 async def test_closed_when_revoked(kind: str, where: str) -> None:
-    """What is revoked, in this process or in another on the same store, is closed with 3000; others stay open."""
-    store, clock = WatchedStore(), Clock(NOW)
-    app = Echo()
+    """What is revoked, in this process or in another on the same store, is closed with 3000; others stay open, and so
+    does what another session of the user has open when one session ends."""
+    store, clock, app = WatchedStore(), Clock(NOW), Echo()
     open_ = Sockets(app, an_auth(store, clock))
-    alice, bob = await logged_in(open_.auth, "alice"), await logged_in(open_.auth, "bob")
+    alice = await logged_in(open_.auth, "alice")
+    other = await logged_in(open_.auth, "alice" if kind == "sid" else "bob")
     hers, his = Server(), Server()
     revoking = open_.auth if where == "here" else an_auth(store, clock)
-    async with open_.connected(his, bob):
+    async with open_.connected(his, other):
         async with open_.connected(hers, alice):
             await looked()
             clock.turn(1)
@@ -68,23 +70,6 @@ async def test_closed_when_revoked(kind: str, where: str) -> None:
         await looked()
         assert his.closes == []
         his.leave()
-
-
-async def test_closed_when_its_session_ends() -> None:
-    """A logout closes what is open with the session's tokens, and not what another session of the user has open."""
-    store, clock = WatchedStore(), Clock(NOW)
-    open_ = Sockets(Echo(), an_auth(store, clock))
-    phone, laptop = await logged_in(open_.auth, "alice"), await logged_in(open_.auth, "alice")
-    servers = Server(), Server()
-    claims = await open_.auth.verify(phone["authorization"].split()[1])
-    async with open_.connected(servers[1], laptop):
-        async with open_.connected(servers[0], phone):
-            await an_auth(store, clock).sessions.end("alice", claims.session_id or "")
-            clock.turn(1)
-        assert servers[0].closes == [REVOKED]
-        await looked()
-        assert servers[1].closes == []
-        servers[1].leave()
 
 
 @pytest.mark.parametrize("outage", ["closed", "open"])

@@ -123,10 +123,17 @@ async def test_many_are_closed_in_slices(end: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("with_store", [True, False])
 async def test_it_begins_with_the_first_and_ends_with_the_last(anyio_backend: str, with_store: bool) -> None:
-    """There is one while there are connections, none before and none after, and another for the next."""
+    """There is one while there are connections, none before and none after, and another for the next; before an app
+    accepts, nobody watches."""
     store = WatchedStore() if with_store else None
     open_ = Sockets(Echo(), make_auth(store=store, clock=Clock(NOW)))
     alone = tasks(anyio_backend)
+
+    async def never_accepts(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert tasks(anyio_backend) == alone
+
+    await Sockets(never_accepts, open_.auth).call(Server())
     for _ in range(2):
         first, second = Server(), Server()
         async with open_.connected(first) as first_gone, open_.connected(second) as second_gone:
@@ -140,19 +147,6 @@ async def test_it_begins_with_the_first_and_ends_with_the_last(anyio_backend: st
             await second_gone.wait()
         await until(lambda: tasks(anyio_backend) == alone)
         assert open_.middleware._sockets._watches == {}
-
-
-async def test_none_for_what_is_not_accepted(anyio_backend: str) -> None:
-    """Before an app accepts, nobody watches."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        assert tasks(anyio_backend) == alone
-
-    open_ = Sockets(app)
-    alone = tasks(anyio_backend)
-    await open_.call(Server())
-    assert tasks(anyio_backend) == alone
 
 
 async def test_an_on_event_that_hangs_holds_up_no_app(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,12 @@
 """Root paths under real servers: one that the operator set counts, one that a client names does not."""
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import pytest
-from support.waiting import PATIENCE, wait_until
+from support.serving import process_serving
+from support.waiting import PATIENCE
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -27,35 +23,6 @@ WARNING = "Daphne lets each client name it in the header Daphne-Root-Path"
 ROUTERS = ["ignoring", "joining", "starlette", "mounting", "litestar", "quart"]
 NAMED = ["", "/", "/orders", "/auth", "/auth/", "auth", "/orders/auth", "/auth%2f", "/%61uth", "/x", "/auth/orders"]
 PATHS = ["/orders/auth/7", "/auth/orders/7", "/auth/7", "/auth/auth/orders/7", "/authorders/7", "/x/auth/7", "/auth"]
-
-
-def is_up(port: int) -> bool:
-    with suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        return True
-    return False
-
-
-@contextmanager
-def serving(command: list[str], log: Path, **settings: str) -> Iterator[str]:
-    """The routers under a server in a process of its own; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *(part.format(port=port) for part in command)],
-            cwd=TESTS,
-            env={**os.environ, **SETTINGS, **settings, "PYTHONPATH": f"{TESTS}"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_until(lambda: is_up(port) or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
 
 
 def ask(address: str, path: str, router: str, headers: dict[str, str]) -> tuple[int, str]:
@@ -75,7 +42,7 @@ def open_websocket(address: str, path: str, router: str, headers: dict[str, str]
 @pytest.fixture(scope="module")
 def daphne(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("daphne") / "log"
-    with serving(DAPHNE, log) as address:
+    with process_serving(DAPHNE, log, **SETTINGS) as address:
         yield address
     assert log.read_text().count(WARNING) == 1
     assert "Traceback" not in log.read_text()
@@ -106,8 +73,8 @@ def test_a_root_path_that_a_client_names_for_a_websocket(daphne: str, router: st
 @pytest.mark.outside
 def test_the_root_path_of_the_setting(tmp_path: Path) -> None:
     """Under Daphne with a root path of its own, `ROOT_PATH` is what counts, whatever a client names."""
-    log = tmp_path / "log"
-    with serving([*DAPHNE[:-1], "--root-path", "/api", APP], log, ASGI_JWT_ROOT_PATH="/api") as address:
+    log, command = tmp_path / "log", [*DAPHNE[:-1], "--root-path", "/api", APP]
+    with process_serving(command, log, **SETTINGS, ASGI_JWT_ROOT_PATH="/api") as address:
         for router in ("starlette", "litestar", "quart"):
             assert ask(address, "/api/auth/7", router, {}) == (200, "auth")
             assert ask(address, "/api/orders/7", router, {})[0] == 401
@@ -132,7 +99,7 @@ def test_the_root_path_of_the_setting(tmp_path: Path) -> None:
 )
 def test_the_root_path_of_a_server(command: list[str], tmp_path: Path) -> None:
     """The other servers' own root path counts without a setting, behind a proxy that strips it or not."""
-    with serving(command, tmp_path / "log") as address:
+    with process_serving(command, tmp_path / "log", **SETTINGS) as address:
         # uvicorn puts it in front of every path.
         prefix = "" if command[0] == "uvicorn" else "/api"
         for router in ("starlette", "litestar"):

@@ -4,18 +4,16 @@ import asyncio
 import resource
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from math import ceil
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 import pytest
 from servers.watched import INTERVAL, SETTINGS
+from support.serving import process_serving
 from support.waiting import PATIENCE, wait_until
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -24,7 +22,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from asgi_jwt import Auth, Identity
 
-TESTS = Path(__file__).parents[1]
 MANY = 1000
 APP = "servers.watched:app"
 
@@ -56,30 +53,17 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * MANY), hard))
     log = tmp_path_factory.mktemp("server") / "log"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[request.param])]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=TESTS, stdout=output, stderr=subprocess.STDOUT)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
-            wait_until(lambda: process.poll() is not None or listens(port))
-            yield Served(request.param, f"127.0.0.1:{port}", client)
-            assert process.poll() is None, log.read_text()
+        with (
+            process_serving(COMMANDS[request.param], log) as address,
+            httpx2.Client(base_url=f"http://{address}", timeout=PATIENCE, trust_env=False) as client,
+        ):
+            yield Served(request.param, address, client)
     finally:
-        process.terminate()
-        process.wait(PATIENCE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     told = log.read_text()
     assert "Traceback" not in told, told
     assert "ExceptionGroup" not in told, told
-
-
-def listens(port: int) -> bool:
-    with suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-        return True
-    return False
 
 
 def token_until(end: int, subject: str = "alice") -> str:

@@ -10,13 +10,14 @@ from asgi_jwt import Identity, TokenPair
 from asgi_jwt.errors import InvalidGrant, RevokedToken, StoreUnavailable
 from asgi_jwt.stores.base import Change, T, outcome
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
 ALICE = Identity("alice")
-HOUR = 3600
+HOUR = Millis(3600)
 
 
 class Killed(BaseException):
@@ -45,7 +46,7 @@ class Dying(MemoryStore):
         self.wrote()
 
     async def log(self, entries: Sequence[Revocation]) -> None:
-        await super().append_revocations(entries, 0)
+        await super().append_revocations(entries, Millis(0))
         self.wrote()
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
@@ -73,7 +74,7 @@ class MarkFirst(Dying):
     ) -> None:
         if entries and stored is not None:
             if stored.ending_at is None:
-                await self.write(key, stored.marked(0))
+                await self.write(key, stored.marked(Millis(0)))
             await self.log(entries)
         await self.write(key, changed)
 
@@ -177,7 +178,7 @@ class World:
         """Let all entries lapse, and the log forget them."""
         self.turn(2 * HOUR)
         for _ in range(2):
-            await self.store.append_revocations([Revocation("jti", "https://other.example", "-", 1)], 0)
+            await self.store.append_revocations([Revocation("jti", "https://other.example", "-", Millis(1))], 0)
         self.turn(2)
 
     async def refreshes(self) -> list[bool]:

@@ -22,14 +22,15 @@ from asgi_jwt.events import (
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.stores.base import LOG_PAGE, LogPage
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
 ISSUER = "https://issuer.example"
-NOW = 1_800_000_000
-HOUR = 3600
+NOW = Millis(1_800_000_000)
+HOUR = Millis(3600)
 CLAIMS = Claims({"iss": ISSUER, "sub": "alice", "sid": "s1", "jti": "j1", "iat": NOW, "exp": NOW + 900})
 OTHER = Claims({**CLAIMS.to_dict(), "sid": "s2", "jti": "j2"})
 DOWN = StoreUnavailable("down")
@@ -83,7 +84,7 @@ class Reader:
 
     async def revoke(self, *sids: str, seconds: float = HOUR) -> None:
         """As another process does it."""
-        await self.log.append_revocations([a_session(sid, seconds=seconds) for sid in sids or ("s1",)], 0)
+        await self.log.append_revocations([a_session(sid, seconds=seconds) for sid in sids or ("s1",)], Millis(0))
 
     async def refuses(self, claims: Claims = CLAIMS) -> bool:
         """Whether a request with the token is refused for its revocation."""
@@ -100,7 +101,7 @@ class Reader:
 
 
 def a_session(sid: str = "s1", *, seconds: float = HOUR) -> Revocation:
-    return Revocation("sid", ISSUER, sid, int((NOW + seconds) * 1000))
+    return Revocation("sid", ISSUER, sid, Millis(int((NOW + seconds) * 1000)))
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ async def test_token_is_looked_up_when_something_was_added() -> None:
         assert reader.list.passes(CLAIMS)
     one.list.add([a_session("s2")])
     assert (one.list.passes(CLAIMS), one.list.passes(OTHER)) == (True, False)
-    one.list.add([a_session(), Revocation("jti", ISSUER, "j3", (NOW + HOUR) * 1000)])
+    one.list.add([a_session(), Revocation("jti", ISSUER, "j3", (Millis(Millis(NOW + HOUR) * 1000)))])
     assert [reader.list.passes(CLAIMS) for reader in (one, other, one)] == [False, True, False]
     assert (one.list.is_revoked(CLAIMS), one.list.has_session(ISSUER, "s1")) == (True, True)
     assert [one.list.has_token(ISSUER, jti) for jti in ("j3", "j1")] == [True, False]
@@ -170,7 +171,9 @@ async def test_clocks_that_are_off(reader: Reader, skew: float) -> None:
     """A clock that is set by hours, and set back, takes no entry from the mirror; an entry of a process whose clock is
     hours off is mirrored for its life."""
     made = int(NOW + skew) * 1000
-    await reader.log.append_revocations([Revocation("sid", ISSUER, "s1", made + HOUR * 1000, made)], made)
+    await reader.log.append_revocations(
+        [Revocation("sid", ISSUER, "s1", Millis(made + HOUR * 1000), Millis(made))], Millis(made)
+    )
     for seconds in (0, skew, -skew):
         reader.clock.turn(seconds)
         assert await reader.refuses()

@@ -1,6 +1,7 @@
 """Sessions end and tokens are revoked: what is refused then, for how long, and what is put back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -10,17 +11,19 @@ from support.waiting import PATIENCE
 
 from asgi_jwt import Claims, Identity, TokenPair
 from asgi_jwt.errors import AuthError, InvalidGrant, MissingClaim, RevokedToken, StoreUnavailable, TokenReused
-from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, TokensRevoked
+from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, StoreFailed, TokensRevoked
 from asgi_jwt.sessions import revoker
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, SessionKey
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
 ALICE = Identity("alice", scopes="read")
-HOUR = 3600
+HOUR = Millis(3600)
 PARTNER = {"iss": "https://p.example", "sub": "a", "jti": "j"}
 
 
@@ -126,8 +129,8 @@ async def test_entry_outlives_every_token() -> None:
     await service.auth.sessions.end_all("alice")
     until = (NOW + HOUR + 300 + 5 + 60) * 1000
     assert entries(service) == [
-        Revocation("sid", ISSUER, key_of(pair).sid, until, NOW * 1000),
-        Revocation("sub", ISSUER, "alice", until, NOW * 1000, True),
+        Revocation("sid", ISSUER, key_of(pair).sid, Millis(until), Millis(NOW * 1000)),
+        Revocation("sub", ISSUER, "alice", Millis(until), Millis(NOW * 1000), True),
     ]
 
 
@@ -151,7 +154,7 @@ async def test_life_of_a_tokens_entry(skew: float, times: dict[str, float], life
     await service.auth.revoke_token(Claims({**PARTNER, **times}))
     (entry,) = entries(service)
     assert entry[:3] == ("jti", PARTNER["iss"], "j")
-    assert entry.life(0) // 1000 == life
+    assert entry.life(Millis(0)) // 1000 == life
 
 
 async def test_revoke_token_that_does_not_hold() -> None:
@@ -208,7 +211,7 @@ async def test_mark_is_finished(by: str) -> None:
     other.store.inner = service.store.inner
     pair, untouched = await service.auth.sessions.open(ALICE), await service.auth.sessions.open(ALICE)
     key = key_of(pair)
-    await service.store.inner.update(key, lambda session: (session and session.marked(NOW * 1000), None))
+    await service.store.inner.update(key, lambda session: (session and session.marked(Millis(NOW * 1000)), None))
     assert await passes(other, pair)
     if by == "refresh":
         assert await refreshed(other, pair) is None
@@ -314,8 +317,8 @@ async def test_lost_entries_are_put_back(service: Service) -> None:
     elapsed.turn(1000)
     await lose(service)
     await put_back(service)
-    assert [(*entry[:3], entry.time, entry.life(0)) for entry in entries(service)] == [
-        (*entry[:3], entry.time, entry.life(0) - 1_000_000) for entry in written
+    assert [(*entry[:3], entry.time, entry.life(Millis(0))) for entry in entries(service)] == [
+        (*entry[:3], entry.time, entry.life(Millis(0)) - 1_000_000) for entry in written
     ]
     new = Service(service.store, clock=service.clock)
     assert not any([await passes(new, each) for each in (pair, bob)])
@@ -368,3 +371,37 @@ async def test_restoring_waits_for_the_store(service: Service, monkeypatch: pyte
         await put_back(service)
         assert [entry.value for entry in entries(service)] == [entry.value for entry in written if not closed]
         assert closed or service.store.calls["append_revocations"] == 4
+
+
+async def test_overload_sheds_logouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places taken, what ends sessions or revokes tokens is refused in time; once a second that is told."""
+
+    class Stalled(MemoryStore):
+        free = anyio.Event()
+
+        async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
+            await self.free.wait()
+            await super().append_revocations(revocations, now)
+
+    store = Stalled()
+    service = Service(WatchedStore(store))
+    auth = service.auth
+    pair = await auth.sessions.open(ALICE)
+    claims = await auth.verify(pair.access_token)
+    monkeypatch.setattr(auth.revoker, "_gate", AdmissionGate(places=1, max_wait=0.05))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.revoker.revoke_token, claims)
+        await anyio.wait_all_tasks_blocked()
+        for seconds, refused in (
+            (0, partial(auth.sessions.end, "alice", claims["sid"])),
+            (0, partial(auth.sessions.end_all, "alice")),
+            (1, partial(auth.revoke_token, claims)),
+        ):
+            service.clock.turn(seconds)
+            with pytest.raises(StoreUnavailable, match="overloaded"):
+                await refused()
+        store.free.set()
+    overloaded = "overloaded: 1 callers are at work, and more wait"
+    told = [event for event in service.events if isinstance(event, StoreFailed)]
+    assert told == [StoreFailed("end", overloaded), StoreFailed("revoke_token", overloaded)]
+    assert await auth.sessions.end("alice", claims["sid"])

@@ -16,18 +16,19 @@ from asgi_jwt.sessions.rotation import (
     end_session,
     open_session,
 )
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Session
 
-SECOND = 1000
-MINUTE = 60 * SECOND
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
+SECOND = Millis(1000)
+MINUTE = Millis(60 * SECOND)
+HOUR = Millis(3600 * SECOND)
+DAY = Millis(24 * HOUR)
 G = 30 * SECOND
 R = DAY
 START = 1_700_000_000_000
-POLICY = RotationPolicy(grace=G, recovery=R, refresh_ttl=7 * DAY)
-STRICT = replace(POLICY, grace=0)
-UNRECOVERED = replace(POLICY, recovery=0)
+POLICY = RotationPolicy(grace=Millis(G), recovery=R, refresh_ttl=Millis(7 * DAY))
+STRICT = replace(POLICY, grace=Millis(0))
+UNRECOVERED = replace(POLICY, recovery=Millis(0))
 SHORT = replace(POLICY, refresh_ttl=DAY)
 
 CURRENT = Presented(5, "current")
@@ -40,16 +41,18 @@ AHEAD = Presented(6, "ahead")
 
 def session(**changes: Any) -> Session:
     """A session of generation 5, whose window began at START."""
-    opened = open_session("alice", "s1", now=START - HOUR, refresh_ttl=7 * DAY, session_ttl=30 * DAY)
-    rotated = replace(opened, generation=5, rotated_branch="rotated", window_at=START, used_at=START)
+    opened = open_session(
+        "alice", "s1", now=Millis(START - HOUR), refresh_ttl=Millis(7 * DAY), session_ttl=Millis(30 * DAY)
+    )
+    rotated = replace(opened, generation=5, rotated_branch="rotated", window_at=Millis(START), used_at=Millis(START))
     return replace(rotated, **changes)
 
 
 def refresh(stored: Session | None, presented: Presented, elapsed: int, policy: RotationPolicy = POLICY) -> Decision:
-    return decide(stored, presented, branch="fresh", now=START + elapsed, policy=policy)
+    return decide(stored, presented, branch="fresh", now=Millis(START + elapsed), policy=policy)
 
 
-OPENED = open_session("alice", "s1", now=START, refresh_ttl=7 * DAY, session_ttl=30 * DAY)
+OPENED = open_session("alice", "s1", now=Millis(START), refresh_ttl=Millis(7 * DAY), session_ttl=Millis(30 * DAY))
 FIRST = Presented(0, "first")
 USED = session(used_at=START + HOUR, expires_at=START + HOUR + 7 * DAY)
 BEGUN = {"generation": 1, "rotated_branch": "first", "window_at": START}
@@ -215,7 +218,7 @@ def test_servers_whose_clocks_are_an_hour_apart(servers: tuple[int, ...]) -> Non
         now += 10 * MINUTE
         presented = jar
         for skew in (first, second):
-            decision = decide(stored, presented, branch=f"b{now + skew}", now=now + skew, policy=POLICY)
+            decision = decide(stored, presented, branch=f"b{now + skew}", now=Millis(now + skew), policy=POLICY)
             assert decision.verdict not in (Verdict.REUSED, Verdict.INVALID)
             stored = decision.session
             assert stored is not None
@@ -230,16 +233,22 @@ def test_open_session(session_ttl: int) -> None:
     claims, client = {"email": "alice@example.com"}, Client("browser", "192.0.2.1")
     given: dict[str, Any] = {"client_id": "web", "scopes": ("read",), "roles": ("admin",), "client": client}
     opened = open_session(
-        "alice", "s1", now=START, refresh_ttl=7 * DAY, session_ttl=session_ttl, claims=claims, **given
+        "alice",
+        "s1",
+        now=Millis(START),
+        refresh_ttl=Millis(7 * DAY),
+        session_ttl=Millis(session_ttl),
+        claims=claims,
+        **given,
     )
     claims["email"] = "eve@example.com"
     assert opened == Session(
         sid="s1",
         subject="alice",
-        created_at=START,
-        used_at=START,
-        expires_at=START + min(7 * DAY, session_ttl),
-        ends_at=START + session_ttl,
+        created_at=Millis(START),
+        used_at=Millis(START),
+        expires_at=Millis(START + min(7 * DAY, session_ttl)),
+        ends_at=Millis(START + session_ttl),
         claims=MappingProxyType({"email": "alice@example.com"}),
         **given,
     )
@@ -248,6 +257,6 @@ def test_open_session(session_ttl: int) -> None:
 
 def test_end_session() -> None:
     """Ending a session makes it a tombstone once; ending it again keeps the very object and the first time."""
-    ended = end_session(session(), START + 1)
+    ended = end_session(session(), Millis(START + 1))
     assert ended == session(ended_at=START + 1)
-    assert end_session(ended, START + 2) is ended
+    assert end_session(ended, Millis(START + 2)) is ended

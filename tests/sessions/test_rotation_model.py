@@ -1,11 +1,10 @@
 """Users with several tabs, thieves and failovers, at random: what holds of the rules holds in every store."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
@@ -13,28 +12,30 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from support.valkey import Valkey
-from support.waiting import PATIENCE
+from support.stores import url_of
 
 from asgi_jwt.sessions.rotation import TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide, open_session
 from asgi_jwt.stores.base import Change, SessionStore, outcome
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.urls import open_store
 
 T = TypeVar("T")
 
-SECOND = 1000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+SECOND = Millis(1000)
+MINUTE = Millis(60 * SECOND)
+HOUR = Millis(60 * MINUTE)
+DAY = Millis(24 * HOUR)
 START = 1_700_000_000_000
 
 LEG = 5 * SECOND
 SKEW = 2 * SECOND
 PARALLEL = 3
 USERS = 2
-SESSION_TTL = 30 * DAY
-POLICY = RotationPolicy(grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=7 * DAY)  # as little as will do
+SESSION_TTL = Millis(30 * DAY)
+POLICY = RotationPolicy(
+    grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=Millis(7 * DAY)
+)  # as little as will do
 
 HANDED_OUT = (Verdict.ROTATED, Verdict.REPLAYED, Verdict.RECOVERED)
 STEPS = (0, SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND, 31 * SECOND, 15 * MINUTE, 12 * HOUR)
@@ -234,7 +235,7 @@ class Rotation(RuleBasedStateMachine):
     def _logged_in(self) -> User:
         key = SessionKey("alice", f"s{next(self.serials)}")
         session = open_session(
-            key.subject, key.sid, now=self.now, refresh_ttl=POLICY.refresh_ttl, session_ttl=SESSION_TTL
+            key.subject, key.sid, now=Millis(self.now), refresh_ttl=POLICY.refresh_ttl, session_ttl=SESSION_TTL
         )
         self.driver.update(key, lambda _: (session, None))
         first = Presented(0, "b0")
@@ -272,7 +273,7 @@ class Rotation(RuleBasedStateMachine):
         branch = f"b{next(self.serials)}"
 
         def change(session: Session | None) -> tuple[Session | None, Decision]:
-            decision = decide(session, token, branch=branch, now=now, policy=POLICY)
+            decision = decide(session, token, branch=branch, now=Millis(now), policy=POLICY)
             return decision.session, decision
 
         before = self.driver.get(user.key)
@@ -305,36 +306,30 @@ class Rotation(RuleBasedStateMachine):
 
 
 @contextmanager
-def driven_by(name: str, home: Path) -> Iterator[Driver]:
-    if name == "rules":
+def driven_by(kind: str, request: pytest.FixtureRequest) -> Iterator[Driver]:
+    if kind == "rules":
         yield Rules()
         return
-    with ExitStack() as stack:
-        url = {"memory": "memory://", "sqlite": f"sqlite:///{home}/sessions.db"}.get(name)
-        if url is None:
-            server = Valkey(home / "valkey")
-            stack.callback(server.stop)
-            url = f"{server.url}?timeout={PATIENCE:g}"
-        portal = stack.enter_context(start_blocking_portal())
-        store = open_store(url)
-        stack.callback(portal.call, store.aclose)
+    store = open_store(url_of(kind, request))
+    with start_blocking_portal() as portal:
         yield Store(portal, store)
+        portal.call(store.aclose)
 
 
 @pytest.mark.parametrize(
-    ("name", "examples"),
+    ("kind", "examples"),
     [
         ("rules", 50),
         ("memory", 40),
         ("sqlite", 25),
-        ("redis", 15),
+        ("valkey", 15),
         pytest.param("rules", 250, marks=pytest.mark.outside),
     ],
 )
-def test_rotation(name: str, examples: int, tmp_path: Path) -> None:
+def test_rotation(kind: str, examples: int, request: pytest.FixtureRequest) -> None:
     """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
     serials = count()
-    with driven_by(name, tmp_path) as driver:
+    with driven_by(kind, request) as driver:
 
         class Driven(Rotation):
             def __init__(self) -> None:

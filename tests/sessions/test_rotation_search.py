@@ -11,11 +11,12 @@ from typing import NamedTuple, TypeVar
 import pytest
 
 from asgi_jwt.sessions.rotation import ANY_BRANCH, TOKEN_STAYS, Decision, Presented, RotationPolicy, Verdict, decide
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session
 
 StateT = TypeVar("StateT", bound=Hashable)
 
-NOW = 1_000_000
+NOW = Millis(1_000_000)
 GENERATION = 1000
 FOREVER = 10**9
 MANY = 50_000
@@ -55,10 +56,10 @@ def present(
         rotated_branch=window.rotated_branch,
         window_at=None if window.age is None else NOW - window.age,
         seen=window.seen,
-        created_at=0,
-        used_at=0,
-        expires_at=FOREVER,
-        ends_at=FOREVER,
+        created_at=Millis(0),
+        used_at=Millis(0),
+        expires_at=Millis(FOREVER),
+        ends_at=Millis(FOREVER),
     )
     presented = Presented(GENERATION + token.offset, token.branch)
     decision = decide(session, presented, branch=branch, now=NOW + skew, policy=policy)
@@ -189,7 +190,7 @@ class Browser(NamedTuple):
 
 
 def policy(grace: int, recovery: int) -> RotationPolicy:
-    return RotationPolicy(grace=grace, recovery=recovery, refresh_ttl=FOREVER)
+    return RotationPolicy(grace=Millis(grace), recovery=Millis(recovery), refresh_ttl=Millis(FOREVER))
 
 
 @pytest.mark.parametrize(

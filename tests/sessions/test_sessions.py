@@ -11,7 +11,7 @@ from support.app import NOW, Service, WatchedStore, payload
 from asgi_jwt import Client, Identity
 from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenReused
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
-from asgi_jwt.sessions.gate import Gate
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
@@ -53,13 +53,13 @@ class HookedStore(WatchedStore):
 Reshape = Callable[[Session, str], Session]
 
 
-def a_service(store: WatchedStore | None = None) -> Service:
-    return Service(store or WatchedStore(MemoryStore()))
+@pytest.fixture
+def service() -> Service:
+    return Service()
 
 
-async def test_open() -> None:
+async def test_open(service: Service) -> None:
     """A login gives an access token with the identity's claims, and a refresh token with none of them."""
-    service = a_service()
     pair = await service.auth.sessions.open(ALICE, Client("Lynx", "192.0.2.1"))
     access, refresh = payload(pair.access_token), payload(pair.refresh_token)
     assert (access["sub"], access["scope"], access["roles"]) == ("alice", "read write", ["user"])
@@ -71,9 +71,8 @@ async def test_open() -> None:
     assert service.store.writes == 1
 
 
-async def test_what_is_stored_is_no_token() -> None:
+async def test_what_is_stored_is_no_token(service: Service) -> None:
     """Nothing in the record can be used as a token: neither's text, nor the branch of the one that is out."""
-    service = a_service()
     pair = await service.auth.sessions.open(ALICE)
     stored = repr(await service.session(pair.refresh_token))
     for secret in (pair.access_token, pair.refresh_token, payload(pair.refresh_token)["br"]):
@@ -81,9 +80,8 @@ async def test_what_is_stored_is_no_token() -> None:
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])
-async def test_refresh(as_bytes: bool) -> None:
+async def test_refresh(service: Service, as_bytes: bool) -> None:
     """A refresh gives new tokens with what the session remembers, and takes text and bytes."""
-    service = a_service()
     pair = await service.auth.sessions.open(ALICE)
     presented = pair.refresh_token.encode() if as_bytes else pair.refresh_token
     rotated = await service.auth.sessions.refresh(presented)
@@ -104,7 +102,7 @@ async def test_refresh(as_bytes: bool) -> None:
 @pytest.mark.parametrize("skew", [-3600, 3600])
 async def test_servers_whose_clocks_differ_log_nobody_out(skew: int) -> None:
     """A refresh token of a server whose clock is an hour off is exchanged at any other: its record decides."""
-    one = a_service()
+    one = Service()
     other = Service(one.store, clock=Clock(NOW + skew))
     pair = await one.auth.sessions.open(ALICE)
     for n in range(24):
@@ -113,9 +111,8 @@ async def test_servers_whose_clocks_differ_log_nobody_out(skew: int) -> None:
             service.clock.turn(61)
 
 
-async def test_refusals_say_why() -> None:
+async def test_refusals_say_why(service: Service) -> None:
     """What is no token of ours, a session that is over and a token reused are three errors, all `InvalidGrant`."""
-    service = a_service()
     sessions = service.auth.sessions
     pair = await sessions.open(ALICE)
     child = await sessions.refresh(pair.refresh_token)
@@ -134,9 +131,8 @@ async def test_refusals_say_why() -> None:
     assert service.events[-4:] == [Refreshed("REUSED"), ReuseDetected(), SessionEnded("reuse"), Refreshed("INVALID")]
 
 
-async def test_refresh_reads_and_writes_once() -> None:
+async def test_refresh_reads_and_writes_once(service: Service) -> None:
     """A refresh costs the store one read and one update, and once an interval a read of the log."""
-    service = a_service()
     pair = await service.auth.sessions.open(ALICE)
     for seconds, reads in ((0, {"read_revocations": 1}), (0.9, {}), (0.1, {"read_revocations": 1})):
         service.clock.turn(seconds)
@@ -149,7 +145,7 @@ async def test_refresh_reads_and_writes_once() -> None:
 async def test_lagging_reads(lag: int) -> None:
     """Behind a replica that lags the refresh reads again, three times at the most, commits nothing before it has a
     token, and rotates once; reads that lag on are a store that is down, and nothing is lost."""
-    service = a_service(LaggingStore(lag))
+    service = Service(LaggingStore(lag))
     pair = await service.auth.sessions.open(ALICE)
     service.store.writes = 0
     if lag == 3:
@@ -189,7 +185,7 @@ async def test_the_stores_word_counts(
     """Another worker changes the record between the read and the commit: the verdict is the one of the record as
     committed, and a minted token of a session that is over by then is never handed out."""
     store = HookedStore()
-    service = a_service(store)
+    service = Service(store)
     pair = await service.auth.sessions.open(ALICE)
     branch = payload(pair.refresh_token)["br"]
     kept = await service.kept(pair.refresh_token)
@@ -206,9 +202,8 @@ async def test_the_stores_word_counts(
     assert (store.calls["get"], store.writes) == (reads, writes)
 
 
-async def test_end() -> None:
+async def test_end(service: Service) -> None:
     """A session ends once; another subject's, an unknown and an expired one do not."""
-    service = a_service()
     sessions = service.auth.sessions
     sid = payload((await sessions.open(ALICE)).refresh_token)["sid"]
     assert [await sessions.end("bob", sid), await sessions.end("alice", "unknown")] == [False, False]
@@ -223,9 +218,8 @@ async def test_end() -> None:
     assert service.events.count(SessionEnded("ended")) == 1
 
 
-async def test_end_all_and_list() -> None:
+async def test_end_all_and_list(service: Service) -> None:
     """All live sessions of the subject are listed, oldest first, and end together; how many is said."""
-    service = a_service()
     sessions = service.auth.sessions
     sids = []
     for _ in range(3):
@@ -243,7 +237,7 @@ async def test_end_all_and_list() -> None:
 async def test_sweeps_at_logins(found: int, swept: list[int]) -> None:
     """Expired records are swept at logins, once a minute at the most, also when the clock was set back; where a sweep
     took all that it may at once, the next login sweeps again."""
-    service, calls = a_service(), list[int]()
+    service, calls = Service(), list[int]()
 
     async def sweep(now: int) -> int:
         calls.append(now)
@@ -257,9 +251,8 @@ async def test_sweeps_at_logins(found: int, swept: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("method", "down"), [("refresh", "get"), ("refresh", "update"), ("open", "update")])
-async def test_store_that_is_down(method: str, down: str) -> None:
+async def test_store_that_is_down(service: Service, method: str, down: str) -> None:
     """Every method passes on that the store did not answer."""
-    service = a_service()
     pair = await service.auth.sessions.open(ALICE)
     service.store.down = {down}
     with pytest.raises(StoreUnavailable):
@@ -282,10 +275,10 @@ class StalledStore(WatchedStore):
 async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all places taken, callers who can't wait so long cost no signature; once a second that is told."""
     store = StalledStore()
-    service = a_service(store)
+    service = Service(store)
     sessions = service.auth.sessions
     pair = await sessions.open(ALICE)
-    monkeypatch.setattr(sessions, "_gate", Gate(places=1, max_wait=0.05))
+    monkeypatch.setattr(sessions, "_gate", AdmissionGate(places=1, max_wait=0.05))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sessions.refresh, pair.refresh_token)
         await wait_all_tasks_blocked()
@@ -305,7 +298,7 @@ async def test_overload_is_refused_before_a_signature(monkeypatch: pytest.Monkey
 
 async def test_pair_shows_no_token() -> None:
     """The repr of a pair shows what it is worth, and neither token."""
-    pair = await a_service().auth.sessions.open(ALICE)
+    pair = await Service().auth.sessions.open(ALICE)
     assert repr(pair) == f"{pair}" == "TokenPair(verdict=None, scope='read write', expires_in=900)"
 
 
@@ -316,17 +309,15 @@ async def test_an_access_token_does_not_outlive_its_session() -> None:
     assert (pair.expires_in, payload(pair.access_token)["exp"]) == (60, NOW + 60)
 
 
-async def test_what_is_too_large_is_never_kept() -> None:
+async def test_what_is_too_large_is_never_kept(service: Service) -> None:
     """A subject whose refresh token would be refused is refused at the login, before anything is stored."""
-    service = a_service()
     with pytest.raises(ValueError, match="past MAX_TOKEN_SIZE"):
         await service.auth.sessions.open(Identity("a" * 5885))
     assert service.store.writes == 0
 
 
-async def test_end_all_says_when_the_store_failed_at_one() -> None:
+async def test_end_all_says_when_the_store_failed_at_one(service: Service) -> None:
     """A session that could not be ended makes the whole fail, as a store's error and in no group; the others end."""
-    service = a_service()
     for _ in range(3):
         await service.auth.sessions.open(ALICE)
     service.store.down_at.add(("update", service.store.calls["update"] + 2))

@@ -7,6 +7,7 @@ import pytest
 from support.stores import DAY, NOW, a_session, url_of, using, write
 
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore, next_version
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.urls import open_store
 
@@ -54,4 +55,4 @@ async def test_one_dead_session_does_not_take_its_subject_along(store: SessionSt
     await write(store, a_session("short"))
     await write(store, a_session("long", life=2 * DAY))
     assert await store.sweep(GONE) == 1
-    assert [session.sid for session in await store.list("alice", NOW)] == ["long"]
+    assert [session.sid for session in await store.list("alice", Millis(NOW))] == ["long"]

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import FORMAT, pack, pack_revocation, unpack, unpack_revocations
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 
 KEY = SessionKey("alice", "s1")
-PLAIN = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=3, ends_at=4)
+PLAIN = Session(
+    sid="s1", subject="alice", created_at=Millis(1), used_at=Millis(2), expires_at=Millis(3), ends_at=Millis(4)
+)
 
 text = st.text(st.characters(codec=None), max_size=10)
 times = st.integers(0, 2**53)
@@ -66,7 +69,7 @@ def test_every_field_is_told() -> None:
     members of other releases have names."""
     members = 1 + (len(fields(Session)) - len(KEY) - 2) + (len(fields(Client)) - 1)
     assert len(json.loads(pack(PLAIN))) == members
-    assert json.loads(pack(replace(PLAIN, ending_at=7, others={"jkt": "k"})))[members:] == [
+    assert json.loads(pack(replace(PLAIN, ending_at=Millis(7), others={"jkt": "k"})))[members:] == [
         {"jkt": "k", "ending_at": 7}
     ]
 
@@ -127,6 +130,6 @@ def test_revocations_come_out_as_they_went_in(entries: list[Revocation]) -> None
 @pytest.mark.parametrize("record", [b"[2,1,2,3,4,5,6]", b"[1]", b"[]", b"1", b"{}", b"nonsense", b"[1,1,2,3,4,5,6,7]"])
 def test_revocation_of_another_format(record: bytes) -> None:
     """A record that this release did not write makes the whole page unavailable."""
-    good = pack_revocation(Revocation("sid", "issuer", "s1", 1))
+    good = pack_revocation(Revocation("sid", "issuer", "s1", Millis(1)))
     with pytest.raises(StoreUnavailable):
         unpack_revocations([good, record])

@@ -4,9 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import LONGEST_VALUE, Session, SessionKey, log_value
 
-SESSION = Session(sid="s1", subject="alice", created_at=100, used_at=200, expires_at=1000, ends_at=5000)
+SESSION = Session(
+    sid="s1",
+    subject="alice",
+    created_at=Millis(100),
+    used_at=Millis(200),
+    expires_at=Millis(1000),
+    ends_at=Millis(5000),
+)
 
 
 def test_key() -> None:
@@ -19,25 +27,25 @@ def test_key() -> None:
     [
         (SESSION, 999, True),
         (SESSION, 1000, False),
-        (replace(SESSION, expires_at=9000), 4999, True),
-        (replace(SESSION, expires_at=9000), 5000, False),
-        (replace(SESSION, ended_at=300), 250, False),
+        (replace(SESSION, expires_at=Millis(9000)), 4999, True),
+        (replace(SESSION, expires_at=Millis(9000)), 5000, False),
+        (replace(SESSION, ended_at=Millis(300)), 250, False),
     ],
 )
 def test_is_live(session: Session, now: int, live: bool) -> None:
     """A session is live before both of its ends, and never once it was ended, whatever the clock says."""
-    assert session.is_live(now) is live
+    assert session.is_live(Millis(now)) is live
 
 
 @pytest.mark.parametrize(
     ("session", "until", "duration"),
     [
         (SESSION, 1000, 800),
-        (replace(SESSION, expires_at=5000), 5000, 4800),
-        (replace(SESSION, expires_at=9000), 5000, 8800),
-        (replace(SESSION, ended_at=300), 5000, 4700),
-        (replace(SESSION, expires_at=100), 100, 0),
-        (replace(SESSION, ended_at=6000), 5000, 0),
+        (replace(SESSION, expires_at=Millis(5000)), 5000, 4800),
+        (replace(SESSION, expires_at=Millis(9000)), 5000, 8800),
+        (replace(SESSION, ended_at=Millis(300)), 5000, 4700),
+        (replace(SESSION, expires_at=Millis(100)), 100, 0),
+        (replace(SESSION, ended_at=Millis(6000)), 5000, 0),
     ],
 )
 def test_retention(session: Session, until: int, duration: int) -> None:

@@ -1,15 +1,17 @@
 """A store whose failures become events."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
-from auth_service import WatchedStore
+from support.app import WatchedStore
+from support.stores import using
 
 from asgi_jwt import MemoryStore
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, EventSink, StoreFailed
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.testing import StoreConformance
@@ -17,28 +19,25 @@ from asgi_jwt.testing import StoreConformance
 pytestmark = pytest.mark.anyio
 
 KEY = SessionKey("alice", "s1")
-REVOCATION = Revocation("sid", "https://issuer.example", "s1", 50)
-SESSION = Session(sid="s1", subject="alice", created_at=1, used_at=2, expires_at=30, ends_at=40)
+REVOCATION = Revocation("sid", "https://issuer.example", "s1", Millis(50))
+SESSION = Session(
+    sid="s1", subject="alice", created_at=Millis(1), used_at=Millis(2), expires_at=Millis(30), ends_at=Millis(40)
+)
 
 CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
     "get": lambda store: store.get(KEY),
     "update": lambda store: store.update(KEY, lambda stored: (SESSION, "done")),
-    "list": lambda store: store.list("alice", 5),
-    "sweep": lambda store: store.sweep(5),
-    "append_revocations": lambda store: store.append_revocations([REVOCATION], 5),
+    "list": lambda store: store.list("alice", Millis(5)),
+    "sweep": lambda store: store.sweep(Millis(5)),
+    "append_revocations": lambda store: store.append_revocations([REVOCATION], Millis(5)),
 }
 
 
 class TestReportingStore(StoreConformance):
     """It keeps the contract of the store within."""
 
-    @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[SessionStore]:
-        store = ReportingStore(MemoryStore(), EventSink())
-        try:
-            yield store
-        finally:
-            await store.aclose()
+    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
+        return using(ReportingStore(MemoryStore(), EventSink()))
 
 
 @pytest.mark.parametrize("operation", CALLS)

@@ -18,6 +18,7 @@ from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.events import Event, OnEvent, Refreshed
 from asgi_jwt.stores.base import Change, LogPage, SessionStore, outcome
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock
 
@@ -32,7 +33,7 @@ REFRESH_SECRET = "the secret of refresh tokens: thirty-two bytes and more"
 PASSWORDS = {"alice": "alice's Wonderland", "bob": "bob's Burgers"}
 COOKIE = "__Secure-refresh_token"
 HOST = "api.example"
-NOW = 1_800_000_000
+NOW = Millis(1_800_000_000)
 NO_TOKEN = {"error_description": "The request has no Bearer token"}
 CONNECT: Message = {"type": "websocket.connect"}
 
@@ -280,15 +281,15 @@ class WatchedStore:
 
     async def list(self, subject: str, now: int) -> Sequence[Session]:
         self._called("list")
-        return await self.inner.list(subject, now)
+        return await self.inner.list(subject, Millis(now))
 
     async def sweep(self, now: int) -> int:
         self._called("sweep")
-        return await self.inner.sweep(now)
+        return await self.inner.sweep(Millis(now))
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         self._called("append_revocations")
-        await self.inner.append_revocations(revocations, now)
+        await self.inner.append_revocations(revocations, Millis(now))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         self._called("read_revocations")

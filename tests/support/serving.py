@@ -1,9 +1,12 @@
-"""Real servers on loopback, each in a thread of its own."""
+"""Real servers on loopback, each in a thread or a process of its own."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +16,8 @@ import uvicorn
 from anyio.from_thread import start_blocking_portal
 from hypercorn.config import Config
 from starlette.types import ASGIApp
-from support.waiting import PATIENCE
+from support.processes import ENVIRONMENT, TESTS
+from support.waiting import PATIENCE, wait_until
 
 Serving = Callable[[ASGIApp], AbstractContextManager[str]]
 """Serves the app while it lasts, and gives the address: `127.0.0.1:<port>`."""
@@ -47,6 +51,35 @@ def hypercorn_serving(app: ASGIApp, worker: str = "asyncio") -> Iterator[str]:
         yield address
         portal.call(ended.set)
         served.result(PATIENCE)
+
+
+@contextmanager
+def process_serving(command: list[str], log: Path, **settings: str) -> Iterator[str]:
+    """`python -m` with the command, in which `{port}` is the port, run in `tests/`: the address, once it listens.
+
+    `settings` are added to the environment. What the server writes goes to `log`.
+    """
+    with _listener() as listener:
+        port = listener.getsockname()[1]
+    arguments = [sys.executable, "-m", *(part.format(port=port) for part in command)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            arguments, cwd=TESTS, env={**ENVIRONMENT, **settings}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: _listens(port) or process.poll() is not None)
+        yield f"127.0.0.1:{port}"
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+        return True
+    return False
 
 
 def _listener() -> socket.socket:

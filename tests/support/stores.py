@@ -11,13 +11,14 @@ from support.waiting import PATIENCE
 
 from asgi_jwt.sessions.rotation import open_session
 from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session, SessionKey
 
 StoreT = TypeVar("StoreT", bound=SessionStore)
 
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
-DAY = 24 * HOUR
+NOW = Millis(1_700_000_000_000)
+HOUR = Millis(3_600_000)
+DAY = Millis(24 * HOUR)
 KEY = SessionKey("alice", "s1")
 
 SHARED = ("sqlite", "valkey")
@@ -46,7 +47,7 @@ async def using(store: StoreT) -> AsyncIterator[StoreT]:
 
 def a_session(sid: str = KEY.sid, subject: str = KEY.subject, *, now: int = NOW, life: int = DAY) -> Session:
     """A session opened at `now`, which ends when it was not used for `life`, and after 30 days (ms)."""
-    return open_session(subject, sid, now=now, refresh_ttl=life, session_ttl=30 * DAY)
+    return open_session(subject, sid, now=Millis(now), refresh_ttl=Millis(life), session_ttl=Millis(30 * DAY))
 
 
 async def write(store: SessionStore, session: Session) -> None:

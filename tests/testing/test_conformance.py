@@ -12,6 +12,7 @@ import pytest
 import asgi_jwt.testing
 from asgi_jwt.stores.base import LOG_PAGE, Change, LogPage, RevocationLog, SessionStore, T, outcome
 from asgi_jwt.stores.memory import MemoryStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock, StoreConformance
 
@@ -67,7 +68,7 @@ class Impatient(MemoryStore):
     """Sweeps what still lives."""
 
     async def sweep(self, now: int) -> int:
-        return await super().sweep(now + 10**12)
+        return await super().sweep(Millis(now + 10**12))
 
 
 class Unsorted(MemoryStore):
@@ -99,7 +100,7 @@ class Hasty(MemoryStore):
     """Forgets a revocation when it lapses by the clock of the process that appends."""
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        await super().append_revocations(revocations, now)
+        await super().append_revocations(revocations, Millis(now))
         self._log = [entry for entry in self._log if entry.revocation.until > now]
 
 
@@ -108,7 +109,7 @@ class Hoarding(MemoryStore):
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
         kept = list(self._log)
-        await super().append_revocations(revocations, now)
+        await super().append_revocations(revocations, Millis(now))
         self._log = kept + [entry for entry in self._log if entry not in kept]
 
 
@@ -116,7 +117,7 @@ class Emptying(MemoryStore):
     """Forgets the newest entry, too."""
 
     async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
-        await super().append_revocations(revocations, now)
+        await super().append_revocations(revocations, Millis(now))
         kept = self._monotonic() * 1000
         self._log = [entry for entry in self._log if entry.kept_until > kept]
 
@@ -136,7 +137,7 @@ class Heedless(MemoryStore):
     """Appends a change's entries before it looks at its record."""
 
     async def update(self, key: SessionKey, change: Change[T]) -> T:
-        await self.append_revocations(outcome(change(await self.get(key)))[2], 0)
+        await self.append_revocations(outcome(change(await self.get(key)))[2], Millis(0))
         return await super().update(key, lambda stored: outcome(change(stored))[:2])
 
 
@@ -144,7 +145,7 @@ class Markless(MemoryStore):
     """Lists no session whose end has begun."""
 
     async def list(self, subject: str, now: int) -> tuple[Session, ...]:
-        return tuple(session for session in await super().list(subject, now) if session.ending_at is None)
+        return tuple(session for session in await super().list(subject, Millis(now)) if session.ending_at is None)
 
 
 class Endless(MemoryStore):

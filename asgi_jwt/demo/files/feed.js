@@ -1,6 +1,6 @@
 /**
- * The events of the demo as they happen. A browser opens six connections to a server, for all tabs together: a tab that
- * nobody looks at closes its own, and catches up later.
+ * Reads the events of the demo as they happen. A browser opens six connections to a server for all tabs together. So a
+ * hidden tab closes its connection, and reads the missed events when it is shown again.
  */
 export function openFeed({ onevent, online }) {
   const waiting = new Set();
@@ -31,10 +31,10 @@ export function openFeed({ onevent, online }) {
   open();
 
   return {
-    /** The next event that passes `test`; undefined when none comes in `patience` ms. */
-    next(test, patience = 3000) {
+    /** The next event that passes `test`. Undefined: no such event came within `timeout` ms. */
+    next(test, timeout = 3000) {
       return new Promise((resolve) => {
-        const timer = setTimeout(() => settle(), patience);
+        const timer = setTimeout(() => settle(), timeout);
         function settle(event) {
           clearTimeout(timer);
           waiting.delete(listen);

@@ -1,4 +1,4 @@
-/** The demo's page: a client of asgi_jwt as any front end is one, with its inside shown. */
+/** The demo's page: a front end with the browser client, which also shows what the server does. */
 
 import { createAuth } from "/auth/asgi-jwt.js";
 import { openFeed } from "./feed.js";
@@ -10,8 +10,8 @@ const { $, story } = view;
 const about = await (await fetch("/demo/about")).json();
 const auth = createAuth({ base: "/auth", onchange: changed });
 
-let acting = false; // one thing at a time, so that the story is of one thing
-let known = false; // whether the page has shown who is logged in
+let acting = false; // one action runs at a time, so that the story is about one action
+let known = false; // whether the page has shown a session, or that there is none
 
 const feed = openFeed({ onevent: heard, online: view.showLine });
 const scenes = makeScenes({ auth, feed, grace: about.grace });
@@ -19,7 +19,7 @@ const scenes = makeScenes({ auth, feed, grace: about.grace });
 function heard(event) {
   view.addEvent(event);
   scenes.watch(event);
-  if (event.id <= about.newest) return; // it happened before this page was here
+  if (event.id <= about.newest) return; // the event is older than this page
   story.event(event, acting);
   if (event.name.startsWith("session_")) listDevices();
 }
@@ -38,16 +38,16 @@ function tick() {
 }
 
 async function listDevices() {
-  if (acting || !auth.session) return; // whoever acts lists them at the end
+  if (acting || !auth.session) return; // `act` lists the devices at its end
   try {
     const sessions = await auth.sessions();
     if (auth.session) view.showDevices(sessions, endDevice);
   } catch {
-    // The session is over, which `changed` shows, or the demo is, which the first line says.
+    // Either the session is over, which `changed` shows, or the demo has ended, which the first line shows.
   }
 }
 
-/** `work` for a button: nothing else begins meanwhile. */
+/** Do the work of a button. No other action begins meanwhile. */
 async function act(work) {
   if (acting) return;
   acting = true;
@@ -70,14 +70,14 @@ function button(id, work) {
   });
 }
 
-function told(title, work) {
+function withStory(title, work) {
   return async () => {
     story.begin(title);
     await work();
   };
 }
 
-const endDevice = (sid, name) => act(told(`End ${name}`, () => auth.endSession(sid)));
+const endDevice = (sid, name) => act(withStory(`End ${name}`, () => auth.endSession(sid)));
 
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -98,9 +98,9 @@ button("rotate", scenes.rotate);
 button("race", scenes.race);
 button("lose", scenes.lose);
 button("steal", scenes.steal);
-button("logout", told("Log out", auth.logout));
-button("everywhere", told("Log out everywhere", auth.logoutEverywhere));
-button("elsewhere", told("Log in on another device", () => auth.fetch("/api/devices", { method: "POST" })));
+button("logout", withStory("Log out", auth.logout));
+button("everywhere", withStory("Log out everywhere", auth.logoutEverywhere));
+button("elsewhere", withStory("Log in on another device", () => auth.fetch("/api/devices", { method: "POST" })));
 
 view.showUsers(about.users);
 view.showRefused(about.refused, (title, token) => act(() => scenes.callWith(title, token)));

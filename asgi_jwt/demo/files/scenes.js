@@ -1,10 +1,10 @@
-/** The things to try. Each tells its story while it goes on; what the server made of it comes with the events. */
+/** The actions of the page. Each shows its steps as a story, and the events show what the server did. */
 
 import { story } from "./view.js";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** The demo's own doing, or the reason why not. */
+/** Call a route of the demo. Throws an Error with the reason if the answer is no success. */
 async function demand(path) {
   const response = await fetch(path, { method: "POST" });
   const body = await response.json().catch(() => ({}));
@@ -14,13 +14,13 @@ async function demand(path) {
 
 const refreshed = (event) => event.name === "refreshed";
 const MOVES_WINDOW = new Set(["ROTATED", "SAME", "RECOVERED", "HEALED"]);
-const IN_FLIGHT = 300; // ms for what is on its way between server, tabs and page
+const IN_FLIGHT = 300; // ms that a message between server, tabs and page may take
 
 export function makeScenes({ auth, feed, grace }) {
   const tabs = new BroadcastChannel("asgi-jwt-demo");
-  let windowAt = 0; // since when the refresh token is what it is
+  let windowAt = 0; // when the present window of the refresh token began, in ms
 
-  /** Hears of every event. */
+  /** Called with every event. */
   function watch(event) {
     if (refreshed(event) && MOVES_WINDOW.has(event.verdict)) windowAt = event.at * 1000;
   }
@@ -34,8 +34,8 @@ export function makeScenes({ auth, feed, grace }) {
     await pause(wait + IN_FLIGHT);
   }
 
-  /** Do it, and give its event the time to arrive. */
-  async function heard(work) {
+  /** Do the work, and wait for its event to arrive. */
+  async function withEvent(work) {
     const event = feed.next(refreshed);
     const answer = await work();
     await event;
@@ -43,8 +43,8 @@ export function makeScenes({ auth, feed, grace }) {
   }
 
   /**
-   * Refresh as a tab does that knows of no other: neither its lock nor its token is shared. The demo holds the answer
-   * back for as long as a phone's network does, or else the fastest tab would be done before the others begin.
+   * Refresh like a tab that shares neither lock nor token with other tabs. The demo delays the answer as a phone's
+   * network does: otherwise the fastest tab would be done before the others begin.
    */
   const refreshAlone = () => fetch("/auth/refresh", { method: "POST", headers: { "Demo-Slow": "1" } });
 
@@ -92,7 +92,7 @@ export function makeScenes({ auth, feed, grace }) {
 
     async rotate() {
       story.begin("Rotate");
-      await heard(() => auth.refresh());
+      await withEvent(() => auth.refresh());
     },
 
     async race() {
@@ -105,22 +105,22 @@ export function makeScenes({ auth, feed, grace }) {
           : "There is no second tab, so this one refreshes twice at once.",
       );
       tabs.postMessage("go");
-      const answers = await heard(() => Promise.all([refreshAlone(), ...(count > 1 ? [] : [refreshAlone()])]));
+      const answers = await withEvent(() => Promise.all([refreshAlone(), ...(count > 1 ? [] : [refreshAlone()])]));
       await pause(IN_FLIGHT);
       if (answers.every(({ ok }) => ok)) {
         story.say("Nobody was logged out: the client spares you such races, and the server survives them.");
       } else {
-        await auth.refresh(); // it was over before
+        await auth.refresh(); // the session was over before the race
       }
     },
 
     async lose() {
       story.begin("Lose an answer");
       await untilOldEnough();
-      await heard(() => demand("/auth/demo/lose"));
+      await withEvent(() => demand("/auth/demo/lose"));
       story.say(`Asleep for longer than the grace of ${grace} s. Then the tab wakes, with the old token.`);
       await pause(grace * 1000 + IN_FLIGHT);
-      await heard(() => auth.refresh());
+      await withEvent(() => auth.refresh());
     },
 
     async steal() {
@@ -128,11 +128,11 @@ export function makeScenes({ auth, feed, grace }) {
       const { generation } = await demand("/auth/demo/steal");
       story.say(`The thief copies your refresh token, of generation ${generation}. You notice nothing, and go on.`);
       await untilOldEnough();
-      await heard(() => auth.refresh());
-      await heard(() => auth.refresh());
+      await withEvent(() => auth.refresh());
+      await withEvent(() => auth.refresh());
       story.say(`The thief waits until the grace of ${grace} s is over. Then he comes with his copy.`);
       await pause(grace * 1000 + IN_FLIGHT);
-      await heard(() => demand("/auth/demo/replay"));
+      await withEvent(() => demand("/auth/demo/replay"));
       await auth.fetch("/api/me");
       if (auth.session) await auth.refresh();
       await pause(IN_FLIGHT);

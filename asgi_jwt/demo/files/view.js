@@ -1,9 +1,9 @@
-/** What is on the page. Everything is put there as text: nothing that a server says becomes markup. */
+/** Shows everything on the page. All content is set as text, so no text of a server becomes markup. */
 
 import { claimText, claimTitle, clock, describe, deviceName, fields, inOrder } from "./words.js";
 
 const MOST_EVENTS = 200;
-const QUIET = 3000; // ms after which what comes is another story
+const QUIET = 3000; // ms after which an event belongs to a new story
 
 export const $ = (id) => document.getElementById(id);
 
@@ -14,13 +14,13 @@ function make(tag, { className, ...properties } = {}, ...children) {
   return element;
 }
 
-/** The story of one action: what was done, and what the server made of it. */
+/** The story of one action: its steps, and what the server did. */
 export const story = {
-  told: 0,
+  changedAt: 0,
 
   begin(title) {
     $("story").replaceChildren(make("h3", { textContent: title }));
-    this.told = performance.now();
+    this.changedAt = performance.now();
   },
 
   say(text, mark, look = "calm") {
@@ -35,13 +35,13 @@ export const story = {
       $("story").append(line);
     }
     $("story").scrollTop = $("story").scrollHeight;
-    this.told = performance.now();
+    this.changedAt = performance.now();
   },
 
   event(event, acting) {
     const { mark, look, text, aloud } = describe(event);
     if (!aloud) return;
-    if (!acting && performance.now() - this.told > QUIET) this.begin("Meanwhile");
+    if (!acting && performance.now() - this.changedAt > QUIET) this.begin("Meanwhile");
     this.say(text, mark, look);
   },
 };
@@ -53,7 +53,7 @@ export function addEvent(event) {
   while ($("events").childElementCount > MOST_EVENTS) $("events").lastElementChild.remove();
 }
 
-/** `known`: whether the page has shown a session before, or nobody's; else it leaves the focus where it begins. */
+/** Show the session. `known`: the page has shown its state before; otherwise the focus stays where it is. */
 export function showSession(session, known) {
   const hadFocus = [document.body, null].includes(document.activeElement) || document.activeElement.closest("#you, #devices");
   const changes = Boolean(session) === $("session").hidden;
@@ -70,7 +70,7 @@ export function showSession(session, known) {
     $("sessions").replaceChildren();
   }
   $("devices").hidden = !session;
-  // What had the focus is hidden now.
+  // The element with the focus is hidden now.
   if (known && changes && hadFocus) $("you-title").focus();
 }
 
@@ -96,7 +96,7 @@ export function showDevices(sessions, end) {
     );
   };
   const hadFocus = $("sessions").contains(document.activeElement);
-  // This one first, then those that were in use of late.
+  // This device comes first, then the others, the last used one first.
   const sorted = [...sessions].sort((a, b) => b.current - a.current || b.used_at - a.used_at);
   $("sessions").replaceChildren(...sorted.map(row));
   if (hadFocus) $("devices-title").focus();
@@ -117,10 +117,14 @@ export function showFresh(seconds) {
   $("fresh").textContent = seconds ? `For ${seconds} s it is too young for that, and stays.` : "";
 }
 
-/** Buttons stay where the keyboard finds them, also when they would do nothing. */
+/** Mark the buttons that would do nothing, and say why. They are not disabled: the keyboard still finds them. */
 export function showButtons(session, acting) {
+  const why = acting ? "One thing at a time: wait for the end of this story." : "Log in first: a grey button needs a session.";
+  $("why").textContent = acting || !session ? why : "";
   for (const button of document.querySelectorAll("main button")) {
-    button.setAttribute("aria-disabled", acting || (!session && button.dataset.session !== undefined));
+    const disabled = acting || (!session && button.dataset.session !== undefined);
+    button.setAttribute("aria-disabled", disabled);
+    button.title = disabled ? why : "";
   }
 }
 

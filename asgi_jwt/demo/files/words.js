@@ -1,4 +1,4 @@
-/** What the page says of each event: a mark, how it looks, and a sentence. */
+/** The words of the page for each event: a mark, a style, and a sentence. */
 
 const VERDICTS = {
   ROTATED: ["good", "A new refresh token takes the place of the old one, and a new access token comes with it."],
@@ -26,7 +26,7 @@ const BY_OTHERS = {
   "lost REPLAYED": ["info", "The token was rotated a moment ago by another tab. The answer with its sibling is lost."],
 };
 
-/** `{mark, look, text, aloud}`; `aloud`: whether it belongs to what happened, or to the list of events alone. */
+/** The words for an event: `{mark, look, text, aloud}`. `aloud`: the story has the event, not only the list of events. */
 export function describe(event) {
   const { name, actor } = event;
   if (name === "refreshed") {
@@ -51,11 +51,11 @@ export function describe(event) {
   return { mark: name, look: /refused|reuse|failed|not_/.test(name) ? "bad" : "calm", text: "", aloud: false };
 }
 
-/** An event's own fields, as the log has them. */
+/** The fields of an event in the form of the log. */
 export function fields({ id, at, name, actor, ...rest }) {
-  const told = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
+  const pairs = Object.entries(rest).map(([key, value]) => `${key}=${value}`);
   const note = { thief: "the thief's", lost: "answer lost" }[actor];
-  return [...told, ...(note ? [`(${note})`] : [])].join(" ");
+  return [...pairs, ...(note ? [`(${note})`] : [])].join(" ");
 }
 
 const CLAIMS = {
@@ -65,7 +65,7 @@ const CLAIMS = {
 
 export const claimTitle = (name) => CLAIMS[name] ?? "";
 
-/** A token's claims, the well-known ones first. */
+/** The claims of a token. The well-known ones come first. */
 export const inOrder = (claims) => Object.entries({ ...CLAIMS, ...claims }).filter(([name]) => name in claims);
 
 export const claimText = (name, value) =>
@@ -80,7 +80,7 @@ const BROWSERS = [["Edg/", "Edge"], ["OPR/", "Opera"], ["Firefox/", "Firefox"], 
 const SYSTEMS = [["Windows", "Windows"], ["Android", "Android"], ["iPhone", "iPhone"], ["iPad", "iPad"],
   ["Mac OS X", "macOS"], ["Linux", "Linux"]];
 
-/** A device's name for people. */
+/** A readable name for a device. */
 export function deviceName(userAgent) {
   if (!userAgent) return "Unknown device";
   const [browser, system] = [BROWSERS, SYSTEMS].map((list) => list.find(([sign]) => userAgent.includes(sign))?.[1]);

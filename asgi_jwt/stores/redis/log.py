@@ -1,10 +1,10 @@
 """The log of revocations as a stream of Redis or Valkey: its scripts, their arguments and answers. No I/O."""
 
-import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, LogPage
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis.pipeline import Answer, Command
@@ -98,10 +98,10 @@ return table.concat(lines, '\\n')
 """)
 
 
-def append_arguments(revocations: Sequence[Revocation], now: int) -> Command:
+def append_arguments(revocations: Sequence[Revocation], now: Millis, place: int) -> Command:
     """The ARGV of `APPEND`. `now` is in ms since the epoch."""
     lives = [revocation.life(now) for revocation in revocations]
-    arguments: list[bytes | str | int] = [max(lives) + SWEEP_AFTER, CLOCK_SKEW, secrets.randbelow(1000)]
+    arguments: list[bytes | str | int] = [max(lives) + SWEEP_AFTER, CLOCK_SKEW, place % 1000]
     for revocation, life in zip(revocations, lives, strict=True):
         arguments += (revocation.until, pack_revocation(revocation), life)
     return arguments

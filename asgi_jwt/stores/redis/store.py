@@ -14,6 +14,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from redis.asyncio import Redis, RedisCluster
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
 from asgi_jwt.stores.loops import Deadline, Links, running_loop
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Link
@@ -74,6 +76,7 @@ class RedisStore:
         self._prefix = prefix.encode()
         self._log_key = self._prefix + b"revocations"
         self._timeout = 2 * timeout
+        self._places = count(step=617)  # thousandths: they fill the log evenly
         self._links = Links(lambda: Link(self._pipeline(timeout), self._pipeline(timeout, for_log=True)))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -140,7 +143,7 @@ class RedisStore:
                 return answer
             stored = next_version(key, stored, marked)
             record = pack(stored)
-        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now))
+        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now, next(self._places)))
         return await self._swap(link, key, record, stored, ended)
 
     async def _swap(
@@ -150,7 +153,7 @@ class RedisStore:
         arguments = swap_arguments(key, record, stored, changed)
         return await run(link.sessions, SWAP, 2, _record_key(index_key, key.sid), index_key, *arguments)
 
-    async def list(self, subject: str, now: int) -> Sequence[Session]:
+    async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
         sessions: list[Session] = []
@@ -165,18 +168,18 @@ class RedisStore:
                 sessions += (session for session in found if session.is_live(now))
         return sorted(sessions, key=attrgetter("created_at"))  # sessions of one time keep the order of their `sid`s
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         """Returns 0, because records expire by themselves."""
         self._require_open()
         return 0
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         """See SessionStore."""
         link = await self._link()
         if not revocations:
             return
         async with Deadline(self._timeout):
-            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now))
+            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now, next(self._places)))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         """See SessionStore."""

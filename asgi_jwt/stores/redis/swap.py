@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 
 from asgi_jwt.stores.base import SWEEP_AFTER, next_version
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis.pipeline import Command
@@ -49,7 +50,7 @@ SIDS = Script.of(b"""\
 return cjson.encode(redis.call('ZRANGE', KEYS[1], 0, -1))
 """)
 
-_FORGET_AFTER = 3_600_000
+_FORGET_AFTER = Millis(3_600_000)
 """How long (ms) past its end a session stays in the index. The clocks of several servers differ by less."""
 
 

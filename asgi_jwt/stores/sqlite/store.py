@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.packed import pack, pack_revocation, unpack, unpack_revocations
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.stores.sqlite.connection import Database, FailedChange, Reader, Writer
@@ -49,13 +50,13 @@ class SQLiteStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         return await self._writer.call(partial(_update, key, change, self._now()))
 
-    async def list(self, subject: str, now: int) -> tuple[Session, ...]:
+    async def list(self, subject: str, now: Millis) -> tuple[Session, ...]:
         return await self._reader.call(partial(_list, subject, now))
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         return await self._writer.call(partial(_sweep, now))
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         await self._writer.call(partial(_append, revocations, now, self._now()))
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
@@ -65,8 +66,8 @@ class SQLiteStore:
         for thread in (self._log, self._reader, self._writer):
             await thread.aclose()
 
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
+    def _now(self) -> Millis:
+        return millis(self._clock())
 
     def _count(self) -> None:
         self.commits += 1
@@ -80,7 +81,7 @@ def _get(key: SessionKey, connection: sqlite3.Connection) -> Session | None:
     return None if row is None else unpack(key, row[0])
 
 
-def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.Connection) -> T:
+def _update(key: SessionKey, change: Change[T], clock: Millis, connection: sqlite3.Connection) -> T:
     row_key = _row_key(key)
     row = connection.execute("SELECT record FROM sessions WHERE subject = ? AND sid = ?", row_key).fetchone()
     try:
@@ -89,7 +90,7 @@ def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.
         if changed is stored:
             return result
         record = None if changed is None else pack(next_version(key, stored, changed))
-        rows = _log_rows(entries, clock, entries[0].time if entries else 0)
+        rows = _log_rows(entries, clock, entries[0].time if entries else clock)
     except BaseException as error:
         raise FailedChange from error
     if changed is None:
@@ -106,7 +107,7 @@ def _update(key: SessionKey, change: Change[T], clock: int, connection: sqlite3.
     return result
 
 
-def _list(subject: str, now: int, connection: sqlite3.Connection) -> tuple[Session, ...]:
+def _list(subject: str, now: Millis, connection: sqlite3.Connection) -> tuple[Session, ...]:
     # A subject may have many tombstones, and they are kept for long. So the query leaves them out.
     live = "SELECT sid, record FROM sessions WHERE subject = ? AND NOT ended ORDER BY sid"
     rows = connection.execute(live, (_blob(subject),))
@@ -114,7 +115,7 @@ def _list(subject: str, now: int, connection: sqlite3.Connection) -> tuple[Sessi
     return tuple(sorted((session for session in found if session.is_live(now)), key=attrgetter("created_at")))
 
 
-def _sweep(now: int, connection: sqlite3.Connection) -> int:
+def _sweep(now: Millis, connection: sqlite3.Connection) -> int:
     return connection.execute(
         "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE kept_until < ? LIMIT ?)",
         (now - SWEEP_AFTER, SWEEP_LIMIT),
@@ -124,12 +125,12 @@ def _sweep(now: int, connection: sqlite3.Connection) -> int:
 _APPEND = "INSERT INTO revocations (until, record) VALUES (?, ?)"
 
 
-def _log_rows(revocations: Sequence[Revocation], clock: int, now: int) -> list[tuple[int, bytes]]:
+def _log_rows(revocations: Sequence[Revocation], clock: Millis, now: Millis) -> list[tuple[int, bytes]]:
     """For each entry until when it is kept, by the store's `clock` (ms), and its record. `now` is the caller's time."""
     return [(min(clock + revocation.life(now), LAST), pack_revocation(revocation)) for revocation in revocations]
 
 
-def _append(revocations: Sequence[Revocation], now: int, clock: int, connection: sqlite3.Connection) -> None:
+def _append(revocations: Sequence[Revocation], now: Millis, clock: Millis, connection: sqlite3.Connection) -> None:
     connection.executemany(_APPEND, _log_rows(revocations, clock, now))
     connection.execute(
         """DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)

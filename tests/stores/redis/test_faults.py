@@ -15,6 +15,7 @@ from support.valkey import Cluster, Front, Servers, Valkey, Watched, client_of
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
@@ -53,7 +54,7 @@ async def test_restart_between_two_calls_goes_unnoticed(own_valkey: Valkey) -> N
     async with using(RedisStore.from_url(own_valkey.url)) as store:
         await asyncio.gather(*(create(store, key) for key in KEYS[:20]))
         own_valkey.stop()
-        await refused(store.list("alice", NOW), "ConnectionError")
+        await refused(store.list("alice", Millis(NOW)), "ConnectionError")
         own_valkey.start()
         assert await asyncio.gather(*map(store.get, KEYS[:20])) == [None] * 20
         await create(store)
@@ -68,7 +69,11 @@ async def test_exchanges_that_fail_at_once(own_valkey: Valkey) -> None:
     async with using(RedisStore.from_url(f"{own_valkey.url}?timeout=0.3")) as store:
         await create(store)
         own_valkey.pause()
-        calls = [store.list("alice", NOW), *(store.update(KEY, advance) for _ in range(20)), *map(store.get, KEYS)]
+        calls = [
+            store.list("alice", Millis(NOW)),
+            *(store.update(KEY, advance) for _ in range(20)),
+            *map(store.get, KEYS),
+        ]
         try:
             for error in await asyncio.gather(*(refused(call) for call in calls)):
                 assert error.detail
@@ -254,7 +259,7 @@ async def test_cluster_slot_moves(own_cluster: Cluster) -> None:
         for node in (target, source):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", names[1])
         assert await store.update(key, advance) == 1
-        assert [session.sid for session in await store.list(key.subject, NOW)] == ["s1"]
+        assert [session.sid for session in await store.list(key.subject, Millis(NOW))] == ["s1"]
 
 
 async def test_full_server_still_reads(own_valkey: Valkey) -> None:

@@ -12,6 +12,7 @@ from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_AFTER
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
 from asgi_jwt.stores.redis import RedisStore
@@ -28,7 +29,7 @@ def anyio_backend() -> str:
 
 
 def revocations(count: int, *, until: int = NOW + HOUR, first: int = 0) -> list[Revocation]:
-    return [Revocation("sid", "https://issuer.example", f"{n:022}", until) for n in range(first, first + count)]
+    return [Revocation("sid", "https://issuer.example", f"{n:022}", Millis(until)) for n in range(first, first + count)]
 
 
 def write(server: Valkey, after: int, number: int) -> None:
@@ -47,12 +48,12 @@ async def test_log_is_one_key_under_the_prefix(valkey: Valkey) -> None:
     """The log is one stream, beside the sessions; what lapses last is what the server keeps it for."""
     prefix = f"{uuid4().hex}:"
     async with using(RedisStore.from_url(f"{valkey.url}?prefix={prefix}&timeout={PATIENCE:g}")) as store:
-        await store.append_revocations(revocations(1, until=NOW + 2 * HOUR), NOW)
-        await store.append_revocations(revocations(1), NOW)
+        await store.append_revocations(revocations(1, until=NOW + 2 * HOUR), Millis(NOW))
+        await store.append_revocations(revocations(1), Millis(NOW))
         assert valkey.ask("KEYS", f"{prefix}*") == [f"{prefix}revocations".encode()]
         assert 2 * HOUR < valkey.ask("PTTL", f"{prefix}revocations") <= 2 * HOUR + SWEEP_AFTER
-        await store.append_revocations(revocations(1, until=NOW - 1), NOW)
-        await store.append_revocations(revocations(1, until=2**53), NOW)
+        await store.append_revocations(revocations(1, until=NOW - 1), Millis(NOW))
+        await store.append_revocations(revocations(1, until=2**53), Millis(NOW))
         assert valkey.ask("PTTL", f"{prefix}revocations") > 1000 * 24 * HOUR
 
 
@@ -60,7 +61,7 @@ async def test_log_is_small(own_valkey: Valkey) -> None:
     """A revocation takes 120 bytes of the server's memory."""
     async with using(RedisStore.from_url(own_valkey.url)) as store:
         for first in range(0, 20 * LOG_PAGE, LOG_PAGE):
-            await store.append_revocations(revocations(LOG_PAGE, first=first), NOW)
+            await store.append_revocations(revocations(LOG_PAGE, first=first), Millis(NOW))
         assert own_valkey.ask("MEMORY", "USAGE", LOG) / own_valkey.ask("XLEN", LOG) < 120
 
 
@@ -69,7 +70,7 @@ async def test_entries_of_a_release_before(own_valkey: Valkey, later: int, left:
     """An entry without a life is kept until its end, and a little for clocks that differ."""
     write(own_valkey, 0, 0)
     script = APPEND.text.replace(b"'*'", b"'%d-*'" % (NOW + HOUR + later))
-    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), NOW))
+    own_valkey.ask("EVAL", script, 1, LOG, *append_arguments(revocations(1, first=1), Millis(NOW), 0))
     records = [fields[b"r"] for _, fields in own_valkey.ask("XRANGE", LOG, "-", "+")]
     assert [int(json.loads(record)[3]) for record in records] == left
 
@@ -112,7 +113,7 @@ async def test_log_in_a_cluster(cluster: Cluster) -> None:
     """In a cluster the log is one key of one node, which is where it is read."""
     prefix = f"{uuid4().hex}:"
     async with using(RedisStore.from_url(f"{cluster.url}?prefix={prefix}&timeout={PATIENCE:g}")) as store:
-        await store.append_revocations(revocations(3), NOW)
+        await store.append_revocations(revocations(3), Millis(NOW))
         assert (await values(store))[0] == [0, 1, 2]
     assert cluster.first_owner(f"{prefix}revocations".encode()).ask("XLEN", f"{prefix}revocations") == 3
 
@@ -121,7 +122,7 @@ async def test_append_and_read_are_one_round_trip_each(own_valkey: Valkey) -> No
     """However many entries, an append is one command, and so is a page; the scripts are sent once."""
     async with using(RedisStore.from_url(own_valkey.url)) as store:
         for first in (0, LOG_PAGE, 2 * LOG_PAGE):
-            await store.append_revocations(revocations(LOG_PAGE, first=first), NOW)
+            await store.append_revocations(revocations(LOG_PAGE, first=first), Millis(NOW))
         cursor = None
         for _ in range(3):
             cursor = (await store.read_revocations(cursor)).cursor
@@ -133,10 +134,10 @@ async def test_append_and_read_are_one_round_trip_each(own_valkey: Valkey) -> No
 async def test_connection_that_breaks_costs_neither(own_valkey: Valkey) -> None:
     """What breaks with the connection is asked again: an entry that is there twice says no more than once."""
     async with Front(own_valkey) as address, using(RedisStore.from_url(address.url)) as store:
-        await store.append_revocations(revocations(1), NOW)
+        await store.append_revocations(revocations(1), Millis(NOW))
         for n in (1, 2):
             own_valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await store.append_revocations(revocations(1, first=n), NOW)
+            await store.append_revocations(revocations(1, first=n), Millis(NOW))
             own_valkey.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             assert (await values(store))[0] == list(range(n + 1))
 
@@ -145,7 +146,7 @@ async def test_connection_that_breaks_costs_neither(own_valkey: Valkey) -> None:
 async def test_record_of_another_release(own_valkey: Valkey, record: bytes) -> None:
     """What can't be read is StoreUnavailable, which refuses tokens: nobody knows whose were revoked."""
     async with using(RedisStore.from_url(own_valkey.url)) as store:
-        await store.append_revocations(revocations(1), NOW)
+        await store.append_revocations(revocations(1), Millis(NOW))
         own_valkey.ask("XADD", LOG, "*", "u", NOW + HOUR, "r", record)
         with pytest.raises(StoreUnavailable, match="revocation's record"):
             await store.read_revocations()
@@ -155,6 +156,6 @@ async def test_key_of_another_kind(own_valkey: Valkey) -> None:
     """A key of that name which is no stream is StoreUnavailable, without a word of what it holds."""
     async with using(RedisStore.from_url(own_valkey.url)) as store:
         own_valkey.ask("SET", LOG, "secret")
-        for call in (store.read_revocations(), store.append_revocations(revocations(1), NOW)):
+        for call in (store.read_revocations(), store.append_revocations(revocations(1), Millis(NOW))):
             with pytest.raises(StoreUnavailable, match=r"^ResponseError \(WRONGTYPE\): .* a prefix of its own$"):
                 await call

@@ -95,30 +95,6 @@ async def test_commands_cancelled_in_time_are_not_sent() -> None:
     assert wire.sent == [[("GET", "stays")]]
 
 
-async def test_cancelled_caller_takes_no_other_along() -> None:
-    """Who goes away while his command is under way leaves the others their answers."""
-    wire = EchoWire()
-    wire.open.clear()
-    pipeline = Pipeline(wire)
-    gone, stays = pipeline.ask(("GET", "gone")), pipeline.ask(("GET", "stays"))
-    await turns(3)
-    gone.cancel()
-    wire.open.set()
-    assert await stays == "stays"
-    assert len(wire.sent[0]) == 2
-
-
-async def test_failure_is_the_answer_of_all_who_shared_it() -> None:
-    """A failed exchange answers its commands with the translated error, and the next one is none the worse."""
-    wire = EchoWire()
-    pipeline = Pipeline(wire)
-    wire.fault = OSError("gone")
-    answers = await asyncio.gather(*(pipeline.ask(("GET", n)) for n in range(2)))
-    assert [(type(answer), answer.detail) for answer in answers] == [(StoreUnavailable, "gone")] * 2
-    wire.fault = None
-    assert await pipeline.ask(("GET", 1)) == 1
-
-
 async def test_closing_leaves_nobody_waiting() -> None:
     """What is under way, and what awaits a turn, is answered when the pipeline closes; so is its wire closed."""
     wire = EchoWire()

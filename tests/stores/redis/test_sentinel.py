@@ -13,6 +13,7 @@ from support.stores import HOUR, KEY, NOW, a_session, advance, using, write
 from support.valkey import Front, Valkey, Watched, client_of, poll
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation
 from asgi_jwt.stores.redis import RedisStore, sentinel
 
@@ -77,9 +78,9 @@ async def test_old_master_neither_lacks_a_session_nor_takes_a_logout(
     watched: Watched, other_valkey: Valkey, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a session is unknown, and before an entry is in the log, the Sentinels confirm the master."""
-    monkeypatch.setattr(sentinel, "ASK_EVERY", 3600)
-    monkeypatch.setattr(sentinel, "PATIENCE", 20)
-    entry = Revocation("sid", "https://issuer.example", "s2", NOW + HOUR, NOW)
+    monkeypatch.setattr(sentinel, "ASK_INTERVAL", 3600)
+    monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
+    entry = Revocation("sid", "https://issuer.example", "s2", Millis(NOW + HOUR), Millis(NOW))
     async with opened(watched) as store, using(RedisStore.from_url(other_valkey.url)) as at_new_master:
         assert await store.update(KEY, advance) == 1
         await store.append_revocations([entry], NOW)

@@ -18,12 +18,13 @@ from support.waiting import PATIENCE
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.sessions.rotation import end_session
 from asgi_jwt.stores.base import SWEEP_AFTER, Outcome
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 
 pytestmark = pytest.mark.anyio
 
-ENTRY = Revocation("sid", "https://issuer.example", "s1", NOW + HOUR, NOW)
+ENTRY = Revocation("sid", "https://issuer.example", "s1", Millis(NOW + HOUR), Millis(NOW))
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def test_records_expire_by_themselves(kept: Kept) -> None:
     a tombstone until its absolute end."""
     record = await kept.record()
     assert DAY < kept.ask("PTTL", record) <= DAY + SWEEP_AFTER
-    await kept.store.update(KEY, lambda stored: (stored and end_session(stored, NOW), None))
+    await kept.store.update(KEY, lambda stored: (stored and end_session(stored, Millis(NOW)), None))
     assert 30 * DAY < kept.ask("PTTL", record) <= 30 * DAY + SWEEP_AFTER
 
 
@@ -106,7 +107,7 @@ async def test_index_leaves_out_the_ended(kept: Kept) -> None:
     ended, deleted = a_session("ended"), a_session("deleted")
     await kept.store.update(deleted.key, lambda _: (None, None))
     assert kept.ask("ZRANGE", kept.all_keys()[0], 0, -1) == [b"ended"]
-    await kept.store.update(ended.key, lambda stored: (stored and end_session(stored, NOW), None))
+    await kept.store.update(ended.key, lambda stored: (stored and end_session(stored, Millis(NOW)), None))
     assert [key[-5:] for key in kept.all_keys()] == [b"ended"]
 
 
@@ -116,7 +117,7 @@ async def test_list_has_no_ghosts(kept: Kept) -> None:
         await kept.write(a_session(sid))
     (gone,) = (key for key in kept.all_keys() if key.endswith(b":gone"))
     kept.ask("DEL", gone)
-    assert [session.sid for session in await kept.store.list("alice", NOW)] == ["there"]
+    assert [session.sid for session in await kept.store.list("alice", Millis(NOW))] == ["there"]
 
 
 @pytest.mark.parametrize(("count", "pages"), [(20, 1), (100, 1), (101, 2), (1000, 10)])
@@ -124,7 +125,9 @@ async def test_list_is_read_by_the_page(kept: Kept, count: int, pages: int) -> N
     """One command gives a subject's sessions, and one more each hundred of them: an event loop goes on in between."""
     await asyncio.gather(*(kept.write(a_session(f"s{n:04}")) for n in range(count)))
     before = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
-    assert [session.sid for session in await kept.store.list("alice", NOW)] == [f"s{n:04}" for n in range(count)]
+    assert [session.sid for session in await kept.store.list("alice", Millis(NOW))] == [
+        f"s{n:04}" for n in range(count)
+    ]
     after = [kept.server.calls(command) for command in ("zrange", "mget", "get")]
     assert [now - then for now, then in zip(after, before, strict=True)] == [1, pages, 0]
 
@@ -143,7 +146,7 @@ async def test_session_is_small(kept: Kept) -> None:
     def rotate(stored: Session | None) -> tuple[Session, None]:
         assert stored is not None
         generation = stored.generation + 1
-        return replace(stored, generation=generation, rotated_branch="0123456789abcdef", window_at=NOW), None
+        return replace(stored, generation=generation, rotated_branch="0123456789abcdef", window_at=Millis(NOW)), None
 
     await kept.write(full)
     sizes = []
@@ -166,7 +169,7 @@ async def test_swap_needs_the_very_record_that_was_read(kept: Kept, ends: bool) 
         if len(handed) == 1:
             kept.ask("SET", record, kept.ask("GET", record).replace(b"null,null]", b'null,"elsewhere"]'))
         return (
-            (end_session(stored, NOW), stored.version, [ENTRY])
+            (end_session(stored, Millis(NOW)), stored.version, [ENTRY])
             if ends
             else (replace(stored, generation=7), stored.version)
         )
@@ -184,7 +187,7 @@ async def test_end_is_marked_before_its_entry(kept: Kept) -> None:
 
     def change(stored: Session | None) -> Outcome[None]:
         assert stored is not None
-        return end_session(stored, NOW), None, [ENTRY]
+        return end_session(stored, Millis(NOW)), None, [ENTRY]
 
     kept.ask("SET", f"{kept.prefix}revocations", "no log")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
@@ -271,7 +274,7 @@ async def test_unknown_record_is_not_written_over(kept: Kept) -> None:
     """A record of a later release is unavailable to get, list and update, and stays as it is."""
     record, later = await kept.record(), b"[2]"
     kept.ask("SET", record, later)
-    for call in (kept.store.get(KEY), kept.store.list("alice", NOW), kept.store.update(KEY, advance)):
+    for call in (kept.store.get(KEY), kept.store.list("alice", Millis(NOW)), kept.store.update(KEY, advance)):
         with pytest.raises(StoreUnavailable, match="format"):
             await call
     assert kept.ask("GET", record) == later

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,7 +20,8 @@ from support.valkey import Cluster, Front, Servers, Valkey, client_of
 from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
-from asgi_jwt.stores.base import RevocationLog
+from asgi_jwt.stores.base import RevocationLog, SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.redis.log import APPEND
@@ -46,10 +46,8 @@ class TestOneServer(StoreConformance):
     def _server(self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
         self.url, self.ahead, self.monkeypatch = url_on(valkey), 0, monkeypatch
 
-    @asynccontextmanager
-    async def open_store(self) -> AsyncIterator[RedisStore]:
-        async with using(RedisStore.from_url(self.url)) as store:
-            yield store
+    def open_store(self) -> AbstractAsyncContextManager[SessionStore]:
+        return using(RedisStore.from_url(self.url))
 
     async def pass_time(self, store: RevocationLog, ms: int) -> bool:
         """Let the server give ids by a clock that is ahead."""
@@ -70,15 +68,15 @@ async def works(store: RedisStore, key: SessionKey = KEY) -> None:
     await write(store, a_session(key.sid, key.subject))
     found = await stored(store, key)
     assert found.version == 1
-    assert list(await store.list(key.subject, NOW)) == [found]
+    assert list(await store.list(key.subject, Millis(NOW))) == [found]
     await store.update(key, lambda _: (None, None))
     assert await store.get(key) is None
 
 
 async def keeps_a_log(store: RedisStore) -> None:
     """The store appends revocations and reads them, and goes on from there."""
-    revocation = Revocation("sid", "https://issuer.example", "s1", NOW + DAY)
-    await store.append_revocations([revocation], NOW)
+    revocation = Revocation("sid", "https://issuer.example", "s1", Millis(NOW + DAY))
+    await store.append_revocations([revocation], Millis(NOW))
     page = await store.read_revocations()
     assert list(page.revocations) == [revocation]
     assert (await store.read_revocations(page.cursor)).continues

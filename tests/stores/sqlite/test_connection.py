@@ -15,6 +15,7 @@ from support.sqlite_files import Fault, ask, every_fault, locked
 from support.stores import KEY, NOW, a_session, advance, stored, using, write
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite import connection as sqlite_connection
 from asgi_jwt.stores.sqlite.connection import MIGRATIONS
@@ -181,7 +182,7 @@ async def test_replaced_file(store: SQLiteStore, path: Path, tmp_path: Path) -> 
     """A file put in place of the old one is what the store goes on with."""
 
     async def listed() -> list[str]:
-        return [session.sid for session in await store.list("alice", NOW)]
+        return [session.sid for session in await store.list("alice", Millis(NOW))]
 
     other = tmp_path / "other.db"
     async with using(SQLiteStore(other)) as another:

@@ -20,6 +20,7 @@ from support.waiting import PATIENCE
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.base import RevocationLog, SessionStore
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.stores.sqlite import connection as sqlite_connection
@@ -72,7 +73,7 @@ async def test_reads_wait_for_no_write(store: SQLiteStore, path: Path) -> None:
                 for _ in range(20):
                     await anyio.lowlevel.checkpoint()
                     assert await store.get(KEY) == before
-                    assert list(await store.list("alice", NOW)) == [before]
+                    assert list(await store.list("alice", Millis(NOW))) == [before]
     assert await store.get(KEY) == replace(before, generation=1, version=2)
 
 
@@ -175,9 +176,9 @@ async def test_row_does_not_grow(store: SQLiteStore, path: Path) -> None:
 
 async def test_session_without_end(store: SQLiteStore) -> None:
     """An end later than SQLite can count is kept, and swept never."""
-    session = replace(a_session("s2"), expires_at=2**70, ends_at=2**70)
+    session = replace(a_session("s2"), expires_at=Millis(2**70), ends_at=Millis(2**70))
     await write(store, session)
-    await store.sweep(2**62)
+    await store.sweep(Millis(2**62))
     assert await store.get(session.key) == replace(session, version=1)
 
 
@@ -195,7 +196,10 @@ async def test_claims_that_are_no_json(store: SQLiteStore) -> None:
         for n in range(2, 12):
             tasks.start_soon(attempt, n)
     assert faults == ["a claim holds a set, which JSON can't express"] * 5
-    assert {session.sid for session in await store.list("alice", NOW)} == {"s1", *(f"s{n}" for n in range(2, 12, 2))}
+    assert {session.sid for session in await store.list("alice", Millis(NOW))} == {
+        "s1",
+        *(f"s{n}" for n in range(2, 12, 2)),
+    }
 
 
 async def test_damaged_record(store: SQLiteStore, path: Path) -> None:
@@ -204,7 +208,7 @@ async def test_damaged_record(store: SQLiteStore, path: Path) -> None:
     ask(path, "UPDATE sessions SET record = '{\"secret\": 1}' WHERE subject = ?", b"alice")
     calls: list[Callable[[], Any]] = [
         partial(store.get, KEY),
-        partial(store.list, "alice", NOW),
+        partial(store.list, "alice", Millis(NOW)),
         partial(store.update, KEY, advance),
     ]
     for call in calls:

@@ -13,7 +13,7 @@ from random import Random
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.rotations import DAY, HOUR, MINUTE, SECOND, WAYS, Rotation
+from benchmarks.evidence.rotations import DAY, HOUR, MINUTE, SECOND, WAYS, Rotation
 
 END = 5 * DAY
 LEG = 5 * SECOND

@@ -5,15 +5,16 @@ from itertools import count
 from typing import NamedTuple, Protocol
 
 from asgi_jwt.sessions.rotation import Presented, RotationPolicy, Verdict, decide, open_session
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session
 
-SECOND = 1000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+SECOND = Millis(1000)
+MINUTE = Millis(60 * SECOND)
+HOUR = Millis(60 * MINUTE)
+DAY = Millis(24 * HOUR)
 
-GRACE = 30 * SECOND
-RECOVERY = DAY
+GRACE = Millis(30 * SECOND)
+RECOVERY = Millis(DAY)
 
 
 class Answer(NamedTuple):
@@ -108,18 +109,18 @@ class IdempotentSuccessor:
 class Ours:
     """`asgi_jwt.sessions.rotation.decide`."""
 
-    policy = RotationPolicy(grace=GRACE, recovery=RECOVERY, refresh_ttl=7 * DAY)
+    policy = RotationPolicy(grace=GRACE, recovery=RECOVERY, refresh_ttl=Millis(7 * DAY))
 
     def __init__(self) -> None:
         self._session: Session | None = open_session(
-            "user", "session", now=0, refresh_ttl=self.policy.refresh_ttl, session_ttl=30 * DAY
+            "user", "session", now=Millis(0), refresh_ttl=self.policy.refresh_ttl, session_ttl=Millis(30 * DAY)
         )
         self._tokens = {0: Presented(0, "0")}
         self._serials = count(1)
 
     def refresh(self, token: int, now: int) -> Answer:
         serial = next(self._serials)
-        decision = decide(self._session, self._tokens[token], branch=str(serial), now=now, policy=self.policy)
+        decision = decide(self._session, self._tokens[token], branch=str(serial), now=Millis(now), policy=self.policy)
         self._session = decision.session
         if decision.branch is None:
             return REFUSED

@@ -1,0 +1,1 @@
+"""Evidence for how refresh tokens rotate: nothing here is measured on a clock."""

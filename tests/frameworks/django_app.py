@@ -1,0 +1,81 @@
+"""Views of Django and of REST framework, written as their documentation writes them."""
+
+from typing import cast
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from asgi_jwt import require
+from asgi_jwt.django import JWTAuthentication, TokenRequest
+from asgi_jwt.errors import TooManyAttempts
+
+
+def me(request: TokenRequest) -> HttpResponse:
+    user = request.user
+    told = {"pk": user.pk, "name": str(user), "active": user.is_active, "anonymous": user.is_anonymous}
+    subject = request.claims.subject if request.claims else None
+    return JsonResponse({**told, "known": user.is_authenticated, "claims": subject})
+
+
+async def ame(request: TokenRequest) -> HttpResponse:
+    user = await request.auser()
+    return JsonResponse({"pk": user.pk})
+
+
+def orders(request: TokenRequest) -> HttpResponse:
+    user = require("orders:read")(request)
+    return HttpResponse(user.subject)
+
+
+def busy(request: HttpRequest) -> HttpResponse:
+    raise TooManyAttempts(7)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    raise LookupError("a fault of the view")
+
+
+class Reads(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return "tasks:read" in getattr(request.auth, "scopes", ())
+
+
+class Tasks(APIView):
+    authentication_classes = (JWTAuthentication,)
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [Reads()] if self.request.method == "POST" else [IsAuthenticated()]
+
+    def get(self, request: Request) -> Response:
+        return Response({"user": request.user.pk})
+
+    def post(self, request: Request) -> Response:
+        return Response({"token": getattr(request.auth, "subject", None)})
+
+    def delete(self, request: Request) -> Response:
+        inner = cast("TokenRequest", request._request)
+        return Response(require("tasks:write")(inner).subject)
+
+
+class Open(APIView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (AllowAny,)
+
+    def get(self, request: Request) -> Response:
+        return Response({"user": str(request.user)})
+
+
+urlpatterns = [
+    path("me", me),
+    path("ame", ame),
+    path("health", me),
+    path("orders", orders),
+    path("busy", busy),
+    path("broken", broken),
+    path("tasks", Tasks.as_view()),
+    path("open", Open.as_view()),
+]
