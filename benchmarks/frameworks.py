@@ -2,7 +2,7 @@
 
 import asyncio
 import statistics
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from litestar import Litestar, get
@@ -10,16 +10,13 @@ from litestar import Litestar, get
 from asgi_jwt import Auth, Identity, JWTMiddleware, Settings, require
 from asgi_jwt.litestar import JWTPlugin
 from benchmarks.asgi import PATH, Requests
-from benchmarks.report import Promise, Report
-from benchmarks.worker import installed
-
-if TYPE_CHECKING:
-    from benchmarks.commands import Effort
+from benchmarks.report import Promise, Report, installed
+from benchmarks.rounds import Effort
 
 MOST = 1.2
 
 
-def run_frameworks(effort: "Effort") -> Report:
+def run_frameworks(effort: Effort) -> Report:
     """Microseconds of a request whose token was seen before, the medians of rounds taken by turns."""
     auth = Auth(Settings(issuer="https://issuer.example", audience="api", secret="s" * 32))
     identities = [Identity(f"user-{number}", scopes="orders:read") for number in range(effort.tokens)]
@@ -35,7 +32,7 @@ def run_frameworks(effort: "Effort") -> Report:
     return report
 
 
-async def _measure(apps: dict[str, Requests], effort: "Effort") -> dict[str, list[float]]:
+async def _measure(apps: dict[str, Requests], effort: Effort) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in apps}
     for _ in range(effort.rounds):
         for name, requests in apps.items():
