@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from asgi_jwt.stores.base import LOG_PAGE, SWEEP_LIMIT, LogPage
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation, unpack_revocations
 from asgi_jwt.stores.postgres.link import Connection
 from asgi_jwt.stores.records import CLOCK_SKEW, Revocation
@@ -117,13 +118,13 @@ _BEGIN = _PAGE.format(
 )
 
 
-def entry_arguments(revocations: Sequence[Revocation], now: int) -> tuple[list[int], list[bytes]]:
+def entry_arguments(revocations: Sequence[Revocation], now: Millis) -> tuple[list[int], list[bytes]]:
     """The lives (ms) and records for `APPEND_ROWS`."""
     longest = 10**15
     return [min(each.life(now), longest) for each in revocations], [pack_revocation(each) for each in revocations]
 
 
-async def append(connection: Connection, revocations: Sequence[Revocation], now: int) -> None:
+async def append(connection: Connection, revocations: Sequence[Revocation], now: Millis) -> None:
     """Append entries, and forget more of those that lapsed than one call appends. The newest row always stays."""
     await connection.execute(_APPEND, *entry_arguments(revocations, now))
 

@@ -21,6 +21,7 @@ except ModuleNotFoundError as missing:
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.loops import Links, running_loop
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.postgres.faults import CONFLICTS
 from asgi_jwt.stores.postgres.link import Connection, Link
@@ -112,7 +113,7 @@ class PostgresStore:
                 if conflicts >= _ROUNDS_AT_ONCE:
                     await asyncio.sleep(secrets.randbelow(10) / 1000)
 
-    async def list(self, subject: str, now: int) -> Sequence[Session]:
+    async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
         sessions: list[Session] = []
@@ -125,7 +126,7 @@ class PostgresStore:
                 sessions += (session for session in found if session.is_live(now))
         return sorted(sessions, key=attrgetter("created_at"))  # sessions of one time by their sids, as they were read
 
-    async def sweep(self, now: int) -> int:
+    async def sweep(self, now: Millis) -> int:
         """See SessionStore."""
         limit = now - SWEEP_AFTER
         link = await self._link()
@@ -133,7 +134,7 @@ class PostgresStore:
             swept: int = await connection.fetch_value(_SWEEP, _day(limit), limit)
         return swept
 
-    async def append_revocations(self, revocations: Sequence[Revocation], now: int) -> None:
+    async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         """See SessionStore."""
         link = await self._link()
         async with link.connection() as connection:

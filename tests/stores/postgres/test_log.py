@@ -14,6 +14,7 @@ from support.stores import using
 from support.waiting import PATIENCE
 
 from asgi_jwt.stores.base import LOG_PAGE, LogPage
+from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack_revocation
 from asgi_jwt.stores.postgres import PostgresStore
 from asgi_jwt.stores.postgres.log import Snapshot
@@ -21,8 +22,8 @@ from asgi_jwt.stores.records import Revocation
 
 pytestmark = pytest.mark.anyio
 
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
+NOW = Millis(1_700_000_000_000)
+HOUR = Millis(3_600_000)
 NEXT_XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
@@ -41,7 +42,7 @@ async def url(postgres: Postgres) -> str:
     return url
 
 
-def entry(value: str, life: int = HOUR) -> Revocation:
+def entry(value: str, life: Millis = HOUR) -> Revocation:
     return Revocation("sid", "issuer", value, NOW + life, NOW)
 
 
