@@ -87,6 +87,12 @@ class Connection:
         self._connection = connection
         self._link = link
 
+    @property
+    def backend(self) -> int:
+        """The process of the server at the other end, as it named itself. A pooler names another."""
+        pid: int = self._connection.get_server_pid()
+        return pid
+
     async def execute(self, statement: str, *arguments: Any) -> None:
         await self._link.ask(self._connection.execute(statement, *arguments))
 

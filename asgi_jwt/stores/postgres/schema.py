@@ -1,6 +1,6 @@
 """The tables of the PostgreSQL store, and how they are made."""
 
-from asyncpg import Connection
+from typing import Any
 
 from asgi_jwt.errors import StoreUnavailable
 
@@ -43,7 +43,7 @@ SQL = "".join(f"{statement};\n" for statement in STATEMENTS)
 _FOUND = "SELECT obj_description(to_regclass('asgi_jwt_sessions'), 'pg_class')"
 
 
-async def make_tables(connection: Connection) -> None:
+async def make_tables(connection: Any) -> None:
     """Make the tables that are missing. Raises StoreUnavailable if a newer release made them."""
     if not await _is_made(connection):
         async with connection.transaction():
@@ -53,7 +53,7 @@ async def make_tables(connection: Connection) -> None:
                     await connection.execute(statement)
 
 
-async def _is_made(connection: Connection) -> bool:
+async def _is_made(connection: Any) -> bool:
     comment = await connection.fetchval(_FOUND)
     if comment is None:
         return False

@@ -54,6 +54,10 @@ SET version = $3::bigint + 1, ended = $4, kept_day = $5, kept_until = $6, record
 WHERE subject = $1 AND sid = $2 AND version = $3 RETURNING 1 AS done"""
 _DELETE = "DELETE FROM asgi_jwt_sessions WHERE subject = $1 AND sid = $2 AND version = $3 RETURNING 1 AS done"
 
+_FACTS = """SELECT pg_backend_pid() AS backend, array(
+    SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+) AS off"""
+
 
 def _with_entries(statement: str, parameters: int) -> str:
     """One statement, and so one transaction, for a record and the entries of its end."""
@@ -145,6 +149,27 @@ class PostgresStore:
         link = await self._link()
         async with link.log_connection() as connection:
             return await read_page(connection, cursor)
+
+    async def server_time(self) -> float:
+        """The server's clock, in seconds since the epoch."""
+        link = await self._link()
+        async with link.connection() as connection:
+            time: float = await connection.fetch_value("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return time
+
+    async def cautions(self) -> Sequence[tuple[str, str]]:
+        """What an operator should know of the server, and the mend of each."""
+        link = await self._link()
+        async with link.connection() as connection:
+            facts = await connection.fetch_row(_FACTS)
+            pooled = facts["backend"] != connection.backend
+        found = [(f"runs with {name}=off: a crash may lose its last writes", f"set {name} on") for name in facts["off"]]
+        prepares = isinstance(self._source, PostgresURL) and self._source.statement_cache_size != 0
+        if pooled and prepares:
+            found.append(
+                ("is reached through a pooler", "if it pools transactions, add ?statement_cache_size=0 to the URL")
+            )
+        return found
 
     async def aclose(self) -> None:
         """See SessionStore."""

@@ -6,8 +6,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from asgi_jwt.errors import ConfigurationError
 
-SCHEMES = ("postgresql", "postgres")
-
 _HOSTS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,@/?#\[\]]*)(?::\d{1,5})?")
 _LIBPQ_ALONE = re.compile(
     r"connect_timeout|keepalives\w*|tcp_user_timeout|channel_binding|gssencmode|sslsni|sslcompression"
