@@ -28,7 +28,8 @@ def check(*, as_json: bool, sql: bool, clock: Clock) -> int:
     if sql:
         from asgi_jwt.stores.postgres.schema import SQL
 
-        say(SQL.rstrip())
+        for line in SQL.splitlines():
+            say(line)
         return 0
     findings = _find(clock)
     problems, warnings = (sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING))
