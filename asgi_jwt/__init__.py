@@ -26,6 +26,7 @@ from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 if TYPE_CHECKING:
     __version__: str
     from asgi_jwt.stores.memory import MemoryStore
+    from asgi_jwt.stores.postgres import PostgresStore
     from asgi_jwt.stores.redis import RedisStore
     from asgi_jwt.stores.sqlite import SQLiteStore
 
@@ -41,6 +42,7 @@ __all__ = [
     "JWTMiddleware",
     "KeySet",
     "MemoryStore",
+    "PostgresStore",
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",
@@ -62,7 +64,7 @@ __all__ = [
     "require",
 ]
 
-_STORES = {"MemoryStore": "memory", "RedisStore": "redis", "SQLiteStore": "sqlite"}
+_STORES = {"MemoryStore": "memory", "PostgresStore": "postgres", "RedisStore": "redis", "SQLiteStore": "sqlite"}
 
 
 def __getattr__(name: str) -> Any:

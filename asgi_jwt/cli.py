@@ -108,6 +108,7 @@ def _demo(port: int, browse: bool) -> int:
 
 def _add_check(parser: ArgumentParser, clock: Clock) -> None:
     _add_json(parser)
+    parser.add_argument("--sql", action="store_true", help="print the SQL of PostgreSQL's tables, and check nothing")
     parser.set_defaults(run=partial(check, clock=clock))
 
 

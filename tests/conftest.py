@@ -14,7 +14,7 @@ from support.waiting import PATIENCE, bounded
 if TYPE_CHECKING:
     from support.issuers import IssuerServer
 
-pytest_plugins = ["support.valkey"]
+pytest_plugins = ["support.valkey", "support.postgres"]
 
 # A busy machine makes no test fail, and the same examples run everywhere.
 hypothesis.settings.register_profile("everyday", deadline=None, derandomize=True, max_examples=50)

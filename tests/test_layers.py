@@ -27,6 +27,7 @@ BELOW: dict[str, set[str]] = {
 ALONE: dict[str, str | tuple[str, ...]] = {
     "redis": "stores/redis/",
     "sqlite3": "stores/sqlite/",
+    "asyncpg": "stores/postgres/",
     "httpx2": "tokens/discovery.py",
     "jwt": "tokens/",
     **{framework: f"{framework}.py" for framework in FRAMEWORKS},

@@ -19,11 +19,18 @@ from asgi_jwt.tokens.remote_keys import RemoteKeySet
 Clock = Callable[[], float]
 
 
-def check(*, as_json: bool, clock: Clock) -> int:
+def check(*, as_json: bool, sql: bool, clock: Clock) -> int:
     """Print a line for each finding about the settings and, if the settings are usable, about keys, store and issuers.
 
-    Returns 1 if there is a problem, else 0. `clock` returns seconds since the epoch.
+    Returns 1 if there is a problem, else 0. `clock` returns seconds since the epoch. `sql`: print only the statements
+    that make the tables of the PostgreSQL store, for a role that may not.
     """
+    if sql:
+        from asgi_jwt.stores.postgres.schema import SQL
+
+        for line in SQL.splitlines():
+            say(line)
+        return 0
     findings = _find(clock)
     problems, warnings = (sum(finding.level == level for finding in findings) for level in (PROBLEM, WARNING))
     if as_json:

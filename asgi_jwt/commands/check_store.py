@@ -22,7 +22,7 @@ from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.records import Revocation, log_value
 from asgi_jwt.stores.sqlite import SQLiteStore
-from asgi_jwt.stores.urls import REDIS_SCHEMES
+from asgi_jwt.stores.urls import POSTGRES_SCHEMES, REDIS_SCHEMES
 
 CHECK_TIMEOUT = 10.0
 """The time limit (s) for all calls of the store. A call has a shorter limit, unless the store's URL sets another."""
@@ -34,8 +34,8 @@ _LIFE = Millis(60_000)
 
 _REACH = "see that it runs, and that this machine reaches it"
 _LOCKED = "see which process writes to it for so long"
-_COMPLAINT = re.compile(r"(.* \([A-Z]+\)): (.*)")
-"""The text of a Redis store's error: the server's code, and the mend. The errors of SQLite have no such form."""
+_COMPLAINT = re.compile(r"(.* \([A-Z0-9]+\)): (.*)")
+"""The text of a server's error: its code, and the mend. The errors of SQLite have no such form."""
 
 
 async def check_store(auth: Auth, clock: Callable[[], float]) -> list[Finding]:
@@ -61,6 +61,7 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
         with anyio.fail_after(CHECK_TIMEOUT):
             kept = await _write_and_read(store, millis(clock()))
             policy = await _ask_server(store, "maxmemory_policy")
+            cautions = await _ask_server(store, "cautions") or ()
             difference = clock() - (await _ask_server(store, "server_time") or clock())
             await store.aclose()
     except TimeoutError:
@@ -73,11 +74,12 @@ async def _try(store: SessionStore, name: str, mend: str, clock: Callable[[], fl
     if not kept:
         return [problem("store", f"{name} loses what is written", "see that it is a master, and evicts nothing")]
     found = ok("store", f"{name} was written and read, in {(perf_counter() - began) * 1000:.0f} ms")
-    return [found, *_evictions(name, policy), *_clocks_differ(name, difference)]
+    cautioned = [warning("store", f"{name} {fact}", advice) for fact, advice in cautions]
+    return [found, *_evictions(name, policy), *cautioned, *_clocks_differ(name, difference)]
 
 
 async def _ask_server(store: SessionStore, method: str) -> Any:
-    """The answer of a Redis store's method. None: the store has no such method, or its user lacks the right."""
+    """The answer of a method that some stores have. None: this store has it not, or its user lacks the right."""
     ask: Callable[[], Awaitable[Any]] | None = getattr(store, method, None)
     if ask is not None:
         with suppress(StoreUnavailable):  # a store works without the right for this command
@@ -141,6 +143,10 @@ def _not_made_yet(path: Path, name: str) -> Finding:
 def _name(url: str) -> str:
     """The store's URL without credentials. For the URL of another package's store it is the scheme alone."""
     scheme = url.partition("://")[0].lower()
+    if scheme in POSTGRES_SCHEMES:
+        from asgi_jwt.stores.postgres.url import parse_postgres_url
+
+        return printable(str(parse_postgres_url(url)))
     if scheme not in REDIS_SCHEMES:
         return f"{printable(scheme)}://"
     from asgi_jwt.stores.redis.url import parse_redis_url

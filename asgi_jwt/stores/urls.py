@@ -9,6 +9,7 @@ from asgi_jwt.stores.base import SessionStore
 Opener = Callable[[str], SessionStore]
 """Takes the URL as it was given, and returns the store. Raises ConfigurationError, whose text shows no password."""
 
+POSTGRES_SCHEMES = ("postgresql", "postgres")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _FILE = re.compile(r"[\w./-]+\.(?:db|sqlite3?)")
 
@@ -37,10 +38,17 @@ def _open_redis(url: str) -> SessionStore:
     return RedisStore.from_url(url)
 
 
+def _open_postgres(url: str) -> SessionStore:
+    from asgi_jwt.stores.postgres import PostgresStore
+
+    return PostgresStore.from_url(url)
+
+
 SCHEMES: dict[str, Opener] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
     **dict.fromkeys(REDIS_SCHEMES, _open_redis),
+    **dict.fromkeys(POSTGRES_SCHEMES, _open_postgres),
 }
 """The opener for each URL scheme, in lower case.
 

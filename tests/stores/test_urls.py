@@ -68,7 +68,7 @@ def test_redis(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
-        ("postgres://user:secret@localhost/db", "a store of the scheme 'postgres' does not exist: use one of memory"),
+        ("mysql://user:secret@localhost/db", "a store of the scheme 'mysql' does not exist: use one of memory"),
         ("user:secret@localhost", "with its scheme: as sqlite:///asgi-jwt.db or redis://host"),
         ("user:secret.db", "with its scheme: as sqlite"),
         ("secret@x.db", "with its scheme: as sqlite"),

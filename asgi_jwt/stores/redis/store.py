@@ -22,10 +22,11 @@ from redis.asyncio import Redis, RedisCluster
 
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
+from asgi_jwt.stores.loops import Deadline, Links, running_loop
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
-from asgi_jwt.stores.redis.link import Deadline, Link, Links, running_loop
+from asgi_jwt.stores.redis.link import Link
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
 from asgi_jwt.stores.redis.script import read, run, run_again

@@ -1,0 +1,116 @@
+"""The connections of the PostgreSQL store for one event loop, and the bounds of a call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import asyncpg
+
+from asgi_jwt.stores.loops import Deadline
+from asgi_jwt.stores.postgres.faults import CONFLICTS, FAILURES, explained
+from asgi_jwt.stores.postgres.schema import make_tables
+from asgi_jwt.stores.postgres.url import PostgresURL
+
+T = TypeVar("T")
+
+MAX_CONNECTIONS = 25
+LIMIT = 9.0
+"""Seconds for a call. With the release of its connection a call answers within 10 s."""
+
+_RELEASE = 1.0
+"""Seconds for the server to confirm that it cancelled a statement. After that the connection is closed."""
+
+
+class Link:
+    """The pool of one event loop: the host's, or one of the store's own.
+
+    Calls for sessions share all connections but one, so a read of the log waits for none of them.
+    """
+
+    def __init__(self, source: "PostgresURL | asyncpg.Pool") -> None:
+        self._own = isinstance(source, PostgresURL)
+        self._pool = _make_pool(source) if isinstance(source, PostgresURL) else source
+        self._sessions = asyncio.Semaphore(max(1, self._pool.get_max_size() - 1))
+        self._has_tables = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator["Connection"]:
+        """A connection for a call that reads or writes sessions, or appends to the log. Raises StoreUnavailable."""
+        async with Deadline(LIMIT), self._sessions, self._borrowed() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def log_connection(self) -> AsyncIterator["Connection"]:
+        """A connection for a read of the log. Raises StoreUnavailable."""
+        async with Deadline(LIMIT), self._borrowed() as connection:
+            yield connection
+
+    async def ask(self, answer: Awaitable[T]) -> T:
+        """The answer. Raises StoreUnavailable for what the driver raises, but for `CONFLICTS`."""
+        try:
+            return await answer
+        except CONFLICTS:
+            raise
+        except FAILURES as error:
+            if isinstance(error, asyncpg.UndefinedTableError):
+                self._has_tables = False
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                # The server has become a standby. The next calls connect anew, and find the primary.
+                await self._pool.expire_connections()
+            raise explained(error) from None
+
+    async def aclose(self) -> None:
+        """Close the connections of a pool that the store has made, those in use too."""
+        if self._own:
+            (await self._pool).terminate()
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator["Connection"]:
+        pool = await self._pool  # asyncpg sets up a pool where it is first awaited
+        connection = await self.ask(pool.acquire())
+        try:
+            if not self._has_tables:
+                await self.ask(make_tables(connection))
+                self._has_tables = True
+            yield Connection(connection, self)
+        finally:
+            # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
+            with suppress(*FAILURES):
+                await pool.release(connection, timeout=_RELEASE)
+
+
+class Connection:
+    """A connection of asyncpg that raises StoreUnavailable. Each statement commits by itself."""
+
+    def __init__(self, connection: Any, link: Link) -> None:
+        self._connection = connection
+        self._link = link
+
+    @property
+    def backend(self) -> int:
+        """The process of the server at the other end, as it named itself. A pooler names another."""
+        pid: int = self._connection.get_server_pid()
+        return pid
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        await self._link.ask(self._connection.execute(statement, *arguments))
+
+    async def fetch(self, statement: str, *arguments: Any) -> Any:
+        return await self._link.ask(self._connection.fetch(statement, *arguments))
+
+    async def fetch_row(self, statement: str, *arguments: Any) -> Any:
+        return await self._link.ask(self._connection.fetchrow(statement, *arguments))
+
+    async def fetch_value(self, statement: str, *arguments: Any) -> Any:
+        return await self._link.ask(self._connection.fetchval(statement, *arguments))
+
+
+def _make_pool(url: PostgresURL) -> Any:
+    size = url.statement_cache_size
+    options = {} if size is None else {"statement_cache_size": size}
+    return asyncpg.create_pool(url.dsn, min_size=0, max_size=MAX_CONNECTIONS, reset=_keep, **options)
+
+
+async def _keep(connection: Any) -> None:
+    """Leave a connection as it is between two calls, because no statement of the store changes its state."""

@@ -1,0 +1,64 @@
+"""The tables of the PostgreSQL store, and how they are made."""
+
+from typing import Any
+
+from asgi_jwt.errors import StoreUnavailable
+
+VERSION = 1
+"""The comment on the table of sessions has this number."""
+
+_MARK = "asgi_jwt schema "
+_LOCK = 7_310_579_617_202_201_953
+"""The key of the advisory lock that one process at a time holds while it makes the tables."""
+
+STATEMENTS = (
+    """CREATE TABLE IF NOT EXISTS asgi_jwt_sessions (
+    subject bytea NOT NULL,
+    sid bytea NOT NULL,
+    version bigint NOT NULL,
+    ended boolean NOT NULL,
+    kept_day integer NOT NULL,
+    kept_until bigint NOT NULL,
+    record bytea NOT NULL,
+    PRIMARY KEY (subject, sid)
+) WITH (fillfactor = 70)""",
+    "CREATE INDEX IF NOT EXISTS asgi_jwt_sessions_kept_day ON asgi_jwt_sessions (kept_day)",
+    """CREATE TABLE IF NOT EXISTS asgi_jwt_revocations (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    appended timestamptz NOT NULL DEFAULT clock_timestamp(),
+    until timestamptz NOT NULL,
+    record bytea NOT NULL,
+    PRIMARY KEY (xid, id)
+)""",
+    "CREATE INDEX IF NOT EXISTS asgi_jwt_revocations_until ON asgi_jwt_revocations (until)",
+    f"COMMENT ON TABLE asgi_jwt_sessions IS '{_MARK}{VERSION}'",
+)
+"""Safe to run again. A rotation changes no indexed column (`kept_day` once a day), and a page has room for the new
+version of a row beside the old one, so PostgreSQL updates the row within its page and no index grows."""
+
+SQL = "".join(f"{statement};\n" for statement in STATEMENTS)
+"""For a role that may not create tables: its owner runs this, and grants the role SELECT, INSERT, UPDATE and DELETE."""
+
+_FOUND = "SELECT obj_description(to_regclass('asgi_jwt_sessions'), 'pg_class')"
+
+
+async def make_tables(connection: Any) -> None:
+    """Make the tables that are missing. Raises StoreUnavailable if a newer release made them."""
+    if not await _is_made(connection):
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if not await _is_made(connection):
+                for statement in STATEMENTS:
+                    await connection.execute(statement)
+
+
+async def _is_made(connection: Any) -> bool:
+    comment = await connection.fetchval(_FOUND)
+    if comment is None:
+        return False
+    if comment != f"{_MARK}{VERSION}":
+        raise StoreUnavailable(
+            f"the table asgi_jwt_sessions is marked {comment!r}: this release needs '{_MARK}{VERSION}'"
+        )
+    return True
