@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread, wait_all_tasks_blocked
-from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
 from jwt import get_unverified_header
+from support.app import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthError, ConfigurationError, Identity, KeySet, MemoryStore, Settings

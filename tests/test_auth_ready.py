@@ -4,8 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
-from auth_service import WatchedStore
-from driver import AUDIENCE, ISSUER, make_auth
+from support.app import AUDIENCE, ISSUER, WatchedStore, make_auth
 from support.issuers import JWKS, IssuerServer
 from support.tokens import ec_key, jwk_of
 from support.waiting import PATIENCE

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from auth_service import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, WatchedStore
-from driver import Recorder
+from support.app import AUDIENCE, ISSUER, NOW, REFRESH_SECRET, SECRET, Recorder, WatchedStore
 
 from asgi_jwt import Auth, ConfigurationError, Identity, JWTMiddleware, Settings
 from asgi_jwt.errors import AuthError, RevocationsUnavailable, RevokedToken, StoreUnavailable

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from auth_service import AUDIENCE, ISSUER, REFRESH_SECRET, SECRET, payload
+from support.app import AUDIENCE, ISSUER, REFRESH_SECRET, SECRET, payload
 
 from asgi_jwt import Auth, ConfigurationError, Identity, MemoryStore, Settings, SQLiteStore
 from asgi_jwt.errors import InvalidGrant, StoreUnavailable

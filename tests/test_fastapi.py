@@ -9,7 +9,6 @@ from inspect import signature
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from driver import bearer, make_auth
 from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Scope
 from starlette.websockets import WebSocket
+from support.app import authorization, make_auth
 from support.waiting import PATIENCE
 
 from asgi_jwt import Claims, JWTMiddleware, require
@@ -123,10 +123,10 @@ def test_security_asks_for_its_scopes(place: Callable[[FastAPI], None]) -> None:
     auth, app = make_auth(), FastAPI()
     place(app)
     client = TestClient(JWTMiddleware(app, auth))
-    refused = client.get("/orders", headers=bearer(auth, scopes="orders:read"))
+    refused = client.get("/orders", headers=authorization(auth, scopes="orders:read"))
     assert (refused.status_code, refused.headers["cache-control"]) == (403, "no-store")
     assert refused.headers["www-authenticate"].endswith(f'error="insufficient_scope", {DESCRIBED}, scope="{WRITE}"')
-    passed = client.get("/orders", headers=bearer(auth, scopes=f"x {WRITE}"))
+    passed = client.get("/orders", headers=authorization(auth, scopes=f"x {WRITE}"))
     assert (passed.status_code, passed.json()) == (200, "alice")
 
 
@@ -138,8 +138,8 @@ def test_security_of_the_app() -> None:
     async def orders() -> None: ...
 
     client = TestClient(JWTMiddleware(app, auth, optional=True))
-    assert client.get("/orders", headers=bearer(auth)).status_code == 403
-    assert client.get("/orders", headers=bearer(auth, scopes=WRITE)).status_code == 200
+    assert client.get("/orders", headers=authorization(auth)).status_code == 403
+    assert client.get("/orders", headers=authorization(auth, scopes=WRITE)).status_code == 200
     assert client.get("/orders").status_code == 401
 
 
@@ -161,9 +161,9 @@ def test_security_adds_to_what_require_asks_for(dependency: Any, wanted: str) ->
 
     client = TestClient(JWTMiddleware(app, auth))
     names = wanted.split()
-    assert client.get("/orders", headers=bearer(auth, scopes=names)).status_code == 200
+    assert client.get("/orders", headers=authorization(auth, scopes=names)).status_code == 200
     for missing in names:
-        refused = client.get("/orders", headers=bearer(auth, scopes=[name for name in names if name != missing]))
+        refused = client.get("/orders", headers=authorization(auth, scopes=[name for name in names if name != missing]))
         assert refused.status_code == 403
         assert refused.headers["www-authenticate"].endswith(f', scope="{wanted}"')
 
@@ -179,7 +179,7 @@ def test_security_with_scopes_that_name_nothing(scopes: Any, asks: Require) -> N
         raise AssertionError
 
     client = TestClient(JWTMiddleware(app, auth), raise_server_exceptions=False)
-    assert client.get("/orders", headers=bearer(auth, scopes=WRITE)).status_code in (403, 500)
+    assert client.get("/orders", headers=authorization(auth, scopes=WRITE)).status_code in (403, 500)
 
 
 @pytest.mark.parametrize("place", ["parameter", "nested", "route", "router"])
@@ -200,9 +200,9 @@ def test_security_of_a_websocket(place: str) -> None:
     app.include_router(router)
     client = TestClient(JWTMiddleware(app, auth))
     with pytest.raises(WebSocketDenialResponse) as denied:
-        client.websocket_connect("/feed", headers=bearer(auth, scopes="orders:read")).__enter__()
+        client.websocket_connect("/feed", headers=authorization(auth, scopes="orders:read")).__enter__()
     assert denied.value.status_code == 403
-    with client.websocket_connect("/feed", headers=bearer(auth, scopes=WRITE)) as session:
+    with client.websocket_connect("/feed", headers=authorization(auth, scopes=WRITE)) as session:
         assert session.receive_text() == "alice"
 
 
@@ -254,7 +254,7 @@ def test_security_around_the_bound_call() -> None:
 
     client = TestClient(JWTMiddleware(app, auth))
     for scopes, status in (("a", 403), ("b", 403), ("a b", 200)):
-        assert client.get("/orders", headers=bearer(auth, scopes=scopes)).status_code == status
+        assert client.get("/orders", headers=authorization(auth, scopes=scopes)).status_code == status
 
 
 def test_security_runs_in_no_thread() -> None:
@@ -266,7 +266,7 @@ def test_security_runs_in_no_thread() -> None:
         Watching.threads.append(threading.get_ident())
 
     with TestClient(JWTMiddleware(app, auth)) as client:
-        assert client.get("/orders", headers=bearer(auth, scopes=WRITE)).status_code == 200
+        assert client.get("/orders", headers=authorization(auth, scopes=WRITE)).status_code == 200
     assert len(Watching.threads) == 2
     assert len(set(Watching.threads)) == 1
 
@@ -299,7 +299,7 @@ def test_claims_are_returned_as_json(kind: str) -> None:
     async def me(user: Annotated[Claims, Depends(require())]) -> Any:
         return answer(user)
 
-    headers = bearer(auth, claims={"tenant": {"plans": [{"name": "gold"}]}})
+    headers = authorization(auth, claims={"tenant": {"plans": [{"name": "gold"}]}})
     client = TestClient(JWTMiddleware(app, auth))
     told = found(client.get("/me", headers=headers).json())
     assert (told["sub"], told["tenant"]) == ("alice", {"plans": [{"name": "gold"}]})

@@ -319,12 +319,14 @@ def test_the_hosts_own_configuration_stays(auth: Auth) -> None:
     assert "security" not in Litestar([orders]).openapi_schema.to_schema()
 
 
-def test_the_end_of_the_app_closes_the_store() -> None:
-    """The store that the settings name is closed when the app shuts down."""
+def test_the_app_begins_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and revocations are asked for when the app starts; the store that the settings name closes at its end."""
     settings = Settings(issuer="i", audience="a", secret="s" * 32, refresh_secret="r" * 32, store="memory://")
     auth = Auth(settings)
-    store = auth.store
+    store, begun = auth.store, list[bool]()
+    monkeypatch.setattr(auth, "warm_up", lambda: begun.append(True))
     with TestClient(Litestar([orders], plugins=[JWTPlugin(auth, authenticate)])) as client:
+        assert begun == [True]
         assert client.get("/orders").status_code == 401
         assert auth.store is store
     assert auth.store is not store

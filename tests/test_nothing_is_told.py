@@ -8,8 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
-from auth_service import NOW, Service, WatchedStore, bearer, cookie, form_body, json_body, payload
-from driver import websocket_scope
+from support.app import NOW, Service, WatchedStore, bearer, cookie, form_body, json_body, payload, websocket_scope
 from support.issuers import JWKS, IssuerServer
 from support.metering import scraped
 from support.sockets import Echo, Server

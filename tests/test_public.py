@@ -59,7 +59,7 @@ def watch(event, arguments):
         raise SystemExit(f"{event} {arguments}")
 sys.addaudithook(watch)
 import asgi_jwt
-for name in ("redis", "sqlite3", "httpx2", "opentelemetry", "uvicorn", "fastapi", "litestar", "django", "quart", "mcp"):
+for name in ("redis", "sqlite3", "httpx2", "opentelemetry", "uvicorn", "fastapi", "litestar", "quart", "django", "mcp"):
     if name in sys.modules: raise SystemExit(f"imported {name}")
 print("quiet")
 """

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 from anyio import wait_all_tasks_blocked
-from auth_service import NOW, Service, WatchedStore, bearer, form_body
-from driver import Guarded, make_auth, make_token
-from driver import bearer as authorization
 from opentelemetry.sdk.metrics.export import Gauge, Sum
+from support.app import NOW, Guarded, Service, WatchedStore, authorization, bearer, form_body, make_auth, make_token
 from support.issuers import IssuerServer
 from support.metering import metered
 from support.tokens import AUDIENCE, ISSUER, ec_key, genuine_token, token_by

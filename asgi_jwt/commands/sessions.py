@@ -36,7 +36,7 @@ def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
         return 0
     for session in sessions:
         device = [shown(part) for part in (session.client.user_agent, session.client.address) if part]
-        say(f"{shown(session.sid)}: {' at '.join(device) or 'no device was told'}")
+        say(f"{shown(session.sid)}: {' at '.join(device) or 'unknown device'}")
         for title, time in (("logged in", session.created_at), ("last used", session.used_at)):
             say(f"  {title} {moment(seconds(time), clock())}")
         say(f"  ends unless it is used {moment(seconds(session.expires_at), clock())}")

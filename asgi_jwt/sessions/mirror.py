@@ -1,4 +1,4 @@
-"""The process's copy of the log of revocations. Asking it about a token costs a few look-ups in dicts. Pure."""
+"""Mirror: the process's copy of the log of revocations. A question about a token costs a few dict look-ups. Pure."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping

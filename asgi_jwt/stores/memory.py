@@ -110,7 +110,7 @@ class MemoryStore:
         self._log += [_Logged(next(self._numbers), from_now + entry.life(now), entry) for entry in revocations]
 
     def _trim(self) -> None:
-        """Forget lapsed entries, in a bounded part of the log: each call goes on where the one before came to."""
+        """Remove lapsed entries from a bounded part of the log. The next call goes on behind that part."""
         now, newest = millis(self._monotonic()), len(self._log) - 1
         start = self._trimmed_to
         end = min(start + _TRIMMED_AT_ONCE, newest)

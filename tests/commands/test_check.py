@@ -109,6 +109,8 @@ def test_what_keeps_users_from_logging_in(service: CommandLine, variables: dict[
     assert found.status == 1
     assert found.out.count(told) == 1
     assert found.out.count("problem  ") == 1
+    assert "ok       settings: " in found.out
+    assert "ok       keys: " in found.out
     assert "hush" not in found.out
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from auth_service import Service
+from support.app import Service
 from support.metering import scraped
 from support.other_issuers import ISSUERS
 from support.pages import BENCHMARKS, DOCS, section_of, table_of

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from auth_service import Service
-from driver import Guarded, make_auth
-from driver import bearer as authorization
+from support.app import Guarded, Service, authorization, make_auth
 from support.metering import scraped
 from support.outside import program
 from support.waiting import PATIENCE

@@ -112,7 +112,7 @@ class World:
         self.store = store
         self.survive = skew is not None
         self.clocks = [Clock(NOW), Clock(NOW + (skew or 0))]
-        self.services: list[Service] = []
+        self.services: dict[int, Service] = {}
         self.stolen: str = ""
         self.pairs: list[TokenPair] = []
 
@@ -129,9 +129,9 @@ class World:
         self.store.writes = 0
 
     def process(self, number: int = 0) -> Service:
-        if not (self.survive and self.services):
+        if number not in self.services or not self.survive:
             settings = {"access_ttl": 300}
-            self.services = [Service(WatchedStore(self.store), clock=each, settings=settings) for each in self.clocks]
+            self.services[number] = Service(WatchedStore(self.store), clock=self.clocks[number], settings=settings)
         return self.services[number]
 
     def turn(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
-from driver import Answer, Guarded
+from support.app import Answer, Guarded
 from support.outside import NPM, npm_package, program
 from support.waiting import PATIENCE
 

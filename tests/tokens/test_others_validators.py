@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
-from driver import AUDIENCE, ISSUER
 from joserfc.jwk import KeySet as TheirKeySet
 from starlette.types import Receive, Scope, Send
+from support.app import AUDIENCE, ISSUER
 from support.outside import NPM, npm_package, program
 from support.serving import uvicorn_serving
 from support.waiting import PATIENCE
