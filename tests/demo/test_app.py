@@ -249,7 +249,7 @@ def test_lines_to_add(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cookie_of_an_earlier_demo(demo: Demo) -> None:
-    """A browser that still has an earlier demo's cookie sees no refusal before anybody has done anything; later it does."""
+    """With an earlier demo's cookie a page shows no refusal before anybody has done anything, and one later."""
     demo.become("of.an.earlier")
     assert (demo.refresh(), demo.feed.newest) == (401, 0)
     demo.log_in()
