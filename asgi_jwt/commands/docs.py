@@ -43,17 +43,18 @@ def _purpose(text: str) -> str:
 
 
 def _search(words: str, pages: dict[str, str]) -> None:
+    """Print the headings that have all of the words under them, those that hold most of them first; else the pages."""
     wanted = words.casefold().split()
-    hits = [
-        f"{name}: {heading}"
-        for name, text in pages.items()
-        for heading, section in _sections(text)
-        if all(word in section.casefold() for word in wanted)
-    ]
+    sections = {f"{name}: {heading}": text for name, page in pages.items() for heading, text in _sections(page)}
+    hits = _having(wanted, sections) or _having(wanted, pages)
     if not hits:
         raise CommandError(f"no page has {shown(words)}: try fewer words")
-    for hit in hits:
+    for hit in sorted(hits, key=lambda hit: -sum(word in hit.casefold() for word in wanted)):
         say(hit)
+
+
+def _having(words: list[str], texts: dict[str, str]) -> list[str]:
+    return [title for title, text in texts.items() if all(word in text.casefold() for word in words)]
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:

@@ -36,6 +36,18 @@ def test_a_search_names_page_and_heading(asgi_jwt: CommandLine) -> None:
     assert asgi_jwt("docs", "revocation", "--search", "log out everywhere").out == "revocation: Revocation\n"
 
 
+def test_a_search_puts_headings_first(asgi_jwt: CommandLine) -> None:
+    """Headings that hold the words come before those that only have them in their text."""
+    found = asgi_jwt("docs", "--search", "rotate keys").out.splitlines()
+    assert found[0] == "keys: Rotate keys"
+    assert len(found) > 3
+
+
+def test_a_search_over_several_headings(asgi_jwt: CommandLine) -> None:
+    """Where no heading has all of the words under it, the pages that have them are named."""
+    assert "stores" in asgi_jwt("docs", "--search", "sentinel conformance").out.splitlines()
+
+
 def test_a_search_reads_no_comment_as_a_heading(asgi_jwt: CommandLine) -> None:
     """A `#` in an example begins no section."""
     assert "main.py" not in asgi_jwt("docs", "--search", "main.py").out

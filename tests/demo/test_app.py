@@ -246,3 +246,13 @@ def test_lines_to_add(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
         assert answer.status_code == status
     assert client.get("/").status_code == 401
     assert len(lines.splitlines()) <= 10
+
+
+def test_a_cookie_of_an_earlier_demo(demo: Demo) -> None:
+    """With an earlier demo's cookie a page shows no refusal before anybody has done anything, and one later."""
+    demo.become("of.an.earlier")
+    assert (demo.refresh(), demo.feed.newest) == (401, 0)
+    demo.log_in()
+    seen = demo.feed.newest
+    demo.become("of.an.earlier")
+    assert (demo.refresh(), demo.feed.newest) == (401, seen + 1)
