@@ -309,8 +309,9 @@ async def test_pool_of_the_host(url: str) -> None:
     await refused(store.get(KEY), "the store is closed")
     assert await pool.fetchval("SELECT count(*) FROM asgi_jwt_sessions") == 1
     await pool.close()
-    async with using(PostgresStore(pool)) as store:
-        await refused(store.get(KEY), "InterfaceError")
+    for closed in (pool, lambda: pool):
+        async with using(PostgresStore(closed)) as store:
+            await refused(store.get(KEY), "InterfaceError")
 
 
 async def test_cancelled_call(postgres: Postgres, url: str, store: PostgresStore) -> None:
