@@ -41,9 +41,10 @@ ORDER BY sid LIMIT {_LISTED_AT_ONCE}"""
 _SWEEP = f"""WITH swept AS (
     DELETE FROM asgi_jwt_sessions WHERE (subject, sid) IN (
         SELECT subject, sid FROM asgi_jwt_sessions WHERE kept_day <= $1 AND kept_until < $2
-        LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
+        ORDER BY kept_day LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
     ) RETURNING 1
 ) SELECT count(*) FROM swept"""
+"""In the order of the index: else PostgreSQL may read all sessions to find none."""
 
 _INSERT = """INSERT INTO asgi_jwt_sessions (subject, sid, version, ended, kept_day, kept_until, record)
 VALUES ($1, $2, $3::bigint + 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING 1 AS done"""
