@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 try:
     import asyncpg
@@ -23,7 +22,6 @@ from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next
 from asgi_jwt.stores.loops import Links, running_loop
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.postgres.faults import CONFLICTS
 from asgi_jwt.stores.postgres.link import Connection, Link
 from asgi_jwt.stores.postgres.log import APPEND_ROWS, append, entry_arguments, read_page
 from asgi_jwt.stores.postgres.url import PostgresURL, parse_postgres_url
@@ -82,7 +80,6 @@ class PostgresStore:
     def __init__(self, pool: "asyncpg.Pool | PostgresURL") -> None:
         self._source = pool
         self._links = Links(lambda: Link(pool))
-        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._closed = False
 
     @classmethod
@@ -104,8 +101,7 @@ class PostgresStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
-        # One caller at a time in this process: callers that race for a record would lose to each other alone.
-        async with self._locks.setdefault(key, asyncio.Lock()), link.connection() as connection:
+        async with link.connection_for(key) as connection:
             conflicts = 0
             while True:
                 record = await connection.fetch_value(_GET, *_row_key(key))
@@ -207,10 +203,7 @@ async def _swap(
     if entries:
         statement = _ENDING[statement]
         arguments += entry_arguments(entries, entries[0].time)
-    try:
-        return await connection.fetch_value(statement, *arguments) is not None
-    except CONFLICTS:
-        return False
+    return await connection.fetch_value(statement, *arguments) is not None
 
 
 def _day(time: int) -> int:
