@@ -79,7 +79,7 @@ async def test_tables_that_were_dropped(url: str, owner: asyncpg.Connection) -> 
     async with using(PostgresStore.from_url(url)) as store:
         await write(store, a_session())
         await owner.execute("DROP TABLE asgi_jwt_sessions, asgi_jwt_revocations")
-        with pytest.raises(StoreUnavailable, match="42P01.*makes it again"):
+        with pytest.raises(StoreUnavailable, match=r"42P01.*makes it again"):
             await store.get(KEY)
         assert await store.get(KEY) is None
         await write(store, a_session())
