@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,6 +24,9 @@ LIMIT = 9.0
 _RELEASE = 1.0
 """Seconds for the server to confirm that it cancelled a statement. After that the connection is closed."""
 
+_Gate = AbstractAsyncContextManager[None]
+_OPEN: _Gate = nullcontext()
+
 
 class Link:
     """The pool of one event loop: the host's, or one of the store's own.
@@ -38,26 +41,20 @@ class Link:
         self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._has_tables = False
 
-    @asynccontextmanager
-    async def connection_for(self, key: SessionKey) -> AsyncIterator["Connection"]:
+    def connection_for(self, key: SessionKey) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a call that changes the session `key`. Raises StoreUnavailable.
 
         One caller at a time in this event loop: callers that race for a record would lose to each other alone.
         """
-        async with Deadline(LIMIT), self._locks.setdefault(key, asyncio.Lock()), self.connection() as connection:
-            yield connection
+        return self._borrowed(self._locks.setdefault(key, asyncio.Lock()), self._sessions)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator["Connection"]:
+    def connection(self) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a call that reads or writes sessions, or appends to the log. Raises StoreUnavailable."""
-        async with Deadline(LIMIT), self._sessions, self._borrowed() as connection:
-            yield connection
+        return self._borrowed(_OPEN, self._sessions)
 
-    @asynccontextmanager
-    async def log_connection(self) -> AsyncIterator["Connection"]:
+    def log_connection(self) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a read of the log. Raises StoreUnavailable."""
-        async with Deadline(LIMIT), self._borrowed() as connection:
-            yield connection
+        return self._borrowed(_OPEN, _OPEN)
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """The answer. Asks again after a conflict, and raises StoreUnavailable for whatever else the driver raises."""
@@ -83,18 +80,23 @@ class Link:
             (await self._pool).terminate()
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator["Connection"]:
-        pool = await self.ask(lambda: self._pool)  # asyncpg sets up a pool where it is first awaited
-        connection = await self.ask(pool.acquire)
-        try:
-            if not self._has_tables:
-                await self.ask(lambda: make_tables(connection))
-                self._has_tables = True
-            yield Connection(connection, self)
-        finally:
-            # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
-            with suppress(*FAILURES):
-                await pool.release(connection, timeout=_RELEASE)
+    async def _borrowed(self, first: _Gate, second: _Gate) -> AsyncIterator["Connection"]:
+        async with Deadline(LIMIT), first, second:
+            connection = await self._acquire()
+            try:
+                if not self._has_tables:
+                    await self.ask(lambda: make_tables(connection))
+                    self._has_tables = True
+                yield Connection(connection, self)
+            finally:
+                # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
+                with suppress(*FAILURES):
+                    await self._pool.release(connection, timeout=_RELEASE)
+
+    async def _acquire(self) -> Any:
+        if not self._has_tables:
+            await self.ask(lambda: self._pool)  # asyncpg sets up a pool where it is first awaited
+        return await self.ask(self._pool.acquire)
 
 
 class Connection:

@@ -6,7 +6,7 @@ statements that each commit by themselves: no transaction is open while a proces
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -41,9 +41,10 @@ ORDER BY sid LIMIT {_LISTED_AT_ONCE}"""
 _SWEEP = f"""WITH swept AS (
     DELETE FROM asgi_jwt_sessions WHERE (subject, sid) IN (
         SELECT subject, sid FROM asgi_jwt_sessions WHERE kept_day <= $1 AND kept_until < $2
-        LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
+        ORDER BY kept_day LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
     ) RETURNING 1
 ) SELECT count(*) FROM swept"""
+"""In the order of the index: else PostgreSQL may read all sessions to find none."""
 
 _INSERT = """INSERT INTO asgi_jwt_sessions (subject, sid, version, ended, kept_day, kept_until, record)
 VALUES ($1, $2, $3::bigint + 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING 1 AS done"""
@@ -70,16 +71,17 @@ _ENDING = {each: _with_entries(each, parameters) for each, parameters in ((_INSE
 class PostgresStore:
     """A `SessionStore` in PostgreSQL, for any number of processes on any number of machines.
 
-    `pool` is an asyncpg pool of the host's, which closes it itself; calls hold one connection each, and all but one of
-    the pool's at the most. Given a PostgresURL, the store makes a pool of 25 connections at the most, for each event
-    loop. Every call answers within 10 s, or raises StoreUnavailable. The store makes its two tables at the first use;
-    `asgi-jwt check --sql` prints the statements for a role that may not. Nothing is opened before the first use.
-    asyncio alone can use it. A database whose `synchronous_commit` is off may lose the last writes in a crash.
+    `pool` is an asyncpg pool of the host's, which closes it itself, or a function that returns the pool once the app
+    has started. Calls hold one connection each, and together all but one of the pool's at the most. Given a
+    PostgresURL, the store makes a pool of 25 connections at the most, for each event loop. Every call answers within
+    10 s, or raises StoreUnavailable. The store makes its two tables at the first use; `asgi-jwt check --sql` prints the
+    statements for a role that may not. Nothing is opened before the first use. asyncio alone can use it. A database
+    whose `synchronous_commit` is off may lose the last writes in a crash.
     """
 
-    def __init__(self, pool: "asyncpg.Pool | PostgresURL") -> None:
+    def __init__(self, pool: "asyncpg.Pool | Callable[[], asyncpg.Pool] | PostgresURL") -> None:
         self._source = pool
-        self._links = Links(lambda: Link(pool))
+        self._links = Links(lambda: Link(pool() if callable(pool) else pool))
         self._closed = False
 
     @classmethod
