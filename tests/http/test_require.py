@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.types import Message, Scope
+from starlette.types import Scope
 from starlette.websockets import WebSocket
 from support.app import NO_TOKEN, Recorder, authorization, exchange, http_scope, make_auth, make_token, websocket_scope
 
@@ -208,23 +208,3 @@ def test_the_error_names_what_was_given(make: Callable[[], object], told: str) -
     the check is made, with what was given and what to give."""
     with pytest.raises((TypeError, ValueError), match=re.escape(told)):
         make()
-
-
-async def test_a_fault_that_shows_at_the_start_ends_it() -> None:
-    """Starlette builds its middleware at the first event: the server hears that the start failed, and why."""
-    recorder, sent = Recorder(), list[Message]()
-    app = Starlette(routes=[Mount("/", recorder)])
-    app.add_middleware(RequireMiddleware, scopes=" ")
-
-    async def receive() -> Message:
-        return {"type": "lifespan.startup"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    with pytest.raises(ValueError, match="would let everyone in") as raised:
-        await app({"type": "lifespan"}, receive, send)
-    assert sent == [{"type": "lifespan.startup.failed", "message": str(raised.value)}]
-    with pytest.raises(ValueError, match="would let everyone in"):
-        await exchange(app, http_scope())
-    assert recorder.calls == []
