@@ -194,8 +194,6 @@ async def _swap(
     version = 0 if stored is None else stored.version
     arguments: tuple[Any, ...] = (*_row_key(key), version)
     if changed is None:
-        if stored is None:
-            return True
         statement = _DELETE
     else:
         kept_until = min(changed.kept_until, _LAST)

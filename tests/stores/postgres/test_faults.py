@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from support.waiting import PATIENCE
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.postgres import PostgresStore
 from asgi_jwt.stores.records import Revocation, SessionKey
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -378,13 +380,21 @@ async def test_full_disk(own_postgres: Postgres) -> None:
         await own_postgres.query("DROP TABLESPACE small")
 
 
-@pytest.mark.parametrize("anyio_backend", ["trio"])
-async def test_trio() -> None:
+def test_trio() -> None:
     """Under trio the error names the reason and another store."""
     store = PostgresStore.from_url("postgresql://db")
     with pytest.raises(ConfigurationError, match=r"needs asyncio.*sqlite://"):
-        await store.get(KEY)
-    await store.aclose()
+        anyio.run(store.get, KEY, backend="trio")
+    anyio.run(store.aclose, backend="trio")
+
+
+def test_without_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where asyncpg is missing, the URL says how to install it."""
+    for name in ("asgi_jwt.stores.postgres", "asgi_jwt.stores.postgres.store"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigurationError, match="pip install asyncpg"):
+        open_store("postgresql://db")
 
 
 async def test_what_an_operator_should_know(url: str, store: PostgresStore) -> None:
