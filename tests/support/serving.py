@@ -67,7 +67,7 @@ def process_serving(app: str, server: str, log: Path, *options: str, **settings:
             arguments, cwd=TESTS, env={**ENVIRONMENT, **settings}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: _listens(port) or process.poll() is not None)
+        wait_until(lambda: listens(port) or process.poll() is not None)
         yield f"127.0.0.1:{port}"
         assert process.poll() is None, log.read_text()
     finally:
@@ -75,7 +75,7 @@ def process_serving(app: str, server: str, log: Path, *options: str, **settings:
         process.wait(PATIENCE)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with suppress(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
         return True
