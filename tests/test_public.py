@@ -24,6 +24,7 @@ NAMES = [
     "JWTMiddleware",
     "KeySet",
     "MemoryStore",
+    "PostgresStore",
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",

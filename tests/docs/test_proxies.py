@@ -5,15 +5,17 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from getpass import getuser
 from pathlib import Path
 
 import pytest
 from support.certificates import Authority
 from support.examples import follow, uvicorn_serving
+from support.nginx import CONFIG
 from support.outside import program
 from support.pages import DOCS, SECTIONS, Section, sections_of
+from support.serving import listens
 from support.waiting import PATIENCE, wait_until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -24,14 +26,6 @@ HOST = "api.example.com"
 PROXIED = [each for each in SECTIONS if {"nginx", "caddyfile", "haproxy"} & each.blocks.keys()]
 (TRY_IT,) = [each for each in sections_of(DOCS / "servers-and-proxies.md") if each.title == "Try it"]
 
-NGINX = """
-daemon off; worker_processes 1; user {user}; pid {folder}/pid; error_log {folder}/log; events {{}}
-http {{
-    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    {config}
-}}
-"""
 CADDY = "{{\n admin off\n auto_https off\n http_port 0\n}}\n{config}"
 
 
@@ -42,7 +36,7 @@ def configured(section: Section, folder: Path, port: int, app: str) -> list[str]
     path = folder / "proxy.conf"
     if language == "nginx":
         config = config.replace("listen 443", f"listen 127.0.0.1:{port}").replace("server.pem", f"{folder}/server.pem")
-        path.write_text(NGINX.format(folder=folder, user=getuser(), config=config))
+        path.write_text(CONFIG.format(folder=folder, user=getuser(), config=config))
         return [program("nginx"), "-e", f"{folder}/log", "-p", str(folder), "-c", str(path)]
     if language == "caddyfile":
         site = f"https://{HOST}:{port} {{\n tls server.pem server.pem\n bind 127.0.0.1"
@@ -67,13 +61,6 @@ def proxied(section: Section, folder: Path, app: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
-
-
-def listens(port: int) -> bool:
-    with suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-        return True
-    return False
 
 
 @pytest.mark.parametrize("section", PROXIED, ids=str)

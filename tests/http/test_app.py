@@ -134,6 +134,7 @@ async def outage(service: Service, login: Answer, path: str) -> Answer:
 
 
 CALLS = "/login update, /refresh get, /refresh update, /token get, /token update, /logout update, /logout-all get"
+CALLS += ", /refresh read_revocations, /sessions read_revocations"
 CALLS += ", /logout-all list, /sessions list, /sessions/s1 update, /revoke update"
 
 
@@ -148,6 +149,7 @@ async def test_store_is_down(service: Service, path_and_call: str) -> None:
     assert (answer.headers["retry-after"], answer.set_cookies) == ("1", [])
     assert "www-authenticate" not in answer.headers
     service.store.down = set()
+    service.clock.turn(1)
     assert (await service.refresh(login.cookie())).status == 200
 
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 from support.app import COOKIE, Browser, Service, WatchedStore, ask, cookie, credentials, json_body
+from support.tables import tables_of
 
 from asgi_jwt import JWTMiddleware
 
@@ -36,18 +37,7 @@ async def set_and_cleared(app: ASGIApp, prefix: str, **more: Any) -> list[str]:
     return lines
 
 
-MOUNTS = {
-    "": "/",
-    "/auth": "/auth",
-    "/api/v1/auth": "/api/v1/auth",
-    "/a;b": "/a%3Bb",
-    "/a; Path=/; Domain=evil.example": "/a%3B%20Path=/%3B%20Domain=evil.example",
-    "/größe/认证": "/gr%C3%B6%C3%9Fe/%E8%AE%A4%E8%AF%81",
-    "/a\r\nSet-Cookie: b=c": "/a%0D%0ASet-Cookie:%20b=c",
-    '/"quoted"': "/%22quoted%22",
-    "/100%": "/100%25",
-    "/v1:auth@host,x=1!$&'()*+~": "/v1:auth@host,x=1!$&'()*+~",
-}
+MOUNTS = tables_of(__file__)["mounts"]
 
 
 @pytest.mark.parametrize(("mount", "path"), MOUNTS.items())

@@ -16,60 +16,17 @@ from support.app import (
     json_body,
     payload,
 )
-from support.tables import headers_of
+from support.tables import headers_of, tables_of
 
 pytestmark = pytest.mark.anyio
 
 EVIL = "https://evil.example"
 ACCESS = "__Host-access_token"
 
-OWN_PAGE = ["sec-fetch-site: same-origin", "sec-fetch-site: none", "", "origin: https://api.example:443"]
-OWN_PAGE += ["origin: https://api.example", "origin: http://api.example", "origin: http://api.example:80"]
-OWN_PAGE += ["origin: https://API.example", "origin: https://api.example | x-forwarded-proto: https"]
-OWN_PAGE += ["sec-fetch-site: same-origin | origin: https://evil.example"]
-OWN_PAGE += ["host: api.example:8000 | origin: http://api.example:8000"]
-OWN_PAGE += ["host: api.example:443 | origin: https://api.example"]
-TRUSTED_PAGE = ["origin: https://app.example", "origin: https://branch.preview.example"]
-TRUSTED_PAGE += [f"sec-fetch-site: {site} | origin: https://app.example" for site in ("cross-site", "same-site")]
-TRUSTED_PAGE += ["sec-fetch-site: cross-site | origin: https://branch.preview.example"]
-TRUSTED_PAGE += ["sec-fetch-site: same-site | origin: http://localhost:3000"]
-REFUSED = """
-sec-fetch-site: cross-site
-sec-fetch-site: same-site
-sec-fetch-site: SAME-ORIGIN
-sec-fetch-site:
-sec-fetch-site: cross-site | origin: https://evil.example
-sec-fetch-site: cross-site | origin: https://api.example
-sec-fetch-site: cross-site | origin: null
-sec-fetch-site: cross-site | origin: http://app.example
-sec-fetch-site: same-site | origin: https://sibling.api.example
-sec-fetch-site: same-origin | sec-fetch-site: cross-site
-sec-fetch-site: same-origin, cross-site
-origin: null
-origin:
-origin: https://evil.example
-origin: https://preview.example
-origin: https://evil.example/.preview.example
-origin: api.example
-origin: ftp://api.example
-origin: https://api.example.evil.example
-origin: https://evil-api.example
-origin: https://api.example:8443
-origin: https://api.example@evil.example
-origin: https://evil.example://api.example
-origin: https://app.example.evil.example
-origin: http://app.example
-origin: https://app.example | origin: https://evil.example
-origin: https://api.example | origin: https://api.example
-origin: https://\xe4pi.example
-host: evil.example | origin: https://evil.example | sec-fetch-site: cross-site
-host: evil.example | origin: https://api.example
-host: api.example | host: evil.example | origin: https://evil.example
-host: api.example | host: api.example | origin: https://api.example
-host: api.example:9000 | origin: http://api.example:8000
-host: | origin: https://api.example
-x-forwarded-host: evil.example | origin: https://evil.example
-""".strip().splitlines()
+TABLES = tables_of(__file__)
+OWN_PAGE = TABLES["own_page"]
+TRUSTED_PAGE = TABLES["trusted_page"]
+REFUSED = TABLES["refused"]
 ROUTES = ("/login", "/refresh", "/logout", "/logout-all", "/sessions")
 
 

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 from support.app import Service, WatchedStore, ask, bearer, cookie, credentials, json_body, make_auth
-from support.tables import headers_of
+from support.tables import headers_of, tables_of
 
 from asgi_jwt import JWTMiddleware
 
@@ -65,23 +65,9 @@ async def test_plain_http(service: Service, warnings: Warnings, host: str) -> No
         assert warnings.tells("https", "ASGI_JWT_COOKIE_SECURE=false")
 
 
-SILENT_LOGINS: list[tuple[dict[str, Any], str]] = [
-    ({}, "referer: https://api.example/auth/login?asgi-jwt"),
-    ({}, "referer: https://api.example/en/auth/login"),
-    ({}, "referer: /api/auth/login?asgi-jwt | x-forwarded-prefix: /"),
-    ({}, "x-forwarded-prefix:"),
-    ({}, "referer: https://api.example/api" + "/x" * 30_000 + "?asgi-jwt"),
-    ({"cookie_path": "/api/auth"}, f"{ASKED_AT_API} | {STRIPPED}"),
-    ({"cookie_path": "/"}, f"{ASKED_AT_API} | {STRIPPED}"),
-    ({}, "host: localhost:8000 | origin: http://localhost:8000"),
-    ({}, "host: app.localhost | origin: http://app.localhost"),
-    ({}, "host: 127.0.0.1 | origin: http://127.0.0.1"),
-    ({}, "host: [::1]:8000 | origin: http://[::1]:8000"),
-    ({}, "host: app.example | origin: https://app.example"),
-    ({}, "host: app.example"),
-    ({"trusted_origins": "http://app.example"}, "host: api.example | origin: http://app.example"),
-    ({"cookie_secure": False}, f"host: {LAN} | origin: http://{LAN}"),
-]
+TABLES = tables_of(__file__)
+SILENT_LOGINS = TABLES["silent_logins"]
+SILENT_LOGINS += [[{}, "referer: https://api.example/api" + "/x" * 30_000 + "?asgi-jwt"]]
 
 
 @pytest.mark.parametrize(("settings", "row"), SILENT_LOGINS, ids=lambda value: str(value)[:60])
@@ -139,13 +125,7 @@ async def test_no_login_with_a_cookie(service: Service, warnings: Warnings) -> N
     assert warnings() == []
 
 
-LOST_HOSTS = [
-    "host: app.example | origin: http://app.example:8080",
-    "host: app.example | origin: https://app.example:8443",
-    "host: backend | origin: http://app.example | x-forwarded-host: app.example",
-    f"host: 127.0.0.1:8000 | origin: http://{LAN}",
-    "host: localhost | origin: https://app.example",
-]
+LOST_HOSTS = TABLES["lost_hosts"]
 
 
 @pytest.mark.parametrize("row", LOST_HOSTS)
@@ -168,15 +148,7 @@ async def test_a_host_that_a_proxy_changed(warnings: Warnings, row: str) -> None
             assert all(mend in told[-1] for mend in ("$http_host", "ASGI_JWT_TRUSTED_ORIGINS"))
 
 
-OTHER_SITES = [
-    "host: app.example | origin: https://evil.example",
-    "host: app.example | origin: https://evil.example:8443",
-    "host: app.example | origin: null",
-    "host: app.example | origin: http://app.example:8080 | sec-fetch-site: cross-site",
-    "host: app.example | host: app.example | origin: http://app.example:8080",
-    "host: app.example | origin: http://app.example:8080 | origin: http://app.example:8080",
-    "host: localhost:8000 | origin: http://localhost:3000",
-]
+OTHER_SITES = TABLES["other_sites"]
 
 
 @pytest.mark.parametrize("row", OTHER_SITES)

@@ -14,7 +14,7 @@ from support.app import Recorder, exchange, http_scope
 from support.issuers import IssuerServer
 from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, jwk_of, token_by
 
-from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, Settings
+from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, RequireMiddleware, Settings
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
@@ -152,18 +152,28 @@ async def test_a_store_that_does_not_close(monkeypatch: pytest.MonkeyPatch) -> N
     assert sent == DOWN
 
 
-@pytest.mark.parametrize("built", [{"public": ["health"]}, {"auth": None}])
-async def test_a_fault_that_shows_at_the_start_ends_it(built: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+FAULTS: list[tuple[Any, dict[str, Any], type[Exception]]] = [
+    (JWTMiddleware, {"public": ["health"]}, ConfigurationError),
+    (JWTMiddleware, {"auth": None}, ConfigurationError),
+    (RequireMiddleware, {"scopes": " "}, ValueError),
+]
+
+
+@pytest.mark.parametrize(("middleware", "built", "fault"), FAULTS)
+async def test_a_fault_that_shows_at_the_start_ends_it(
+    middleware: Any, built: dict[str, Any], fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Starlette builds its middleware at the first event: the server hears that the start failed, and why."""
     monkeypatch.delenv("ASGI_JWT_ISSUER", raising=False)
     recorder, sent = Recorder(), list[Message]()
     app = Starlette(routes=[Mount("/", recorder)])
-    app.add_middleware(JWTMiddleware, **{"auth": stored_auth("memory://"), **built})
-    with pytest.raises(ConfigurationError) as raised:
+    given = {"auth": stored_auth("memory://")} if middleware is JWTMiddleware else {}
+    app.add_middleware(middleware, **{**given, **built})
+    with pytest.raises(fault) as raised:
         await live(app, sent)
     assert sent == [{"type": "lifespan.startup.failed", "message": str(raised.value)}]
     for _ in range(2):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(fault):
             await exchange(app, http_scope("/health"))
     assert recorder.calls == []
 

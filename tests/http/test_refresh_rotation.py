@@ -1,9 +1,10 @@
 """The rotation table through HTTP, on every store: two workers answer in turn, and their clocks are turned."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from support.app import COOKIE, NOW, Answer, Service, WatchedStore, every_store, payload
+from support.tables import tables_of
 
 from asgi_jwt.stores.records import SessionKey
 
@@ -31,31 +32,7 @@ def steps_of(story: str) -> list[Step]:
 # Each step: seconds to wait, the token shown, the verdict, the writes, and a name for the token that is handed out.
 ROTATES = "0 first ROTATED 1 second; "
 OVER = "; 0 second INVALID 0; 0 first INVALID 0"
-STORIES: dict[str, tuple[dict[str, Any], str]] = {
-    "same for twice the grace, written once": (
-        {},
-        ROTATES + "0 second SAME 1; 30 second SAME 0; 29.999 second SAME 0; 0.001 second ROTATED 1 third",
-    ),
-    "replayed within the grace": (
-        {},
-        ROTATES + "29.999 first REPLAYED 0 sibling; 0 second SAME 1; 0 sibling SAME 0",
-    ),
-    "recovered until somebody shows the successor": (
-        {},
-        ROTATES + "86399.999 first RECOVERED 1 sibling; 0 sibling SAME 1",
-    ),
-    "recovery ends": ({}, ROTATES + "86400 first REUSED 1" + OVER),
-    "a parent past the grace": ({}, ROTATES + "0 second SAME 1; 30 first REUSED 1" + OVER),
-    "a grandparent": ({}, ROTATES + "60 second ROTATED 1 third; 0 first REUSED 1; 0 third INVALID 0"),
-    "a sibling of the branch that rotated": (
-        {},
-        ROTATES + "0 first REPLAYED 0 his; 60 second ROTATED 1 third; 0 his REUSED 1; 0 third INVALID 0",
-    ),
-    "GRACE=0 is strict one-time use": ({"grace": 0}, ROTATES + "0 second ROTATED 1 third; 0 second REUSED 1"),
-    "GRACE=0 has no recovery": ({"grace": 0, "recovery": "24h"}, ROTATES + "0 first REUSED 1"),
-    "RECOVERY=0 leaves the grace": ({"recovery": 0}, ROTATES + "29 first REPLAYED 0 x; 1 first REUSED 1" + OVER),
-    "idle for REFRESH_TTL": ({"refresh_ttl": "2d"}, "172799.999 first ROTATED 1 second; 172800 second INVALID 0"),
-}
+STORIES = tables_of(__file__)["stories"]
 
 
 def token_of(answer: Answer, transport: str) -> str | None:

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import jwt
 import pytest
 from support.app import (
-    AUDIENCE,
-    ISSUER,
-    SECRET,
     Device,
     Guarded,
     Service,
@@ -187,10 +183,7 @@ async def test_token_without_a_session_logs_out(service: Service) -> None:
 @pytest.mark.parametrize("way", ["/logout", "/revoke"])
 async def test_refresh_token_of_a_lost_session_ends_its_access_tokens(service: Service, way: str) -> None:
     """A refresh token whose session the store has lost has the session's access tokens refused, with one entry."""
-    one = await service.device()
-    session = await service.session(one.refresh)
-    assert session is not None
-    await service.store.inner.update(session.key, lambda _: (None, None))
+    one = await lost_device(service)
     for _ in range(2):
         if way == "/logout":
             assert (await service.post(way, None, cookie(one.refresh))).status == 204
@@ -235,17 +228,6 @@ async def test_revoking_while_the_store_is_down(service: Service) -> None:
     assert await let_in(service, one.access) == [True]
 
 
-async def test_verify_while_the_list_is_out_of_reach(service: Service) -> None:
-    """What a Bearer token may do at the endpoints waits for the list as well."""
-    one = await service.device()
-    service.store.down = {"read_revocations"}
-    for answer in (
-        await service.get("/sessions", bearer(one.access)),
-        await service.refresh(one.refresh),
-    ):
-        assert answer.error == (503, "temporarily_unavailable")
-
-
 async def test_handed_claims() -> None:
     """A handler revokes the token of its own request by `request.user`."""
     service = Service()
@@ -257,12 +239,3 @@ async def test_handed_claims() -> None:
     middleware = JWTMiddleware(app, service.auth)
     await middleware(http_scope(headers=[bearer(one.access)]), None, None)
     assert await let_in(service, one.access) == [False]
-
-
-@pytest.mark.parametrize("path", ["/logout", "/logout-all"])
-async def test_logout_by_a_token_without_a_name(path: str, service: Service) -> None:
-    """Another signer's token may have no `jti` to be refused by: its logout succeeds as far as it can."""
-    now = int(service.clock())
-    members = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "type": "access", "sid": "s1"}
-    token = jwt.encode({**members, "iat": now, "exp": now + 60}, SECRET, "HS256")
-    assert (await service.post(path, None, bearer(token))).status == 204

@@ -68,21 +68,6 @@ async def test_messages_that_came_before_are_delivered(parting: str) -> None:
     assert [message.get("text", message.get("code")) for message in got] == ["one", "two", "three", 3000]
 
 
-async def test_a_client_that_goes_on_sending_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that does not answer the close and floods the server reaches the app for a moment at the most."""
-    monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)
-    app = Echo()
-    open_, server = Sockets(app), Server("never")
-    async with open_.connected(server) as returned:
-        open_.turn()
-        await until(lambda: server.closes)
-        while not returned.is_set():
-            server.arrive("let me in")
-            await anyio.lowlevel.checkpoint()
-    assert app.ends == [3000]
-    assert "let me in" not in server.texts
-
-
 async def test_an_app_that_ignores_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that asks on after the disconnect gets no message but the same disconnect, holds nobody up, and ends."""
     monkeypatch.setattr(sockets, "_RECEIVE_TIME", 0.1)

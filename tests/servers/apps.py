@@ -1,4 +1,4 @@
-"""One app in six ways, each behind `JWTMiddleware`.
+"""One app in two ways, each behind `JWTMiddleware`.
 
 `/me` and the WebSocket `/ws` say who asks, `/health` is public, `/stream` sends `first`, and `second` when the gate
 opens: a client that holds the first part while the gate is shut proves that nothing gathers the response.
@@ -7,29 +7,18 @@ opens: a client that holds the first part while the gate is shut proves that not
 import json
 from collections.abc import AsyncIterator, Callable
 from threading import Event
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-import litestar
-import quart
-from django.conf import settings
-from django.core.asgi import get_asgi_application
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
-from django.urls import path
-from fastapi import Depends, FastAPI
-from fastapi.responses import StreamingResponse
-from litestar.response import Stream
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
-from support.django_project import set_up
 
-from asgi_jwt import Auth, Claims, JWTMiddleware, require
+from asgi_jwt import Auth, Claims, JWTMiddleware
 
 PUBLIC = ["/health"]
 
@@ -90,102 +79,4 @@ def starlette(auth: Auth, gate: Event) -> ASGIApp:
     )
 
 
-def fastapi(auth: Auth, gate: Event) -> ASGIApp:
-    app = FastAPI()
-    app.add_middleware(JWTMiddleware, auth=auth, public=PUBLIC)
-
-    @app.get("/me")
-    async def me(user: Annotated[Claims, Depends(require())]) -> dict[str, Any]:
-        return told(user)
-
-    @app.get("/health")
-    async def health(request: Request) -> dict[str, Any]:
-        return told(request.scope["claims"])
-
-    @app.get("/stream")
-    async def stream() -> StreamingResponse:
-        return StreamingResponse(two_parts(gate))
-
-    @app.websocket("/ws")
-    async def ws(websocket: WebSocket, user: Annotated[Claims, Depends(require())]) -> None:
-        await websocket.accept()
-        await websocket.send_json(told(user))
-        await websocket.close()
-
-    return app
-
-
-def litestar_app(auth: Auth, gate: Event) -> ASGIApp:
-    @litestar.get(["/me", "/health"])
-    async def me(scope: litestar.types.Scope) -> dict[str, Any]:
-        return told(_claims(scope))
-
-    @litestar.get("/stream")
-    async def stream() -> Stream:
-        return Stream(two_parts(gate))
-
-    @litestar.websocket("/ws")
-    async def ws(socket: litestar.WebSocket[Any, Any, Any]) -> None:
-        await socket.accept()
-        await socket.send_json(told(_claims(socket.scope)))
-        await socket.close()
-
-    app: Any = litestar.Litestar([me, stream, ws])
-    return JWTMiddleware(app, auth, public=PUBLIC)
-
-
-def quart_app(auth: Auth, gate: Event) -> ASGIApp:
-    app = quart.Quart(__name__)
-
-    @app.get("/me")
-    @app.get("/health")
-    async def me() -> dict[str, Any]:
-        return told(_claims(quart.request.scope))
-
-    @app.get("/stream")
-    async def stream() -> AsyncIterator[bytes]:
-        return two_parts(gate)
-
-    @app.websocket("/ws")
-    async def ws() -> None:
-        await quart.websocket.accept()
-        await quart.websocket.send_json(told(_claims(quart.websocket.scope)))
-
-    wrapped: Any = app
-    wrapped.asgi_app = JWTMiddleware(wrapped.asgi_app, auth, public=PUBLIC)
-    asgi: ASGIApp = wrapped
-    return asgi
-
-
-def django_app(auth: Auth, gate: Event) -> ASGIApp:
-    """Django serves HTTP alone and raises on everything else: its WebSockets are a function beside it."""
-
-    async def me(request: ASGIRequest) -> JsonResponse:
-        return JsonResponse(told(_claims(request.scope)))
-
-    async def stream(request: HttpRequest) -> StreamingHttpResponse:
-        return StreamingHttpResponse(two_parts(gate))
-
-    set_up()
-    settings.ROOT_URLCONF = (path("me", me), path("health", me), path("stream", stream))
-    http: Any = get_asgi_application()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (answer_websocket if scope["type"] == "websocket" else http)(scope, receive, send)
-
-    return JWTMiddleware(app, auth, public=PUBLIC)
-
-
-def _claims(scope: Any) -> Claims | None:
-    claims: Claims | None = scope["claims"]
-    return claims
-
-
-APPS: dict[str, Callable[[Auth, Event], ASGIApp]] = {
-    "bare": bare,
-    "starlette": starlette,
-    "fastapi": fastapi,
-    "litestar": litestar_app,
-    "quart": quart_app,
-    "django": django_app,
-}
+APPS: dict[str, Callable[[Auth, Event], ASGIApp]] = {"bare": bare, "starlette": starlette}

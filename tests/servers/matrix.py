@@ -1,15 +1,12 @@
 """Frameworks x servers: `python -m servers.matrix`, in the folder `tests`, prints the table of the documentation."""
 
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
-from support.processes import ENVIRONMENT
-from support.waiting import PATIENCE, wait_until
+from support.serving import process_serving
+from support.waiting import PATIENCE
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import connect
 
@@ -18,13 +15,9 @@ from asgi_jwt import Auth, Identity, Settings
 SCOPE = "orders:read"
 auth = Auth(Settings(issuer="https://issuer.example", audience="orders", secret="0123456789abcdef" * 2))
 
+APPS = "servers.matrix_apps:"
 FRAMEWORKS = ("bare", "starlette", "fastapi", "litestar", "quart", "django")
-SERVERS = {
-    "uvicorn": ["uvicorn", "{app}", "--host", "127.0.0.1", "--port", "{port}"],
-    "hypercorn": ["hypercorn", "{app}", "--bind", "127.0.0.1:{port}"],
-    "granian": ["granian", "{app}", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
-    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "{app}"],
-}
+SERVERS = ("uvicorn", "hypercorn", "granian", "daphne")
 CASES = ("good", "missing", "bad", "too little")
 HTTP = "200 alice, 401 challenge, 401 challenge, 403 challenge"
 WEBSOCKET = "101 alice, 401 challenge, 401 challenge, 403 challenge"
@@ -37,29 +30,6 @@ def headers(case: str) -> dict[str, str]:
         return {}
     token = auth.issuer.access_token(Identity("alice", scopes=SCOPE if case == "good" else "orders"))
     return {"Authorization": f"Bearer {'a.b.c' if case == 'bad' else token}"}
-
-
-@contextmanager
-def served(framework: str, server: str) -> Iterator[str]:
-    """The address of the app under the server, in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    app = f"servers.matrix_apps:{framework}"
-    command = [sys.executable, "-m", *(part.format(app=app, port=port) for part in SERVERS[server])]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: process.poll() is not None or _listens(port))
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError):
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-        return True
-    return False
 
 
 def _told(response: Any) -> str:
@@ -92,7 +62,7 @@ def _shaken_hands(address: str, headers: dict[str, str]) -> str:
 
 def cell(framework: str, server: str) -> str:
     """The cell of the table: `ok` where all is as behind uvicorn, else what differs."""
-    with served(framework, server) as address:
+    with TemporaryDirectory() as folder, process_serving(APPS + framework, server, Path(folder, "log")) as address:
         differences = [
             f"HTTP: {told}" if (told := over_http(address)) != HTTP else "",
             "" if (told := over_websocket(address)) == WEBSOCKET else "bare 403" if told == BARE else f"WS: {told}",

@@ -17,6 +17,7 @@ from asgi_jwt import Auth, Settings
 from asgi_jwt.testing import FakeIssuer, fake_issuer
 
 ALICE = {"subject": "alice", "scopes": ["orders:read", "orders:write"]}
+outside = pytest.mark.outside
 CHALLENGE = 'Bearer realm="api"'
 
 
@@ -30,18 +31,11 @@ class Service(NamedTuple):
         return self.issue("alice", scopes=ALICE["scopes"], **identity)
 
 
-# The others run on asyncio alone.
-ON_TRIO = ("bare", "starlette")
 # Every day each app meets one server, and each server one app.
 PAIRS = [
-    pytest.param(
-        (app, server),
-        id=f"{app}-{server}",
-        marks=() if server == "uvicorn" or app == "bare" else pytest.mark.outside,
-    )
+    pytest.param((app, server), id=f"{app}-{server}", marks=() if "uvicorn" in server or app == "bare" else outside)
     for app in APPS
     for server in SERVERS
-    if server != "hypercorn-trio" or app in ON_TRIO
 ]
 
 

@@ -300,26 +300,3 @@ def test_plain_http(proxied: Proxied, tab: Page, caplog: pytest.LogCaptureFixtur
         tab.goto(f"http://app.example:{port}/")
         assert (login(tab)[0], kept(tab.context)) == (200, {"refresh_token"})
         assert (ask(tab, "/auth/refresh")[0], warnings(caplog)) == (200, [])
-
-
-def test_an_auth_app_that_is_not_public(proxied: Proxied, tab: Page, caplog: pytest.LogCaptureFixture) -> None:
-    """Where `public=` lacks the mount, the login's 401 is told with the mend."""
-    with proxied(public=("/",)) as port:
-        tab.goto(f"http://localhost:{port}/")
-        for _ in range(2):
-            assert login(tab) == [401, {"error_description": "The request has no Bearer token"}]
-            (told,) = warnings(caplog)
-            assert 'public=["/auth/*"]' in told
-
-
-@pytest.mark.parametrize("origin", ["capacitor://localhost", "tauri://localhost", "chrome-extension://abcdefgh"])
-def test_schemes_of_web_views(proxied: Proxied, context: BrowserContext, origin: str) -> None:
-    """The origins of web views pass nginx as they are, and log in with `transport=body` alone."""
-    with proxied() as port:
-        for fields, status in (({"transport": "body"}, 200), ({}, 403)):
-            answer = context.request.post(
-                f"http://localhost:{port}/auth/login",
-                data={"username": "alice", **fields},
-                headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"},
-            )
-            assert answer.status == status

@@ -17,7 +17,6 @@ SETTINGS = {
     "ASGI_JWT_AUDIENCE": "https://api.example",
     "ASGI_JWT_SECRET": "a secret of more than thirty-two bytes, for HS256",
 }
-DAPHNE = ["daphne", "-b", "127.0.0.1", "-p", "{port}", APP]
 WARNING = "Daphne lets each client name it in the header Daphne-Root-Path"
 
 ROUTERS = ["ignoring", "joining", "starlette", "mounting", "litestar", "quart"]
@@ -42,7 +41,7 @@ def open_websocket(address: str, path: str, router: str, headers: dict[str, str]
 @pytest.fixture(scope="module")
 def daphne(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("daphne") / "log"
-    with process_serving(DAPHNE, log, **SETTINGS) as address:
+    with process_serving(APP, "daphne", log, **SETTINGS) as address:
         yield address
     assert log.read_text().count(WARNING) == 1
     assert "Traceback" not in log.read_text()
@@ -73,8 +72,8 @@ def test_a_root_path_that_a_client_names_for_a_websocket(daphne: str, router: st
 @pytest.mark.outside
 def test_the_root_path_of_the_setting(tmp_path: Path) -> None:
     """Under Daphne with a root path of its own, `ROOT_PATH` is what counts, whatever a client names."""
-    log, command = tmp_path / "log", [*DAPHNE[:-1], "--root-path", "/api", APP]
-    with process_serving(command, log, **SETTINGS, ASGI_JWT_ROOT_PATH="/api") as address:
+    log, option = tmp_path / "log", ("--root-path", "/api")
+    with process_serving(APP, "daphne", log, *option, **SETTINGS, ASGI_JWT_ROOT_PATH="/api") as address:
         for router in ("starlette", "litestar", "quart"):
             assert ask(address, "/api/auth/7", router, {}) == (200, "auth")
             assert ask(address, "/api/orders/7", router, {})[0] == 401
@@ -89,19 +88,13 @@ def test_the_root_path_of_the_setting(tmp_path: Path) -> None:
 
 @pytest.mark.outside
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["uvicorn", APP, "--host", "127.0.0.1", "--port", "{port}", "--root-path", "/api"],
-        ["hypercorn", APP, "--bind", "127.0.0.1:{port}", "--root-path", "/api"],
-        ["granian", APP, "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--url-path-prefix", "/api"],
-    ],
-    ids=lambda command: command[0],
+    ("server", "option"), [("uvicorn", "--root-path"), ("hypercorn", "--root-path"), ("granian", "--url-path-prefix")]
 )
-def test_the_root_path_of_a_server(command: list[str], tmp_path: Path) -> None:
+def test_the_root_path_of_a_server(server: str, option: str, tmp_path: Path) -> None:
     """The other servers' own root path counts without a setting, behind a proxy that strips it or not."""
-    with process_serving(command, tmp_path / "log", **SETTINGS) as address:
+    with process_serving(APP, server, tmp_path / "log", option, "/api", **SETTINGS) as address:
         # uvicorn puts it in front of every path.
-        prefix = "" if command[0] == "uvicorn" else "/api"
+        prefix = "" if server == "uvicorn" else "/api"
         for router in ("starlette", "litestar"):
             assert ask(address, f"{prefix}/auth/7", router, {"Daphne-Root-Path": "/orders"}) == (200, "auth")
             assert ask(address, f"{prefix}/orders/auth/7", router, {"Daphne-Root-Path": "/orders"})[0] == 401

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 from servers.watched import INTERVAL, SETTINGS
-from support.serving import process_serving
+from support.serving import COMMANDS, process_serving
 from support.waiting import PATIENCE, wait_until
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -24,14 +24,6 @@ from asgi_jwt import Auth, Identity
 
 MANY = 1000
 APP = "servers.watched:app"
-
-COMMANDS = {
-    "uvicorn": ["uvicorn", APP, "--host", "127.0.0.1", "--port", "{port}"],
-    "hypercorn": ["hypercorn", APP, "--bind", "127.0.0.1:{port}"],
-    "hypercorn-trio": ["hypercorn", APP, "--bind", "127.0.0.1:{port}", "--worker-class", "trio"],
-    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", APP],
-    "granian": ["granian", APP, "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
-}
 
 
 class Served(NamedTuple):
@@ -55,7 +47,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     log = tmp_path_factory.mktemp("server") / "log"
     try:
         with (
-            process_serving(COMMANDS[request.param], log) as address,
+            process_serving(APP, request.param, log) as address,
             httpx2.Client(base_url=f"http://{address}", timeout=PATIENCE, trust_env=False) as client,
         ):
             yield Served(request.param, address, client)

@@ -11,27 +11,15 @@ from pathlib import Path
 from support.outside import program
 from support.waiting import PATIENCE
 
-_CONFIG = """
-daemon off;
-worker_processes 1;
-user {user};
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
+CONFIG = """
+daemon off; worker_processes 1; user {user}; pid {folder}/pid; error_log {folder}/error.log; events {{}}
 http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen {address};
-        proxy_http_version 1.1;
-{server}
-    }}
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    {config}
 }}
 """
+_SERVER = "server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1; {server} }}"
 
 
 @contextmanager
@@ -41,7 +29,7 @@ def nginx(folder: Path, server: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         config = folder / "nginx.conf"
-        config.write_text(_CONFIG.format(user=getuser(), folder=folder, address=f"127.0.0.1:{port}", server=server))
+        config.write_text(CONFIG.format(user=getuser(), folder=folder, config=_SERVER.format(port=port, server=server)))
         # nginx goes on with a socket that it inherits: whoever connects from now on waits for it.
         process = subprocess.Popen(
             [path, "-e", f"{folder}/error.log", "-p", str(folder), "-c", str(config)],

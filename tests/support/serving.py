@@ -54,20 +54,20 @@ def hypercorn_serving(app: ASGIApp, worker: str = "asyncio") -> Iterator[str]:
 
 
 @contextmanager
-def process_serving(command: list[str], log: Path, **settings: str) -> Iterator[str]:
-    """`python -m` with the command, in which `{port}` is the port, run in `tests/`: the address, once it listens.
+def process_serving(app: str, server: str, log: Path, *options: str, **settings: str) -> Iterator[str]:
+    """The app `module:name` of `tests/` under one of `COMMANDS` with more options: the address, once it listens.
 
     `settings` are added to the environment. What the server writes goes to `log`.
     """
     with _listener() as listener:
         port = listener.getsockname()[1]
-    arguments = [sys.executable, "-m", *(part.format(port=port) for part in command)]
+    arguments = [sys.executable, "-m", *(part.format(app=app, port=port) for part in COMMANDS[server]), *options]
     with log.open("w") as output:
         process = subprocess.Popen(
             arguments, cwd=TESTS, env={**ENVIRONMENT, **settings}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: _listens(port) or process.poll() is not None)
+        wait_until(lambda: listens(port) or process.poll() is not None)
         yield f"127.0.0.1:{port}"
         assert process.poll() is None, log.read_text()
     finally:
@@ -75,7 +75,7 @@ def process_serving(command: list[str], log: Path, **settings: str) -> Iterator[
         process.wait(PATIENCE)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with suppress(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
         return True
@@ -91,6 +91,15 @@ def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()
     return f"{host}:{port}"
 
+
+COMMANDS = {
+    "uvicorn": ["uvicorn", "{app}", "--host", "127.0.0.1", "--port", "{port}"],
+    "hypercorn": ["hypercorn", "{app}", "--bind", "127.0.0.1:{port}"],
+    "hypercorn-trio": ["hypercorn", "{app}", "--bind", "127.0.0.1:{port}", "--worker-class", "trio"],
+    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "{app}"],
+    "granian": ["granian", "{app}", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
+}
+"""The command of each server, for `process_serving`."""
 
 SERVERS: dict[str, Serving] = {
     "uvicorn": uvicorn_serving,

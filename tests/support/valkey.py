@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytest
 import redis
@@ -139,16 +139,9 @@ class Cluster:
     bounds = (0, 5461, 10923, 16384)
 
     def __init__(self, home: Path) -> None:
-        options = (
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "500",
-            "--cluster-replica-validity-factor",
-            "0",
-            "--cluster-require-full-coverage",  # a node that is down for long is not the others' end
-            "no",
-        )
+        # Without full coverage: a node that is down for long is not the others' end.
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "500"]
+        options += ["--cluster-replica-validity-factor", "0", "--cluster-require-full-coverage", "no"]
         self.nodes: list[Valkey] = []
         try:
             for number in range(4):
@@ -290,52 +283,26 @@ class Front:
             await sink.wait_closed()
 
 
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A server that all tests share: each keeps to a prefix of its own, and leaves the server as it was."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.stop()
+def _fixture(make: Callable[[Path], Servers], scope: Literal["session", "module", "function"]) -> Any:
+    """What `make` starts in a folder of its own, stopped at the end of the scope."""
+
+    @pytest.fixture(scope=scope)
+    def servers_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+        made = make(tmp_path_factory.mktemp("servers"))
+        yield made
+        made.stop()
+
+    return servers_of
 
 
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of the test's own, to stop, stall or fill."""
-    server = Valkey(tmp_path / "valkey")
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def other_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A second server of the test's own."""
-    server = Valkey(tmp_path / "other")
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster that the tests of a file share."""
-    servers = Cluster(tmp_path_factory.mktemp("cluster"))
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture
-def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of the test's own, to break."""
-    servers = Cluster(tmp_path)
-    yield servers
-    servers.stop()
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    """A master, its replica and a Sentinel of the test's own."""
-    servers = Watched(tmp_path)
-    yield servers
-    servers.stop()
+# All tests share `valkey`: each keeps to a prefix of its own, and leaves the server as it was. The tests of a file
+# share `cluster`. The others are a test's own, to stop, stall, fill or break.
+valkey = _fixture(Valkey, "session")
+own_valkey = _fixture(Valkey, "function")
+other_valkey = _fixture(Valkey, "function")
+cluster = _fixture(Cluster, "module")
+own_cluster = _fixture(Cluster, "function")
+watched = _fixture(Watched, "function")
 
 
 @pytest.fixture(params=["valkey", *(pytest.param(kind, marks=pytest.mark.outside) for kind in ("cluster", "watched"))])

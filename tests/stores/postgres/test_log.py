@@ -230,7 +230,7 @@ async def test_dump_of_another_server(postgres: Postgres, own_postgres: Postgres
 
 
 async def test_long_logs_cost_no_more_than_short_ones(postgres: Postgres, url: str) -> None:
-    """A reading of what is new and a sweep that finds nothing read few of the pages that thousands of rows take."""
+    """A reading of what is new, and a sweep that finds nothing, read few of the thousands of rows."""
     schema = url.rpartition("=")[2]
     scans = f"SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE schemaname = '{schema}'"
     pages = f"""SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
