@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,10 +18,9 @@ from support.postgres import NOBODY, Postgres
 from support.stores import KEY, NOW, a_session, advance, stored, using, write
 from support.waiting import PATIENCE
 
-from asgi_jwt.errors import ConfigurationError, StoreUnavailable
+from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.postgres import PostgresStore
 from asgi_jwt.stores.records import Revocation, SessionKey
-from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -287,19 +285,6 @@ async def test_strict_isolation(url: str) -> None:
         assert (await stored(one)).generation == 40
 
 
-async def test_two_event_loops(url: str, store: PostgresStore) -> None:
-    """Threads with an event loop each change one session through one store, and lose no change."""
-
-    def work() -> None:
-        async def changes() -> None:
-            await asyncio.gather(*(store.update(KEY, advance) for _ in range(20)))
-
-        asyncio.run(changes())
-
-    await asyncio.gather(*(asyncio.to_thread(work) for _ in range(3)))
-    assert (await stored(store)).generation == 60
-
-
 async def test_pool_of_the_host(url: str) -> None:
     """A host's pool serves all calls, of one connection even; the host closes it, and calls then fail in order."""
     pool = asyncpg.create_pool(url, min_size=1, max_size=1)
@@ -326,17 +311,6 @@ async def test_cancelled_call(postgres: Postgres, url: str, store: PostgresStore
         with pytest.raises(asyncio.CancelledError):
             await call
         await until_none(postgres, waiting)
-    assert await store.update(KEY, advance) == 1
-
-
-async def test_change_that_fails(store: PostgresStore) -> None:
-    """An error of the change reaches its caller as it is, a TimeoutError too, and writes nothing."""
-
-    def fail(_: object) -> Any:
-        raise TimeoutError("of the change")
-
-    with pytest.raises(TimeoutError, match="of the change"):
-        await store.update(KEY, fail)
     assert await store.update(KEY, advance) == 1
 
 
@@ -378,26 +352,3 @@ async def test_full_disk(own_postgres: Postgres) -> None:
             await until_none(own_postgres, OPEN)
         await own_postgres.query(f"DROP TABLE {TABLES}")
         await own_postgres.query("DROP TABLESPACE small")
-
-
-def test_trio() -> None:
-    """Under trio the error names the reason and another store."""
-    store = PostgresStore.from_url("postgresql://db")
-    with pytest.raises(ConfigurationError, match=r"needs asyncio.*sqlite://"):
-        anyio.run(store.get, KEY, backend="trio")
-    anyio.run(store.aclose, backend="trio")
-
-
-def test_without_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where asyncpg is missing, the URL says how to install it."""
-    for name in ("asgi_jwt.stores.postgres", "asgi_jwt.stores.postgres.store"):
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(ConfigurationError, match="pip install asyncpg"):
-        open_store("postgresql://db")
-
-
-async def test_what_an_operator_should_know(url: str, store: PostgresStore) -> None:
-    """The store tells of settings that lose writes in a crash, and has the server's clock."""
-    assert await store.cautions() == [("runs with fsync=off: a crash may lose its last writes", "set fsync on")]
-    assert await store.server_time() > 1_700_000_000

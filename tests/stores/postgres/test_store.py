@@ -1,13 +1,20 @@
 """The PostgreSQL store keeps the contract of every store, and what it promises of connections and of its tables."""
 
+import asyncio
+import sys
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
+import anyio
 import pytest
 from support.postgres import Postgres
-from support.stores import using
+from support.stores import KEY, a_session, advance, stored, using, write
 
+from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.base import RevocationLog, SessionStore
 from asgi_jwt.stores.postgres import PostgresStore
+from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import StoreConformance
 
 pytestmark = pytest.mark.anyio
@@ -34,3 +41,58 @@ class TestPostgresStore(StoreConformance):
             f"UPDATE {schema}.asgi_jwt_revocations SET until = until - $1::bigint * interval '1 ms'", ms
         )
         return True
+
+
+@pytest.fixture
+async def store(postgres: Postgres) -> AsyncIterator[PostgresStore]:
+    """A store with the session `KEY`."""
+    async with using(PostgresStore.from_url(await anyio.to_thread.run_sync(postgres.empty))) as store:
+        await write(store, a_session())
+        yield store
+
+
+async def test_two_event_loops(store: PostgresStore) -> None:
+    """Threads with an event loop each change one session through one store, and lose no change."""
+
+    def work() -> None:
+        async def changes() -> None:
+            await asyncio.gather(*(store.update(KEY, advance) for _ in range(20)))
+
+        asyncio.run(changes())
+
+    await asyncio.gather(*(asyncio.to_thread(work) for _ in range(3)))
+    assert (await stored(store)).generation == 60
+
+
+async def test_change_that_fails(store: PostgresStore) -> None:
+    """An error of the change reaches its caller as it is, a TimeoutError too, and writes nothing."""
+
+    def fail(_: object) -> Any:
+        raise TimeoutError("of the change")
+
+    with pytest.raises(TimeoutError, match="of the change"):
+        await store.update(KEY, fail)
+    assert await store.update(KEY, advance) == 1
+
+
+def test_trio() -> None:
+    """Under trio the error names the reason and another store."""
+    store = PostgresStore.from_url("postgresql://db")
+    with pytest.raises(ConfigurationError, match=r"needs asyncio.*sqlite://"):
+        anyio.run(store.get, KEY, backend="trio")
+    anyio.run(store.aclose, backend="trio")
+
+
+def test_without_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where asyncpg is missing, the URL says how to install it."""
+    for name in ("asgi_jwt.stores.postgres", "asgi_jwt.stores.postgres.store"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(ConfigurationError, match="pip install asyncpg"):
+        open_store("postgresql://db")
+
+
+async def test_what_an_operator_should_know(store: PostgresStore) -> None:
+    """The store tells of settings that lose writes in a crash, and has the server's clock."""
+    assert await store.cautions() == [("runs with fsync=off: a crash may lose its last writes", "set fsync on")]
+    assert await store.server_time() > 1_700_000_000
