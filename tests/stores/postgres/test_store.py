@@ -3,17 +3,22 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 from support.postgres import Postgres
 from support.stores import KEY, a_session, advance, stored, using, write
+from support.waiting import PATIENCE
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.base import RevocationLog, SessionStore
+from asgi_jwt.stores.packed import pack
 from asgi_jwt.stores.postgres import PostgresStore
+from asgi_jwt.stores.records import Session
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.testing import StoreConformance
 
@@ -96,3 +101,33 @@ async def test_what_an_operator_should_know(store: PostgresStore) -> None:
     """The store tells of settings that lose writes in a crash, and has the server's clock."""
     assert await store.cautions() == [("runs with fsync=off: a crash may lose its last writes", "set fsync on")]
     assert await store.server_time() > 1_700_000_000
+
+
+async def test_record_that_others_change_all_the_time(postgres: Postgres) -> None:
+    """An update to whose record another process writes again and again is made in the end, on what was written."""
+    url = await anyio.to_thread.run_sync(postgres.empty)
+    rewrite = f"UPDATE {url.rpartition('=')[2]}.asgi_jwt_sessions SET version = $1, record = $2"
+    rounds = 0
+
+    def change(session: Session | None) -> tuple[Session, int]:
+        nonlocal rounds
+        assert session is not None
+        rounds += 1
+        if rounds < 8:
+            later = replace(session, version=session.version + 1)
+            with ThreadPoolExecutor(1) as other:
+                other.submit(postgres.ask, rewrite, later.version, pack(later)).result(PATIENCE)
+        return advance(session)
+
+    async with using(PostgresStore.from_url(url)) as store:
+        await write(store, a_session())
+        assert await store.update(KEY, change) == 1
+        assert (rounds, (await stored(store)).generation) == (8, 1)
+
+
+async def test_pooler(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another server process answers than the one that greeted, the operator hears of poolers."""
+    monkeypatch.setattr("asgi_jwt.stores.postgres.link.Connection.backend", 0)
+    assert ("is reached through a pooler", "if it pools transactions, add ?statement_cache_size=0 to the URL") in (
+        await store.cautions()
+    )
