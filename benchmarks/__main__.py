@@ -1,4 +1,5 @@
-"""`python -m benchmarks verify | middleware | server | refresh | remote | revocations | cost | frameworks`.
+"""`python -m benchmarks verify | middleware | server | refresh | postgres | growth | remote | revocations | cost |
+frameworks`.
 
 `--json`, `--rounds N` and `--quick` go with each.
 
@@ -19,12 +20,14 @@ EFFORTS = {
     "middleware": Effort(rounds=40, seconds=0.05),
     "server": Effort(rounds=31, seconds=0.5),
     "refresh": Effort(rounds=20, seconds=0.05),
+    "postgres": Effort(rounds=40, seconds=0),
+    "growth": Effort(rounds=100, seconds=0),
     "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
     "cost": Effort(rounds=31, seconds=0),
     "frameworks": Effort(rounds=100, seconds=0.02),
 }
-QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False)
+QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False, most=200)
 
 
 def main() -> None:
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("command", choices=[*COMMANDS, "simulation"], help="what to measure, or to simulate")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--rounds", type=int, help="how many rounds to take the medians of")
+    parser.add_argument("--most", type=int, default=1_000_000, help="with growth: how many sessions at the most")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works: no figures to quote")
     if sys.argv[1:2] == ["simulation"]:
         simulation.main(sys.argv[2:])
@@ -41,6 +45,7 @@ def main() -> None:
     effort = QUICK if given.quick else EFFORTS[given.command]
     if given.rounds is not None:
         effort = replace(effort, rounds=given.rounds)
+    effort = replace(effort, most=min(given.most, effort.most))
     report = COMMANDS[given.command](effort)
     print(json.dumps(report.to_json(), indent=2) if given.json else report)
 

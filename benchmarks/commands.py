@@ -10,6 +10,8 @@ from benchmarks import instructions, middleware, verify
 from benchmarks.cost import run_cost
 from benchmarks.fixture import Fixture
 from benchmarks.frameworks import run_frameworks
+from benchmarks.growth import run_growth
+from benchmarks.postgres import run_postgres
 from benchmarks.refresh import run_refresh
 from benchmarks.remote import run_remote
 from benchmarks.report import Promise, Report, installed
@@ -140,6 +142,8 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "middleware": run_middleware,
     "server": run_server,
     "refresh": run_refresh,
+    "postgres": run_postgres,
+    "growth": run_growth,
     "revocations": run_revocations,
     "remote": run_remote,
     "cost": run_cost,

@@ -141,13 +141,13 @@ class Refreshes:
             await asyncio.gather(*map(call, range(AT_ONCE)))  # all connections are made
         for n in range(calls):
             await self._pass_the_grace()
-            for side, call in _by_turns(n, (ours, self.refresh), (floor, bare)):
+            for side, call in by_turns(n, (ours, self.refresh), (floor, bare)):
                 start = time.perf_counter()
                 await call(n % AT_ONCE)
                 side.alone.append(time.perf_counter() - start)
         for n in range(rounds):
             await self._pass_the_grace()
-            for side, call in _by_turns(n, (ours, self.refresh), (floor, bare)):
+            for side, call in by_turns(n, (ours, self.refresh), (floor, bare)):
                 before = commits() if commits else 0
                 start = time.perf_counter()
                 await asyncio.gather(*map(call, range(AT_ONCE)))
@@ -157,7 +157,7 @@ class Refreshes:
         return Measured(ours=ours, bare=floor, commits=most if commits else None)
 
 
-def _by_turns(n: int, *sides: tuple[Side, Call]) -> Sequence[tuple[Side, Call]]:
+def by_turns(n: int, *sides: tuple[Side, Call]) -> Sequence[tuple[Side, Call]]:
     return sides if n % 2 else sides[::-1]
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 class Effort:
     """How long to measure: `rounds` of `seconds` for each contender, with `tokens`; `cache_size` when memory is.
 
-    `counts`: whether instructions are counted too, which takes two minutes.
+    `counts`: whether instructions are counted too, which takes two minutes. `most`: sessions of `growth`.
     """
 
     rounds: int
@@ -27,6 +27,7 @@ class Effort:
     tokens: int = 64
     cache_size: int = 4096
     counts: bool = True
+    most: int = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

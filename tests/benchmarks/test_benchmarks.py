@@ -88,6 +88,22 @@ def test_refresh_is_measured() -> None:
     assert counted["Redis: bytes a session"]
 
 
+def test_postgres_is_measured() -> None:
+    """A run has an update beside its two statements, and the rows that updates leave behind."""
+    update, rows = quick("postgres")["tables"].values()
+    assert list(update) == ["store.update", "SELECT and UPDATE"]
+    assert [row["bytes a session"] > 0 for row in rows.values()] == [True, True]
+
+
+def test_growth_is_measured() -> None:
+    """A run has each store with its calls and bytes by the number of sessions, and what its revocations cost."""
+    *stores, mirrors = quick("growth")["tables"].values()
+    assert list(mirrors) == ["memory", "SQLite", "Valkey", "PostgreSQL"]
+    assert [list(rows) for rows in stores] == [["200"]] * 4
+    columns = ["refresh, µs", "refreshes a second", "list, µs", "sweep, µs", "logins a second", "bytes a session"]
+    assert [list(rows["200"]) for rows in stores] == [columns] * 4
+
+
 def test_revocations_are_measured() -> None:
     """A run of revocations has each store and each kind, and keeps the promises that no clock has a part in."""
     report = quick("revocations")

@@ -20,6 +20,7 @@ from asgi_jwt import (
     AuthApp,
     AuthError,
     MemoryStore,
+    PostgresStore,
     RedisStore,
     Settings,
     SQLiteStore,
@@ -99,7 +100,7 @@ def test_simulation() -> None:
 
 def test_stores(tmp_path: Path) -> None:
     """Every URL opens the store that its row is about, and each scheme has a row, with TLS or without."""
-    stores: dict[str, type] = {"memory": MemoryStore, "sqlite": SQLiteStore}
+    stores: dict[str, type] = {"memory": MemoryStore, "sqlite": SQLiteStore, "postgresql": PostgresStore}
     listed = set()
     for url, *_ in table_of("stores", "URLs"):
         scheme = url.strip("`").partition(":")[0]

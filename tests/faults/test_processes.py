@@ -26,6 +26,7 @@ from support.logins import (
     logged_in,
     session_of,
 )
+from support.postgres import copied_schema
 from support.processes import Process, serving
 from support.stores import shared_store, url_of, using
 from support.waiting import PATIENCE
@@ -77,12 +78,14 @@ async def cookie_of_a_login(url: str) -> str:
         return browser.cookie
 
 
-def copied(url: str) -> str:
+async def copied(url: str) -> str:
     """The store as it stands, once more: for another course of events."""
     if url.startswith("sqlite:"):
         for file in Path(url.removeprefix("sqlite:///")).parent.glob("sessions.db*"):
             shutil.copy(file, file.with_name(file.name.replace("sessions", "copy")))
         return url.replace("sessions", "copy")
+    if url.startswith("postgresql:"):
+        return await copied_schema(url)
     place, _, query = url.partition("?")
     prefix = query.partition("prefix=")[2].partition("&")[0]
     with redis.Redis.from_url(place) as client:
@@ -102,7 +105,7 @@ async def test_killed(url: str, point: str) -> None:
         assert killed.process.wait(PATIENCE) == -signal.SIGKILL
 
     committed = point in POINTS[-2:]
-    for later, store, retried in ((0, url, "REPLAYED"), (HOUR, copied(url), "RECOVERED")):
+    for later, store, retried in ((0, url, "REPLAYED"), (HOUR, await copied(url), "RECOVERED")):
         verdicts = Verdicts()
         async with auth_at(store, later, verdicts) as auth, browsing(an_app(auth), cookie) as browser:
             await assert_logged_in(auth, browser)

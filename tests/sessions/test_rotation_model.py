@@ -323,6 +323,7 @@ def driven_by(kind: str, request: pytest.FixtureRequest) -> Iterator[Driver]:
         ("memory", 40),
         ("sqlite", 25),
         ("valkey", 15),
+        ("postgres", 10),
         pytest.param("rules", 250, marks=pytest.mark.outside),
     ],
 )

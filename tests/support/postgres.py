@@ -137,6 +137,18 @@ class Postgres:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+async def copied_schema(url: str) -> str:
+    """The URL of a schema that has what the schema of `url` has."""
+    schema = url.rpartition("=")[2]
+    connection = await asyncpg.connect(url, timeout=PATIENCE)
+    await connection.execute(f"CREATE SCHEMA copy_{schema}")
+    for table in ("asgi_jwt_sessions", "asgi_jwt_revocations"):
+        await connection.execute(f"""CREATE TABLE copy_{schema}.{table} (LIKE {table} INCLUDING ALL);
+            INSERT INTO copy_{schema}.{table} OVERRIDING SYSTEM VALUE SELECT * FROM {table}""")
+    await connection.close(timeout=PATIENCE)
+    return url.replace(schema, f"copy_{schema}")
+
+
 @pytest.fixture(scope="session")
 def postgres_programs() -> Iterator[Path]:
     """The folder of the wheel's programs."""

@@ -21,7 +21,7 @@ HOUR = Millis(3_600_000)
 DAY = Millis(24 * HOUR)
 KEY = SessionKey("alice", "s1")
 
-SHARED = ("sqlite", "valkey")
+SHARED = ("sqlite", "valkey", "postgres")
 """The stores that several processes can share."""
 
 shared_store = pytest.mark.parametrize("kind", SHARED)
@@ -33,6 +33,9 @@ def url_of(kind: str, request: pytest.FixtureRequest) -> str:
         return "memory://"
     if kind == "sqlite":
         return f"sqlite:///{request.getfixturevalue('tmp_path')}/sessions.db"
+    if kind == "postgres":
+        url: str = request.getfixturevalue("postgres").empty()
+        return url
     return f"{request.getfixturevalue('valkey').url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}"
 
 

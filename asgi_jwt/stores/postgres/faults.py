@@ -35,8 +35,8 @@ _MENDS = {
     "57P03": _WAIT,
 }
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""What asyncpg raises for a server that refuses, is away or breaks off."""
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, UnicodeError)
+"""What asyncpg raises for a server that refuses, is away or breaks off, and for a host that no DNS name can be."""
 
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """What a server raises when another transaction came first: nothing was written."""
@@ -46,14 +46,16 @@ def explained(error: Exception) -> StoreUnavailable:
     """`error` as a store raises it, safe to log: a server's own text may quote keys and records."""
     name = type(error).__name__
     state = getattr(error, "sqlstate", None)
-    if state is None:
-        # An OSError names an address. Other errors without a SQLSTATE may quote what was sent.
-        says_where = isinstance(
-            error, (OSError, asyncpg.ClientConfigurationError, asyncpg.TargetServerAttributeNotMatched)
-        )
-        unavailable = StoreUnavailable(f"{name}: {error}" if says_where and str(error) else name)
-    else:
-        mend = _MENDS.get(state)
-        unavailable = StoreUnavailable(f"{name} ({state}): {mend}" if mend else f"{name} ({state})")
-    unavailable.__cause__ = error if isinstance(error, OSError) else None
-    return unavailable
+    if state is not None:
+        name += f" ({state})"
+    mend = _mend(error, state)
+    return StoreUnavailable(f"{name}: {mend}" if mend else name)
+
+
+def _mend(error: Exception, state: str | None) -> str:
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return _PRIMARY
+    # An OSError names an address. Other errors without a SQLSTATE may quote what was sent.
+    if isinstance(error, (OSError, asyncpg.ClientConfigurationError)):
+        return str(error)
+    return _MENDS.get(state or "", "")

@@ -1,9 +1,11 @@
 """The connections of the PostgreSQL store for one event loop, and the bounds of a call."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -11,6 +13,7 @@ from asgi_jwt.stores.loops import Deadline
 from asgi_jwt.stores.postgres.faults import CONFLICTS, FAILURES, explained
 from asgi_jwt.stores.postgres.schema import make_tables
 from asgi_jwt.stores.postgres.url import PostgresURL
+from asgi_jwt.stores.records import SessionKey
 
 T = TypeVar("T")
 
@@ -20,6 +23,9 @@ LIMIT = 9.0
 
 _RELEASE = 1.0
 """Seconds for the server to confirm that it cancelled a statement. After that the connection is closed."""
+
+_Gate = AbstractAsyncContextManager[None]
+_OPEN: _Gate = nullcontext()
 
 
 class Link:
@@ -32,33 +38,41 @@ class Link:
         self._own = isinstance(source, PostgresURL)
         self._pool = _make_pool(source) if isinstance(source, PostgresURL) else source
         self._sessions = asyncio.Semaphore(max(1, self._pool.get_max_size() - 1))
+        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
         self._has_tables = False
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator["Connection"]:
+    def connection_for(self, key: SessionKey) -> AbstractAsyncContextManager["Connection"]:
+        """A connection for a call that changes the session `key`. Raises StoreUnavailable.
+
+        One caller at a time in this event loop: callers that race for a record would lose to each other alone.
+        """
+        return self._borrowed(self._locks.setdefault(key, asyncio.Lock()), self._sessions)
+
+    def connection(self) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a call that reads or writes sessions, or appends to the log. Raises StoreUnavailable."""
-        async with Deadline(LIMIT), self._sessions, self._borrowed() as connection:
-            yield connection
+        return self._borrowed(_OPEN, self._sessions)
 
-    @asynccontextmanager
-    async def log_connection(self) -> AsyncIterator["Connection"]:
+    def log_connection(self) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a read of the log. Raises StoreUnavailable."""
-        async with Deadline(LIMIT), self._borrowed() as connection:
-            yield connection
+        return self._borrowed(_OPEN, _OPEN)
 
-    async def ask(self, answer: Awaitable[T]) -> T:
-        """The answer. Raises StoreUnavailable for what the driver raises, but for `CONFLICTS`."""
-        try:
-            return await answer
-        except CONFLICTS:
-            raise
-        except FAILURES as error:
-            if isinstance(error, asyncpg.UndefinedTableError):
-                self._has_tables = False
-            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                # The server has become a standby. The next calls connect anew, and find the primary.
-                await self._pool.expire_connections()
-            raise explained(error) from None
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """The answer. Asks again after a conflict, and raises StoreUnavailable for whatever else the driver raises."""
+        while True:
+            try:
+                return await question()
+            except CONFLICTS:
+                await asyncio.sleep(secrets.randbelow(10) / 1000)
+            except FAILURES as error:
+                await self._learn_from(error)
+                raise explained(error) from None
+
+    async def _learn_from(self, error: Exception) -> None:
+        if isinstance(error, asyncpg.UndefinedTableError):
+            self._has_tables = False
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # The server has become a standby. The next calls connect anew, and find the primary.
+            await self._pool.expire_connections()
 
     async def aclose(self) -> None:
         """Close the connections of a pool that the store has made, those in use too."""
@@ -66,18 +80,23 @@ class Link:
             (await self._pool).terminate()
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator["Connection"]:
-        pool = await self._pool  # asyncpg sets up a pool where it is first awaited
-        connection = await self.ask(pool.acquire())
-        try:
-            if not self._has_tables:
-                await self.ask(make_tables(connection))
-                self._has_tables = True
-            yield Connection(connection, self)
-        finally:
-            # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
-            with suppress(*FAILURES):
-                await pool.release(connection, timeout=_RELEASE)
+    async def _borrowed(self, first: _Gate, second: _Gate) -> AsyncIterator["Connection"]:
+        async with Deadline(LIMIT), first, second:
+            connection = await self._acquire()
+            try:
+                if not self._has_tables:
+                    await self.ask(lambda: make_tables(connection))
+                    self._has_tables = True
+                yield Connection(connection, self)
+            finally:
+                # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
+                with suppress(*FAILURES):
+                    await self._pool.release(connection, timeout=_RELEASE)
+
+    async def _acquire(self) -> Any:
+        if not self._has_tables:
+            await self.ask(lambda: self._pool)  # asyncpg sets up a pool where it is first awaited
+        return await self.ask(self._pool.acquire)
 
 
 class Connection:
@@ -94,16 +113,16 @@ class Connection:
         return pid
 
     async def execute(self, statement: str, *arguments: Any) -> None:
-        await self._link.ask(self._connection.execute(statement, *arguments))
+        await self._link.ask(lambda: self._connection.execute(statement, *arguments))
 
     async def fetch(self, statement: str, *arguments: Any) -> Any:
-        return await self._link.ask(self._connection.fetch(statement, *arguments))
+        return await self._link.ask(lambda: self._connection.fetch(statement, *arguments))
 
     async def fetch_row(self, statement: str, *arguments: Any) -> Any:
-        return await self._link.ask(self._connection.fetchrow(statement, *arguments))
+        return await self._link.ask(lambda: self._connection.fetchrow(statement, *arguments))
 
     async def fetch_value(self, statement: str, *arguments: Any) -> Any:
-        return await self._link.ask(self._connection.fetchval(statement, *arguments))
+        return await self._link.ask(lambda: self._connection.fetchval(statement, *arguments))
 
 
 def _make_pool(url: PostgresURL) -> Any:

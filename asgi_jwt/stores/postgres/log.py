@@ -97,14 +97,18 @@ FROM ({rows}) AS page"""
 """The rows of a statement that commits by itself are those that `pg_current_snapshot()` makes visible."""
 
 _ROWS = f"""(SELECT xid, id, record FROM asgi_jwt_revocations
-WHERE {{condition}} AND (xid, id) > ($1::text::xid8, $2::bigint) ORDER BY xid, id LIMIT {LOG_PAGE + 1})"""
+WHERE {{condition}} ORDER BY xid, id LIMIT {LOG_PAGE + 1})"""
 
-# Two scans of the primary key, each in its order: with OR, PostgreSQL may scan the whole log.
+_AFTER = "(xid, id) > ($1::text::xid8, $2::bigint)"
+
+# Two scans of the primary key, each in its order: with OR, PostgreSQL may scan the whole log. The first begins at $3,
+# which is at least $1: beside `_AFTER` it might begin at $1.
 _FURTHER = "\nUNION ALL\n".join(
     _ROWS.format(condition=condition)
     for condition in (
-        "xid >= $3::text::xid8 AND xid < pg_snapshot_xmax(pg_current_snapshot())",
-        "xid = ANY($4::text[]::xid8[])",
+        """xid >= $3::text::xid8 AND (xid > $1::text::xid8 OR id > $2::bigint)
+        AND xid < pg_snapshot_xmax(pg_current_snapshot())""",
+        f"xid = ANY($4::text[]::xid8[]) AND {_AFTER}",
     )
 )
 _GO_ON = _PAGE.format(
@@ -114,7 +118,8 @@ _GO_ON = _PAGE.format(
     rows=f"SELECT * FROM ({_FURTHER}) AS further ORDER BY xid, id LIMIT {LOG_PAGE + 1}",
 )
 _BEGIN = _PAGE.format(
-    continues="false", rows=_ROWS.format(condition="($3::timestamptz IS NULL OR appended >= $3::timestamptz)")
+    continues="false",
+    rows=_ROWS.format(condition=f"({_AFTER}) AND ($3::timestamptz IS NULL OR appended >= $3::timestamptz)"),
 )
 
 
@@ -135,9 +140,8 @@ async def read_page(connection: Connection, cursor: Cursor | None) -> LogPage:
     if cursor.read is not None and cursor.newest is not None:
         after = cursor.page.after if cursor.page else _START
         in_progress = list(map(str, cursor.read.in_progress))
-        row = await connection.fetch_row(
-            _GO_ON, *_sent(after), str(cursor.read.xmax), in_progress, *_sent(cursor.newest)
-        )
+        first = max(cursor.read.xmax, after[0])
+        row = await connection.fetch_row(_GO_ON, *_sent(after), str(first), in_progress, *_sent(cursor.newest))
         if row["continues"]:
             return _page(row, cursor, since=None, continues=True)
         cursor = Cursor(began=cursor.began)

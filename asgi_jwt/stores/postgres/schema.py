@@ -43,22 +43,16 @@ SQL = "".join(f"{statement};\n" for statement in STATEMENTS)
 _FOUND = "SELECT obj_description(to_regclass('asgi_jwt_sessions'), 'pg_class')"
 
 
+_MAKE = f"SELECT pg_advisory_xact_lock({_LOCK});\n{SQL}"
+"""Sent as one message, which the server runs as one transaction: no process can leave it open."""
+
+
 async def make_tables(connection: Any) -> None:
     """Make the tables that are missing. Raises StoreUnavailable if a newer release made them."""
-    if not await _is_made(connection):
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if not await _is_made(connection):
-                for statement in STATEMENTS:
-                    await connection.execute(statement)
-
-
-async def _is_made(connection: Any) -> bool:
     comment = await connection.fetchval(_FOUND)
     if comment is None:
-        return False
-    if comment != f"{_MARK}{VERSION}":
+        await connection.execute(_MAKE)
+    elif comment != f"{_MARK}{VERSION}":
         raise StoreUnavailable(
             f"the table asgi_jwt_sessions is marked {comment!r}: this release needs '{_MARK}{VERSION}'"
         )
-    return True

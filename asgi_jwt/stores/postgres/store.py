@@ -6,10 +6,9 @@ statements that each commit by themselves: no transaction is open while a proces
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 try:
     import asyncpg
@@ -23,7 +22,6 @@ from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next
 from asgi_jwt.stores.loops import Links, running_loop
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.postgres.faults import CONFLICTS
 from asgi_jwt.stores.postgres.link import Connection, Link
 from asgi_jwt.stores.postgres.log import APPEND_ROWS, append, entry_arguments, read_page
 from asgi_jwt.stores.postgres.url import PostgresURL, parse_postgres_url
@@ -43,9 +41,10 @@ ORDER BY sid LIMIT {_LISTED_AT_ONCE}"""
 _SWEEP = f"""WITH swept AS (
     DELETE FROM asgi_jwt_sessions WHERE (subject, sid) IN (
         SELECT subject, sid FROM asgi_jwt_sessions WHERE kept_day <= $1 AND kept_until < $2
-        LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
+        ORDER BY kept_day LIMIT {SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
     ) RETURNING 1
 ) SELECT count(*) FROM swept"""
+"""In the order of the index: else PostgreSQL may read all sessions to find none."""
 
 _INSERT = """INSERT INTO asgi_jwt_sessions (subject, sid, version, ended, kept_day, kept_until, record)
 VALUES ($1, $2, $3::bigint + 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING 1 AS done"""
@@ -72,17 +71,17 @@ _ENDING = {each: _with_entries(each, parameters) for each, parameters in ((_INSE
 class PostgresStore:
     """A `SessionStore` in PostgreSQL, for any number of processes on any number of machines.
 
-    `pool` is an asyncpg pool of the host's, which closes it itself; calls hold one connection each, and all but one of
-    the pool's at the most. Given a PostgresURL, the store makes a pool of 25 connections at the most, for each event
-    loop. Every call answers within 10 s, or raises StoreUnavailable. The store makes its two tables at the first use;
-    `asgi-jwt check --sql` prints the statements for a role that may not. Nothing is opened before the first use.
-    asyncio alone can use it. A database whose `synchronous_commit` is off may lose the last writes in a crash.
+    `pool` is an asyncpg pool of the host's, which closes it itself, or a function that returns the pool once the app
+    has started. Calls hold one connection each, and together all but one of the pool's at the most. Given a
+    PostgresURL, the store makes a pool of 25 connections at the most, for each event loop. Every call answers within
+    10 s, or raises StoreUnavailable. The store makes its two tables at the first use; `asgi-jwt check --sql` prints the
+    statements for a role that may not. Nothing is opened before the first use. asyncio alone can use it. A database
+    whose `synchronous_commit` is off may lose the last writes in a crash.
     """
 
-    def __init__(self, pool: "asyncpg.Pool | PostgresURL") -> None:
+    def __init__(self, pool: "asyncpg.Pool | Callable[[], asyncpg.Pool] | PostgresURL") -> None:
         self._source = pool
-        self._links = Links(lambda: Link(pool))
-        self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+        self._links = Links(lambda: Link(pool() if callable(pool) else pool))
         self._closed = False
 
     @classmethod
@@ -104,8 +103,7 @@ class PostgresStore:
     async def update(self, key: SessionKey, change: Change[T]) -> T:
         """See SessionStore. Raises TypeError or ValueError for claims that are no JSON."""
         link = await self._link()
-        # One caller at a time in this process: callers that race for a record would lose to each other alone.
-        async with self._locks.setdefault(key, asyncio.Lock()), link.connection() as connection:
+        async with link.connection_for(key) as connection:
             conflicts = 0
             while True:
                 record = await connection.fetch_value(_GET, *_row_key(key))
@@ -196,8 +194,6 @@ async def _swap(
     version = 0 if stored is None else stored.version
     arguments: tuple[Any, ...] = (*_row_key(key), version)
     if changed is None:
-        if stored is None:
-            return True
         statement = _DELETE
     else:
         kept_until = min(changed.kept_until, _LAST)
@@ -207,10 +203,7 @@ async def _swap(
     if entries:
         statement = _ENDING[statement]
         arguments += entry_arguments(entries, entries[0].time)
-    try:
-        return await connection.fetch_value(statement, *arguments) is not None
-    except CONFLICTS:
-        return False
+    return await connection.fetch_value(statement, *arguments) is not None
 
 
 def _day(time: int) -> int:

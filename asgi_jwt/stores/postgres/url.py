@@ -6,12 +6,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from asgi_jwt.errors import ConfigurationError
 
-_HOSTS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,@/?#\[\]]*)(?::\d{1,5})?")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,@/?#\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _LIBPQ_ALONE = re.compile(
     r"connect_timeout|keepalives\w*|tcp_user_timeout|channel_binding|gssencmode|sslsni|sslcompression"
     r"|sslcertmode|load_balance_hosts|requirepeer|require_auth|replication|fallback_application_name|options|client_encoding"
 )
 """Parameters of libpq that asyncpg hands to the server, which then refuses the connection."""
+
+_UNREADABLE = "the store postgresql:// has a host or port that can't be read: percent-encode @ : / ? # in its password"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +38,13 @@ def parse_postgres_url(url: str) -> PostgresURL:
     server, and `statement_cache_size`. Raises ConfigurationError, which shows no more of the URL than the name of a
     parameter.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(_UNREADABLE) from None
     _, _, hosts = parts.netloc.rpartition("@")
-    if not all(_HOSTS.fullmatch(host) for host in hosts.split(",")) or "@" in parts.path:
-        raise ConfigurationError(
-            "the store postgresql:// has a host or port that can't be read: percent-encode @ : / ? # in its password"
-        )
+    if not all(map(_is_host, hosts.split(","))) or "@" in parts.path or "%00" in url:
+        raise ConfigurationError(_UNREADABLE)
     if parts.fragment:
         raise ConfigurationError("the store postgresql:// has a fragment: percent-encode # in its password")
     parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -57,3 +60,8 @@ def parse_postgres_url(url: str) -> PostgresURL:
         dsn=f"postgresql://{parts.netloc}{parts.path}?{urlencode(parameters)}",
         statement_cache_size=None if size is None else int(size),
     )
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    return found is not None and int(found["port"] or 0) <= 65535

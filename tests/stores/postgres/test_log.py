@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from support.postgres import Postgres
 from support.stores import using
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, wait_until
 
 from asgi_jwt.stores.base import LOG_PAGE, LogPage
 from asgi_jwt.stores.millis import Millis
@@ -227,3 +227,27 @@ async def test_dump_of_another_server(postgres: Postgres, own_postgres: Postgres
         for each in (new, moved):
             assert "three" in await each.read()
             assert await each.read() == []
+
+
+async def test_long_logs_cost_no_more_than_short_ones(postgres: Postgres, url: str) -> None:
+    """A reading of what is new, and a sweep that finds nothing, read few of the thousands of rows."""
+    schema = url.rpartition("=")[2]
+    scans = f"SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes WHERE schemaname = '{schema}'"
+    pages = f"""SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
+        FROM pg_statio_user_tables WHERE schemaname = '{schema}'"""
+    async with transaction(url) as other:
+        await other.execute("""INSERT INTO asgi_jwt_sessions
+            SELECT 'user', n::text::bytea, 1, false, 20000, 1728000000000, repeat('-', 400)::bytea
+            FROM generate_series(1, 20000) n; COMMIT""")
+    async with reading(url) as (store, reader):
+        for n in range(100):
+            await store.append_revocations([entry(f"{n}-{each}") for each in range(50)], NOW)
+        assert len(await reader.read()) == 5000
+    before = [await postgres.query(count) for count in (scans, pages)]
+    async with reading(url) as (store, again):
+        again.cursor = reader.cursor
+        for _ in range(20):
+            assert (await again.read(), await store.sweep(NOW)) == ([], 0)
+    # The server counts a connection's readings when it closes.
+    await anyio.to_thread.run_sync(lambda: wait_until(lambda: postgres.ask(scans) >= before[0] + 40))
+    assert await postgres.query(pages) - before[1] < 20 * 2 * 8
