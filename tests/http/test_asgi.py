@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from quart import Quart
 from starlette.types import ASGIApp, Scope
-from support.app import NO_TOKEN, Recorder, authorization, exchange, http_scope, make_auth, websocket_scope
+from support.app import (
+    NO_TOKEN,
+    REFRESH_SECRET,
+    Recorder,
+    authorization,
+    exchange,
+    http_scope,
+    make_auth,
+    websocket_scope,
+)
 
 from asgi_jwt import Auth, AuthApp, ConfigurationError, JWTMiddleware, MemoryStore, RequireMiddleware
 
@@ -16,16 +25,12 @@ pytestmark = pytest.mark.anyio
 APPS = ["JWTMiddleware", "JWTMiddleware, optional", "JWTMiddleware, public", "RequireMiddleware", "AuthApp"]
 
 METADATA = "/.well-known/oauth-protected-resource"
-PATHS = {
-    "/login": "POST",
-    "/refresh": "POST",
-    "/logout": "POST",
-    "/sessions": "GET",
-    "/nothing": "GET",
-    "/token": "DELETE",
-    "/asgi-jwt.js": "GET",
-    "/.well-known/jwks.json": "GET",
-}
+PATHS = dict.fromkeys(["/login", "/refresh", "/logout"], "POST") | {"/token": "DELETE"}
+PATHS |= dict.fromkeys(["/sessions", "/nothing", "/asgi-jwt.js", "/.well-known/jwks.json"], "GET")
+
+
+def session_auth(**settings: Any) -> Auth:
+    return make_auth(refresh_secret=REFRESH_SECRET, store=MemoryStore(), **settings)
 
 
 def build(name: str, auth: Auth, app: ASGIApp) -> ASGIApp:
@@ -42,7 +47,7 @@ def build(name: str, auth: Auth, app: ASGIApp) -> ASGIApp:
 async def test_an_unknown_scope_type_is_refused(name: str, kind: Any) -> None:
     """A scope of another type raises an error that names the type, and reaches no app, whatever its token."""
     app = Recorder()
-    auth = make_auth(refresh_secret="another secret of thirty-two bytes or more", store=MemoryStore())
+    auth = session_auth()
     for headers in ({}, authorization(auth)):
         scope = http_scope(headers=headers, type=kind)
         with pytest.raises(RuntimeError, match="serves the scope types http, websocket, lifespan, and not") as raised:
@@ -53,11 +58,7 @@ async def test_an_unknown_scope_type_is_refused(name: str, kind: Any) -> None:
 
 async def test_every_answer_states_its_end() -> None:
     """Each last part has `more_body: False`, of HTTP and of denied WebSockets: Quart's test client needs it."""
-    auth = make_auth(
-        refresh_secret="another secret of thirty-two bytes or more",
-        store=MemoryStore(),
-        resource="https://host.example",
-    )
+    auth = session_auth(resource="https://host.example")
     app = AuthApp(auth, lambda credentials, request: None)
     asked: list[tuple[ASGIApp, Scope]] = [(app, http_scope(path, method=method)) for path, method in PATHS.items()]
     for guarded in (JWTMiddleware(Recorder(), auth), JWTMiddleware(RequireMiddleware(Recorder()), auth, optional=True)):
@@ -81,10 +82,7 @@ UntypedApp: Any = AuthApp
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Untyped(Recorder(), make_auth().settings), "not Settings: Auth(settings) makes one"),
     (lambda: Untyped(make_auth(), Recorder()), "JWTMiddleware(app, auth) takes an Auth as auth, not Recorder"),
-    (
-        lambda: UntypedApp(lambda *_: None, make_auth()),
-        "(auth, authenticate) takes an Auth as auth, not function",
-    ),
+    (lambda: UntypedApp(lambda *_: None, make_auth()), "(auth, authenticate) takes an Auth as auth, not function"),
     (lambda: UntypedApp(make_auth(), None), "AuthApp(auth, authenticate) calls authenticate: not None"),
 ]
 

@@ -5,24 +5,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from support.app import exchange, websocket_scope
 
-from asgi_jwt.errors import (
-    AuthError,
-    CrossSite,
-    ExpiredToken,
-    InsufficientRole,
-    InsufficientScope,
-    KeysUnavailable,
-    MissingToken,
-)
-from asgi_jwt.http.bearer import (
-    Challenge,
-    deny,
-)
+from asgi_jwt import errors
+from asgi_jwt.http.bearer import Challenge, deny
 
 pytestmark = pytest.mark.anyio
 
 
-class Telltale(AuthError):
+class Telltale(errors.AuthError):
     """An application's own error, in words that a header can't bear."""
 
     error = 'no"pe'
@@ -32,39 +21,31 @@ class Telltale(AuthError):
 METADATA = "https://host.example/.well-known/oauth-protected-resource/mcp"
 LACKS = 'error="insufficient_scope", error_description="The access token lacks a required scope"'
 EXPIRED = 'error="invalid_token", error_description="The access token expired"'
-HEADERS: list[tuple[AuthError, str | None, str]] = [
-    (MissingToken(), None, 'realm="api"'),
-    (MissingToken(), METADATA, f'realm="api", resource_metadata="{METADATA}"'),
-    (
-        ExpiredToken("of alice"),
-        None,
-        'realm="api", error="invalid_token", error_description="The access token expired"',
-    ),
-    (InsufficientScope(scope="a:read a:write"), None, f'realm="api", {LACKS}, scope="a:read a:write"'),
-    (InsufficientScope(scope='a"b\\c\n'), None, f'realm="api", {LACKS}, scope="a?b?c?"'),
-    (
-        InsufficientRole(),
-        None,
-        'realm="api", error="insufficient_scope", error_description="The user lacks a required role"',
-    ),
-    (
-        Telltale(),
-        None,
-        'realm="api", error="no?pe", error_description="quote ? backslash ? line??X-Evil: 1 ? tab? ? ?"',
-    ),
+ROLE = 'error="insufficient_scope", error_description="The user lacks a required role"'
+TOLD = 'error="no?pe", error_description="quote ? backslash ? line??X-Evil: 1 ? tab? ? ?"'
+HEADERS: list[tuple[errors.AuthError, str | None, str]] = [
+    (errors.MissingToken(), None, 'realm="api"'),
+    (errors.MissingToken(), METADATA, f'realm="api", resource_metadata="{METADATA}"'),
+    (errors.ExpiredToken("of alice"), None, f'realm="api", {EXPIRED}'),
+    (errors.InsufficientScope(scope="a:read a:write"), None, f'realm="api", {LACKS}, scope="a:read a:write"'),
+    (errors.InsufficientScope(scope='a"b\\c\n'), None, f'realm="api", {LACKS}, scope="a?b?c?"'),
+    (errors.InsufficientRole(), None, f'realm="api", {ROLE}'),
+    (Telltale(), None, f'realm="api", {TOLD}'),
 ]
 
 
 @pytest.mark.parametrize(("error", "metadata", "expected"), HEADERS)
-def test_challenge(error: AuthError, metadata: str | None, expected: str) -> None:
+def test_challenge(error: errors.AuthError, metadata: str | None, expected: str) -> None:
     """The challenge is RFC 6750 section 3's, word for word, tells nothing of the error's detail, and names the metadata
     where there is any (RFC 9728 section 5.1). Whatever an error says, and whatever the name of a scope is, a challenge
     holds printable ASCII without quotes or line ends."""
     assert Challenge("api", metadata).header(error) == f"Bearer {expected}"
 
 
-@pytest.mark.parametrize(("error", "more"), [(CrossSite(), {}), (KeysUnavailable(), {"Retry-After": "1"})])
-def test_no_challenge(error: AuthError, more: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "more"), [(errors.CrossSite(), {}), (errors.KeysUnavailable(), {"Retry-After": "1"})]
+)
+def test_no_challenge(error: errors.AuthError, more: dict[str, str]) -> None:
     """Where a new token would mend nothing, no challenge asks for one; an outage says in seconds when to come again."""
     assert Challenge("api").headers(error) == {"Cache-Control": "no-store", **more}
 

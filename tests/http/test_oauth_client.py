@@ -20,14 +20,13 @@ def basic(credentials: bytes, scheme: bytes = b"Basic") -> bytes:
 @pytest.mark.parametrize(
     ("credentials", "name"),
     [
-        (b"app:secret", "app"),
-        (b"app:", "app"),
-        (b":secret", ""),
-        (b"app:a:b%zz\xff", "app"),
-        (b"a+b%2Bc%3A%25:secret", "a b+c:%"),
-        (b"a client:secret", "a client"),
+        *((b"app:secret", "app"), (b"app:", "app"), (b":secret", ""), (b"app:a:b%zz\xff", "app")),
+        *(
+            (b"a+b%2Bc%3A%25:secret", "a b+c:%"),
+            (b"a client:secret", "a client"),
+            (b"cl%C3%AFent=&:secret", "clïent=&"),
+        ),
         (b"https%3A%2F%2Fclient.example%2Fid:", "https://client.example/id"),
-        (b"cl%C3%AFent=&:secret", "clïent=&"),
     ],
 )
 def test_basic_credentials(credentials: bytes, name: str) -> None:
@@ -38,21 +37,11 @@ def test_basic_credentials(credentials: bytes, name: str) -> None:
     assert named(basic(credentials), client_id=name) == name
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"Basic",
-        b"Basic app:secret",
-        b"Basic YXBwOg",
-        b"Basic YXBw Og==",
-        basic(b"app"),
-        basic(b"app%4:secret"),
-        basic(b"app%ff:secret"),
-        basic(b"\xe9:secret"),
-        b"Basic " + b"%" * 60_000,
-        basic(b"%" * 45_000 + b":"),
-    ],
-)
+BROKEN = [b"Basic", b"Basic app:secret", b"Basic YXBwOg", b"Basic YXBw Og==", b"Basic " + b"%" * 60_000]
+BROKEN += [basic(name) for name in (b"app", b"app%4:secret", b"app%ff:secret", b"\xe9:secret", b"%" * 45_000 + b":")]
+
+
+@pytest.mark.parametrize("value", BROKEN)
 def test_broken_basic_credentials(value: bytes) -> None:
     """Credentials that are no base64, have no colon or a broken escape are a 400, whatever the body says."""
     for fields in ({}, {"client_id": "app"}):

@@ -39,7 +39,7 @@ CONNECT: Message = {"type": "websocket.connect"}
 
 every_store = pytest.mark.parametrize(
     ("anyio_backend", "store_kind"),
-    [("asyncio", "memory"), ("trio", "memory"), ("asyncio", "sqlite"), ("trio", "sqlite"), ("asyncio", "redis")],
+    [("asyncio", "memory"), ("trio", "memory"), ("asyncio", "sqlite"), ("trio", "sqlite"), ("asyncio", "valkey")],
 )
 
 

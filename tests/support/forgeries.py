@@ -12,9 +12,8 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
+from support.tables import tables_of
 from support.tokens import (
-    AUDIENCE,
-    ISSUER,
     LOGOUT_EVENT,
     NOW,
     SECRET,
@@ -151,10 +150,18 @@ _NO_OBJECTS = (
     *(b'{"a": ' + b"1" * 5000 + b"}", b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}", "\u00a0{}".encode()),
 )
 
+_TABLES = tables_of(__file__)
 FORGERIES: dict[str, Forgery] = {
+    **{name: _header(reason, **changes) for name, (reason, changes) in _TABLES["header"].items()},
+    **{name: _claims(reason, **changes) for name, (reason, changes) in _TABLES["claims"].items()},
+    **{name: _spelled(template.format) for name, template in _TABLES["spelled"].items()},
+    **{
+        name: forgery
+        for kind, reason, member, values in _TABLES["each"]
+        for name, forgery in _each({"header": _header, "claims": _claims}[kind], reason, member, *values).items()
+    },
     # The algorithm: RFC 8725 sections 2.1 and 3.1.
-    **{f"alg {alg}": _none(alg) for alg in ("none", "None", "NONE", "nOnE", "none ")},
-    **_each(_header, "algorithm_not_allowed", "alg", "none", None, ["ES256"], 256, "es256", "ES256K"),
+    **{f"alg {alg}, unsigned": _none(alg) for alg in ("none", "None", "NONE", "nOnE", "none ")},
     "alg none against a secret": Forgery("algorithm_not_allowed", _none("none").token, secret_auth),
     "alg absent": Forgery("algorithm_not_allowed", lambda: jws({"kid": "p256"}, claims(), genuine)),
     "alg PS256 with a key made for RS256": _header("algorithm_not_allowed", rs256, alg="PS256", kid="rsa"),
@@ -170,17 +177,6 @@ FORGERIES: dict[str, Forgery] = {
         "algorithm_not_allowed", lambda: jws({"alg": "RS256"}, claims(), rs256), secret_auth
     ),
     # The header: RFC 7515 section 4.1, RFC 7797, RFC 8725 sections 3.10 and 3.11.
-    "crit": _header("header_unsupported", crit=["exp"]),
-    "crit empty": _header("header_unsupported", crit=[]),
-    "b64 false": _header("header_unsupported", b64=False, crit=["b64"]),
-    "b64 false without crit": _header("header_unsupported", b64=False),
-    **_each(_header, "header_type_invalid", "typ", "rt+jwt", "logout+jwt", "application/logout+jwt", None, ["at+jwt"]),
-    **_each(
-        _header, "header_type_invalid", "typ", *(f"application/{kind}" for kind in ("RT+JWT", "application/at+jwt", ""))
-    ),
-    **_each(_header, "header_type_invalid", "typ", "text/at+jwt"),
-    **_each(_header, "key_unknown", "kid", "other", "", "../../../../dev/null"),
-    **_each(_header, "token_malformed", "kid", 1, ["p256"], {}, True, None),
     "kid null against a secret": Forgery(
         "token_malformed", lambda: jws({"alg": "HS256", "kid": None}, claims(), hs256(SECRET)), secret_auth
     ),
@@ -192,8 +188,6 @@ FORGERIES: dict[str, Forgery] = {
     "jku under a kid of its own": _embedded("key_unknown", jku="https://thief.example/jwks.json", kid="thief"),
     "x5u": _embedded("signature_invalid", x5u="https://thief.example/chain.pem"),
     # The key: RFC 8725 section 3.1, RFC 7517 sections 4.2 and 4.3.
-    **_each(_header, "key_unsuitable", "kid", "rsa", "p384", "ed25519"),
-    "EC key for EdDSA": _header("key_unsuitable", alg="EdDSA"),
     "EC key for RS256": _header("key_unsuitable", rs256, alg="RS256"),
     "key for encryption": _header("key_unsuitable", rs256, alg="RS256", kid="enc"),
     "key_ops without verify": _header("key_unsuitable", rs256, alg="RS256", kid="no-verify"),
@@ -223,22 +217,8 @@ FORGERIES: dict[str, Forgery] = {
     "empty": Forgery("token_malformed", lambda: ""),
     "two dots alone": Forgery("token_malformed", lambda: ".."),
     "no dots": Forgery("token_malformed", lambda: "opaque"),
-    "two segments": _spelled(lambda header, payload, _: f"{header}.{payload}"),
-    "four segments": _spelled(lambda *segments: ".".join([*segments, "e30"])),
-    "five segments": _spelled(lambda *segments: ".".join([*segments, "e30", "e30"])),
-    "a dot more": _spelled(lambda *segments: ".".join(segments) + "."),
-    "padded header": _spelled(lambda header, payload, signature: f"{header}=.{payload}.{signature}"),
-    "padded payload": _spelled(lambda header, payload, signature: f"{header}.{payload}=.{signature}"),
-    "padded signature": _spelled(lambda *segments: ".".join(segments) + "=="),
     "unused bits set": _spelled(lambda header, payload, signature: f"{header}.{payload}.{_unused_bits(signature)}"),
     "standard base64": _spelled(lambda header, payload, signature: f"{header}.{payload}.+/{signature[2:]}"),
-    "a space in base64url": _spelled(lambda header, payload, signature: f"{header}.{payload}. {signature}"),
-    "a line break in base64url": _spelled(lambda header, payload, signature: f"{header}.{payload}\n.{signature}"),
-    "a line break behind": _spelled(lambda *segments: ".".join(segments) + "\n"),
-    "trailing rubbish": _spelled(lambda *segments: ".".join(segments) + ",rubbish"),
-    "a single character as a segment": _spelled(lambda header, payload, _: f"{header}.{payload}.A"),
-    "not ASCII": _spelled(lambda header, payload, signature: f"{header}.{payload}.é{signature}"),
-    "full-width dots": _spelled(lambda *segments: "\uff0e".join(segments)),
     "more than 8192 bytes": _claims("token_too_large", padding="x" * 7000),
     "9 KB of rubbish": Forgery("token_too_large", lambda: "x" * 9216),
     # JSON: RFC 7515 section 4, RFC 7519 section 7.2, RFC 8259.
@@ -267,36 +247,12 @@ FORGERIES: dict[str, Forgery] = {
     "exp 1e400": _payload(_with(b"1e400"), "claims_malformed"),
     "exp of 400 digits": _payload(_with(b"9" * 400), "claims_malformed"),
     "exp -1e400": _payload(_with(b"-1e400"), "claims_malformed"),
-    **_each(_claims, "token_expired", "exp", NOW - 30, 0, -1),
-    "nbf ahead": _claims("token_not_yet_valid", nbf=NOW + 31),
-    "iat ahead": _claims("token_issued_in_future", iat=NOW + 31),
     "iat 1e400": _payload(json.dumps(without("iat"))[:-1].encode() + b', "iat": -1e400}', "claims_malformed"),
     # Whose token, for whom: RFC 7519 sections 4.1.1 to 4.1.3, RFC 8725 sections 3.8 and 3.9.
-    **_each(_claims, "issuer_invalid", "iss", *_others_than(ISSUER), f"{ISSUER}/", ISSUER.upper(), [ISSUER], None),
-    **_each(_claims, "audience_invalid", "aud", *_others_than(AUDIENCE), "", "*", ["https://other.example", "*"]),
-    **_each(
-        _claims, "claims_malformed", "aud", [], None, {AUDIENCE: True}, [AUDIENCE, 1], [[AUDIENCE]], [1, AUDIENCE], 1
-    ),
-    **_each(_claims, "claims_malformed", "sub", "", 1, None, ["alice"]),
-    **_each(_claims, "claims_malformed", "jti", 1, ["1"], {"1": "1"}, True, None),
-    **_each(_claims, "claims_malformed", "sid", 1.5, ["s1"], {}, False, None),
     "type absent": _lacking("type", "type_invalid"),
-    **_each(_claims, "type_invalid", "type", "refresh", ["access"]),
     # Tokens of another kind: OpenID Connect Back-Channel Logout 1.0 section 2.4, RFC 7800 section 3.1.
-    "logout token": _claims("type_invalid", events={LOGOUT_EVENT: {}}, sid="s1"),
-    **_each(_claims, "type_invalid", "events", {"https://event.example": {}, LOGOUT_EVENT: {}}, {LOGOUT_EVENT: None}),
     "logout token against a secret": Forgery(
         "type_invalid", lambda: secret_token(events={LOGOUT_EVENT: {}}), secret_auth
-    ),
-    **_each(
-        _claims,
-        "claim_invalid",
-        "cnf",
-        {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"},
-        {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"},
-        {},
-        None,
-        "jkt",
     ),
     "bound to a key, against a secret": Forgery("claim_invalid", lambda: secret_token(cnf={"jkt": "x"}), secret_auth),
     "refresh token": Forgery(
