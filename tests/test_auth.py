@@ -137,7 +137,9 @@ async def test_it_is_a_context_manager() -> None:
 ALPHABET = 'ABCabc019-_.=+/ \n\0é{}[]"'
 PARTS = [part for token in (genuine_token(), secret_token()) for part in token.split(".")]
 PARTS += [
-    part for name in ("alg none, unsigned", "crit", "embedded jwk", "payload deep") for part in FORGERIES[name].token().split(".")
+    part
+    for name in ("alg none, unsigned", "crit", "embedded jwk", "payload deep")
+    for part in FORGERIES[name].token().split(".")
 ]
 
 
