@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from anyio import to_thread
@@ -27,23 +28,7 @@ NOW = 1_800_000_000
 PASSWORDS = {"alice": "alice's Wonderland", "bob": "bob's Burgers"}
 REFRESH = "/auth/refresh"
 
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<title>A site</title>
-<script type="module">
-  import * as client from "/auth/asgi-jwt.js";
-  Object.assign(window, client);
-  window.changes = [];
-  window.begin = (options) => {
-    window.auth = createAuth(options);
-    auth.onchange = (session) => changes.push([session?.subject ?? null, Date.now()]);
-    return auth.ready;
-  };
-  window.me = () => auth.fetch("/api/me").then((answer) => answer.status);
-  window.loaded = true;
-  if (!location.search) begin();
-</script>
-"""
+_PAGE = Path(__file__).with_name("site.html").read_text(encoding="utf-8")
 
 
 class Seen(NamedTuple):
