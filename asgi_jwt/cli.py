@@ -233,5 +233,7 @@ def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
 
 def _add_docs(docs: ArgumentParser) -> None:
     docs.add_argument("page", nargs="?", help="the page to print, as quickstart (default: list all pages)")
-    docs.add_argument("--search", metavar="WORDS", help="print each page and heading that has all of the words")
+    docs.add_argument(
+        "--search", metavar="WORD", nargs="+", help="print each page and heading that has all of the words"
+    )
     docs.set_defaults(run=show_docs)

@@ -1,6 +1,7 @@
 """`asgi-jwt docs`: the documentation of this version, from the installed package."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from asgi_jwt.commands.output import CommandError, say, say_text, shortened, shown
@@ -10,7 +11,11 @@ _LINE = 100
 """How many characters of a page's purpose are listed."""
 
 
-def show_docs(page: str | None, *, search: str | None) -> int:
+_ENDING = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|e)$")
+"""An ending that a word of a search may have and a page may lack: `throttle`, `throttling`, `throttles`."""
+
+
+def show_docs(page: str | None, *, search: Sequence[str] | None) -> int:
     """Print the list of pages, or the page named `page`, or with `search` each heading that the words stand under.
 
     Raises `CommandError` for a page that does not exist, status 2, and for words that stand nowhere.
@@ -42,19 +47,26 @@ def _purpose(text: str) -> str:
     return shortened(text.split("\n\n")[1].removeprefix("This page ").replace("\n", " "), _LINE)
 
 
-def _search(words: str, pages: dict[str, str]) -> None:
-    """Print the headings that have all of the words under them, those that hold most of them first; else the pages."""
-    wanted = words.casefold().split()
+def _search(words: Sequence[str], pages: dict[str, str]) -> None:
+    """Print the headings that have all of the words under them, the best first; else the pages that have them all."""
+    wanted = [_ENDING.sub("", word) for word in " ".join(words).casefold().split()]
     sections = {f"{name}: {heading}": text for name, page in pages.items() for heading, text in _sections(page)}
     hits = _having(wanted, sections) or _having(wanted, pages)
     if not hits:
-        raise CommandError(f"no page has {shown(words)}: try fewer words")
-    for hit in sorted(hits, key=lambda hit: -sum(word in hit.casefold() for word in wanted)):
+        raise CommandError(f"no page has {shown(' '.join(words))}: try fewer words")
+    for hit in hits:
         say(hit)
 
 
 def _having(words: list[str], texts: dict[str, str]) -> list[str]:
-    return [title for title, text in texts.items() if all(word in text.casefold() for word in words)]
+    """The titles of the texts with all of the words: first those that have most of them in the title, then in the text."""
+    found = {title: text.casefold() for title, text in texts.items() if all(word in text.casefold() for word in words)}
+
+    def rank(title: str) -> tuple[int, float]:
+        named = sum(word in title.casefold() for word in words)
+        return -named, -sum(found[title].count(word) for word in words) / len(found[title])
+
+    return sorted(found, key=rank)
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
