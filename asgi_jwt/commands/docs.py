@@ -49,7 +49,7 @@ def _purpose(text: str) -> str:
 
 def _search(words: Sequence[str], pages: dict[str, str]) -> None:
     """Print the headings that have all of the words under them, the best first; else the pages that have them all."""
-    wanted = [_ENDING.sub("", word) for word in " ".join(words).casefold().split()]
+    wanted = [_ENDING.sub("", word) for word in re.split(r"[\s-]+", " ".join(words).casefold().strip())]
     sections = {f"{name}: {heading}": text for name, page in pages.items() for heading, text in _sections(page)}
     hits = _having(wanted, sections) or _having(wanted, pages)
     if not hits:
@@ -59,7 +59,7 @@ def _search(words: Sequence[str], pages: dict[str, str]) -> None:
 
 
 def _having(words: list[str], texts: dict[str, str]) -> list[str]:
-    """The titles of the texts with all of the words: first those that have most of them in the title, then in the text."""
+    """The titles of the texts with all of the words: those with most of the words in the title come first."""
     found = {title: text.casefold() for title, text in texts.items() if all(word in text.casefold() for word in words)}
 
     def rank(title: str) -> tuple[int, float]:

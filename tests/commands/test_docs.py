@@ -38,9 +38,22 @@ def test_a_search_names_page_and_heading(asgi_jwt: CommandLine) -> None:
 
 def test_a_search_puts_headings_first(asgi_jwt: CommandLine) -> None:
     """Headings that hold the words come before those that only have them in their text."""
-    found = asgi_jwt("docs", "--search", "rotate keys").out.splitlines()
+    found = asgi_jwt("docs", "--search", "rotate", "keys").out.splitlines()
     assert found[0] == "keys: Rotate keys"
     assert len(found) > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("throttle", "login: Throttling"),
+        ("throttles", "login: Throttling"),
+        ("two-workers", "servers-and-proxies: Servers"),
+    ],
+)
+def test_a_search_knows_endings(asgi_jwt: CommandLine, words: str, first: str) -> None:
+    """A word finds its other forms, and a hyphen parts words."""
+    assert asgi_jwt("docs", "--search", words).out.splitlines()[0] == first
 
 
 def test_a_search_over_several_headings(asgi_jwt: CommandLine) -> None:
