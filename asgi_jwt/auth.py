@@ -121,7 +121,7 @@ class Auth:
             self._reporting_store,
             self._revocations,
             issuer=self._policy.issuer,
-            ttl=millis(settings.revocation_ttl),
+            revocation_ttl=millis(settings.revocation_ttl),
             leeway=millis(MAX_LEEWAY),
             owns_sessions=bool(settings.refresh_secret),
             clock=self.clock,

@@ -117,7 +117,7 @@ class JWTMiddleware:
             self._auth.warm_up()
             await self.app(scope, receive, self._closing(send))
             return
-        if type(scope["headers"]) is not list:  # asked here, too, for every request pays for a call
+        if type(scope["headers"]) is not list:  # inlined for speed
             list_headers(scope)
         if self._metadata is not None and self._asks_metadata(scope):
             await self._metadata(scope, receive, send)

@@ -129,10 +129,11 @@ def _scopes_type() -> type[SecurityScopes]:
     return fastapi.SecurityScopes
 
 
-# FastAPI evaluates the text when it reads the signature of `require(...).__call__`.
+# By this FastAPI takes `require(...)` for a coroutine function, and runs it in the event loop. For a plain function it
+# would use a thread, which costs more than the check and may not be free. FastAPI awaits the result, so
+# `Claims.__await__` returns the claims themselves.
+# FastAPI evaluates the annotation's text when it reads the signature of `require(...).__call__`.
 _awaited.__annotations__["security_scopes"] = "_scopes_type()"
-# FastAPI calls a plain function in a thread, which costs more than the check and may wait for a free thread. It calls a
-# function that wraps a coroutine function in the event loop, and awaits the result. So `Claims` can be awaited.
 update_wrapper(Require.__call__, _awaited, assigned=())
 
 

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
+    AuthError,
     InvalidGrant,
     InvalidRequest,
     InvalidToken,
@@ -60,26 +61,33 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503. If the first request had revoked the client's tokens in
         its last step, the repeated one is answered with 204, too.
         """
-        claims = None
         try:
             claims = await self._own_claims(request)
-            subject, sid = claims.subject, claims.session_id
         except (MissingToken, InvalidToken) as refused:
-            by_cookie = await self._cookie_claims(request)
-            session = self._session_of(by_cookie)
-            if session is None or not await self._auth.sessions.is_live(*session):
-                # Each try takes up to four signature checks, so only a token that verified is tried again.
-                claims = await self._bearer_claims(request) if isinstance(refused, RevokedToken) else None
-                if await self._logged_out(claims) or await self._logged_out(by_cookie):
-                    return self._cleared(request)
-                # The token of an ended session proves no user.
-                raise refused if session is None else SessionOver from None
-            subject, sid = session
-        if claims is not None:
-            await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
-        await self._auth.revoker.end_all(subject, last=sid)
+            session = await self._session_without_token(request, refused)
+            if session is not None:
+                await self._auth.revoker.end_all(session.subject, last=session.sid)
+            return self._cleared(request)
+        await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
+        await self._auth.revoker.end_all(claims.subject, last=claims.session_id)
         await self._revoke(claims)
         return self._cleared(request)
+
+    async def _session_without_token(self, request: Request, refused: AuthError) -> SessionKey | None:
+        """The live session of the refresh cookie, if the access token was `refused`. None: a repeated request.
+
+        Raises `refused`, or `SessionOver` for the cookie of a session that ended before.
+        """
+        by_cookie = await self._cookie_claims(request)
+        session = self._session_of(by_cookie)
+        if session is not None and await self._auth.sessions.is_live(*session):
+            return session
+        # Each try takes up to four signature checks, so only a token that verified is tried again.
+        claims = await self._bearer_claims(request) if isinstance(refused, RevokedToken) else None
+        if await self._logged_out(claims) or await self._logged_out(by_cookie):
+            return None
+        # The token of an ended session proves no user.
+        raise refused if session is None else SessionOver from None
 
     async def list(self, request: Request) -> Response:
         """The subject's live sessions, each with its device. Times are in seconds. Raises `AuthError`."""

@@ -85,7 +85,7 @@ class Mirror:
             if kind == "sub":
                 # `iat` has whole seconds, so tokens of the second of the revocation are revoked, too.
                 before = floor(seconds(time)) + 1
-                session_before = before - floor(seconds(CLOCK_SKEW)) * spares_sessions
+                session_before = before - floor(seconds(CLOCK_SKEW)) if spares_sessions else before
                 _add_subject(entries.sub, value, _SubjectEntry(until, before, session_before))
             else:
                 _add(entries.sid if kind == "sid" else entries.jti, value, until)

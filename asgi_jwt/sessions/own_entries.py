@@ -24,10 +24,12 @@ class Written(NamedTuple):
 class OwnEntries:
     """The entries that this process has appended, 100,000 at most, and those of them that the log has lost.
 
-    If the log has lost the place up to which it was read, its server may be another, so all entries count as lost. An
-    entry counts as lost, too, if a reading that began after its append reached the end of the log without finding it:
-    after a failover a replica may have the place and lack later entries. After each reading that finds lost entries
-    `on_lost` is called.
+    - If the log has lost the place up to which it was read, its server may be another: all entries are lost.
+    - If a reading that began after an entry was appended reaches the end of the log without it, that entry is lost.
+      After a failover a replica may have the place and lack later entries.
+
+    `_unread` are the entries that no reading has found yet. `_expected` are those of them that the present reading has
+    to find. After each reading that leaves lost entries `on_lost` is called.
     """
 
     on_lost: Callable[[], None] | None = None

@@ -244,7 +244,9 @@ class RevocationList:
     def _longest_wait(self) -> float:
         """How long (s) after the start of a read a request stops waiting for it."""
         if self._failed_at is None:
+            # The read should succeed. With a usable mirror the request can go on without it; else it needs the read.
             return _READ_WAIT if self._is_usable else self.policy.max_staleness
+        # The last read failed, so this one may fail, too: a request waits no longer than it must.
         return 0 if self._is_usable else _READ_WAIT
 
     async def _read(self) -> None:

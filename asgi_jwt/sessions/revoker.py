@@ -66,7 +66,7 @@ class Revoker:
     One step (`SessionStore.update`) writes a session's tombstone and the entry that revokes its access tokens. So a
     failure can't leave a valid access token of an ended session, and can't bring the session back.
 
-    `ttl`: the longest life of an access token, in ms.
+    `revocation_ttl`: the longest life of an access token, in ms (the setting `REVOCATION_TTL`).
     `leeway`: how long after its `exp` a service may accept a token, in ms.
     `owns_sessions`: every token of `issuer` with a `sid` belongs to a session of this store.
     `clock` returns seconds since the epoch, `monotonic` seconds since any moment.
@@ -81,7 +81,7 @@ class Revoker:
         revocations: RevocationList,
         *,
         issuer: str,
-        ttl: Millis,
+        revocation_ttl: Millis,
         leeway: Millis,
         owns_sessions: bool,
         clock: Callable[[], float],
@@ -93,7 +93,7 @@ class Revoker:
         self._issuer = issuer
         self._leeway = leeway
         # A process with an old mirror may still issue a token, by a clock that differs.
-        self._life = ttl + leeway + millis(revocations.policy.max_staleness) + CLOCK_SKEW
+        self._life = revocation_ttl + leeway + millis(revocations.policy.max_staleness) + CLOCK_SKEW
         self._owns_sessions = owns_sessions
         self._clock = clock
         self._events = events

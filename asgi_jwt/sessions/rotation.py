@@ -115,7 +115,8 @@ def decide(
     verdict = judge(session, presented, now=now, policy=policy)
     if session is None:
         return Decision(verdict, None, None)
-    # The window never moves back: otherwise it would be over at a server whose clock is ahead by hours.
+    # The window, in which older tokens are answered, begins at `window_at`. It never moves back: otherwise it would be
+    # over at once at a server whose clock is ahead.
     window_at = max(now, session.window_at or now)
     if verdict is Verdict.ROTATED:
         return Decision(verdict, _rotated(session, presented, window_at, now, policy), branch)

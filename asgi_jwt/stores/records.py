@@ -121,9 +121,9 @@ class Revocation(NamedTuple):
     `kind` is `sid` for the tokens of a session, `jti` for one token, and `sub` for the tokens of a subject that were
     issued until `time`. `value` is that `sid`, `jti` or subject, in the form of `log_value`.
 
-    `spares_sessions`: a `sub` entry does not revoke a token with a `sid` that was issued less than `CLOCK_SKEW` before
-    `time`. Such a token may be of a login right after the revocation, issued by a server whose clock is behind. The
-    tokens of earlier sessions are revoked by entries of their own.
+    `spares_sessions` keeps a login right after a logout everywhere valid, also at a server whose clock is behind. Such
+    a `sub` entry does not revoke a token with a `sid` that was issued less than `CLOCK_SKEW` before `time`. The tokens
+    of earlier sessions are revoked by entries of their own.
 
     `time` is when the entry was made, and `until` when it lapses, by the clock of one process. Other clocks may differ
     by hours, so only the difference between the two counts.

@@ -105,8 +105,10 @@ class LocalKeys:
             await self._wait()  # this check began before the quiet time, and may have read an old file
         self.warm_up()
         if self._checked_at != last:
-            self._must_wait = not last <= self._checked_at < last + _QUIET
-        # After a quiet time the known keys may have been replaced long ago, so all callers wait for the check.
+            was_quiet = not last <= self._checked_at < last + _QUIET
+            self._must_wait = was_quiet
+        # In a quiet time no request has the file checked. After it the known keys may have been replaced long ago, so
+        # all callers wait for the check.
         if self._must_wait:
             await self._wait()
             self._must_wait = False

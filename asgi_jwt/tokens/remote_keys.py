@@ -87,6 +87,8 @@ class RemoteKeySet:
         self._clock = clock
         self._events = events or EventSink()
         self._keys: KeySet | None = None
+        # Keys fetched at `_fetched_at` are fetched again from `_due_at` on, and are stale from `_stale_at` on. They are
+        # used until `_USABLE_AFTER_STALE` later. `_attempted_at` is the start of the last fetch, good or not.
         self._fetched_at = self._due_at = self._stale_at = self._attempted_at = self._certified_at = _NEVER
         # When the metadata has to be read again. A URL that was given never changes.
         self._locate_at = _NEVER if url is None else inf

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from asgi_jwt.errors import (
     ConfigurationError,
@@ -32,6 +32,11 @@ Candidates = tuple[str, tuple[Key, ...], int, bool]
 
 _MAX_KNOWN_HEADERS = 256
 _MAX_UNVERIFIED_BRACKETS = 500
+
+# An entry of the cache is a plain tuple of the claims, three times, the key and the issuer. A named tuple would cost
+# each request more.
+_KEY: Final = 4
+_ISSUER: Final = 5
 
 
 class Trust(NamedTuple):
@@ -261,7 +266,7 @@ class TokenVerifier:
     async def _cached_with_current_keys(self, digest: bytes) -> Claims | None:
         """The claims of a cached token, after its issuer's keys were read. If its key has left, the token has, too."""
         if (entry := self._cache.get(digest)) is not None:
-            await entry[-1].source.current()
+            await entry[_ISSUER].source.current()
         if (entry := self._cache.get(digest)) is not None:
             claims, not_before, _, expires, key, issuer = entry
             until = min(expires, issuer.source.known_until)
@@ -274,7 +279,7 @@ class TokenVerifier:
         issuer.headers.clear()
         staying = frozenset(keys)
         entries = list(self._cache.items())
-        for digest in [digest for digest, entry in entries if entry[5] is issuer and entry[4] not in staying]:
+        for digest in [digest for digest, entry in entries if entry[_ISSUER] is issuer and entry[_KEY] not in staying]:
             self._cache.pop(digest, None)
 
     def _issuer_of(self, token: bytes, payload: bytes) -> _TrustedIssuer:
