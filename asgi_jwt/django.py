@@ -29,6 +29,9 @@ else:
     BaseAuthentication = object  # REST framework asks for its two methods alone, and need not be installed
 
 
+_NAME = "asgi_jwt.django.TokenMiddleware"
+
+
 class TokenUser:
     """The user whom a token speaks of, and no row of a table: `pk` is the subject. `claims` None: nobody."""
 
@@ -69,6 +72,7 @@ class TokenMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self._get_response = get_response
         self._gate = Gate(_auth(), optional=getattr(settings, "ASGI_JWT_OPTIONAL", False))
+        _check_order([*settings.MIDDLEWARE])
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
@@ -124,6 +128,14 @@ def _auth() -> Auth:
     except (ImportError, AttributeError, ValueError) as fault:
         raise ConfigurationError(f"{setting} is no dotted name of an Auth, as 'shop.auth.auth': {fault}") from fault
     return checked_auth(auth, setting)
+
+
+def _check_order(names: list[str]) -> None:
+    later = names[names.index(_NAME) + 1 :] if _NAME in names else []
+    if "django.contrib.auth.middleware.AuthenticationMiddleware" in later:
+        raise ConfigurationError(
+            f"Django's setting MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which replaces request.user"
+        )
 
 
 _optional_gate = lru_cache(maxsize=8)(lambda auth: Gate(auth, optional=True))

@@ -268,6 +268,14 @@ def test_an_auth_that_cannot_be_used(named: str | None, fault: str) -> None:
                 start()
 
 
+def test_the_session_of_django_does_not_replace_the_user() -> None:
+    """Django's AuthenticationMiddleware has to come first: after `TokenMiddleware` it ends the start."""
+    renew()
+    names = [*MIDDLEWARE, "django.contrib.auth.middleware.AuthenticationMiddleware"]
+    with project(MIDDLEWARE=names), pytest.raises(ConfigurationError, match="after AuthenticationMiddleware"):
+        get_wsgi_application()
+
+
 @pytest.mark.parametrize("middleware", [MIDDLEWARE, []])
 @pytest.mark.parametrize("ask", [by_wsgi, by_asgi])
 def test_rest_framework(ask: Ask, middleware: list[str]) -> None:
