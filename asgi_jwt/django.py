@@ -30,6 +30,7 @@ else:
 
 
 _NAME = "asgi_jwt.django.TokenMiddleware"
+_SESSIONS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 class TokenUser:
@@ -131,10 +132,9 @@ def _auth() -> Auth:
 
 
 def _check_order(names: list[str]) -> None:
-    later = names[names.index(_NAME) + 1 :] if _NAME in names else []
-    if "django.contrib.auth.middleware.AuthenticationMiddleware" in later:
+    if _NAME in names and _SESSIONS in names[names.index(_NAME) :]:
         raise ConfigurationError(
-            f"Django's setting MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which replaces request.user"
+            f"Django's MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which sets request.user"
         )
 
 
