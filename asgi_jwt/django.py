@@ -30,7 +30,6 @@ else:
 
 
 _NAME = "asgi_jwt.django.TokenMiddleware"
-_SESSIONS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 class TokenUser:
@@ -132,7 +131,7 @@ def _auth() -> Auth:
 
 
 def _check_order(names: list[str]) -> None:
-    if _NAME in names and _SESSIONS in names[names.index(_NAME) :]:
+    if _NAME in names and "django.contrib.auth.middleware.AuthenticationMiddleware" in names[names.index(_NAME) :]:
         raise ConfigurationError(
             f"Django's MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which sets request.user"
         )
@@ -175,7 +174,7 @@ def _response(refusal: Refusal) -> HttpResponse:
     return HttpResponse(refusal.body, status=refusal.status, headers=refusal.headers)
 
 
-def _api_exception(refusal: Refusal) -> Exception:
+def _api_exception(refusal: Refusal) -> Any:
     """REST framework's exception whose answer is the refusal."""
     from rest_framework.exceptions import APIException
 
@@ -183,5 +182,4 @@ def _api_exception(refusal: Refusal) -> Exception:
     exception.status_code = refusal.status
     exception.auth_header = refusal.headers.get("www-authenticate")
     exception.wait = int(refusal.headers.get("retry-after", 0))
-    raised: Exception = exception
-    return raised
+    return exception
