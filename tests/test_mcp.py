@@ -315,5 +315,5 @@ async def test_fastmcp(inside: bool) -> None:
                 assert little.status_code == 403
                 service.store.down = {"read_revocations"}
                 service.clock.turn(60)
-                refused = await http.post("/mcp", json=INITIALIZE, headers=service.headers())
-                assert refused.status_code >= 500
+                # Without a body: uvicorn resets a connection whose request it has not read to its end.
+                assert (await http.get("/mcp", headers=service.headers())).status_code >= 500

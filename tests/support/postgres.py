@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,11 @@ class Postgres:
 
     def signal_all(self, number: int) -> None:
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for pid in (self.process.pid, *map(int, children)):
-            os.kill(pid, number)
+        pid = self.process.pid
+        os.kill(pid, number)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(ProcessLookupError):  # a backend may end at any time
+                os.kill(int(child), number)
 
     def stop(self, number: int = signal.SIGQUIT) -> None:
         """SIGQUIT stops it as a crash does, SIGINT in good order."""
