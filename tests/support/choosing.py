@@ -15,7 +15,7 @@ _OUTSIDE = (
     "servers/test_root_path.py",
     "servers/test_sockets.py",
     "stores/redis/test_faults.py",
-    "test_readme_commands.py",
+    "stores/test_processes.py",
 )
 
 # Fixtures that start several servers for one test.
