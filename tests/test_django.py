@@ -158,6 +158,7 @@ def test_resource_metadata(ask: Ask) -> None:
         ("Bearer {token}, Bearer {token}", 400, "invalid_request"),
         ("Basic YTpi, Bearer {token}", 400, "invalid_request"),
         ("Bearer {token} ,\tBasic YTpi", 400, "invalid_request"),
+        ("Bearer {token}" + " " * 1_000_000 + "x", 400, "invalid_request"),  # in time that grows with the length alone
         ("Bearer {token},{token}", 401, "invalid_token"),
         ('Digest username="a", realm="b", uri="/", nc=00000001, qop=auth', 401, None),
         ("Bearer \u20ac", 401, "invalid_token"),
