@@ -1,7 +1,7 @@
 """Django: `TokenMiddleware` under ASGI, WSGI and the test clients, and `JWTAuthentication` for REST framework."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,15 @@ class TokenUser:
 
     def get_username(self) -> str:
         return self.pk or ""
+
+    def has_perms(self, asked: Sequence[str], obj: object = None) -> bool:
+        """False unless nothing is asked: permissions are rows of Django's tables. `require` checks a token's scopes."""
+        return not asked
+
+    has_perm = has_module_perms = has_perms
+
+    async def ahas_perms(self, asked: Sequence[str], obj: object = None) -> bool:
+        return self.has_perms(asked)
 
     def __str__(self) -> str:
         return "AnonymousUser" if self.claims is None else self.claims.display_name
@@ -107,8 +116,7 @@ class JWTAuthentication(BaseAuthentication):
         inner: Any = request._request
         if GUARD not in getattr(inner, "scope", ()):
             scope = _scope(inner)
-            refusal = _optional_gate(_auth()).ask_blocking(scope)
-            if refusal is not None:
+            if refusal := _optional_gate(_auth()).ask_blocking(scope):
                 raise _api_exception(refusal)
             _entered(inner, scope)
         claims: Claims | None = inner.scope["claims"]
@@ -132,9 +140,7 @@ def _auth() -> Auth:
 
 def _check_order(names: list[str]) -> None:
     if _NAME in names and "django.contrib.auth.middleware.AuthenticationMiddleware" in names[names.index(_NAME) :]:
-        raise ConfigurationError(
-            f"Django's MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which sets request.user"
-        )
+        raise ConfigurationError(f"MIDDLEWARE: put {_NAME} after AuthenticationMiddleware, which sets request.user")
 
 
 _optional_gate = lru_cache(maxsize=8)(lambda auth: Gate(auth, optional=True))
@@ -165,9 +171,7 @@ def _entered(request: Any, scope: Scope) -> Any:
 def _user(claims: Claims | None) -> Any:
     if claims is not None or not apps.is_installed("django.contrib.auth"):
         return TokenUser(claims)
-    from django.contrib.auth.models import AnonymousUser
-
-    return AnonymousUser()
+    return import_string("django.contrib.auth.models.AnonymousUser")()
 
 
 def _response(refusal: Refusal) -> HttpResponse:
@@ -176,9 +180,7 @@ def _response(refusal: Refusal) -> HttpResponse:
 
 def _api_exception(refusal: Refusal) -> Any:
     """REST framework's exception whose answer is the refusal."""
-    from rest_framework.exceptions import APIException
-
-    exception: Any = APIException(json.loads(refusal.body))
+    exception = import_string("rest_framework.exceptions.APIException")(json.loads(refusal.body))
     exception.status_code = refusal.status
     exception.auth_header = refusal.headers.get("www-authenticate")
     exception.wait = int(refusal.headers.get("retry-after", 0))

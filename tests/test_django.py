@@ -95,6 +95,14 @@ def test_refusals(ask: Ask) -> None:
     assert reasons == ["token_missing", "token_malformed"]
 
 
+def test_permissions_of_tables(ask: Ask) -> None:
+    """A token's user has no permission of Django's tables: checks of them refuse, and do not fail."""
+    headers = authorization(auth)
+    assert [ask(url, headers).status_code for url in ("/groups", "/agroups", "/model-tasks")] == [403, 403, 200]
+    assert ask("/model-tasks", headers, "post").status_code == 403
+    assert ask("/permissions", headers).json() == [False, False]
+
+
 def test_what_a_view_raises(ask: Ask) -> None:
     """An `AuthError` that a view raises becomes its answer; other exceptions stay Django's."""
     told = ask("/busy", authorization(auth))

@@ -1,10 +1,13 @@
 """Views of Django and of REST framework, written as their documentation writes them."""
 
-from typing import cast
+from typing import Any, cast
 
+from django.contrib.auth.context_processors import PermWrapper
+from django.contrib.auth.decorators import permission_required
+from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
-from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.permissions import AllowAny, BasePermission, DjangoModelPermissions, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -29,6 +32,34 @@ async def ame(request: TokenRequest) -> HttpResponse:
 def orders(request: TokenRequest) -> HttpResponse:
     user = require("orders:read")(request)
     return HttpResponse(user.subject)
+
+
+@permission_required("auth.view_group", raise_exception=True)
+def groups(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+@permission_required("auth.view_group", raise_exception=True)
+async def agroups(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+def permissions(request: HttpRequest) -> HttpResponse:
+    wrapped = PermWrapper(request.user)  # `perms` of a template
+    return JsonResponse([bool(wrapped["auth"]), bool(wrapped["auth"]["view_group"])], safe=False)
+
+
+class ModelTasks(APIView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (DjangoModelPermissions,)
+
+    def get_queryset(self) -> Any:
+        return Group.objects.none()
+
+    def get(self, request: Request) -> Response:
+        return Response()
+
+    post = get
 
 
 def busy(request: HttpRequest) -> HttpResponse:
@@ -74,6 +105,10 @@ urlpatterns = [
     path("ame", ame),
     path("health", me),
     path("orders", orders),
+    path("groups", groups),
+    path("agroups", agroups),
+    path("permissions", permissions),
+    path("model-tasks", ModelTasks.as_view()),
     path("busy", busy),
     path("broken", broken),
     path("tasks", Tasks.as_view()),
