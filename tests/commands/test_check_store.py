@@ -10,6 +10,8 @@ from time import time
 
 import anyio
 import pytest
+from support.command_line import CommandLine
+from support.postgres import Postgres
 from support.sqlite_files import locked
 from support.valkey import Valkey
 
@@ -236,3 +238,14 @@ def test_a_store_that_loses_what_is_written() -> None:
         "memory:// loses what is written",
         "see that it is a master, and evicts nothing",
     )
+
+
+def test_a_server_of_postgresql(postgres: Postgres, asgi_jwt: CommandLine) -> None:
+    """A PostgreSQL server is tried and named without its password; a lossy setting is a warning. `--sql` prints SQL."""
+    url = postgres.empty().replace("postgres@", f"postgres:{PASSWORD}@")
+    tried, lossy = look(url)
+    assert (tried.level, lossy.level) == (OK, WARNING)
+    assert tried.found.startswith(f"postgresql://127.0.0.1:{postgres.port}/postgres was written and read")
+    assert "fsync=off" in lossy.found
+    printed = asgi_jwt("check", "--sql")
+    assert (printed.status, printed.out.count("CREATE TABLE")) == (0, 2)

