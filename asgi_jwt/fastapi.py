@@ -17,7 +17,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError
 from asgi_jwt.http.asgi import checked_auth
 from asgi_jwt.http.bearer import close_code, deny
-from asgi_jwt.http.openapi import REFUSAL, SCHEME, auth_app_paths, refusal_schema, refusals, security_scheme
+from asgi_jwt.http.openapi import REFUSAL_SCHEMA, SCHEME, auth_app_paths, refusal_schema, refusals, security_scheme
 from asgi_jwt.http.require import refusal
 from asgi_jwt.tokens.claims import Claims
 
@@ -55,7 +55,8 @@ def document(app: FastAPI, auth: Auth, path: str = "/auth") -> None:
 
     `path` is where the `AuthApp` of `auth` is mounted: its routes are added, and the page's button Authorize logs in
     there. Where `auth` opens no sessions, that button takes a token. Routes with `require` get the responses 401 and
-    403. May be called before and after the routes are added. Raises `ConfigurationError` where `auth` is no `Auth`.
+    403. A handler of the app's own for `AuthError` stays. May be called before and after the routes are added. Raises
+    `ConfigurationError` where `auth` is no `Auth`.
     """
     opens_sessions = bool(checked_auth(auth, "document(app, auth)").settings.refresh_secret)
     made = app.openapi
@@ -67,7 +68,7 @@ def document(app: FastAPI, auth: Auth, path: str = "/auth") -> None:
         return _completed(made(), auth_app_paths(mount) if opens_sessions else {}, token_url)
 
     vars(app)["openapi"] = openapi  # FastAPI's documented way to extend the document
-    app.add_exception_handler(AuthError, _refused)
+    app.exception_handlers.setdefault(AuthError, _refused)
 
 
 def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: str | None) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _completed(document: dict[str, Any], auth_app: dict[str, Any], token_url: st
                 scopes.update(needed[SCHEME])
                 operation["responses"] = {**refusals(), **operation["responses"]}
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).setdefault(REFUSAL, refusal_schema())
+    components.setdefault("schemas", {}).setdefault(REFUSAL_SCHEMA, refusal_schema())
     components.setdefault("securitySchemes", {})[SCHEME] = security_scheme(token_url, sorted(scopes))
     document["paths"] = paths | {path: auth_app[path] for path in auth_app if path not in paths}
     return document

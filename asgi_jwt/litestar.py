@@ -21,7 +21,7 @@ from asgi_jwt.http.asgi import checked_auth
 from asgi_jwt.http.login import Authenticate
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.openapi import SCHEME
-from asgi_jwt.http.require import REFUSAL, Require, answer, denying_sockets, refusal
+from asgi_jwt.http.require import SOCKET_REFUSAL, Require, answer, denying_sockets, refusal
 from asgi_jwt.tokens.claims import Claims
 
 _LOGS_IN = "asgi_jwt.logs_in"  # marks AuthApp's mount, where a `require` of the whole app is not asked
@@ -116,4 +116,4 @@ def _answer(request: Request[Any, Any, Any], error: Any) -> Response[bytes]:
 async def _remember(error: Exception, scope: Any) -> None:
     if isinstance(error, AuthError):
         await refusal(error, scope)  # emits the event
-        scope[REFUSAL] = error  # Litestar closes a WebSocket with 4500 for any error
+        scope[SOCKET_REFUSAL] = error  # Litestar closes a WebSocket with 4500 for any error

@@ -9,11 +9,12 @@ from fastapi.openapi.models import OpenAPI
 from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from fastapi.testclient import TestClient
 from frameworks.fastapi_app import create_app
+from starlette.responses import JSONResponse
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from support.app import CONNECT, NO_TOKEN, REFRESH_SECRET, authorization, exchange, make_auth, websocket_scope
 
-from asgi_jwt import Auth, AuthApp, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
+from asgi_jwt import Auth, AuthApp, AuthError, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
 from asgi_jwt.events import Event, TokenRefused
 from asgi_jwt.fastapi import document
 
@@ -242,3 +243,24 @@ def test_what_is_no_auth_is_named() -> None:
     settings: Any = Settings(issuer="i", audience="a", secret="s" * 32)
     with pytest.raises(ConfigurationError, match=r"document\(app, auth\) takes an Auth"):
         document(FastAPI(), settings)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_hosts_own_handler_stays(auth: Auth, first: bool) -> None:
+    """A handler of the app's own for `AuthError` answers, whether it was added before or after the call."""
+    app = FastAPI(dependencies=[Depends(require("write"))])
+
+    async def own(request: Any, error: Exception) -> JSONResponse:
+        return JSONResponse("own", 403)
+
+    if first:
+        app.add_exception_handler(AuthError, own)
+    document(app, auth)
+    if not first:
+        app.add_exception_handler(AuthError, own)
+
+    @app.get("/orders")
+    async def orders() -> None: ...
+
+    app.add_middleware(JWTMiddleware, auth=auth)
+    assert TestClient(app).get("/orders", headers=authorization(auth)).json() == "own"

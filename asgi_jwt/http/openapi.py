@@ -6,7 +6,7 @@ from typing import Any
 SCHEME = "Bearer"
 """The name of the security scheme."""
 
-REFUSAL = "AuthRefusal"
+REFUSAL_SCHEMA = "AuthRefusal"
 """The name of the schema of a refusal's body."""
 
 Part = dict[str, Any]
@@ -54,7 +54,7 @@ def refusal_schema() -> Part:
     """The body of each refusal: RFC 6749 section 5.2. A request without a token is answered without an `error`."""
     return {
         "type": "object",
-        "title": REFUSAL,
+        "title": REFUSAL_SCHEMA,
         "properties": {"error": _TEXT, "error_description": _TEXT},
         "required": ["error_description"],
     }
@@ -120,7 +120,7 @@ def _path_parameter(name: str) -> Part:
 
 
 def _refusal(description: str, *, challenge: bool) -> Part:
-    answer = _answer(description, {"$ref": f"#/components/schemas/{REFUSAL}"})
+    answer = _answer(description, {"$ref": f"#/components/schemas/{REFUSAL_SCHEMA}"})
     return {**answer, "headers": {"WWW-Authenticate": _CHALLENGE}} if challenge else answer
 
 

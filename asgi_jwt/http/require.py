@@ -19,7 +19,7 @@ from asgi_jwt.http.middleware import GUARD, Guard
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
 
-REFUSAL = "asgi_jwt.refusal"
+SOCKET_REFUSAL = "asgi_jwt.refusal"
 """Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
 
 
@@ -245,7 +245,7 @@ class RequireMiddleware:
 
 
 def denying_sockets(app: AnyASGIApp) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """`app`, whose close of a WebSocket is the answer to the error in `scope[REFUSAL]`, where there is one."""
+    """`app`, whose close of a WebSocket is the answer to the error in `scope[SOCKET_REFUSAL]`, where there is one."""
 
     async def denying(scope: Any, receive: Any, send: Any) -> None:
         accepted = False
@@ -253,7 +253,7 @@ def denying_sockets(app: AnyASGIApp) -> Callable[[Any, Any, Any], Awaitable[None
         async def deny_or_send(message: Message) -> None:
             nonlocal accepted
             accepted = accepted or message["type"] == "websocket.accept"
-            error: AuthError | None = scope.get(REFUSAL) if message["type"] == "websocket.close" else None
+            error: AuthError | None = scope.get(SOCKET_REFUSAL) if message["type"] == "websocket.close" else None
             if error is None:
                 await send(message)
             elif accepted:
