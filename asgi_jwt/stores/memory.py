@@ -86,7 +86,6 @@ class MemoryStore:
     async def append_revocations(self, revocations: Sequence[Revocation], now: Millis) -> None:
         self._require_open()
         self._append(revocations, now)
-        self._trim()
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         self._require_open()
@@ -108,6 +107,7 @@ class MemoryStore:
     def _append(self, revocations: Sequence[Revocation], now: Millis) -> None:
         from_now = millis(self._monotonic()) + CLOCK_SKEW
         self._log += [_Logged(next(self._numbers), from_now + entry.life(now), entry) for entry in revocations]
+        self._trim()
 
     def _trim(self) -> None:
         """Remove lapsed entries from a bounded part of the log. The next call goes on behind that part."""

@@ -103,7 +103,7 @@ def _update(key: SessionKey, change: Change[T], clock: Millis, connection: sqlit
             (*row_key, min(changed.kept_until, LAST), changed.ended_at is not None, record),
         )
     if rows:
-        connection.executemany(_APPEND, rows)
+        _append_rows(rows, clock, connection)
     return result
 
 
@@ -122,16 +122,18 @@ def _sweep(now: Millis, connection: sqlite3.Connection) -> int:
     ).rowcount
 
 
-_APPEND = "INSERT INTO revocations (until, record) VALUES (?, ?)"
-
-
 def _log_rows(revocations: Sequence[Revocation], clock: Millis, now: Millis) -> list[tuple[int, bytes]]:
     """For each entry until when it is kept, by the store's `clock` (ms), and its record. `now` is the caller's time."""
     return [(min(clock + revocation.life(now), LAST), pack_revocation(revocation)) for revocation in revocations]
 
 
 def _append(revocations: Sequence[Revocation], now: Millis, clock: Millis, connection: sqlite3.Connection) -> None:
-    connection.executemany(_APPEND, _log_rows(revocations, clock, now))
+    _append_rows(_log_rows(revocations, clock, now), clock, connection)
+
+
+def _append_rows(rows: Sequence[tuple[int, bytes]], clock: Millis, connection: sqlite3.Connection) -> None:
+    """Append rows to the log, and remove a bounded number of those that have lapsed by the store's `clock`."""
+    connection.executemany("INSERT INTO revocations (until, record) VALUES (?, ?)", rows)
     connection.execute(
         """DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE until < ? LIMIT ?)
         AND id < (SELECT max(id) FROM revocations)""",
