@@ -46,7 +46,8 @@ class OwnEntries:
             self._written[each.act] = Written(each, now + each.life(wall), key if each.kind == "sid" else None)
             self._unread.add(each.act)
         while self._written and self._has_one_too_many(now):
-            self._written.popitem(last=False)
+            act, _ = self._written.popitem(last=False)
+            self._unread.discard(act)
 
     def restored(self, revocations: Iterable[Revocation]) -> None:
         """Lost entries were appended again."""
