@@ -49,10 +49,11 @@ class SessionEndpoints:
         Answers 204, also if the request has neither. Raises `UnsupportedTokenType`, after both sessions have ended, for
         a token that can't be revoked.
         """
-        claims = await self._bearer_claims(request)
-        by_cookie = await self._cookie_claims(request, beside=claims)
-        await self._end(self._session_of(claims), self._session_of(by_cookie))
-        await self._revoke(claims)
+        async with self._auth.revoker.place("end"):
+            claims = await self._bearer_claims(request)
+            by_cookie = await self._cookie_claims(request, beside=claims)
+            await self._end(self._session_of(claims), self._session_of(by_cookie))
+            await self._revoke(claims)
         return self._cleared(request)
 
     async def logout_all(self, request: Request) -> Response:
@@ -61,17 +62,21 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503. If the first request had revoked the client's tokens in
         its last step, the repeated one is answered with 204, too.
         """
+        async with self._auth.revoker.place("end_all"):
+            await self._end_all(request)
+        return self._cleared(request)
+
+    async def _end_all(self, request: Request) -> None:
         try:
             claims = await self._own_claims(request)
         except (MissingToken, InvalidToken) as refused:
             session = await self._session_without_token(request, refused)
             if session is not None:
                 await self._auth.revoker.end_all(session.subject, last=session.sid)
-            return self._cleared(request)
+            return
         await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
         await self._auth.revoker.end_all(claims.subject, last=claims.session_id)
         await self._revoke(claims)
-        return self._cleared(request)
 
     async def _session_without_token(self, request: Request, refused: AuthError) -> SessionKey | None:
         """The live session of the refresh cookie, if the access token was `refused`. None: a repeated request.
@@ -104,6 +109,10 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503, and its token may be revoked by then. So a revoked token,
         too, may end its own session.
         """
+        async with self._auth.revoker.place("end"):
+            return await self._end_one(request)
+
+    async def _end_one(self, request: Request) -> Response:
         sid = request.path_params["sid"]
         authentic = await self._auth.authentic(self._bearer(request))
         own = self._session_of(authentic)
@@ -121,7 +130,14 @@ class SessionEndpoints:
         An access token without a `jti` is revoked with its session. Raises `UnsupportedTokenType` for a token with
         neither (RFC 7009).
         """
+        # The body comes first: clients that send it slowly would hold all places.
         token = (await read_fields(request))["token"]
+        async with self._auth.revoker.place("revoke_token"):
+            await self._revoke_either(token)
+        return JSONResponse({}, headers=NO_STORE)
+
+    async def _revoke_either(self, token: str) -> None:
+        """Revoke a refresh token, with its session, or an access token."""
         try:
             refresh_claims = await self._auth.sessions.read(token)
         except InvalidGrant:
@@ -131,7 +147,6 @@ class SessionEndpoints:
             await self._revoke(claims)
         else:
             await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
-        return JSONResponse({}, headers=NO_STORE)
 
     def _bearer(self, request: Request) -> bytes:
         token = bearer_token(request.scope["headers"])

@@ -1,6 +1,8 @@
 """Limits how many callers use the store at once, and how long other callers wait."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from math import inf
 from time import monotonic
 
@@ -75,3 +77,29 @@ class Overload:
         if abs(self._clock() - self._emitted_at) >= 1:
             self._emitted_at = self._clock()
             await self._events.emit(StoreFailed(operation, overload.detail or ""))
+
+
+_entered: ContextVar[AdmissionGate | None] = ContextVar("asgi_jwt.entered", default=None)
+"""The gate at which the task holds a place by `place_at`."""
+
+
+@asynccontextmanager
+async def place_at(gate: AdmissionGate, overload: Overload, operation: str) -> AsyncIterator[None]:
+    """Hold a place at the gate. A task that holds one at this gate already takes no second one.
+
+    Raises `StoreUnavailable`, which is emitted as an overload of `operation`.
+    """
+    if _entered.get() is gate:
+        yield
+        return
+    try:
+        entered = await gate.enter()
+    except StoreUnavailable as refused:
+        await overload.emit(operation, refused)
+        raise
+    token = _entered.set(gate)
+    try:
+        yield
+    finally:
+        _entered.reset(token)
+        gate.leave(entered)

@@ -6,8 +6,8 @@
 # Otherwise the annotations of a nested function would be evaluated at each call of the method around it.
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from itertools import islice
 from math import inf
@@ -19,7 +19,7 @@ from anyio import create_task_group
 
 from asgi_jwt.errors import MissingClaim, StoreUnavailable
 from asgi_jwt.events import EventSink, SessionEnded, TokensRevoked
-from asgi_jwt.sessions.gate import AdmissionGate, Overload
+from asgi_jwt.sessions.gate import AdmissionGate, Overload, place_at
 from asgi_jwt.sessions.own_entries import Written
 from asgi_jwt.sessions.revocations import RevocationList
 from asgi_jwt.sessions.rotation import end_session
@@ -115,7 +115,7 @@ class Revoker:
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
         the store has lost the session.
         """
-        async with self._place("end"):
+        async with self.place("end"):
             if await self._end(SessionKey(subject, sid)):
                 return True
             if shown and not self._revocations.has_session(self._issuer, sid):
@@ -128,7 +128,7 @@ class Revoker:
 
         `last` is the `sid` of the session that ends in the last step: its token can repeat the request until then.
         """
-        async with self._place("end_all"):
+        async with self.place("end_all"):
             return await self._end_all(subject, last)
 
     async def _end_all(self, subject: str, last: str | None) -> int:
@@ -148,7 +148,7 @@ class Revoker:
         if issuer == self._issuer:
             await self.end_all(subject)
         else:
-            async with self._place("revoke_subject"):
+            async with self.place("revoke_subject"):
                 await self._append([self._subject_entry(issuer, subject, self._now(), spares_sessions=False)])
         await self._events.emit(TokensRevoked("sub"))
 
@@ -159,7 +159,7 @@ class Revoker:
         """
         entry = self._token_entry(claims)
         if entry.kind != "jti" or not self._revocations.has_token(claims.issuer, claims["jti"]):
-            async with self._place("revoke_token"):
+            async with self.place("revoke_token"):
                 await self._append([entry])
             await self._events.emit(TokensRevoked(entry.kind))
 
@@ -186,22 +186,17 @@ class Revoker:
             self._remember(ending.entries, key)
         return result
 
+    def place(self, operation: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place at the gate. A caller that checks signatures enters before them.
+
+        Within the block this task's calls of `Revoker` take no other place. Entering raises `StoreUnavailable` in an
+        overload: a logout fails at once, or in time.
+        """
+        return place_at(self._gate, self._overload, operation)
+
     def close(self) -> None:
         """Stop restoring entries that the log has lost."""
         self._closed = True
-
-    @asynccontextmanager
-    async def _place(self, operation: str) -> AsyncIterator[None]:
-        """A place at the gate. Raises `StoreUnavailable` in an overload: a logout fails at once, or in time."""
-        try:
-            entered = await self._gate.enter()
-        except StoreUnavailable as overload:
-            await self._overload.emit(operation, overload)
-            raise
-        try:
-            yield
-        finally:
-            self._gate.leave(entered)
 
     async def _end(self, key: SessionKey, *more: Revocation) -> bool:
         now = self._now()

@@ -1,5 +1,6 @@
 """Sessions shown and ended: /logout, /logout-all, /sessions and /revoke."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from asgi_jwt import Auth, Identity, Settings
 from asgi_jwt.errors import RevokedToken
 from asgi_jwt.events import SessionEnded, TokensRevoked
 from asgi_jwt.http import session_endpoints
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.tokens.issuer import Signer
 from asgi_jwt.tokens.key import Key
 
@@ -46,6 +48,16 @@ def foreign(secret: str = SECRET, **said: object) -> str:
 async def end(service: Service, way: str, sid: str, *headers: Header) -> Answer:
     """Log out, here or everywhere, or DELETE the session `sid`."""
     return await (service.delete(sid, *headers) if way == "delete" else service.post(way, None, *headers))
+
+
+def spied(calls: list[object], method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, which adds the arguments of each call to `calls`."""
+
+    def called(*arguments: object) -> Any:
+        calls.append(arguments)
+        return method(*arguments)
+
+    return called
 
 
 async def show(service: Service, way: str, token: str) -> None:
@@ -100,6 +112,32 @@ async def test_a_forged_token_costs_four_signature_checks(path: str) -> None:
     else:
         await service.ask(*path.split(), headers=[bearer(forged)])
     assert service.auth.verifier.signature_checks == 4
+
+
+@pytest.mark.parametrize("way", [*WAYS, "/revoke"])
+async def test_overload_costs_no_signature(service: Service, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """With all places taken, an end is a 503 before any signature, which clears no cookie; one place is enough."""
+    one = await service.device()
+    gate = AdmissionGate(places=1, max_wait=0.05)
+    monkeypatch.setattr(service.auth.revoker, "_gate", gate)
+    entered = await gate.enter()
+    checks: list[object] = []
+    for verifier in (service.auth.verifier, service.auth.sessions._refresh_verifier):
+        monkeypatch.setattr(verifier, "verify_once", spied(checks, verifier.verify_once))
+        monkeypatch.setattr(verifier, "verify", spied(checks, verifier.verify))
+
+    async def ended() -> Answer:
+        if way == "/revoke":
+            return await service.revoke(one.refresh)
+        return await end(service, way, one.sid, bearer(one.access), cookie(one.refresh))
+
+    refused = await ended()
+    assert (refused.status, refused.set_cookies, "retry-after" in refused.headers) == (503, [], True)
+    assert checks == []
+    gate.leave(entered)
+    assert (await ended()).status < 300
+    assert checks
+    assert await service.alive(one) == [False]
 
 
 async def test_a_logout_that_ends_the_first_session_alone(service: Service) -> None:

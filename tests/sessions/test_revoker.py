@@ -12,7 +12,7 @@ from support.waiting import PATIENCE
 from asgi_jwt import Claims, Identity, TokenPair
 from asgi_jwt.errors import AuthError, InvalidGrant, MissingClaim, RevokedToken, StoreUnavailable, TokenReused
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, StoreFailed, TokensRevoked
-from asgi_jwt.sessions import revoker
+from asgi_jwt.sessions import own_entries, revoker
 from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.stores.base import LOG_PAGE
 from asgi_jwt.stores.memory import MemoryStore
@@ -372,6 +372,16 @@ async def test_restoring_waits_for_the_store(service: Service, monkeypatch: pyte
         await put_back(service)
         assert [entry.value for entry in entries(service)] == [entry.value for entry in written if not closed]
         assert closed or service.store.calls["append_revocations"] == 4
+
+
+async def test_process_that_never_reads_the_log(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of the entries that no reading has found yet is bounded, as in a process that only revokes."""
+    monkeypatch.setattr(own_entries, "_MAX_WRITTEN", 3)
+    for n in range(10):
+        await service.auth.revoke_subject(f"user {n}")
+    kept = service.auth.revocations.own_entries
+    assert sorted(kept._unread) == sorted(kept._written)
+    assert [written.revocation.value for written in kept._written.values()] == ["user 7", "user 8", "user 9"]
 
 
 async def test_overload_sheds_logouts(monkeypatch: pytest.MonkeyPatch) -> None:
