@@ -23,8 +23,8 @@ from asgi_jwt.sessions.rotation import (
 )
 from asgi_jwt.stores.base import SWEEP_AFTER, Change, Outcome, SessionStore
 from asgi_jwt.stores.millis import Millis
-from asgi_jwt.stores.records import Client, Revocation, Session, SessionKey
-from asgi_jwt.testing.log_conformance import LogConformance, an_issuer, pages, read
+from asgi_jwt.stores.records import CLOCK_SKEW, Client, Revocation, Session, SessionKey
+from asgi_jwt.testing.log_conformance import LogConformance, an_issuer, append, pages, read, revocations
 
 T = TypeVar("T")
 
@@ -376,6 +376,15 @@ class StoreConformance(LogConformance):
         ended = await at_once([lambda: end(store, session.key, issuer)] * self.parallel)
         assert ended.count(True) == 1
         assert {entry.value for entry in await read(store, issuer)} == {session.sid}
+
+    async def test_log_forgets_where_sessions_end_alone(self, store: SessionStore) -> None:
+        """The log does not grow without end where all that is appended comes with the ends of sessions."""
+        issuer = an_issuer()
+        await append(store, revocations(issuer, 600))
+        if await self.pass_time(store, HOUR + 2 * CLOCK_SKEW):
+            for _ in range(100):
+                assert await end(store, (await created(store)).key, issuer)
+            assert len(await read(store, issuer)) < 300
 
     async def test_no_refresh_follows_an_end(self, store: SessionStore) -> None:
         """Among many refreshes a session ends once and for all, with its entry."""

@@ -1,21 +1,15 @@
 """How a change becomes the next version, and what stores that sweep promise of it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import anyio
 import pytest
-from support.stores import DAY, HOUR, NOW, a_session, url_of, using, write
+from support.stores import DAY, NOW, a_session, url_of, using, write
 
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, SessionStore, next_version
-from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.millis import Millis
-from asgi_jwt.stores.records import Revocation, Session, SessionKey
-from asgi_jwt.stores.sqlite.store import SQLiteStore
+from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.urls import open_store
-from asgi_jwt.testing import Clock
 
 GONE = NOW + DAY + SWEEP_AFTER + 1
 """When a session opened at `NOW` may go."""
@@ -62,22 +56,3 @@ async def test_one_dead_session_does_not_take_its_subject_along(store: SessionSt
     await write(store, a_session("long", life=2 * DAY))
     assert await store.sweep(GONE) == 1
     assert [session.sid for session in await store.list("alice", Millis(NOW))] == ["long"]
-
-
-def _ended(session: Session, entry: Revocation, _: Session | None) -> tuple[Session, None, list[Revocation]]:
-    return replace(session, ended_at=NOW), None, [entry]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_log_forgets_where_sessions_end_alone(kind: str, tmp_path: Path) -> None:
-    """The log does not grow without end if all that is appended comes with the ends of sessions."""
-    clock = Clock(0)
-    memory = kind == "memory"
-    async with using(MemoryStore(monotonic=clock) if memory else SQLiteStore(tmp_path / "s.db", clock=clock)) as store:
-        for n in range(5):
-            session = a_session(f"s{n}")
-            entry = Revocation("sid", "i", session.sid, Millis(NOW + HOUR), NOW)
-            await store.update(session.key, partial(_ended, session, entry))
-            clock.turn(2 * 3600)
-        assert [entry.value for entry in (await store.read_revocations()).revocations] == ["s4"]

@@ -80,15 +80,17 @@ SELECT clock_timestamp() + entry.life * interval '1 millisecond', entry.record
 FROM unnest({lives}::bigint[], {records}::bytea[]) AS entry (life, record)"""
 """The server's clock says until when an entry is kept, so the clock of the process that appends does not count."""
 
-_APPEND = f"""WITH trimmed AS (
+TRIMMED = f"""trimmed AS (
     DELETE FROM asgi_jwt_revocations WHERE (xid, id) IN (
         SELECT xid, id FROM asgi_jwt_revocations
         WHERE until < clock_timestamp() - interval '{CLOCK_SKEW} milliseconds'
         AND (xid, id) < (SELECT xid, id FROM asgi_jwt_revocations ORDER BY xid DESC, id DESC LIMIT 1)
         LIMIT {LOG_PAGE + SWEEP_LIMIT} FOR UPDATE SKIP LOCKED
     )
-)
-{APPEND_ROWS.format(lives="$1", records="$2")}"""
+)"""
+"""Stands beside each append: forgets more rows that have lapsed than one call appends. The newest row always stays."""
+
+_APPEND = f"WITH {TRIMMED}\n{APPEND_ROWS.format(lives='$1', records='$2')}"
 
 _PAGE = """SELECT pg_current_snapshot()::text AS snapshot, clock_timestamp() AS now, {continues} AS continues,
     array_agg(xid::text ORDER BY xid, id) AS xids, array_agg(id ORDER BY xid, id) AS ids,
@@ -130,7 +132,7 @@ def entry_arguments(revocations: Sequence[Revocation], now: Millis) -> tuple[lis
 
 
 async def append(connection: Connection, revocations: Sequence[Revocation], now: Millis) -> None:
-    """Append entries, and forget more of those that lapsed than one call appends. The newest row always stays."""
+    """Append entries, and forget some that have lapsed."""
     await connection.execute(_APPEND, *entry_arguments(revocations, now))
 
 

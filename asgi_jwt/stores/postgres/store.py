@@ -23,7 +23,7 @@ from asgi_jwt.stores.loops import Links, running_loop
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.postgres.link import Connection, Link
-from asgi_jwt.stores.postgres.log import APPEND_ROWS, append, entry_arguments, read_page
+from asgi_jwt.stores.postgres.log import APPEND_ROWS, TRIMMED, append, entry_arguments, read_page
 from asgi_jwt.stores.postgres.url import PostgresURL, parse_postgres_url
 from asgi_jwt.stores.records import Revocation, Session, SessionKey, log_value
 
@@ -61,7 +61,7 @@ _FACTS = """SELECT pg_backend_pid() AS backend, array(
 def _with_entries(statement: str, parameters: int) -> str:
     """One statement, and so one transaction, for a record and the entries of its end."""
     entries = APPEND_ROWS.format(lives=f"${parameters + 1}", records=f"${parameters + 2}")
-    return f"""WITH swapped AS ({statement}), appended AS ({entries} WHERE EXISTS (SELECT 1 FROM swapped))
+    return f"""WITH {TRIMMED}, swapped AS ({statement}), appended AS ({entries} WHERE EXISTS (SELECT 1 FROM swapped))
 SELECT done FROM swapped"""
 
 
