@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import asyncpg
+from anyio import CancelScope
 
 from asgi_jwt.stores.loops import Deadline
 from asgi_jwt.stores.postgres.faults import CONFLICTS, FAILURES, explained
@@ -90,7 +91,8 @@ class Link:
                 yield Connection(connection, self)
             finally:
                 # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.
-                with suppress(*FAILURES):
+                # A cancelled call waits for that too, because `aclose` must not end a connection on its way back.
+                with suppress(*FAILURES), CancelScope(shield=True):
                     await self._pool.release(connection, timeout=_RELEASE)
 
     async def _acquire(self) -> Any:
