@@ -10,7 +10,7 @@ from asgi_jwt.commands.check_issuers import check_issuer
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
 from asgi_jwt.commands.findings import PROBLEM, WARNING, Finding, problem
-from asgi_jwt.commands.output import count, run, say, say_json
+from asgi_jwt.commands.output import counted, run, say, say_json
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
@@ -42,7 +42,7 @@ def check(*, as_json: bool, sql: bool, clock: Clock) -> int:
     else:
         for finding in findings:
             say(str(finding))
-        say(f"{count(problems, 'problem')}, {count(warnings, 'warning')}")
+        say(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
     return 1 if problems else 0
 
 

@@ -2,7 +2,7 @@
 
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem
-from asgi_jwt.commands.output import count, listed
+from asgi_jwt.commands.output import counted, listed
 from asgi_jwt.errors import KeysUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.claims import TokenPolicy
@@ -21,6 +21,6 @@ async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]
             mend = "see that ASGI_JWT_ISSUER, or ASGI_JWT_JWKS_URL, is right, and that this machine reaches it"
         return [problem("issuer", f"the keys of {issuer} can't be had: {printable(str(why))}", mend)]
     verifying = [key for key in found if key.verifies and key.algorithms]
-    has = f"{count(len(verifying), 'key')} to verify with, {listed(map(name_key, verifying))}"
+    has = f"{counted(len(verifying), 'key')} to verify with, {listed(map(name_key, verifying))}"
     left_out = [ok("issuer", f"{issuer} has one that is left out: {printable(why)}") for why in keys.left_out]
     return [ok("issuer", f"{issuer} has {has}"), *left_out]

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
-from asgi_jwt.commands.output import duration, listed, shown
+from asgi_jwt.commands.output import listed, shown, spelled_duration
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
@@ -96,7 +96,7 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
     if settings.access_ttl > LONG_ACCESS and settings.key_set.signing_key() is not None:
         yield warning(
             "settings",
-            f"ASGI_JWT_ACCESS_TTL is {duration(settings.access_ttl)}, for which a stolen access token holds",
+            f"ASGI_JWT_ACCESS_TTL is {spelled_duration(settings.access_ttl)}, for which a stolen access token holds",
             "15m is the default",
         )
     if settings.store == "memory://":

@@ -9,7 +9,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
-from asgi_jwt.commands.refusal import Refusal
+from asgi_jwt.commands.refused_token import RefusedToken
 from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
@@ -54,7 +54,7 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(MOST_READ)
 
 
-async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> Refusal | None:
+async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> RefusedToken | None:
     # The service's user has to own the SQLite file, so this command does not create it. A missing file has no entries.
     store = auth.store if auth.settings.store is not None else None
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
@@ -66,10 +66,10 @@ async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -
     return None
 
 
-async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> Refusal:
+async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:
     """The refusal of a token with `error`, with everything that explains it. `now` is in seconds since the epoch."""
     trust = _trust_of(auth, parsed)
-    return Refusal(
+    return RefusedToken(
         error=error,
         parsed=parsed,
         policy=trust.policy,
@@ -102,7 +102,7 @@ def _source_of(settings: Settings, trust: Trust) -> str:
     return settings.variable(name)
 
 
-def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> None:
+def _print_json(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool) -> None:
     say_json(
         {
             "accepted": refusal is None,
@@ -115,7 +115,7 @@ def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> N
     )
 
 
-def _print_text(parsed: ParsedToken, refusal: Refusal | None, signed: bool, now: float) -> None:
+def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool, now: float) -> None:
     if refusal is not None:
         say(f"refused ({refusal.error.reason}): {explain(refusal)}")
     else:

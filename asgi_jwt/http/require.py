@@ -23,7 +23,7 @@ SOCKET_REFUSAL = "asgi_jwt.refusal"
 """Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
 
 
-class Connection(Protocol):
+class HasScope(Protocol):
     """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
 
     @property
@@ -75,16 +75,16 @@ class Require:
 
     @overload
     def __call__(
-        self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+        self, connection: HasScope, *, security_scopes: SecurityScopes | None = None, shown: None = None
     ) -> Claims: ...
 
     @overload
-    def __call__(self, connection: Connection, handler: object, /) -> None:
+    def __call__(self, connection: HasScope, handler: object, /) -> None:
         """As a guard of Litestar."""
 
     def __call__(
         self,
-        connection: Connection,
+        connection: HasScope,
         handler: object = None,
         *,
         security_scopes: SecurityScopes | None = None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from asgi_jwt.settings.fields import SettingsFields
-from asgi_jwt.settings.source import PREFIX, Fault
+from asgi_jwt.settings.source import VARIABLE_PREFIX, Fault
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.discovery import check_issuer
 
@@ -54,7 +54,7 @@ def _check_issuer(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]
     if not values.issuer:
         yield "issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example"
     elif len(values.issuer) > 1 and not values.discovery:
-        yield "issuer", f"names several issuers, which takes {PREFIX}DISCOVERY=true: each has its own keys"
+        yield "issuer", f"names several issuers, which takes {VARIABLE_PREFIX}DISCOVERY=true: each has its own keys"
 
 
 def _check_audience(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
@@ -69,7 +69,7 @@ def _check_discovery(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
         try:
             check_issuer(issuer)
         except ValueError as fault:
-            yield "issuer", f"{fault}, for {PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
+            yield "issuer", f"{fault}, for {VARIABLE_PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
 
 
 def _sources_of_keys(values: SettingsFields, given: Collection[str]) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def _check_one_source_of_keys(values: SettingsFields, given: Collection[str]) ->
 def _check_some_source_of_keys(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
     if not _sources_of_keys(values, given):
         first, *others = _KEYS
-        listed = ", ".join(f"{PREFIX}{name.upper()}" for name in others)
+        listed = ", ".join(f"{VARIABLE_PREFIX}{name.upper()}" for name in others)
         yield first, f"is missing, or one of {listed}: the keys to verify with, as asgi-jwt keygen makes them"
 
 
@@ -123,19 +123,19 @@ def _check_cookies(values: SettingsFields, _: Collection[str]) -> Iterator[Fault
         ("access_cookie", values.access_cookie or "", "/"),
     ):
         if cookie.lower().startswith("__host-") and path != "/":
-            yield name, f"begins with __Host-, which asks for {PREFIX}COOKIE_PATH=/: use __Secure-"
+            yield name, f"begins with __Host-, which asks for {VARIABLE_PREFIX}COOKIE_PATH=/: use __Secure-"
     if values.access_cookie == values.cookie_name:
         yield "access_cookie", "is the name of the refresh token's cookie too: give it its own"
 
 
 def _check_revocation_ttl(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
     if values.revocation_ttl < values.access_ttl:
-        yield "revocation_ttl", f"has to be {PREFIX}ACCESS_TTL at least: access tokens outlive no revocation"
+        yield "revocation_ttl", f"has to be {VARIABLE_PREFIX}ACCESS_TTL at least: access tokens outlive no revocation"
 
 
 def _check_staleness(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
     if values.revocation_max_staleness < values.revocation_interval:
-        yield "revocation_max_staleness", f"has to be {PREFIX}REVOCATION_INTERVAL at least"
+        yield "revocation_max_staleness", f"has to be {VARIABLE_PREFIX}REVOCATION_INTERVAL at least"
 
 
 _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (

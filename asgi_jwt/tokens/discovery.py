@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx2
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-TIMEOUT = 5.0
+FETCH_TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
 ANOTHER_ISSUER = "names another issuer"
 _LONGEST_NAME = 200
@@ -107,10 +107,10 @@ def without_query(url: str) -> str:
 def deadline() -> Iterator[None]:
     """Raises `KeysUnavailable` if its block takes more than 5 s."""
     try:
-        with anyio.fail_after(TIMEOUT):
+        with anyio.fail_after(FETCH_TIMEOUT):
             yield
     except TimeoutError:
-        raise KeysUnavailable(f"no whole answer within {TIMEOUT:g} s") from None
+        raise KeysUnavailable(f"no whole answer within {FETCH_TIMEOUT:g} s") from None
 
 
 async def discover(issuer: str, certificates: Certificates = system_certificates) -> str:

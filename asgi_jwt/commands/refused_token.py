@@ -1,4 +1,4 @@
-"""Refusal: a refused token, with everything that an explanation may need."""
+"""RefusedToken: a refused token, with everything that an explanation may need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _REFRESH_TYP = ("rt+jwt", "application/rt+jwt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class RefusedToken:
     """A refused token, and the settings that refused it.
 
     `policy`, `keys` and `key_source`, the name of the keys' source, are those of the token's issuer; or of the first
