@@ -21,7 +21,8 @@ from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
-from asgi_jwt.tokens.verifier import TokenVerifier, Trust
+from asgi_jwt.tokens.trusted import Trust
+from asgi_jwt.tokens.verifier import TokenVerifier
 
 if TYPE_CHECKING:
     __version__: str

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -22,9 +23,13 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
-from asgi_jwt.tokens.verifier import TokenVerifier, Trust
+from asgi_jwt.tokens.tenant_keys import TenantKeySet
+from asgi_jwt.tokens.tenants import Tenants
+from asgi_jwt.tokens.trusted import Finder, Trust
+from asgi_jwt.tokens.verifier import TokenVerifier
 
 
 class Auth:
@@ -60,8 +65,10 @@ class Auth:
         self._sessions: Sessions | None = None
         self._own = OwnKeys(settings, clock=clock, events=self.events)
         others = [(each, OwnKeys(each, clock=clock, events=self.events)) for each in issuers]
+        known = [(settings, self._own), *others]
         self.verifier = self._verifier(
-            trust for each, own in [(settings, self._own), *others] for trust in self._trusts_of(each, own)
+            [trust for each, own in known for trust in self._trusts_of(each, own)],
+            [self._tenants_of(each, each.pattern) for each, _ in known if each.pattern is not None],
         )
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
@@ -91,7 +98,7 @@ class Auth:
     def _trusts_of(self, settings: Settings, own: OwnKeys) -> Iterator[Trust]:
         for policy in settings.policies:
             keys = own.access
-            if settings.is_remote:
+            if settings.is_remote and settings.pattern is None:
                 keys = RemoteKeySet(
                     settings.jwks_url,
                     issuer=policy.issuer if settings.discovery else None,
@@ -101,9 +108,17 @@ class Auth:
                 )
             yield Trust(keys, policy)
 
-    def _verifier(self, trusts: Iterable[Trust]) -> TokenVerifier:
+    def _tenants_of(self, settings: Settings, pattern: IssuerPattern) -> Tenants:
+        keys_of = partial(
+            TenantKeySet, source=pattern.text, algorithms=settings.algorithms, clock=self.clock, events=self.events
+        )
+        return Tenants(pattern, settings.policy, keys_of, clock=self.clock)
+
+    def _verifier(self, trusts: Iterable[Trust], finders: Iterable[Finder]) -> TokenVerifier:
         (keys, policy), *others = trusts
-        return TokenVerifier(keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others)
+        return TokenVerifier(
+            keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others, finders=finders
+        )
 
     def _keep_revocations(self) -> None:
         settings = self.settings
@@ -279,9 +294,18 @@ class Auth:
         `StoreUnavailable` if the store is down: then call it again.
         """
         revoker = self.revoker
-        if issuer is not None and issuer not in self.verifier.issuers:
+        named = issuer or self._policy.issuer
+        if not await self.verifier.trusts_issuer(named):
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
-        await revoker.revoke_subject(subject, issuer or self._policy.issuer)
+        await revoker.revoke_subject(subject, named)
+
+    def forget_issuer(self, iss: str) -> None:
+        """Drop the keys and the cached tokens of the issuer, and close its WebSockets within a second.
+
+        Call it when a tenant is removed or has replaced its keys. The issuer's next token is verified with keys that
+        are fetched anew. An unknown issuer changes nothing. Each process has to call it.
+        """
+        self.verifier.forget(iss)
 
     async def aclose(self) -> None:
         """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""

@@ -16,7 +16,7 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.key import Key
-from asgi_jwt.tokens.verifier import Trust
+from asgi_jwt.tokens.trusted import Trust
 
 STDIN = "-"
 MOST_READ = 2**20

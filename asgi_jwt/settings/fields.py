@@ -8,6 +8,7 @@ from asgi_jwt.settings import key_values, values
 from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
@@ -42,6 +43,8 @@ class SettingsFields:
     keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
     discovery: bool = _setting(values.flag, False)
+    tenants: tuple[str, ...] | None = _setting(values.tenants, ())
+    """None: any tenant is allowed (`TENANTS=*`)."""
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
@@ -81,6 +84,13 @@ class SettingsFields:
     def is_remote(self) -> bool:
         """Whether the keys come from remote issuers, by `jwks_url` or `discovery`."""
         return self.discovery or self.jwks_url is not None
+
+    @property
+    def pattern(self) -> IssuerPattern | None:
+        """The issuer with a placeholder for the tenant. None: the issuers are named in full."""
+        if self.tenants == ():
+            return None
+        return IssuerPattern.parse(self.issuer[0], self.tenants)
 
     @property
     def key_set(self) -> KeySet:

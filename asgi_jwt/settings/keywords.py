@@ -22,6 +22,7 @@ class SettingsKeywords(TypedDict, total=False):
     keys_file: str
     jwks_url: str | None
     discovery: bool | str
+    tenants: Names
     algorithms: Names
     leeway: Duration
     type: str

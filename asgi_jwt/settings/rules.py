@@ -8,6 +8,7 @@ from asgi_jwt.settings.fields import SettingsFields
 from asgi_jwt.settings.source import VARIABLE_PREFIX, Fault
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
@@ -55,6 +56,27 @@ def _check_issuer(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]
         yield "issuer", "is missing: the `iss` of the tokens to accept, as https://issuer.example"
     elif len(values.issuer) > 1 and not values.discovery:
         yield "issuer", f"names several issuers, which takes {VARIABLE_PREFIX}DISCOVERY=true: each has its own keys"
+
+
+def _check_tenants(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    with_braces = [issuer for issuer in values.issuer if "{" in issuer or "}" in issuer]
+    if not with_braces:
+        if "tenants" in given:
+            yield (
+                "tenants",
+                f"is for an issuer with a placeholder: write it into {VARIABLE_PREFIX}ISSUER, or leave this out",
+            )
+        return
+    if len(values.issuer) > 1:
+        yield "issuer", "has a placeholder next to other issuers: it stands alone, and in code issuers= takes others"
+    if not values.discovery:
+        yield "issuer", f"has a placeholder, which takes {VARIABLE_PREFIX}DISCOVERY=true: each tenant has its own keys"
+    if values.tenants == ():
+        yield "tenants", f"is missing: the tenants that {VARIABLE_PREFIX}ISSUER stands for, or * for any of its host"
+    try:
+        IssuerPattern.parse(with_braces[0], values.tenants)
+    except ValueError as fault:
+        yield "issuer", f"{fault}, and not {with_braces[0]!r}"
 
 
 def _check_audience(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
@@ -140,6 +162,7 @@ def _check_staleness(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
 
 _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_issuer, ("issuer",)),
+    (_check_tenants, ("issuer", "tenants", "discovery")),
     (_check_audience, ("audience", "resource")),
     (_check_discovery, ("issuer",)),
     (_check_one_source_of_keys, ()),

@@ -41,6 +41,10 @@ Certificates = Callable[[], ssl.SSLContext]
 """Returns the TLS context with the certificates that https servers are checked by. It is called in any thread."""
 
 
+class NotPublished(KeysUnavailable):
+    """The server answers 404, so it publishes no such document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A JSON document of an issuer.
@@ -145,7 +149,10 @@ def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
 
 
 async def read_metadata(issuer: str, certificates: Certificates) -> Document:
-    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414. Raises `KeysUnavailable`."""
+    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414.
+
+    Raises `NotPublished` if the server answers 404 at both paths, and `KeysUnavailable` for any other failure.
+    """
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
@@ -154,20 +161,22 @@ async def read_metadata(issuer: str, certificates: Certificates) -> Document:
         try:
             return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)
         except KeysUnavailable as second:
-            raise KeysUnavailable(f"{first}; {second}") from None
+            kind = NotPublished if type(first) is type(second) is NotPublished else KeysUnavailable
+            raise kind(f"{first}; {second}") from None
 
 
 async def fetch(url: str, certificates: Certificates = system_certificates) -> Document:
     """The JSON object at `url`. Redirects are not followed.
 
     Raises `KeysUnavailable` for another status than 200, an answer over 256 KiB or after 5 s, and for malformed JSON.
+    For the status 404 it is a `NotPublished`.
     """
     shown = without_query(url)
     try:
         with deadline():
             return await _fetch(url, certificates)
     except KeysUnavailable as why:
-        raise KeysUnavailable(f"{shown}: {why}") from None
+        raise type(why)(f"{shown}: {why}") from None
     except MalformedToken as why:
         raise KeysUnavailable(f"{shown}: the answer is no JSON object: {why}") from None
 
@@ -216,7 +225,8 @@ def _has_no_password(record: logging.LogRecord) -> bool:
 
 async def _read(response: httpx2.Response) -> bytes:
     if response.status_code != 200:
-        raise KeysUnavailable(f"answered {response.status_code}")
+        kind = NotPublished if response.status_code == 404 else KeysUnavailable
+        raise kind(f"answered {response.status_code}")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()

@@ -100,6 +100,13 @@ class RemoteKeySet:
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
 
+    def unread(self) -> "RemoteKeySet":
+        """The keys of the same issuer, which have to be fetched again. What is under way here does not count there."""
+        url = self._url if self._issuer is None else None
+        return RemoteKeySet(
+            url, issuer=self._issuer, algorithms=self._algorithms, clock=self._clock, events=self._events
+        )
+
     def on_change(self, listener: Callable[[KeySet], None]) -> None:
         """Call `listener` with each new set of keys, before the keys are used."""
         self._listeners.append(listener)
@@ -219,9 +226,13 @@ class RemoteKeySet:
         """Fetch the metadata. Returns whether the URL of the keys has changed. Raises `KeysUnavailable`."""
         issuer, before = self._issuer or "", self._url
         metadata = await read_metadata(issuer, self._certificates)
-        self._url = keys_url(issuer, metadata.content)
+        self._url = self._keys_url(issuer, metadata.content)
         self._locate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
         return self._url != before
+
+    def _keys_url(self, issuer: str, metadata: Mapping[str, Any]) -> str:
+        """The URL of the keys that the metadata names. Raises `KeysUnavailable`."""
+        return keys_url(issuer, metadata)
 
     async def _read(self, now: float) -> bool:
         """Fetch the keys, and replace the old ones. Returns whether a key is new.
@@ -230,7 +241,7 @@ class RemoteKeySet:
         """
         document = await fetch(self._url, self._certificates)
         # Reading a key takes 0.1 ms, and a set may have 100 keys, so a thread reads them.
-        keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
+        keys, self.left_out = await in_thread(partial(self._usable, document.content))
         self._fetched_at, self._stale_at = now, now + document.fresh_for
         self._due_at = min(now + _REFRESH_AFTER * document.fresh_for, self._locate_at)
         old = self.known
@@ -240,12 +251,16 @@ class RemoteKeySet:
                 listener(self._keys)
         return not set(self._keys) <= set(old)
 
+    def _usable(self, jwks: dict[str, Any]) -> tuple[KeySet, tuple[str, ...]]:
+        """The usable keys of the JWK Set, and a text for each unusable key. Raises `KeysUnavailable`."""
+        return usable_keys(jwks, self._algorithms)
+
     def _emit(self, event: Event) -> None:
         # A task of its own emits: the host's `on_event` may be slow, and callers wait for this fetch.
         start(lambda: self._events.emit(event))
 
 
-def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
+def usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
     """The usable public keys of the JWK Set, limited to `algorithms`, and a text for each unusable key.
 
     Raises `KeysUnavailable` for more than `MAX_KEYS` keys, and if no key may verify: an empty set must not replace a
