@@ -206,13 +206,16 @@ def type_claim(value: object) -> tuple[str, str] | None:
 
 
 def token_sources(value: object) -> tuple[str, ...]:
-    """A list of sources of tokens: `header`, `subprotocol` and `cookie:<name>`."""
+    """A list of sources of tokens: `header`, `header:<Name>`, `subprotocol` and `cookie:<name>`."""
     sources = texts(value)
     for source in sources:
         kind, colon, name = source.partition(":")
-        known = source in ("header", "subprotocol") or (kind == "cookie" and colon and _TOKEN.fullmatch(name))
-        if not known:
-            raise ValueError(f"may hold header, subprotocol and cookie:<name>, and {source!r} is none of them")
+        named = kind in ("header", "cookie") and colon and _TOKEN.fullmatch(name)
+        if not named and source not in ("header", "subprotocol"):
+            known = "header, header:<Name>, subprotocol and cookie:<name>"
+            raise ValueError(f"may hold {known}, and {source!r} is none of them")
+        if kind == "header" and name.lower() == "authorization":
+            raise ValueError(f"may not hold {source!r}: header is the source that reads Authorization")
     if not sources:
         raise ValueError("has to name one source at least")
     return sources

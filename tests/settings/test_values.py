@@ -25,7 +25,11 @@ FORMS: list[tuple[Callable[[Any], Any], dict[Any, Any]]] = [
     (values.type_claim, {"token_use=access": ("token_use", "access"), "*": None}),
     (
         values.token_sources,
-        {"header": ("header",), "cookie:__Host-at, subprotocol": ("cookie:__Host-at", "subprotocol")},
+        {
+            "header": ("header",),
+            "cookie:__Host-at, subprotocol": ("cookie:__Host-at", "subprotocol"),
+            "header:X-Gateway, header": ("header:X-Gateway", "header"),
+        },
     ),
     (values.public_path, {path: path for path in ("/health", "/", "/auth/*")}),
     (values.public_paths, {"/health,/auth/*": ("/health", "/auth/*")}),
@@ -49,7 +53,8 @@ NEITHER: list[tuple[Callable[[Any], Any], list[Any]]] = [
     (values.claim, ["=a", "tenant=", "", " "]),
     (values.claim_name, [1, "", " "]),
     (values.type_claim, ["access", ""]),
-    (values.token_sources, ["", "query", "cookie", "cookie:", "cookie:a b", "header:x"]),
+    (values.token_sources, ["", "query", "cookie", "cookie:", "cookie:a b", "header:", "header:a b"]),
+    (values.token_sources, ["header:Authorization", "header,header:AUTHORIZATION", "Header:x", "subprotocol:x"]),
     (values.public_path, ["health", "", "/a*", "/*/b", "/**", "/a//b", "/a?b"]),
     (values.root_path, ["api", "/api/*"]),
     (values.resource, ["http://host/mcp", "https://", "host/mcp", "https://host/mcp?x=1", "https://host/mcp#x"]),
