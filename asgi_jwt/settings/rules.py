@@ -7,7 +7,7 @@ from dataclasses import replace
 from asgi_jwt.settings.fields import SettingsFields
 from asgi_jwt.settings.source import PREFIX, Fault
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
-from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.discovery import LOOPBACK, check_issuer, check_url
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
@@ -70,6 +70,21 @@ def _check_discovery(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
             check_issuer(issuer)
         except ValueError as fault:
             yield "issuer", f"{fault}, for {PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
+
+
+def _check_jwks_url(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_url is not None:
+        try:
+            check_url(values.jwks_url, LOOPBACK.union(values.jwks_allow_http))
+        except ValueError as fault:
+            yield "jwks_url", f"{fault}, or of a host that {PREFIX}JWKS_ALLOW_HTTP names"
+
+
+def _check_jwks_token(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_token_file is not None and not values.is_remote:
+        yield "jwks_token_file", f"is sent where keys are fetched, which takes {PREFIX}JWKS_URL or {PREFIX}DISCOVERY"
+    elif values.jwks_token_file is not None and len(values.issuer) > 1:
+        yield "jwks_token_file", "is the secret of one issuer, and several would get it: give each settings of its own"
 
 
 def _sources_of_keys(values: SettingsFields, given: Collection[str]) -> tuple[str, ...]:
@@ -142,6 +157,8 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_issuer, ("issuer",)),
     (_check_audience, ("audience", "resource")),
     (_check_discovery, ("issuer",)),
+    (_check_jwks_url, ("jwks_url", "jwks_allow_http")),
+    (_check_jwks_token, ("jwks_token", "issuer")),
     (_check_one_source_of_keys, ()),
     (_check_some_source_of_keys, _KEYS),
     (_check_algorithms, _KEYS),
