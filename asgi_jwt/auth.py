@@ -103,6 +103,8 @@ class Auth:
                     settings.jwks_url,
                     issuer=policy.issuer if settings.discovery else None,
                     algorithms=settings.algorithms,
+                    allow_http=settings.jwks_allow_http,
+                    token_file=settings.jwks_token_file,
                     clock=self.clock,
                     events=self.events,
                 )
