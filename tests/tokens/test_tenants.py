@@ -13,7 +13,7 @@ from asgi_jwt import errors
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock, fake_issuer
-from asgi_jwt.tokens import tenants
+from asgi_jwt.tokens import found_issuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
 pytestmark = pytest.mark.anyio
@@ -290,7 +290,7 @@ async def test_only_verified_tokens_enter_the_kept_tenants(
     server: IssuerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made-up tokens push no tenant out. The tenant that leaves is the one that verified no token for longest."""
-    monkeypatch.setattr(tenants, "MAX_KEPT", 2)
+    monkeypatch.setattr(found_issuers, "MAX_KEPT", 2)
     realms = Realms(server, "a,b,c,d")
     for realm in "abcd":
         realms.publish(realm)
