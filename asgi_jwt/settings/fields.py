@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from asgi_jwt.settings import key_values, values
@@ -41,10 +42,12 @@ class SettingsFields:
     """None: the first audience is the client id."""
     secret: str | bytes | None = _keys(key_values.secret, None)
     keys: KeySet | None = _keys(key_values.keys, None)
-    jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
+    jwks_url: str | None = _setting(values.text, None, secret=True)
     discovery: bool = _setting(values.flag, False)
     tenants: tuple[str, ...] | None = _setting(values.tenants, ())
     """None: any tenant is allowed (`TENANTS=*`)."""
+    jwks_token_file: Path | None = _setting(key_values.token_file, None, secret=True)
+    jwks_allow_http: tuple[str, ...] = _setting(values.hosts, ())
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypedDict
 
 from asgi_jwt.tokens.keys import KeySet
@@ -23,6 +24,8 @@ class SettingsKeywords(TypedDict, total=False):
     jwks_url: str | None
     discovery: bool | str
     tenants: Names
+    jwks_token_file: str | Path | None
+    jwks_allow_http: Names
     algorithms: Names
     leeway: Duration
     type: str

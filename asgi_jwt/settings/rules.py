@@ -7,7 +7,7 @@ from dataclasses import replace
 from asgi_jwt.settings.fields import SettingsFields
 from asgi_jwt.settings.source import VARIABLE_PREFIX, Fault
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
-from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.discovery import LOOPBACK, check_issuer, check_url
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
@@ -94,6 +94,24 @@ def _check_discovery(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
             yield "issuer", f"{fault}, for {VARIABLE_PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
 
 
+def _check_jwks_url(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_url is not None:
+        try:
+            check_url(values.jwks_url, LOOPBACK.union(values.jwks_allow_http))
+        except ValueError as fault:
+            yield "jwks_url", f"{fault}, or of a host that {VARIABLE_PREFIX}JWKS_ALLOW_HTTP names"
+
+
+def _check_jwks_token(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_token_file is not None and not values.is_remote:
+        yield (
+            "jwks_token_file",
+            "is sent where keys are fetched: ASGI_JWT_JWKS_URL or ASGI_JWT_DISCOVERY is missing",
+        )
+    elif values.jwks_token_file is not None and len(values.issuer) > 1:
+        yield "jwks_token_file", "is the secret of one issuer, and several would get it: give each settings of its own"
+
+
 def _sources_of_keys(values: SettingsFields, given: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in _KEYS if name in given and (name != "discovery" or values.discovery))
 
@@ -165,6 +183,8 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_tenants, ("issuer", "tenants", "discovery")),
     (_check_audience, ("audience", "resource")),
     (_check_discovery, ("issuer",)),
+    (_check_jwks_url, ("jwks_url", "jwks_allow_http")),
+    (_check_jwks_token, ("jwks_token", "issuer")),
     (_check_one_source_of_keys, ()),
     (_check_some_source_of_keys, _KEYS),
     (_check_algorithms, _KEYS),

@@ -98,7 +98,8 @@ class Settings(SettingsFields):
     def source_of_keys(self) -> Hashable:
         """Equal for two settings that take the keys of access tokens from the same place, for the same algorithms."""
         keys = tuple(key.identity for key in self.key_set)
-        return (self.jwks_url, self.discovery, self.algorithms, self.files.get("keys"), keys)
+        remote = (self.jwks_url, self.jwks_allow_http, self.jwks_token_file, self.discovery)
+        return (*remote, self.algorithms, self.files.get("keys"), keys)
 
     @property
     def refresh_policy(self) -> TokenPolicy:

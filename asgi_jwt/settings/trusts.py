@@ -31,6 +31,8 @@ def trusts_of(settings: Settings, own: OwnKeys, *, clock: Clock, events: EventSi
                 settings.jwks_url,
                 issuer=policy.issuer if settings.discovery else None,
                 algorithms=settings.algorithms,
+                allow_http=settings.jwks_allow_http,
+                token_file=settings.jwks_token_file,
                 clock=clock,
                 events=events,
             )
@@ -44,7 +46,12 @@ def finders_of(
     for settings in listed:
         if (pattern := settings.pattern) is not None:
             keys_of = partial(
-                TenantKeySet, source=pattern.text, algorithms=settings.algorithms, clock=clock, events=events
+                TenantKeySet,
+                source=pattern.text,
+                algorithms=settings.algorithms,
+                token_file=settings.jwks_token_file,
+                clock=clock,
+                events=events,
             )
             yield Tenants(pattern, settings.policy, keys_of, clock=clock)
     if resolve is not None:

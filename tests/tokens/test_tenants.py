@@ -175,6 +175,7 @@ async def test_a_key_that_names_an_issuer(server: IssuerServer) -> None:
         assert await realms.reason(realms.token(realm, kid="shared")) == "claim_invalid"
     assert await realms.reason(realms.token("a", thief_key())) is None
     assert await realms.reason(realms.token("b", thief_key())) == "key_unsuitable"
+    await wait_all_tasks_blocked()
     assert [event.left_out for event in realms.heard if isinstance(event, KeysFetched)] == [
         (),
         ("Key(kid='a', algorithms=('ES256',)) names another issuer",),
@@ -209,6 +210,7 @@ async def test_metadata_that_leads_elsewhere(server: IssuerServer, name: str) ->
     realms.publish("a", **wrong)
     assert await realms.reason(realms.token("a")) == "keys_unavailable"
     assert server.requests == [f"/realms/a{OPENID}"]
+    await wait_all_tasks_blocked()
     assert [why in event.why for event in realms.heard if isinstance(event, KeysNotFetched)] == [True]
 
 
