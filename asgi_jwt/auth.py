@@ -268,14 +268,15 @@ class Auth:
         """Revoke every token that was issued for the subject until now, and end the subject's sessions.
 
         It is for a user who is banned or has changed the password. A login right after the call works. `issuer` is the
-        issuer of the user's tokens; None is the first one, whose sessions are kept here.
+        issuer of the user's tokens; None is the first one, whose sessions are kept here. Name the issuer of a tenant.
 
         Raises `ValueError` for an issuer that is not trusted, and `ConfigurationError` without a store. Raises
-        `StoreUnavailable` if the store is down: then call it again.
+        `StoreUnavailable` if the store is down, and `KeysUnavailable` if the function `issuers` fails: then call it
+        again.
         """
         revoker = self.revoker
         named = issuer or self._policy.issuer
-        if not await self.verifier.is_trusted(named):
+        if await self.verifier.trust_of(named) is None:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
         await revoker.revoke_subject(subject, named)
 

@@ -110,12 +110,14 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
-    async def is_trusted(self, iss: str) -> bool:
-        """Whether tokens with this `iss` may be accepted. It may ask the host, and raises `KeysUnavailable`."""
+    async def trust_of(self, iss: str) -> Trust | None:
+        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+
+        Raises `KeysUnavailable` if the host gives no answer.
+        """
         with suppress(WrongIssuer):
-            await self._find(iss)
-            return True
-        return False
+            return (await self._find(iss)).trust
+        return None
 
     def with_keys(self, keys: KeySet) -> "TokenVerifier":
         """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
