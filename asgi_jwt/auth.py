@@ -22,6 +22,7 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.opaque import OpaqueTokens, OpaqueVerifier, is_opaque
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
@@ -33,6 +34,8 @@ class Auth:
     `settings`: the issuer whose tokens are issued here, if it has keys of its own.
     `issuers`: further trusted issuers, each as `Settings` of its own, from which its keys, audience and rules for
     claims are taken. The `iss` of a token decides which issuer's keys and rules apply.
+    `verifiers`: asked in their order for a token that is no JWT, as an API key, and before introspection. Each is an
+    object with `async verify(token: str) -> Claims | None`.
     `store`: a store of the host's own, instead of `settings.store`.
     `on_event`: called with each event, sync or async.
     `clock`: returns seconds since the epoch.
@@ -45,6 +48,7 @@ class Auth:
         settings: Settings,
         *,
         issuers: Iterable[Settings] = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -60,9 +64,9 @@ class Auth:
         self._sessions: Sessions | None = None
         self._own = OwnKeys(settings, clock=clock, events=self.events)
         others = [(each, OwnKeys(each, clock=clock, events=self.events)) for each in issuers]
-        self.verifier = self._verifier(
-            trust for each, own in [(settings, self._own), *others] for trust in self._trusts_of(each, own)
-        )
+        trusted = [(settings, self._own), *others]
+        self.verifier = self._verifier(trust for each, own in trusted for trust in self._trusts_of(each, own))
+        self.opaque_tokens = OpaqueTokens.of(verifiers, [each for each, _ in trusted], clock=clock, events=self.events)
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
@@ -73,6 +77,7 @@ class Auth:
         environ: Mapping[str, str] | None = None,
         *,
         issuers: Iterable[Settings] = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -86,7 +91,7 @@ class Auth:
             read, store = Settings.from_env(environ, store=store, **settings), None
         else:
             read = Settings.from_env(environ, **settings)
-        return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
+        return cls(read, issuers=issuers, verifiers=verifiers, store=store, on_event=on_event, clock=clock)
 
     def _trusts_of(self, settings: Settings, own: OwnKeys) -> Iterator[Trust]:
         for policy in settings.policies:
@@ -237,7 +242,10 @@ class Auth:
 
         None: `verify` has to decide.
         """
-        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        claims = self.verifier.verify_cached(token)
+        if claims is None and self.opaque_tokens is not None:
+            claims = self.opaque_tokens.verify_cached(token)
         revocations = self._revocations
         if claims is None or revocations is None or revocations.passes(claims):
             return claims
@@ -258,7 +266,10 @@ class Auth:
 
         Use it only to end a session or to revoke a token, never to give access.
         """
-        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        if self.opaque_tokens is not None and is_opaque(token):
+            return await self.opaque_tokens.verify(token)
+        return await self.verifier.verify(token)
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Revoke one access token: every process that shares the store refuses it from now on. Its session lives on.
@@ -281,7 +292,8 @@ class Auth:
         `StoreUnavailable` if the store is down: then call it again.
         """
         revoker = self.revoker
-        if issuer is not None and issuer not in self.verifier.issuers:
+        # The issuers of a host's verifiers are known to them alone.
+        if issuer is not None and self.opaque_tokens is None and issuer not in self.verifier.issuers:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
         await revoker.revoke_subject(subject, issuer or self._policy.issuer)
 

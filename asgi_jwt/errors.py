@@ -30,6 +30,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
 ├── InsufficientScope           403     insufficient_scope   scope_insufficient
@@ -47,6 +48,7 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
 ```
@@ -298,6 +300,13 @@ class WrongType(InvalidToken):
     description = "The token's type claim is not an access token's"
 
 
+class InactiveToken(InvalidToken):
+    """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
+
+    reason = "token_inactive"
+    description = "The access token is unknown or no longer active"
+
+
 class RevokedToken(InvalidToken):
     """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
@@ -462,6 +471,12 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class VerifierUnavailable(Unavailable):
+    """A verifier of tokens that are no JWT failed, or the authorization server gave no usable answer about one."""
+
+    reason = "verifier_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):
