@@ -37,8 +37,7 @@ async def one_store(drill: Drill) -> str:
 
 
 def _lists(answer: Answer, device: Device) -> bool:
-    sessions = answer.json().get("sessions")
-    return any(isinstance(each, dict) and each.get("sid") == device.sid for each in sessions or ())
+    return any(each.get("sid") == device.sid for each in answer.objects("sessions"))
 
 
 async def logout(drill: Drill) -> str:

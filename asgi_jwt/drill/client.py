@@ -59,6 +59,11 @@ class Answer:
         except MalformedToken:
             return {}
 
+    def objects(self, member: str) -> list[dict[str, Any]]:
+        """The objects in a list that is a member of the JSON object."""
+        value = self.json().get(member)
+        return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
     def text(self, member: str) -> str:
         """A member of the JSON object that is text, else an empty one."""
         value = self.json().get(member)
@@ -185,5 +190,8 @@ def _no_answer(reason: str) -> Broken:
 
 
 def _reason(error: BaseException) -> str:
-    below = error.__context__
-    return shown(str(error)) if str(error) else _reason(below) if below else type(error).__name__
+    """The text of `error`, or of the fault of the system or of TLS below it."""
+    below: BaseException | None = error
+    while below is not None and not (str(below) and (below is error or isinstance(below, OSError))):
+        below = below.__context__
+    return shown(str(below)) if below is not None else type(error).__name__

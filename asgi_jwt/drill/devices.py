@@ -204,7 +204,9 @@ def _device_of(answer: Answer) -> Device | None:
 
 def _sids_of(answer: Answer, name: str) -> set[str]:
     """The ids of the sessions that the User-Agent `name` has opened."""
-    sessions = answer.json().get("sessions")
-    listed = [each for each in sessions if isinstance(each, dict)] if isinstance(sessions, list) else []
-    own = [each for each in listed if isinstance(each.get("client"), dict) and each["client"].get("user_agent") == name]
-    return {each["sid"] for each in own if isinstance(each.get("sid"), str)}
+    clients = [(each.get("sid"), each.get("client")) for each in answer.objects("sessions")]
+    return {
+        sid
+        for sid, client in clients
+        if isinstance(sid, str) and isinstance(client, dict) and client.get("user_agent") == name
+    }

@@ -70,7 +70,7 @@ async def _run(drill: Drill, progress: Progress) -> Report:
 
     async def run_lane(lane: Lane) -> None:
         for check in lane:
-            results[check.name] = await _result(check)
+            results[check.name] = await run_check(check)
 
     async def show_progress() -> None:
         while True:
@@ -147,7 +147,8 @@ async def _run_lanes(drill: Drill, lanes: tuple[Lane, ...], run_lane: RunLane) -
         tasks.start_soon(wait_for_rotation)
 
 
-async def _result(check: Check) -> Result:
+async def run_check(check: Check) -> Result:
+    """Make one check."""
     try:
         return _result_of(check, True, await check.work())
     except Broken as broken:
