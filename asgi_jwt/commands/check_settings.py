@@ -30,6 +30,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     """The findings about usable settings, and about the files that they name."""
     audience = "any" if settings.audience is None else _names(settings.audience)
     yield ok("settings", f"issuer {_names(settings.issuer)}, audience {audience}")
+    yield from _tenants(settings)
     yield from _doubts(settings)
     yield from _check_gateways(settings)
     for name in settings.files:
@@ -63,6 +64,17 @@ def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
 def name_key(key: Key) -> str:
     """The key's `kid` and default algorithm, safe to print."""
     return f"{shown(key.kid)} ({key.default})" if key.kid is not None else f"a secret ({key.default})"
+
+
+def _tenants(settings: Settings) -> Iterator[Finding]:
+    if settings.tenants:
+        yield ok("settings", f"tenants {_names(settings.tenants)}")
+    elif settings.tenants is None:
+        yield warning(
+            "settings",
+            "ASGI_JWT_TENANTS=* takes the tokens of every tenant that the issuer has or will have",
+            "list the tenants that you know, or check claims.tenant in validate",
+        )
 
 
 def _doubts(settings: Settings) -> Iterator[Finding]:

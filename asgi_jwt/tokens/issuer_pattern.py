@@ -45,6 +45,11 @@ class IssuerPattern:
             return None
         return tenant if self.tenants is None or tenant in self.tenants else None
 
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The `iss` of each allowed tenant, sorted. Empty if any tenant is allowed."""
+        return tuple(map(self.issuer_of, sorted(self.tenants or ())))
+
     def issuer_of(self, tenant: str) -> str:
         """The `iss` of the tenant's tokens."""
         return f"{self.before}{tenant}{self.after}"

@@ -65,7 +65,8 @@ class RemoteKeySet:
     `token_file`: a file with a bearer token, read at each fetch. It is sent to the origin of `url`, or of `issuer`.
     `clock`: returns seconds since the epoch.
     `events`: emits an event for each fetch.
-    The attribute `left_out` has a text for each unusable key.
+    The attribute `left_out` has a text for each unusable key. `unread` makes a set of the same issuer, whose keys have
+    to be fetched again.
 
     Raises `ConfigurationError` for a URL that is not https (http is allowed on this machine), and without httpx2.
     """
@@ -94,6 +95,16 @@ class RemoteKeySet:
         self._algorithms = same_algorithms(algorithms)
         self._clock = clock
         self._events = events or EventSink()
+        self.unread = partial(
+            RemoteKeySet,
+            url,
+            issuer=issuer,
+            algorithms=self._algorithms,
+            allow_http=allow_http,
+            token_file=token_file,
+            clock=clock,
+            events=self._events,
+        )
         self._keys: KeySet | None = None
         # Keys fetched at `_fetched_at` are fetched again from `_due_at` on, and are stale from `_stale_at` on. They are
         # used until `_USABLE_AFTER_STALE` later. `_attempted_at` is the start of the last fetch, good or not.
@@ -107,13 +118,6 @@ class RemoteKeySet:
         self.left_out: tuple[str, ...] = ()
         self._flight = SingleFlight(self._fetch)
         self._listeners: list[Callable[[KeySet], None]] = []
-
-    def unread(self) -> "RemoteKeySet":
-        """The keys of the same issuer, which have to be fetched again. What is under way here does not count there."""
-        url = self._url if self._issuer is None else None
-        return RemoteKeySet(
-            url, issuer=self._issuer, algorithms=self._algorithms, clock=self._clock, events=self._events
-        )
 
     def on_change(self, listener: Callable[[KeySet], None]) -> None:
         """Call `listener` with each new set of keys, before the keys are used."""

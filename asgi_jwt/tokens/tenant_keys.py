@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from asgi_jwt.errors import KeysUnavailable, WrongIssuer
 from asgi_jwt.events import EventSink
@@ -12,6 +12,7 @@ from asgi_jwt.tokens.discovery import NotPublished, keys_url, without_query
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
+from asgi_jwt.tokens.token_file import origin_of
 
 # The documentation of Entra ID compares the name without regard to case.
 _TENANT_ID = re.compile(r"\{tenantid\}", re.IGNORECASE)
@@ -40,10 +41,11 @@ class TenantKeySet(RemoteKeySet):
         source: str,
         may_fetch: Callable[[], bool],
         algorithms: Iterable[str],
+        token_file: Path | None,
         clock: Callable[[], float],
         events: EventSink,
     ) -> None:
-        super().__init__(issuer=issuer, algorithms=algorithms, clock=clock, events=events)
+        super().__init__(issuer=issuer, algorithms=algorithms, token_file=token_file, clock=clock, events=events)
         self.source = source
         self._expected = issuer
         self._tenant = tenant
@@ -78,7 +80,7 @@ class TenantKeySet(RemoteKeySet):
 
     def _keys_url(self, issuer: str, metadata: Mapping[str, Any]) -> str:
         url = keys_url(issuer, metadata)
-        if _origin(url) != _origin(issuer):
+        if origin_of(url) != origin_of(issuer):
             # Otherwise a tenant's administrator might choose the servers that this service fetches from.
             raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} has another origin, {without_query(url)}")
         return url
@@ -92,8 +94,3 @@ class TenantKeySet(RemoteKeySet):
 
     def _may_sign(self, key: Key) -> bool:
         return key.issuer is None or _TENANT_ID.sub(self._tenant, key.issuer) == self._expected
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

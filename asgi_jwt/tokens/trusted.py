@@ -1,21 +1,19 @@
-"""TrustedIssuer: the keys of an issuer, the rules for its tokens, and the headers that it signs.
-
-`Finder` is the protocol for issuers that no setting names in full.
-"""
+"""TrustedIssuer: the keys of an issuer, the rules for its tokens, and the headers that it signs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.claims import Standing, TokenPolicy
 from asgi_jwt.tokens.header import read_header
-from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_source import KeySource, candidates
-from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
+from asgi_jwt.tokens.keys import MAX_CANDIDATES
+
+if TYPE_CHECKING:
+    from asgi_jwt.tokens.found_issuers import FoundIssuers
 
 # The algorithm of a header, the keys to try, how many keys fit, and whether the keys are tried in a thread. It is a
 # plain tuple, which costs less than a named one.
@@ -31,45 +29,16 @@ class Trust(NamedTuple):
     policy: TokenPolicy
 
 
-class Finder(Protocol):
-    """Finds issuers that no setting names in full: `Tenants` and `ResolvedIssuers`.
-
-    `pattern`: the issuer with a placeholder in the settings. None: there is none.
-    """
-
-    @property
-    def pattern(self) -> IssuerPattern | None: ...
-
-    async def find(self, iss: str) -> TrustedIssuer | None:
-        """The issuer of tokens that are not verified yet. None: it is not trusted. Raises `AuthError`."""
-
-    def keep(self, issuer: TrustedIssuer) -> None:
-        """Keep the issuer, because a token of it was verified."""
-
-    def forget(self, iss: str) -> None:
-        """Drop all that is known of the issuer, and end its standing."""
-
-    def listen(
-        self, keys_changed: Callable[[TrustedIssuer, KeySet], None], dropped: Callable[[TrustedIssuer], None]
-    ) -> None:
-        """Call `keys_changed` with each new set of keys, and `dropped` with each issuer that is no longer kept."""
-
-    def with_keys(self, keys: KeySet) -> Finder:
-        """A finder of the same issuers, whose tokens are verified with `keys`."""
-
-    def sources(self) -> list[KeySource]:
-        """The keys of the issuers that are kept."""
-
-
 class TrustedIssuer:
     """The keys, the policy and the cached headers of one issuer. Those of two issuers never mix.
 
-    `finder`: the finder that has found the issuer. `standing`: its claims share it. None makes a new one.
+    `finder`: has found the issuer. None: a setting names it in full.
+    `standing`: the claims of its tokens share it. None makes a new one.
     """
 
     __slots__ = ("finder", "headers", "keys", "policy", "source", "standing")
 
-    def __init__(self, trust: Trust, *, finder: Finder | None = None, standing: Standing | None = None) -> None:
+    def __init__(self, trust: Trust, *, finder: FoundIssuers | None = None, standing: Standing | None = None) -> None:
         self.source, self.policy = trust
         self.finder = finder
         self.standing = standing or Standing(leeway=trust.policy.leeway)
@@ -85,9 +54,13 @@ class TrustedIssuer:
         allowed = self.source.known.allowed
         return Trust(self.source, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
 
-    async def candidates(self, header: bytes) -> Candidates:
-        """The algorithm of an encoded header, and the present keys that may have signed its token."""
-        algorithm, kid = read_header(header, self.policy)
+    async def candidates(self, header: bytes, typ: frozenset[str] | None = None) -> Candidates:
+        """The algorithm of an encoded header, and the present keys that may have signed its token.
+
+        `typ`: the values of the header's `typ` for tokens of another kind than access tokens.
+        """
+        policy = self.policy if typ is None else replace(self.policy, typ=typ, require_typ=False)
+        algorithm, kid = read_header(header, policy)
         fitting = await candidates(self.source, kid, algorithm)
         tried = fitting[:MAX_CANDIDATES]
         # Four checks with ES512 would block the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.

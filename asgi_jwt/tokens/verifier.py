@@ -20,13 +20,14 @@ from asgi_jwt.errors import (
 from asgi_jwt.tasks import in_few_threads
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
+from asgi_jwt.tokens.found_issuers import FoundIssuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_source import KeySource
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.tenant_keys import asks_tid
-from asgi_jwt.tokens.trusted import Candidates, Finder, Trust, TrustedIssuer
+from asgi_jwt.tokens.trusted import Candidates, Trust, TrustedIssuer
 
 _MAX_UNVERIFIED_BRACKETS = 500
 
@@ -63,7 +64,7 @@ class TokenVerifier:
         cache_size: int,
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
-        finders: Iterable[Finder] = (),
+        finders: Iterable[FoundIssuers] = (),
     ) -> None:
         trusts = (Trust(keys, policy), *others)
         self.verified = 0
@@ -75,6 +76,7 @@ class TokenVerifier:
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
         self._finders = tuple(finders)
+        self._has_forgotten = False
         listed = {trust.policy.issuer: TrustedIssuer(trust) for trust in trusts}
         if len(listed) < len(trusts):
             raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
@@ -108,12 +110,14 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
-    async def trusts_issuer(self, iss: str) -> bool:
-        """Whether tokens with this `iss` may be accepted. It may ask the host, and raises `KeysUnavailable`."""
+    async def trust_of(self, iss: str) -> Trust | None:
+        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+
+        Raises `KeysUnavailable` if the host gives no answer.
+        """
         with suppress(WrongIssuer):
-            await self._find(iss)
-            return True
-        return False
+            return (await self._find(iss)).trust
+        return None
 
     def with_keys(self, keys: KeySet) -> "TokenVerifier":
         """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
@@ -125,15 +129,25 @@ class TokenVerifier:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + claims._standing.leeway
 
+    @property
+    def may_forget(self) -> bool:
+        """Whether `has_forgotten` may be true for any claims."""
+        return self._has_forgotten or bool(self._finders)
+
     def has_forgotten(self, claims: Claims) -> bool:
         """Whether the issuer was forgotten since a token with these claims was verified."""
         return claims._standing.ended
+
+    async def ask_again(self, iss: str) -> None:
+        """Find out again whether the issuer is trusted. If it is not, it is forgotten. Raises `KeysUnavailable`."""
+        for finder in self._finders:
+            await finder.ask_again(iss)
 
     def forget(self, iss: str) -> None:
         """Drop the keys and the cached tokens of an issuer. Its next token is verified with keys that are read anew."""
         issuer = self._issuers.get(iss)
         if issuer is not None:
-            issuer.standing.ended = True
+            self._has_forgotten = issuer.standing.ended = True
             source = issuer.source.unread() if isinstance(issuer.source, RemoteKeySet) else issuer.source
             self._issuers[iss] = renewed = TrustedIssuer(Trust(source, issuer.trust.policy))
             renewed.source.on_change(partial(self._keys_changed, renewed))
@@ -247,6 +261,23 @@ class TokenVerifier:
         check_claims(members, issuer.policy, self._clock())
         self.verified += 1
         return members
+
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
+        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
+
+        The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
+        header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
+        """
+        if len(token) > self._max_token_size:
+            raise TokenTooLarge
+        header, payload, signature, message = self._parse(token)
+        issuer = self._first if self._sole else await self._issuer_of(token, payload)
+        found = await issuer.candidates(header, typ)
+        key = await in_few_threads(partial(self._verifying_key, found, message, signature))
+        claims = parse_claims(payload)
+        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
+            raise WrongClaim("tid")
+        return claims, issuer.policy
 
     def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """The token's encoded header, its decoded payload and signature, and the signing input."""

@@ -13,7 +13,7 @@ from asgi_jwt import errors
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock, fake_issuer
-from asgi_jwt.tokens import tenants
+from asgi_jwt.tokens import found_issuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +175,7 @@ async def test_a_key_that_names_an_issuer(server: IssuerServer) -> None:
         assert await realms.reason(realms.token(realm, kid="shared")) == "claim_invalid"
     assert await realms.reason(realms.token("a", thief_key())) is None
     assert await realms.reason(realms.token("b", thief_key())) == "key_unsuitable"
+    await wait_all_tasks_blocked()
     assert [event.left_out for event in realms.heard if isinstance(event, KeysFetched)] == [
         (),
         ("Key(kid='a', algorithms=('ES256',)) names another issuer",),
@@ -209,6 +210,7 @@ async def test_metadata_that_leads_elsewhere(server: IssuerServer, name: str) ->
     realms.publish("a", **wrong)
     assert await realms.reason(realms.token("a")) == "keys_unavailable"
     assert server.requests == [f"/realms/a{OPENID}"]
+    await wait_all_tasks_blocked()
     assert [why in event.why for event in realms.heard if isinstance(event, KeysNotFetched)] == [True]
 
 
@@ -290,7 +292,7 @@ async def test_only_verified_tokens_enter_the_kept_tenants(
     server: IssuerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made-up tokens push no tenant out. The tenant that leaves is the one that verified no token for longest."""
-    monkeypatch.setattr(tenants, "MAX_KEPT", 2)
+    monkeypatch.setattr(found_issuers, "MAX_KEPT", 2)
     realms = Realms(server, "a,b,c,d")
     for realm in "abcd":
         realms.publish(realm)
