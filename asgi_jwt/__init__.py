@@ -4,7 +4,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidProof, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
@@ -20,6 +20,7 @@ from asgi_jwt.tokens.discovery import discover
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.proof import Proof
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
@@ -39,10 +40,12 @@ __all__ = [
     "ConfigurationError",
     "Credentials",
     "Identity",
+    "InvalidProof",
     "JWTMiddleware",
     "KeySet",
     "MemoryStore",
     "PostgresStore",
+    "Proof",
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",

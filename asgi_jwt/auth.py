@@ -20,10 +20,14 @@ from asgi_jwt.stores.millis import millis
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
+from asgi_jwt.tokens.binding import Binding, Replays
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.own_keys import OwnKeys
+from asgi_jwt.tokens.proof import Proof
+from asgi_jwt.tokens.proofs import Proofs
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
+from asgi_jwt.tokens.replays import ReplayMemory
 from asgi_jwt.tokens.verifier import TokenVerifier, Trust
 
 
@@ -66,6 +70,7 @@ class Auth:
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
+        self.binding = Binding(settings.dpop, Proofs(clock), self._replays())
 
     @classmethod
     def from_env(
@@ -103,7 +108,17 @@ class Auth:
 
     def _verifier(self, trusts: Iterable[Trust]) -> TokenVerifier:
         (keys, policy), *others = trusts
-        return TokenVerifier(keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others)
+        return TokenVerifier(
+            keys,
+            policy,
+            cache_size=self.settings.cache_size,
+            clock=self.clock,
+            others=others,
+            at_sight=self.settings.dpop != "required",
+        )
+
+    def _replays(self) -> Replays:
+        return ReplayMemory(self.settings.dpop_replay_size, self.clock)
 
     def _keep_revocations(self) -> None:
         settings = self.settings
@@ -233,7 +248,7 @@ class Auth:
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and is still valid. It is synchronous and does no I/O.
 
-        None: `verify` has to decide.
+        None: `verify` has to decide, as it does for every token that is bound to a key.
         """
         claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
         revocations = self._revocations
@@ -241,14 +256,21 @@ class Auth:
             return claims
         return None
 
-    async def verify(self, token: str | bytes) -> Claims:
+    async def verify(self, token: str | bytes, *, proof: Proof | None = None) -> Claims:
         """The claims of a valid access token that is not revoked. Raises an `AuthError` for any other token.
+
+        `proof`: the request's proof of a key. A token that is bound to a key is refused without it, with `InvalidProof`
+        (RFC 9449 section 4.3). For any other token it is ignored.
 
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
-        claims = await self.authentic(token)
+        encoded = token if type(token) is bytes else _bytes(token)
+        claims = await self.verifier.verify(encoded)
+        verified = self.binding.check(claims, encoded, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)
+        if verified is not None:
+            await self.binding.use(verified)
         return claims
 
     async def authentic(self, token: str | bytes) -> Claims:

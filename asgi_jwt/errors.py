@@ -30,8 +30,11 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── UnboundToken                                         token_unbound
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
+├── InvalidProof                401     invalid_dpop_proof   proof_invalid
+│   └── InvalidGrantProof       400                          grant_proof_invalid
 ├── InsufficientScope           403     insufficient_scope   scope_insufficient
 │   └── InsufficientRole        403                          role_insufficient
 ├── CrossSite                   403     cross_site           cross_site
@@ -48,6 +51,7 @@ AuthError                       status  error code           reason (for logs an
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
+    ├── ProofMemoryFull                                      proof_memory_full
     └── StoreUnavailable                                     store_unavailable
 ```
 """
@@ -250,7 +254,7 @@ class MissingClaim(InvalidToken):
 
 
 class WrongClaim(InvalidToken):
-    """A required claim has another value, or `cnf` asks for a proof that is not supported (RFC 7800 section 3.1)."""
+    """A required claim has another value, or `cnf` asks for a proof that is not checked (RFC 7800 section 3.1)."""
 
     reason = "claim_invalid"
     description = "A claim of the access token has an unexpected value"
@@ -298,6 +302,13 @@ class WrongType(InvalidToken):
     description = "The token's type claim is not an access token's"
 
 
+class UnboundToken(InvalidToken):
+    """The token is bound to no key, and `DPOP=required` or the scheme `DPoP` asks for one (RFC 9449 section 7.1)."""
+
+    reason = "token_unbound"
+    description = "The access token is not bound to a key"
+
+
 class RevokedToken(InvalidToken):
     """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
@@ -310,6 +321,22 @@ class RefusedToken(InvalidToken):
 
     reason = "token_refused"
     description = "The access token was refused"
+
+
+class InvalidProof(AuthError):
+    """The proof of a bound token's key is missing, invalid, replayed, or of another key (RFC 9449 section 7.1: 401)."""
+
+    error = "invalid_dpop_proof"
+    reason = "proof_invalid"
+    description = "The DPoP proof is missing or invalid"
+
+
+class InvalidGrantProof(InvalidProof):
+    """The proof of a login or a refresh is missing or invalid (RFC 9449 section 5: 400)."""
+
+    status = 400
+    reason = "grant_proof_invalid"
+    challenges = False
 
 
 class InsufficientScope(AuthError):
@@ -468,6 +495,12 @@ class RevocationsUnavailable(Unavailable):
     """The log of revocations was last read so long ago that a revoked token might pass."""
 
     reason = "revocations_unavailable"
+
+
+class ProofMemoryFull(Unavailable):
+    """The process remembers `DPOP_REPLAY_SIZE` proofs, and can't tell whether a further one was shown before."""
+
+    reason = "proof_memory_full"
 
 
 class StoreUnavailable(Unavailable):

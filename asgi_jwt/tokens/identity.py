@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from asgi_jwt.tokens.frozen import freeze
 
 RESERVED = frozenset(
-    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br", "cnf"}
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br"),
+        *("cnf", "auth_time", "acr", "amr"),
+    }
 )
 """Claims that only the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 7800 section 3.1)."""
 

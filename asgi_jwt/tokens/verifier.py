@@ -38,6 +38,9 @@ _MAX_UNVERIFIED_BRACKETS = 500
 _KEY: Final = 4
 _ISSUER: Final = 5
 
+_BOUND = b"bound"
+"""Ends the cache's key of a token that is not enough by itself, so that `verify_cached` does not find the token."""
+
 
 class Trust(NamedTuple):
     """A trusted issuer: `keys` verify its tokens, and `policy` has the rules for their claims."""
@@ -96,6 +99,7 @@ class TokenVerifier:
     `keys`, `policy`: the keys and the rules of the first issuer.
     `others`: further issuers. The `iss` of a token decides which issuer's keys are tried.
     `cache_size`: the most cached tokens. 0 caches none.
+    `at_sight`: `verify_cached` returns the claims of tokens that are not bound to a key.
     `clock`: returns seconds since the epoch.
     The attributes `verified`, `cache_hits` and `signature_checks` are counters.
 
@@ -110,6 +114,7 @@ class TokenVerifier:
         cache_size: int,
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
+        at_sight: bool = True,
     ) -> None:
         trusts = (Trust(keys, policy), *others)
         self.verified = 0
@@ -117,6 +122,7 @@ class TokenVerifier:
         self.signature_checks = 0
         self._clock = clock
         self._cache_size = cache_size
+        self._at_sight = at_sight
         self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
@@ -164,7 +170,7 @@ class TokenVerifier:
             await issuer.source.current()
 
     def verify_cached(self, token: bytes) -> Claims | None:
-        """The claims of a token in the cache that is still valid. None: `verify` has to decide."""
+        """The claims of a token in the cache that is still valid and not bound. None: `verify` has to decide."""
         if len(token) > self._max_token_size:
             return None
         # Every request runs this, so it calls as little as possible.
@@ -183,6 +189,8 @@ class TokenVerifier:
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
+        if digest not in self._cache:
+            digest += _BOUND
         if digest in self._cache:
             claims = self._cached(digest)
             if claims is None:
@@ -217,6 +225,9 @@ class TokenVerifier:
             until = expires
             if issuer.source.known_until < expires:
                 until = issuer.source.known_until
+            digest = digest.removesuffix(_BOUND)
+            if "cnf" in members or not self._at_sight:
+                digest += _BOUND
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
             if key not in issuer.keys:
                 self._cache.pop(digest, None)
