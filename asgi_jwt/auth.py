@@ -225,6 +225,7 @@ class Auth:
                     refresh_ttl=millis(settings.refresh_ttl),
                 ),
                 self._revoker,
+                binding=self.binding,
                 session_ttl=millis(settings.session_ttl),
                 clock=self.clock,
                 events=self.events,

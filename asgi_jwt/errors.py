@@ -124,7 +124,7 @@ class MalformedCredentials(InvalidRequest):
     """No credentials, or several, behind the scheme (RFC 6750 section 2.1)."""
 
     reason = "credentials_malformed"
-    description = "The scheme Bearer takes exactly one token"
+    description = "The scheme takes exactly one token"
 
 
 class MalformedBody(InvalidRequest):

@@ -149,7 +149,7 @@ def _missing(refusal: RefusedToken) -> str:
 def _wrong_claim(refusal: RefusedToken) -> str:
     name = refusal.error.detail or ""
     if name == "cnf":
-        return f"{refusal.found(name)}, and proofs of a key are not checked here: ask for a token without cnf"
+        return f"{refusal.found(name)}, and only proofs of its member jkt are checked here: ask for a token without"
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
 

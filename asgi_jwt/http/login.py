@@ -11,6 +11,7 @@ from asgi_jwt.errors import AuthError, CrossSite, InvalidCredentials, InvalidGra
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.refresh import token_response
 from asgi_jwt.stores.records import Client
 from asgi_jwt.tokens.identity import Identity, kind
@@ -23,17 +24,23 @@ _MAX_USER_AGENT = 256
 class Login:
     """Calls the host's `authenticate`, and opens a session for the user that it returns."""
 
-    def __init__(self, auth: Auth, authenticate: Authenticate, cookies: TokenCookies) -> None:
+    def __init__(self, auth: Auth, dpop: DPoP, authenticate: Authenticate, cookies: TokenCookies) -> None:
         self._auth = auth
+        self._dpop = dpop
         self._authenticate = authenticate
         self._cookies = cookies
         self._trusted = auth.settings.trusted_origins
 
     async def post(self, request: Request) -> Response:
-        """Log the user in. Raises `InvalidCredentials`, `CrossSite`, and the errors of a malformed body."""
+        """Log the user in, and bind the session to the key of a proof, if there is one.
+
+        Raises `InvalidCredentials`, `CrossSite`, the errors of a malformed body, and `InvalidGrantProof`, before the
+        credentials are checked.
+        """
         replaced = self._replaced_token(request)
         credentials = await self._credentials(request)
         in_body = credentials.get("transport") == "body"
+        jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
         identity = await ask(self._authenticate, credentials, request)
         if identity is None:
             raise InvalidCredentials
@@ -43,7 +50,7 @@ class Login:
                 f" it returned {kind(identity)}"
             )
         check_size = None if in_body else self._cookies.check_size
-        pair = await self._auth.sessions.open(identity, _client(request), check_size=check_size)
+        pair = await self._auth.sessions.open(identity, _client(request), jkt=jkt, check_size=check_size)
         if replaced is not None:
             await self._end_session_of(replaced)
         if in_body:

@@ -16,6 +16,7 @@ class TokenPair(NamedTuple):
     With the verdicts SAME and HEALED `refresh_token` is the presented one. `expires_in` is the life of the access token
     in seconds. `refresh_expires_in` is the life of the session in seconds if it is not refreshed. `scope` has the
     scopes of the access token, separated by spaces. `verdict` is None for a login.
+    `is_bound`: the tokens are bound to a key (RFC 9449 section 5).
     """
 
     access_token: str
@@ -24,6 +25,12 @@ class TokenPair(NamedTuple):
     scope: str
     verdict: Verdict | None
     refresh_expires_in: int
+    is_bound: bool = False
+
+    @property
+    def token_type(self) -> str:
+        """The scheme by which the access token is sent (RFC 6749 section 7.1)."""
+        return "DPoP" if self.is_bound else "Bearer"
 
     def __repr__(self) -> str:
         return f"TokenPair(verdict={self.verdict!s}, scope={self.scope!r}, expires_in={self.expires_in})"
@@ -53,6 +60,7 @@ def issued_pair(
             generation=session.generation,
             branch=branch or "",
             expires_at=ceil(seconds(session.expires_at)),
+            jkt=session.jkt,
         )
     return TokenPair(
         access_token=access_token,
@@ -61,4 +69,5 @@ def issued_pair(
         scope=" ".join(identity.scopes),
         verdict=None if presented is None else verdict,
         refresh_expires_in=max(0, floor(seconds(session.expires_at - now))),
+        is_bound=session.jkt is not None,
     )

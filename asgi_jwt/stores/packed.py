@@ -22,6 +22,10 @@ older than this format can't read such a record: it raises `StoreUnavailable`, a
 """
 
 
+_NAMED = ("ending_at", "jkt")
+"""The members of a session that stand in that object, where they are not None."""
+
+
 def _plain(value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
@@ -52,7 +56,8 @@ def pack(session: Session) -> bytes:
         session.client.user_agent,
         session.client.address,
     ]
-    others = dict(session.others) if session.ending_at is None else {**session.others, "ending_at": session.ending_at}
+    named = {name: value for name in _NAMED if (value := getattr(session, name)) is not None}
+    others = {**session.others, **named}
     if others:
         record[0] = FORMAT_WITH_OTHERS
         record.append(others)
@@ -69,6 +74,7 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             *fields, others = fields
         elif number != FORMAT:
             raise StoreUnavailable("a session's record is of another format than this release reads")
+        named = {name: others.pop(name, None) for name in _NAMED}
         version, client_id, generation, rotated_branch, window_at, seen, *fields = fields
         created_at, used_at, expires_at, ends_at, ended_at, claims, scopes, roles, user_agent, address = fields
         return Session(
@@ -83,7 +89,6 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             used_at=used_at,
             expires_at=expires_at,
             ends_at=ends_at,
-            ending_at=others.pop("ending_at", None),
             ended_at=ended_at,
             version=version,
             claims=MappingProxyType(claims),
@@ -91,6 +96,7 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             roles=tuple(roles),
             client=Client(user_agent, address),
             others=MappingProxyType(others),
+            **named,
         )
     except (AttributeError, TypeError, ValueError) as error:
         why = f"a session's record can't be read: it is damaged, or of another format ({type(error).__name__})"

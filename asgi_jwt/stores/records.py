@@ -38,6 +38,7 @@ class Session:
     `expires_at`: the end of a session that is not refreshed. Each rotation moves it.
     `ends_at`: the end in any case. Nothing moves it.
     `ended_at`: the session was ended, and this record is its tombstone.
+    `jkt`: the thumbprint of the key that the session is bound to, or None (RFC 9449 section 5).
     `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
     `version`: the store's counter of writes.
     `others`: members that a newer release has written. They are kept.
@@ -54,6 +55,7 @@ class Session:
     used_at: Millis
     expires_at: Millis
     ends_at: Millis
+    jkt: str | None = None
     ending_at: Millis | None = None
     ended_at: Millis | None = None
     version: int = 0

@@ -93,7 +93,7 @@ def test_release_before_leaves_alone_what_it_can_not_read(changed: dict[str, obj
 
 def test_members_of_the_release_after_are_kept() -> None:
     """Members that this release doesn't know go through its rotations and its tombstones unchanged."""
-    others = {"jkt": "thumbprint", "amr": ["pwd"]}
+    others = {"wanted": "thumbprint", "known": ["pwd"]}
     session = packed.unpack(KEY, packed.pack(replace(OPENED, others=others)))
     rotated = decide(session, Presented(0, "b0"), branch="b1", now=NOW + MINUTE, policy=POLICY).session
     assert rotated is not None
