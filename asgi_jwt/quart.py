@@ -36,13 +36,15 @@ Raises `RuntimeError` outside a request, and where no `JWTMiddleware` is around 
 """
 
 
-def requires(*scopes: str, roles: str | Iterable[str] = ()) -> Callable[[Callable[P, T]], Callable[P, Any]]:
-    """A decorator of views: 401 or 403 with the challenge unless the token has all scopes, one of the roles.
+def requires(
+    *scopes: str, roles: str | Iterable[str] = (), acr: str | Iterable[str] = (), max_age: int | None = None
+) -> Callable[[Callable[P, T]], Callable[P, Any]]:
+    """A decorator of views: 401 or 403 with the challenge unless the token has what `require` asks for.
 
     It stands below `@app.get(...)` or `@app.websocket(...)`; a WebSocket is denied before it is accepted. Raises
     `TypeError` and `ValueError` as `require`.
     """
-    required = require(*scopes, roles=roles)
+    required = require(*scopes, roles=roles, acr=acr, max_age=max_age)
 
     def decorate(view: Callable[P, T]) -> Callable[P, Any]:
         @wraps(view)

@@ -38,9 +38,9 @@ STATUSES: dict[type[AuthError], int] = {
 # What another token, or a login, would mend: RFC 6750 section 3, RFC 9110 section 15.5.2.
 CHALLENGING = (
     *(errors.MissingToken, errors.InvalidRequest, InvalidToken, errors.InvalidProof, InsufficientScope),
-    errors.InvalidGrant,
+    *(errors.InvalidGrant, errors.InsufficientAuthentication),
 )
-OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidGrantProof)
+OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidLogoutToken, errors.InvalidGrantProof)
 
 
 def raised(error: type[AuthError], detail: str | None = None) -> AuthError:

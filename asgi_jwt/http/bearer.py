@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.errors import (
     AmbiguousCredentials,
     AuthError,
-    InsufficientScope,
     InvalidRequest,
     MalformedCredentials,
     MissingToken,
@@ -54,7 +53,7 @@ class Shown(NamedTuple):
     token: bytes
 
 
-def header_token(headers: Headers, schemes: Container[bytes]) -> Shown | None:
+def authorization_token(headers: Headers, schemes: Container[bytes]) -> Shown | None:
     """The token of the Authorization header. None: there is no such header, or its scheme is none of `schemes`.
 
     Raises `AmbiguousCredentials` for two Authorization headers, `MalformedCredentials` for a scheme with no or several
@@ -78,6 +77,26 @@ def header_token(headers: Headers, schemes: Container[bytes]) -> Shown | None:
     if not credentials or b" " in credentials:
         raise MalformedCredentials
     return Shown(scheme, credentials)
+
+
+def header_token(headers: Headers, name: bytes) -> bytes | None:
+    """The token in a gateway's header of this lower-case name, bare or behind `Bearer`. None: absent, or empty.
+
+    Raises `AmbiguousCredentials` for two headers of the name, `MalformedCredentials` for any other blank within the
+    value, and `InvalidRequest` for more than 1,000 headers of any name.
+    """
+    check_header_count(headers)
+    found = [value.strip(b" \t") for each, value in headers if each == name]
+    # WSGI, and some proxies, join headers of one name with a comma, which no token contains (RFC 9110 section 5.3).
+    if len(found) > 1 or (found and b"," in found[0]):
+        raise AmbiguousCredentials
+    if not found or not found[0]:
+        return None
+    scheme, _, credentials = found[0].partition(b" ")
+    token = credentials.strip(b" ") if scheme.lower() == b"bearer" else found[0]
+    if not token or b" " in token or b"\t" in token:
+        raise MalformedCredentials
+    return token
 
 
 def check_header_count(headers: Headers) -> None:
@@ -129,22 +148,23 @@ def subprotocol_token(scope: Scope) -> bytes | None:
 
 
 def hide_subprotocol_token(scope: Scope, *, dpop: bool) -> str | None:
-    """Take the token out of the scope's subprotocols, and return the subprotocol that it followed. None: neither is.
+    """Take the token out of the scope's subprotocols, and return the name that it follows. None: there is no token.
 
-    `dpop`: the name `dpop` is followed by a token and a proof. An app that selected the token as its subprotocol would
-    send the token back in a response header. If more than 100 subprotocols are offered, all of them are removed.
+    A token follows `bearer`; if `dpop` is true, a token and a proof follow `dpop`. An app that selected the token as
+    its subprotocol would send the token back in a response header. If more than 100 subprotocols are offered, all of
+    them are removed.
     """
     offered = scope.get("subprotocols", ())
     if len(offered) > _MAX_SUBPROTOCOLS:
         scope["subprotocols"] = offered = []
-    if dpop and "dpop" in offered:
-        position = offered.index("dpop") + 1
-        scope["subprotocols"] = [*offered[:position], *offered[position + 2 :]]
-        return "dpop"
-    if "bearer" not in offered:
-        return None
-    scope["subprotocols"] = [name for before, name in zip(("", *offered), offered, strict=False) if before != "bearer"]
-    return "bearer"
+    schemes = ("dpop", "bearer") if dpop else ("bearer",)
+    followed = next((scheme for scheme in schemes if scheme in offered), None)
+    if followed is not None:
+        around = zip(("", "", *offered), ("", *offered), offered, strict=False)
+        scope["subprotocols"] = [
+            name for second, first, name in around if first not in schemes and not (dpop and second == "dpop")
+        ]
+    return followed
 
 
 def subprotocols(scope: Scope) -> Sequence[str]:
@@ -187,11 +207,10 @@ class Challenge:
         value = self._start
         if isinstance(error, MissingToken) and self._scope:
             value += f', scope="{self._scope}"'
-        if scheme != self._scheme or error.error is None:
-            return value
-        value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
-        if isinstance(error, InsufficientScope) and error.scope:
-            value += f', scope="{_quotable(error.scope)}"'
+        if scheme == self._scheme:
+            if error.error is not None:
+                value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
+            value += "".join(f', {name}="{_quotable(text)}"' for name, text in error.parameters.items())
         return value
 
     def headers(self, error: AuthError) -> dict[str, str]:

@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AmbiguousCredentials, MalformedCredentials, UnboundToken
-from asgi_jwt.http.bearer import Headers, Shown, header_token, subprotocols
+from asgi_jwt.http.bearer import Headers, Shown, authorization_token, subprotocols
 from asgi_jwt.http.cross_site import values_of
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.claims import Claims
@@ -15,6 +15,9 @@ from asgi_jwt.tokens.uri import without_query
 
 _PATH = "/!$&'()*+,;=:@~"
 _OF_SOCKETS = {"http": "ws", "https": "wss"}
+
+
+_NO_PROOF = Proof((), "", "")
 
 
 class DPoP:
@@ -27,19 +30,19 @@ class DPoP:
         self._schemes = (b"bearer",) if self.is_off else (b"bearer", b"dpop")
         self._bases = _bases(settings)
 
-    def header_token(self, headers: Headers) -> Shown | None:
+    def authorization_token(self, headers: Headers) -> Shown | None:
         """The token of the Authorization header. None: there is no such header, or its scheme is another.
 
-        Raises the errors of `header_token`.
+        Raises the errors of `authorization_token`.
         """
-        return header_token(headers, self._schemes)
+        return authorization_token(headers, self._schemes)
 
     def presented(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         """The token of the Authorization header, and its proof if the scheme is `DPoP`. None: there is no such token.
 
-        Raises the errors of `header_token`.
+        Raises the errors of `authorization_token`.
         """
-        shown = self.header_token(scope["headers"])
+        shown = self.authorization_token(scope["headers"])
         if shown is None:
             return None
         return shown.token, None if shown.scheme == b"bearer" else self.proof(scope)
@@ -86,6 +89,8 @@ class DPoP:
         return self._of_scheme(claims, proof)
 
     def _proof(self, scope: Scope, headers: list[bytes]) -> Proof:
+        if not headers:
+            return _NO_PROOF
         if scope["type"] == "websocket":
             urls = self._urls(scope)
             as_socket = tuple(_OF_SOCKETS[scheme] + rest for scheme, rest in map(_split_scheme, urls))

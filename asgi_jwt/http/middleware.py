@@ -10,9 +10,16 @@ from starlette.types import Message, Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
-from asgi_jwt.events import EventSink, TokenRefused
+from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
-from asgi_jwt.http.bearer import Challenge, cookie_token, deny, hide_subprotocol_token, subprotocol_token
+from asgi_jwt.http.bearer import (
+    Challenge,
+    cookie_token,
+    deny,
+    header_token,
+    hide_subprotocol_token,
+    subprotocol_token,
+)
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.hints import Hints
@@ -39,7 +46,7 @@ class Guard(NamedTuple):
     """The parts of the middleware that `require` and `AuthApp` use inside it, handed over in the scope."""
 
     challenge: Challenge
-    events: EventSink
+    auth: Auth
     hints: Hints
     reads_header: bool
 
@@ -109,7 +116,7 @@ class JWTMiddleware:
         self._guard, self._dpop_guard = (
             Guard(
                 Challenge(settings.realm, metadata_url, settings.scopes, dpop=settings.dpop, scheme=scheme),
-                self._auth.events,
+                self._auth,
                 self._hints,
                 self._reads_header,
             )
@@ -243,19 +250,28 @@ class JWTMiddleware:
 
     def _token_of_other_source(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         for source in self._other_sources:
-            if source == "subprotocol":
-                proven = self._dpop.subprotocol_token(scope)
-                if proven is not None:
-                    scope[GUARD] = self._dpop_guard
-                    return proven
-                token = subprotocol_token(scope)
-            else:
-                token = cookie_token(scope["headers"], source.removeprefix("cookie:").encode())
-                if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
-                    check_cross_site(scope, self._trusted)
+            proven = self._dpop.subprotocol_token(scope) if source == "subprotocol" else None
+            if proven is not None:
+                scope[GUARD] = self._dpop_guard
+                return proven
+            token = self._token_from(source, scope)
             if token is not None:
                 return token, None
         return None
+
+    def _token_from(self, source: str, scope: Scope) -> bytes | None:
+        """The token in the header, cookie or subprotocol that `source` names. Raises `CrossSite`."""
+        kind, _, name = source.partition(":")
+        if kind == "subprotocol":
+            return subprotocol_token(scope)
+        if kind == "header":
+            token = header_token(scope["headers"], name.lower().encode())
+        else:
+            token = cookie_token(scope["headers"], name.encode())
+        # A gateway makes its header from a cookie of its own, which a browser sends with other sites' requests, too.
+        if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
+            check_cross_site(scope, self._trusted)
+        return token
 
     async def _validate_by_host(self, claims: Claims, scope: Scope) -> None:
         """Call the host's `validate`. Raises `RefusedToken` when it returns False, and whatever `validate` raises."""

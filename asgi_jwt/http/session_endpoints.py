@@ -166,7 +166,7 @@ class SessionEndpoints:
 
     async def _bearer_claims(self, request: Request) -> Claims | None:
         """The claims of an authentic access token, revoked or not. None: there is no such token."""
-        shown = self._dpop.header_token(request.scope["headers"])
+        shown = self._dpop.authorization_token(request.scope["headers"])
         return None if shown is None else await self._authentic(shown.token)
 
     async def _revoke(self, claims: Claims | None) -> None:

@@ -19,11 +19,12 @@ from asgi_jwt.errors import (
     RevocationsUnavailable,
     RevokedToken,
     Unavailable,
+    WrongIssuer,
 )
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
-from asgi_jwt.tasks import start
+from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
 
 LONGEST_WAIT = 1.0
@@ -106,6 +107,7 @@ class _Watch:
         self._waiting = CancelScope()
         self._next_check = -inf
         self._compare_at = -inf
+        self._rechecking = SingleFlight(self._recheck)
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
@@ -141,8 +143,27 @@ class _Watch:
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
             self._next_check = now + wait
+            if self._auth.verifier.may_forget:
+                await self._close_forgotten()
             with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
+
+    async def _close_forgotten(self) -> None:
+        """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
+        await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
+        if not self._rechecking.under_way:
+            self._rechecking.start()
+
+    def _is_forgotten(self, socket: "_Socket") -> bool:
+        return self._auth.verifier.has_forgotten(socket.claims)
+
+    async def _recheck(self) -> None:
+        """Have the host asked again for issuers whose answers are no longer held. If it gives none, close."""
+        for iss in {socket.claims.issuer for socket in self._open}:
+            try:
+                await self._auth.verifier.ask_again(iss)
+            except Unavailable as error:
+                await self._close([socket for socket in self._open if socket.claims.issuer == iss], error)
 
     def _expired(self, now: float) -> list["_Socket"]:
         """The first WebSockets whose tokens have expired, `CLOSED_AT_ONCE` at most."""

@@ -163,6 +163,8 @@ def open_session(
     roles: Iterable[str] = (),
     client: Client | None = None,
     jkt: str | None = None,
+    acr: str | None = None,
+    amr: Iterable[str] = (),
 ) -> Session:
     """A new session of generation 0. The caller chooses the branch of its first refresh token.
 
@@ -183,6 +185,8 @@ def open_session(
         roles=tuple(roles),
         client=client or Client(),
         jkt=jkt,
+        acr=acr,
+        amr=tuple(amr),
     )
 
 

@@ -31,7 +31,7 @@ from asgi_jwt.stores.millis import Millis, millis, seconds
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.binding import Binding
 from asgi_jwt.tokens.claims import Claims, bound_to
-from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
+from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_login, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.proof import Proof
 from asgi_jwt.tokens.verifier import TokenVerifier
@@ -125,6 +125,8 @@ class Sessions:
             roles=identity.roles,
             client=client,
             jkt=jkt,
+            acr=identity.acr,
+            amr=identity.amr,
         )
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
@@ -292,12 +294,18 @@ class Sessions:
             )
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
-        return identity
+        return with_login(identity, session)
 
     async def _mint(self, identity: Described, session: Session) -> str:
         await self._ready()
-        ends_at = seconds(session.ends_at)
-        mint = partial(self._issuer.access_token, identity, session_id=session.sid, ends_at=ends_at, jkt=session.jkt)
+        mint = partial(
+            self._issuer.access_token,
+            identity,
+            session_id=session.sid,
+            auth_time=seconds(session.created_at),
+            ends_at=seconds(session.ends_at),
+            jkt=session.jkt,
+        )
         return await to_thread.run_sync(mint) if self._issuer.slow else mint()
 
     async def _refusal(self, verdict: Verdict) -> AuthError:

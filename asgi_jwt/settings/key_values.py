@@ -7,15 +7,16 @@ says how the value has to be; the sentence lacks its subject.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import values
 from asgi_jwt.settings.key_text import plain_keys
 from asgi_jwt.settings.text import check_secret, check_utf8
 from asgi_jwt.tokens.algorithms import ALGORITHMS
-from asgi_jwt.tokens.discovery import check_url
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
+from asgi_jwt.tokens.token_file import read_token
 
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)?")
 
@@ -33,9 +34,11 @@ def keys(value: object) -> KeySet:
     return KeySet.parse(plain_keys(value) if isinstance(value, str) else value)
 
 
-def jwks_url(value: object) -> str:
-    """The URL of a JWK Set: https, or http on this machine."""
-    return check_url(values.text(value))
+def token_file(value: object) -> Path:
+    """The absolute path of a file that holds a bearer token now."""
+    path = value if isinstance(value, Path) else Path(values.text(value))
+    read_token(path)
+    return path.absolute()
 
 
 def secret(value: object) -> str | bytes:

@@ -21,9 +21,8 @@ A release that adds members adds them to this object. A release keeps the member
 older than this format can't read such a record: it raises `StoreUnavailable`, and does not overwrite the record.
 """
 
-
-_NAMED = ("ending_at", "jkt")
-"""The members of a session that stand in that object, where they are not None."""
+_NAMED = ("ending_at", "jkt", "acr", "amr")
+"""The members of a session that are written by name, if they are there."""
 
 
 def _plain(value: object) -> dict[str, Any]:
@@ -56,9 +55,8 @@ def pack(session: Session) -> bytes:
         session.client.user_agent,
         session.client.address,
     ]
-    named = {name: value for name in _NAMED if (value := getattr(session, name)) is not None}
-    others = {**session.others, **named}
-    if others:
+    named = {name: value for name in _NAMED if (value := getattr(session, name)) not in (None, ())}
+    if others := {**session.others, **named}:
         record[0] = FORMAT_WITH_OTHERS
         record.append(others)
     # JSON, and so a claim, may contain a lone surrogate, which plain UTF-8 can't encode.
@@ -74,7 +72,6 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             *fields, others = fields
         elif number != FORMAT:
             raise StoreUnavailable("a session's record is of another format than this release reads")
-        named = {name: others.pop(name, None) for name in _NAMED}
         version, client_id, generation, rotated_branch, window_at, seen, *fields = fields
         created_at, used_at, expires_at, ends_at, ended_at, claims, scopes, roles, user_agent, address = fields
         return Session(
@@ -95,8 +92,11 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             scopes=tuple(scopes),
             roles=tuple(roles),
             client=Client(user_agent, address),
+            ending_at=others.pop("ending_at", None),
+            jkt=others.pop("jkt", None),
+            acr=others.pop("acr", None),
+            amr=tuple(others.pop("amr", ())),
             others=MappingProxyType(others),
-            **named,
         )
     except (AttributeError, TypeError, ValueError) as error:
         why = f"a session's record can't be read: it is damaged, or of another format ({type(error).__name__})"

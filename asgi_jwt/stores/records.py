@@ -39,6 +39,7 @@ class Session:
     `ends_at`: the end in any case. Nothing moves it.
     `ended_at`: the session was ended, and this record is its tombstone.
     `jkt`: the thumbprint of the key that the session is bound to, or None (RFC 9449 section 5).
+    `acr`, `amr`: the kind of the login and its methods. Its time is `created_at`.
     `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
     `version`: the store's counter of writes.
     `others`: members that a newer release has written. They are kept.
@@ -63,6 +64,8 @@ class Session:
     scopes: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     client: Client = field(default_factory=Client)
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
     others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def changed(self, **changes: Any) -> Self:

@@ -27,6 +27,7 @@ claims: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
+NAMED = ("ending_at", "jkt", "acr", "amr")
 sessions = st.builds(
     Session,
     sid=st.just("s1"),
@@ -47,7 +48,10 @@ sessions = st.builds(
     roles=st.lists(text, max_size=3).map(tuple),
     client=st.builds(Client, st.none() | text, st.none() | text),
     ending_at=st.none() | times,
-    others=st.dictionaries(text.filter(lambda name: name not in ("ending_at", "jkt")), claims, max_size=3),
+    jkt=st.none() | text,
+    acr=st.none() | text,
+    amr=st.lists(text, max_size=3).map(tuple),
+    others=st.dictionaries(text.filter(lambda name: name not in NAMED), claims, max_size=3),
 )
 
 
@@ -66,11 +70,12 @@ def test_key_is_not_repeated() -> None:
 
 def test_every_field_is_told() -> None:
     """A record has a place for each field of a session but the two that its key tells, and for its format; a mark, a
-    key's thumbprint and members of other releases have names."""
-    members = 1 + (len(fields(Session)) - len(KEY) - 3) + (len(fields(Client)) - 1)
+    login and members of other releases have names."""
+    named = {"ending_at": Millis(7), "jkt": "k", "acr": "phr", "amr": ("pwd",)}
+    members = 1 + (len(fields(Session)) - len(KEY) - len(named) - 1) + (len(fields(Client)) - 1)
     assert len(json.loads(pack(PLAIN))) == members
-    assert json.loads(pack(replace(PLAIN, ending_at=Millis(7), jkt="k", others={"x": "y"})))[members:] == [
-        {"x": "y", "ending_at": 7, "jkt": "k"}
+    assert json.loads(pack(PLAIN.changed(**named, others={"later": "k"})))[members:] == [
+        {"later": "k", "ending_at": 7, "jkt": "k", "acr": "phr", "amr": ["pwd"]}
     ]
 
 
