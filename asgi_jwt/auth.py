@@ -9,6 +9,7 @@ from anyio import fail_after
 
 from asgi_jwt.errors import ConfigurationError, Unavailable
 from asgi_jwt.events import EventSink, OnEvent
+from asgi_jwt.sessions.replays import StoreReplays
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import RotationPolicy
@@ -16,7 +17,7 @@ from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.settings.trusts import Resolve, finders_of, trusts_of
-from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.base import ProofStore, SessionStore
 from asgi_jwt.stores.millis import millis
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
@@ -24,6 +25,7 @@ from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.binding import Binding, Replays
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.opaque import OpaqueTokens, OpaqueVerifier, is_opaque
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.proof import Proof
 from asgi_jwt.tokens.proofs import Proofs
@@ -39,6 +41,8 @@ class Auth:
     claims are taken. The `iss` of a token decides which issuer's keys and rules apply. Or a function that is called
     with the `iss` of a token, and returns that issuer's `Settings`, or None if the issuer is not trusted. Its answers
     are held for 60 s. `forget_issuer` drops one earlier. If it raises, tokens of that issuer are answered with 503.
+    `verifiers`: asked in their order for a token that is no JWT, as an API key, and before introspection. Each is an
+    object with `async verify(token: str) -> Claims | None`.
     `store`: a store of the host's own, instead of `settings.store`.
     `on_event`: called with each event, sync or async.
     `clock`: returns seconds since the epoch.
@@ -51,6 +55,7 @@ class Auth:
         settings: Settings,
         *,
         issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -67,6 +72,7 @@ class Auth:
         self._own = OwnKeys(settings, clock=clock, events=self.events)
         listed, resolve = ([settings], issuers) if callable(issuers) else ([settings, *issuers], None)
         self.verifier = self._verifier(listed, resolve)
+        self.opaque_tokens = OpaqueTokens.of(verifiers, listed, clock=clock, events=self.events)
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
@@ -78,6 +84,7 @@ class Auth:
         environ: Mapping[str, str] | None = None,
         *,
         issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -91,7 +98,7 @@ class Auth:
             read, store = Settings.from_env(environ, store=store, **settings), None
         else:
             read = Settings.from_env(environ, **settings)
-        return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
+        return cls(read, issuers=issuers, verifiers=verifiers, store=store, on_event=on_event, clock=clock)
 
     def _verifier(self, listed: Sequence[Settings], resolve: Resolve | None) -> TokenVerifier:
         own = [self._own, *(OwnKeys(each, clock=self.clock, events=self.events) for each in listed[1:])]
@@ -112,6 +119,9 @@ class Auth:
         )
 
     def _replays(self) -> Replays:
+        if self.settings.dpop_replay == "store":
+            self.require_store()
+            return StoreReplays(self._reporting_store)
         return ReplayMemory(self.settings.dpop_replay_size, self.clock)
 
     def _keep_revocations(self) -> None:
@@ -190,6 +200,8 @@ class Auth:
             if self.settings.store is None:
                 raise ConfigurationError(_STORE_MISSING)
             self._store = self._opened = open_store(self.settings.store)
+        if self.settings.dpop_replay == "store" and not isinstance(self._store, ProofStore):
+            raise ConfigurationError(_NO_PROOF_STORE)
         return self._store
 
     def _reporting_store(self) -> ReportingStore:
@@ -245,7 +257,10 @@ class Auth:
 
         None: `verify` has to decide, as it does for every token that is bound to a key.
         """
-        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        claims = self.verifier.verify_cached(token)
+        if claims is None and self.opaque_tokens is not None:
+            claims = self.binding.at_sight(self.opaque_tokens.verify_cached(token))
         revocations = self._revocations
         if claims is None or revocations is None or revocations.passes(claims):
             return claims
@@ -259,9 +274,9 @@ class Auth:
 
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
-        encoded = token if type(token) is bytes else _bytes(token)
-        claims = await self.verifier.verify(encoded)
-        verified = self.binding.check(claims, encoded, proof)
+        token = token if type(token) is bytes else _bytes(token)
+        claims = await self.authentic(token)
+        verified = self.binding.check(claims, token, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)
         if verified is not None:
@@ -273,7 +288,10 @@ class Auth:
 
         Use it only to end a session or to revoke a token, never to give access.
         """
-        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        if self.opaque_tokens is not None and is_opaque(token):
+            return await self.opaque_tokens.verify(token)
+        return await self.verifier.verify(token)
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Revoke one access token: every process that shares the store refuses it from now on. Its session lives on.
@@ -298,7 +316,8 @@ class Auth:
         """
         revoker = self.revoker
         named = issuer or self._policy.issuer
-        if await self.verifier.trust_of(named) is None:
+        # The issuers of a host's verifiers are known to them alone.
+        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
         await revoker.revoke_subject(subject, named)
 
@@ -337,6 +356,9 @@ _READY_TIMEOUT = 5
 _UNUSED_KEY = SessionKey("asgi-jwt ready", "none")
 """A key without a session: reading it shows whether the store answers."""
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+
+
+_NO_PROOF_STORE = "ASGI_JWT_DPOP_REPLAY is store, which takes a store in Redis or PostgreSQL: use process"
 
 
 def _bytes(token: str | bytes) -> bytes:

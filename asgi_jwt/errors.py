@@ -32,6 +32,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
 │   ├── UnboundToken                                         token_unbound
+│   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
 ├── InvalidProof                401     invalid_dpop_proof   proof_invalid
@@ -52,6 +53,8 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    │   └── NotPublished                                     keys_not_published
+    ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     ├── ProofMemoryFull                                      proof_memory_full
     └── StoreUnavailable                                     store_unavailable
@@ -324,6 +327,13 @@ class UnboundToken(InvalidToken):
     description = "The access token is not bound to a key"
 
 
+class InactiveToken(InvalidToken):
+    """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
+
+    reason = "token_inactive"
+    description = "The access token is unknown or no longer active"
+
+
 class RevokedToken(InvalidToken):
     """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
@@ -530,6 +540,18 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class NotPublished(KeysUnavailable):
+    """The issuer's server answers 404 where its metadata or its keys should be."""
+
+    reason = "keys_not_published"
+
+
+class VerifierUnavailable(Unavailable):
+    """A verifier of tokens that are no JWT failed, or the authorization server gave no usable answer about one."""
+
+    reason = "verifier_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):

@@ -1,5 +1,6 @@
 """DPoP in requests: the scheme, the proof, and the URLs that a proof may be for. RFC 9449 section 7.1."""
 
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from starlette.types import Scope
@@ -10,7 +11,7 @@ from asgi_jwt.http.bearer import Headers, Shown, authorization_token, subprotoco
 from asgi_jwt.http.cross_site import values_of
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.proof import Proof
+from asgi_jwt.tokens.proof import PROOF_ALGORITHMS, Proof
 from asgi_jwt.tokens.uri import without_query
 
 _PATH = "/!$&'()*+,;=:@~"
@@ -100,6 +101,14 @@ class DPoP:
     def _urls(self, scope: Scope) -> tuple[str, ...]:
         path = _raw_path(scope)
         return tuple([base + path for base in self._bases or _own_origin(scope)])
+
+
+def dpop_metadata(settings: Settings) -> dict[str, Any]:
+    """The members of the metadata about proofs. Empty if DPoP is off (RFC 9449 section 5.1, RFC 9728 section 2)."""
+    if settings.dpop == "off":
+        return {}
+    required = {"dpop_bound_access_tokens_required": True} if settings.dpop == "required" else {}
+    return {"dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS), **required}
 
 
 def _bases(settings: Settings) -> tuple[str, ...]:

@@ -58,12 +58,13 @@ class Login:
         self._cookies.set(response, request, pair)
         return response
 
-    async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> None:
-        """Open a session for `identity`, and set its cookies on the host's `response`."""
+    async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> TokenPair:
+        """Open a session for `identity`, and set its cookies on the host's `response`. Returns its first tokens."""
         jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
         replaced = self._replaced_token(request)
         pair = await self._open(request, identity, replaced, jkt, check_size=self._cookies.check_size)
         self._cookies.set(response, request, pair)
+        return pair
 
     async def _open(
         self,

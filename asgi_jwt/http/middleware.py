@@ -176,11 +176,14 @@ class JWTMiddleware:
         return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
+        # The verifier of a token that is no JWT is asked again while the WebSocket is open.
+        presented = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
+        token = None if presented is None else presented[0]
         hidden = hide_subprotocol_token(scope, dpop=not self._dpop.is_off) if self._reads_subprotocol else None
         if hidden is not None:
             send = _selecting(hidden, send)
         if claims is not None:
-            await self._sockets.serve(self.app, claims, scope, receive, send)
+            await self._sockets.serve(self.app, claims, token, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -235,12 +238,14 @@ class JWTMiddleware:
         if self._public.match(scope):
             self._root_path.apply(scope)
             return None
-        presented = self._token_of_header(scope) if self._reads_header else None
-        if presented is None:
-            presented = self._token_of_other_source(scope)
+        presented = self._token(scope)
         if presented is None and not self._optional:
             raise MissingToken
         return presented
+
+    def _token(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
+        presented = self._token_of_header(scope) if self._reads_header else None
+        return presented or self._token_of_other_source(scope)
 
     def _token_of_header(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         presented = self._dpop.presented(scope)

@@ -45,6 +45,10 @@ class Binding:
             raise WrongClaim("cnf")
         return self._proofs.verify(proof, thumbprint=thumbprint, access_token=token)
 
+    def at_sight(self, claims: Claims | None) -> Claims | None:
+        """The claims, if no proof may be asked for. None: `check` has to decide."""
+        return None if claims is None or self._mode == "required" or claims.thumbprint is not None else claims
+
     async def use(self, verified: VerifiedProof) -> None:
         """Have the proof remembered. Raises `InvalidProof` for one that was shown before, and `Unavailable`."""
         if not await self._replays.claim(verified.digest, verified.until):

@@ -202,12 +202,11 @@ class TokenVerifier:
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
-        if digest not in self._cache:
-            digest += _BOUND
-        if digest in self._cache:
-            claims = self._cached(digest)
+        place = self._place_of(digest)
+        if place in self._cache:
+            claims = self._cached(place)
             if claims is None:
-                claims = await self._cached_with_current_keys(digest)
+                claims = await self._cached_with_current_keys(place)
             if claims is not None:
                 return claims
         header, payload, signature, message = self._parse(token)
@@ -217,7 +216,7 @@ class TokenVerifier:
         if found is None:
             found = await issuer.candidates(header)
             # Another request with this token may have waited, too, and verified it.
-            claims = self._cached(digest)
+            claims = self._cached(self._place_of(digest))
             if claims is not None:
                 return claims
             now = self._clock()
@@ -246,7 +245,6 @@ class TokenVerifier:
             until = expires
             if issuer.source.known_until < expires:
                 until = issuer.source.known_until
-            digest = digest.removesuffix(_BOUND)
             if "cnf" in members or not self._at_sight:
                 digest += _BOUND
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
@@ -294,6 +292,9 @@ class TokenVerifier:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
         header, payload, signature, message = split(token)
         return header, decode_base64url(payload), decode_base64url(signature), message
+
+    def _place_of(self, digest: bytes) -> bytes:
+        return digest if digest in self._cache else digest + _BOUND
 
     def _cached(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
