@@ -4,7 +4,7 @@ import pytest
 import quart
 from frameworks.quart_app import create_app
 from quart.testing import WebsocketResponseError
-from support.app import NO_TOKEN, authorization, make_auth
+from support.app import NO_TOKEN, authorization, bearer_challenge, make_auth
 
 from asgi_jwt import Auth
 from asgi_jwt.events import Event, TokenRefused
@@ -52,7 +52,7 @@ async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Auth, heard: l
         answer = await client.get(path, headers=authorization(auth, scopes="orders:write"))
         assert (answer.status_code, (await answer.json)["error"]) == (403, "insufficient_scope")
         assert answer.headers["Cache-Control"] == "no-store"
-        assert challenge in (None, answer.headers["WWW-Authenticate"])
+        assert challenge in (None, bearer_challenge(answer.headers["WWW-Authenticate"]))
     assert [event.reason for event in heard if isinstance(event, TokenRefused)] == [
         "token_missing",
         "token_malformed",

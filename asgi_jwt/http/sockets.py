@@ -209,7 +209,7 @@ class _Watch:
         with move_on_after(_ASK_TIMEOUT):
             async with self._asking:
                 try:
-                    claims = await self._auth.verify(token)
+                    claims = await self._auth.authentic(token)
                 except AuthError as error:
                     failure = error
                 else:

@@ -36,6 +36,9 @@ _MAX_UNVERIFIED_BRACKETS = 500
 _KEY: Final = 4
 _ISSUER: Final = 5
 
+_BOUND = b"bound"
+"""Ends the cache's key of a token that is not enough by itself, so that `verify_cached` does not find the token."""
+
 
 # The claims of a verified token, from when and until when they are valid without a call of `KeySource.current`, when
 # the token expires, its key and its issuer. It is a plain tuple: every request unpacks it, and a named one costs 40 ns
@@ -50,6 +53,7 @@ class TokenVerifier:
     `others`: further issuers. The `iss` of a token decides which issuer's keys are tried.
     `finders`: find the issuers that are named neither here nor in `others`.
     `cache_size`: the most cached tokens. 0 caches none.
+    `at_sight`: `verify_cached` returns the claims of tokens that are not bound to a key.
     `clock`: returns seconds since the epoch.
     The attributes `verified`, `cache_hits` and `signature_checks` are counters.
 
@@ -65,6 +69,7 @@ class TokenVerifier:
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
         finders: Iterable[FoundIssuers] = (),
+        at_sight: bool = True,
     ) -> None:
         trusts = (Trust(keys, policy), *others)
         self.verified = 0
@@ -72,6 +77,7 @@ class TokenVerifier:
         self.signature_checks = 0
         self._clock = clock
         self._cache_size = cache_size
+        self._at_sight = at_sight
         self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
@@ -177,7 +183,7 @@ class TokenVerifier:
             await issuer.source.current()
 
     def verify_cached(self, token: bytes) -> Claims | None:
-        """The claims of a token in the cache that is still valid. None: `verify` has to decide."""
+        """The claims of a token in the cache that is still valid and not bound. None: `verify` has to decide."""
         if len(token) > self._max_token_size:
             return None
         # Every request runs this, so it calls as little as possible.
@@ -196,10 +202,11 @@ class TokenVerifier:
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
-        if digest in self._cache:
-            claims = self._cached(digest)
+        place = self._place_of(digest)
+        if place in self._cache:
+            claims = self._cached(place)
             if claims is None:
-                claims = await self._cached_with_current_keys(digest)
+                claims = await self._cached_with_current_keys(place)
             if claims is not None:
                 return claims
         header, payload, signature, message = self._parse(token)
@@ -209,7 +216,7 @@ class TokenVerifier:
         if found is None:
             found = await issuer.candidates(header)
             # Another request with this token may have waited, too, and verified it.
-            claims = self._cached(digest)
+            claims = self._cached(self._place_of(digest))
             if claims is not None:
                 return claims
             now = self._clock()
@@ -238,6 +245,8 @@ class TokenVerifier:
             until = expires
             if issuer.source.known_until < expires:
                 until = issuer.source.known_until
+            if "cnf" in members or not self._at_sight:
+                digest += _BOUND
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
             if key not in issuer.keys or issuer.standing.ended:
                 self._cache.pop(digest, None)
@@ -283,6 +292,9 @@ class TokenVerifier:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
         header, payload, signature, message = split(token)
         return header, decode_base64url(payload), decode_base64url(signature), message
+
+    def _place_of(self, digest: bytes) -> bytes:
+        return digest if digest in self._cache else digest + _BOUND
 
     def _cached(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)

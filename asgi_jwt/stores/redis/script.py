@@ -30,6 +30,11 @@ async def read(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
     return _checked(answer)
 
 
+async def write(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
+    """Send a command that writes, and return its answer. It is sent once only. Raises StoreUnavailable."""
+    return _checked(await pipeline.ask(command))
+
+
 async def run(pipeline: Pipeline, script: Script, *arguments: bytes | str | int) -> Answer:
     """Run the script, and return its answer. It is sent once only: a script without an answer may have run.
 

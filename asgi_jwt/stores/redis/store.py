@@ -5,6 +5,8 @@ subject is a sorted set at `{prefix}{{subject's hash}}`: the `sid`s of the sessi
 ends. It expires with the last of them. The inner braces are a hash tag, so all keys of a subject are in one slot of a
 cluster.
 
+A proof that was shown is an empty string at `{prefix}proof:{digest}`, which expires by itself.
+
 The log of revocations is a stream at `{prefix}revocations`. An entry has its end `u`, its record `r` and its life `l`.
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
 from operator import attrgetter
+from time import time
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -23,13 +26,13 @@ from redis.asyncio import Redis, RedisCluster
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
 from asgi_jwt.stores.loops import Deadline, Links, running_loop
-from asgi_jwt.stores.millis import Millis
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Link
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
-from asgi_jwt.stores.redis.script import read, run, run_again
+from asgi_jwt.stores.redis.script import read, run, run_again, write
 from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
 from asgi_jwt.stores.redis.url import ANSWER_TIMEOUT, KEY_PREFIX, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
@@ -187,6 +190,15 @@ class RedisStore:
         async with Deadline(self._timeout):
             answer = await run_again(link.log, READ, 1, self._log_key, *read_arguments(cursor))
         return page_of(answer, cursor)
+
+    async def claim(self, digest: bytes, until: int) -> bool:
+        """See ProofStore."""
+        link = await self._link()
+        life = max(0, until - millis(time())) + CLOCK_SKEW
+        key = self._prefix + b"proof:" + base64.urlsafe_b64encode(digest)
+        async with Deadline(self._timeout):
+            # It is sent once: a repeated one would find its own entry, and the proof would count as shown before.
+            return await write(link.sessions, "SET", key, b"", "NX", "PX", life) is not None
 
     async def maxmemory_policy(self) -> str:
         """The server's setting `maxmemory-policy`; in a cluster that of one node. It needs the right `+info`."""
