@@ -278,7 +278,9 @@ class Auth:
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
         token = token if type(token) is bytes else _bytes(token)
-        claims = await self.authentic(token)
+        claims = None if proof is None else self.verifier.verify_cached_bound(token)
+        if claims is None:
+            claims = await self.authentic(token)
         verified = self.binding.check(claims, token, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)

@@ -156,7 +156,10 @@ class Claims(Mapping[str, Any]):
     @property
     def thumbprint(self) -> str | None:
         """The thumbprint of the key that the token is bound to (RFC 9449 section 6.1). None: any holder may use it."""
-        return bound_to(self._members)
+        if "cnf" not in self._members:
+            return None
+        thumbprint: str = self._members["cnf"]["jkt"]
+        return thumbprint
 
     @property
     def scopes(self) -> frozenset[str]:
