@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
+from asgi_jwt.http.backchannel_logout import BackchannelLogout
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.require import RequireMiddleware, answer, require
@@ -35,6 +36,7 @@ __all__ = [
     "Auth",
     "AuthApp",
     "AuthError",
+    "BackchannelLogout",
     "Claims",
     "Client",
     "ConfigurationError",

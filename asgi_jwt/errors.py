@@ -10,6 +10,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── MalformedBody           400                          body_malformed
 │   ├── MissingField            400                          field_missing
 │   ├── MalformedClient         400                          client_malformed
+│   ├── InvalidLogoutToken      400                          logout_token_invalid
 │   ├── InvalidScope            400     invalid_scope        scope_invalid
 │   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
 ├── InvalidToken                401     invalid_token        token_invalid
@@ -159,6 +160,14 @@ class MalformedClient(InvalidRequest):
 
     reason = "client_malformed"
     description = "The client's credentials are malformed or name two clients"
+
+
+class InvalidLogoutToken(InvalidRequest):
+    """The logout token is invalid (OpenID Connect Back-Channel Logout 1.0 section 2.8). `detail` has the reason."""
+
+    reason = "logout_token_invalid"
+    description = "The logout token is invalid"
+    challenges = False
 
 
 class InvalidScope(InvalidRequest):

@@ -15,6 +15,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
+from asgi_jwt.http.backchannel_logout import BackchannelLogout, OnLogout
 from asgi_jwt.http.bearer import Challenge, bearer_token, check_header_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
@@ -39,13 +40,21 @@ class AuthApp:
 
     `authenticate(credentials, request)` returns the `Identity` of the user with these credentials, or None if there is
     no such user. It may raise `TooManyAttempts`. `load_identity(subject, session)` is called at each refresh and
-    returns the user's present `Identity`, or None to end the session. Both may be sync or async.
+    returns the user's present `Identity`, or None to end the session. `on_logout(claims)` is that of
+    `BackchannelLogout`. All may be sync or async.
 
     Raises `ConfigurationError` for arguments of other types, and if `REFRESH_SECRET`, a store or a signing key is
     missing.
     """
 
-    def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        authenticate: Authenticate,
+        *,
+        load_identity: LoadIdentity | None = None,
+        on_logout: OnLogout | None = None,
+    ) -> None:
         checked_auth(auth, "AuthApp(auth, authenticate)")
         if not callable(authenticate):
             raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
@@ -72,6 +81,8 @@ class AuthApp:
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
+        if auth.settings.logout_audience:
+            routes.append(Route("/backchannel-logout", BackchannelLogout(auth, on_logout).post, methods=["POST"]))
         router = Router(routes, redirect_slashes=False)
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 

@@ -56,6 +56,7 @@ class SettingsKeywords(TypedDict, total=False):
     cookie_secure: bool | str
     access_cookie: str | None
     access_cookie_samesite: str
+    logout_audience: Names
     revocation_interval: Duration
     revocation_max_staleness: Duration
     revocation_outage: str

@@ -54,9 +54,13 @@ class TrustedIssuer:
         allowed = self.source.known.allowed
         return Trust(self.source, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
 
-    async def candidates(self, header: bytes) -> Candidates:
-        """The algorithm of an encoded header, and the present keys that may have signed its token."""
-        algorithm, kid = read_header(header, self.policy)
+    async def candidates(self, header: bytes, typ: frozenset[str] | None = None) -> Candidates:
+        """The algorithm of an encoded header, and the present keys that may have signed its token.
+
+        `typ`: the values of the header's `typ` for tokens of another kind than access tokens.
+        """
+        policy = self.policy if typ is None else replace(self.policy, typ=typ, require_typ=False)
+        algorithm, kid = read_header(header, policy)
         fitting = await candidates(self.source, kid, algorithm)
         tried = fitting[:MAX_CANDIDATES]
         # Four checks with ES512 would block the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.

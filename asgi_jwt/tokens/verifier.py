@@ -262,6 +262,23 @@ class TokenVerifier:
         self.verified += 1
         return members
 
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
+        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
+
+        The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
+        header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
+        """
+        if len(token) > self._max_token_size:
+            raise TokenTooLarge
+        header, payload, signature, message = self._parse(token)
+        issuer = self._first if self._sole else await self._issuer_of(token, payload)
+        found = await issuer.candidates(header, typ)
+        key = await in_few_threads(partial(self._verifying_key, found, message, signature))
+        claims = parse_claims(payload)
+        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
+            raise WrongClaim("tid")
+        return claims, issuer.policy
+
     def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
         header, payload, signature, message = split(token)
