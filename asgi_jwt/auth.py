@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 from anyio import fail_after
 
-from asgi_jwt.errors import ConfigurationError, Unavailable
+from asgi_jwt.errors import ConfigurationError, Unavailable, WrongIssuer
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.revoker import Revoker
@@ -276,8 +276,10 @@ class Auth:
         """
         revoker = self.revoker
         named = issuer or self._policy.issuer
-        if await self.verifier.trust_of(named) is None:
-            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
+        try:
+            await self.verifier.trust_in(named)
+        except WrongIssuer:
+            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken") from None
         await revoker.revoke_subject(subject, named)
 
     def forget_issuer(self, iss: str) -> None:

@@ -151,8 +151,7 @@ class _Watch:
     async def _close_forgotten(self) -> None:
         """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
         await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
-        if not self._rechecking.under_way:
-            self._rechecking.start()
+        self._rechecking.start()
 
     def _is_forgotten(self, socket: "_Socket") -> bool:
         return self._auth.verifier.has_forgotten(socket.claims)

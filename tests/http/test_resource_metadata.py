@@ -51,8 +51,8 @@ async def test_metadata(method: str) -> None:
 )
 async def test_tenants(tenants: str, listed: list[str] | None) -> None:
     """Each listed tenant is an authorization server. If any tenant is allowed, none is named (section 3.2)."""
-    found_by: dict[str, Any] = {"issuer": "https://kc.example/{tenant}", "secret": None, "discovery": True, "tenants": tenants}
-    answer = await protecting(**found_by).request(f"{WELL_KNOWN}/mcp")
+    found_by: dict[str, Any] = {"secret": None, "discovery": True, "tenants": tenants}
+    answer = await protecting(issuer="https://kc.example/{tenant}", **found_by).request(f"{WELL_KNOWN}/mcp")
     assert answer.json().get("authorization_servers") == listed
 
 
