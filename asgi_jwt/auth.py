@@ -141,6 +141,7 @@ class Auth:
     async def ready(self) -> None:
         """Returns when the keys of every issuer are there, and the store, if there is one, answers.
 
+        No keys are asked for of tenants, and of issuers that the function `issuers` trusts.
         It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
