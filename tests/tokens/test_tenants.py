@@ -348,6 +348,23 @@ async def test_the_keys_of_a_kept_tenant_are_followed(server: IssuerServer) -> N
         assert realms.auth.verify_cached(token) is not None
 
 
+async def test_a_kept_tenant_that_is_gone_and_comes_back(server: IssuerServer) -> None:
+    """When the keys of a kept tenant are too old to use, its metadata decides: 401 for a 404, else 503."""
+    realms = Realms(server)
+    realms.publish("a")
+    assert await realms.reason(realms.token("a")) is None
+    realms.clock.turn(600 + 3600)
+    server.answer(f"/realms/a{JWKS}", b"", status=404)
+    for status, reason in ((200, "keys_unavailable"), (404, "issuer_invalid"), (500, "keys_unavailable")):
+        if status != 200:
+            for path in (f"/realms/a{OPENID}", f"{OAUTH}/realms/a"):
+                server.answer(path, b"", status=status)
+        assert await realms.reason(realms.token("a", exp=NOW + 9000)) == reason
+        realms.clock.turn(1)
+    realms.publish("a")
+    assert await realms.reason(realms.token("a", exp=NOW + 9000)) is None
+
+
 async def test_the_tenant_is_part_of_each_copy(server: IssuerServer) -> None:
     """`claims.tenant` survives a copy, a deep copy and pickling. Without a placeholder it is None."""
     realms = Realms(server)
