@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 from anyio import fail_after
 
-from asgi_jwt.errors import ConfigurationError, Unavailable
+from asgi_jwt.errors import ConfigurationError, Unavailable, WrongIssuer
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.sessions.replays import StoreReplays
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
@@ -159,6 +159,7 @@ class Auth:
     async def ready(self) -> None:
         """Returns when the keys of every issuer are there, and the store, if there is one, answers.
 
+        No keys are asked for of tenants, and of issuers that the function `issuers` trusts.
         It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
@@ -322,8 +323,11 @@ class Auth:
         revoker = self.revoker
         named = issuer or self._policy.issuer
         # The issuers of a host's verifiers are known to them alone.
-        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
-            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
+        if self.opaque_tokens is None:
+            try:
+                await self.verifier.trust_in(named)
+            except WrongIssuer:
+                raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken") from None
         await revoker.revoke_subject(subject, named)
 
     def forget_issuer(self, iss: str) -> None:

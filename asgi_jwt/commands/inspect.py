@@ -88,9 +88,11 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
 
 
 async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
-    issuer = (parsed.claims or {}).get("iss")
-    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
-    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
+    issuer, verifier = (parsed.claims or {}).get("iss"), auth.verifier
+    if isinstance(issuer, str):
+        with suppress(WrongIssuer):
+            return await verifier.trust_in(issuer)
+    return next(iter(verifier.trusts), Trust(KeySet(()), verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -116,14 +115,12 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
-    async def trust_of(self, iss: str) -> Trust | None:
-        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+    async def trust_in(self, iss: str) -> Trust:
+        """The keys and the rules of the issuer with this name. It may ask the host.
 
-        Raises `KeysUnavailable` if the host gives no answer.
+        Raises `WrongIssuer` if the issuer is not trusted, and `KeysUnavailable` if the host gives no answer.
         """
-        with suppress(WrongIssuer):
-            return (await self._find(iss)).trust
-        return None
+        return (await self._find(iss)).trust
 
     def with_keys(self, keys: KeySet) -> "TokenVerifier":
         """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
@@ -235,9 +232,9 @@ class TokenVerifier:
         policy = issuer.policy
         members = parse_claims(payload)
         not_before, expires = check_claims(members, policy, now)
+        if issuer.standing.ended:
+            return await self.verify(token)
         if issuer.finder is not None:
-            if issuer.standing.ended:
-                return await self.verify(token)
             if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
                 raise WrongClaim("tid")
             issuer.finder.keep(issuer)
