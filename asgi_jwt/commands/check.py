@@ -6,6 +6,7 @@ from functools import partial
 import anyio
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.commands.check_introspection import check_introspection
 from asgi_jwt.commands.check_issuers import check_issuer
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
@@ -17,6 +18,7 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Clock = Callable[[], float]
+Check = Callable[[], Awaitable[list[Finding]]]
 
 
 def check(*, as_json: bool, sql: bool, clock: Clock) -> int:
@@ -56,7 +58,7 @@ def _find(clock: Clock) -> list[Finding]:
 
 
 def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
-    if not auth.settings.is_remote:
+    if auth.settings.key_set:
         yield from check_keys(auth.settings, auth.verifier.trusts[0].keys.known, now)
     if auth.settings.refresh_secret:
         try:
@@ -67,15 +69,20 @@ def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
 
 async def _check_outside(auth: Auth, clock: Clock) -> list[Finding]:
     """The findings about issuers and the store, which are checked at the same time. Each check has a time limit."""
-    trusts = auth.verifier.trusts
-    issuers = [partial(check_issuer, policy, keys) for keys, policy in trusts if isinstance(keys, RemoteKeySet)]
+    trusts, opaque = auth.verifier.trusts, auth.opaque_tokens
+    checks: list[Check] = [
+        partial(check_issuer, policy, keys) for keys, policy in trusts if isinstance(keys, RemoteKeySet)
+    ]
+    if opaque is not None and opaque.introspection is not None:
+        checks.append(partial(check_introspection, opaque.introspection))
+    checks.append(partial(check_store, auth, clock))
     found: dict[int, list[Finding]] = {}
 
-    async def run_check(position: int, check: Callable[[], Awaitable[list[Finding]]]) -> None:
+    async def run_check(position: int, check: Check) -> None:
         found[position] = await check()
 
     async with anyio.create_task_group() as tasks:
-        for position, each in enumerate([*issuers, partial(check_store, auth, clock)]):
+        for position, each in enumerate(checks):
             tasks.start_soon(run_check, position, each)
     return [finding for _, findings in sorted(found.items()) for finding in findings]
 

@@ -190,12 +190,20 @@ def _audience(refusal: Refusal) -> str:
 
 def _type(refusal: Refusal) -> str:
     if refusal.error.detail is not None:
-        return f"it is {_detail(refusal)}, as its events say: send an access token"
+        said_by = "events say" if "events" in refusal.claims else "token_type, token_use or typ says"
+        return f"it is {_detail(refusal)}, as its {said_by}: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
     found = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:
         return f"it is a refresh token, {found}: {_REFRESH}"
     return f"{found}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
+
+
+def _inactive(refusal: Refusal) -> str:
+    return (
+        "it is opaque, and the server at ASGI_JWT_INTROSPECTION_URL does not call it active: it has ended, was "
+        "revoked, or is another server's: ask for a new token"
+    )
 
 
 def _revoked(refusal: Refusal) -> str:
@@ -217,6 +225,13 @@ def _keys_unavailable(refusal: Refusal) -> str:
     return (
         f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
         "can: `asgi-jwt check` looks at them"
+    )
+
+
+def _verifier_unavailable(refusal: Refusal) -> str:
+    return (
+        f"its authorization server can't be asked, {_detail(refusal)}: requests are answered with 503 until it can: "
+        "`asgi-jwt check` asks it"
     )
 
 
@@ -245,9 +260,11 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
     errors.WrongIssuer: _issuer,
     errors.WrongAudience: _audience,
     errors.WrongType: _type,
+    errors.InactiveToken: _inactive,
     errors.RevokedToken: _revoked,
     errors.RefusedToken: _refused,
     errors.KeysUnavailable: _keys_unavailable,
+    errors.VerifierUnavailable: _verifier_unavailable,
     errors.RevocationsUnavailable: _store_unavailable,
     errors.AuthError: _otherwise,
 }

@@ -125,6 +125,12 @@ class OpaqueTokens:
         asked = [*verifiers, *(IntrospectionVerifier(settings, clock=clock) for settings in introspecting)]
         return cls(asked, trusted[0].policy, clock=clock, events=events) if asked else None
 
+    @property
+    def introspection(self) -> IntrospectionVerifier | None:
+        """The last verifier, if it introspects."""
+        last, _ = self._verifiers[-1]
+        return last if isinstance(last, IntrospectionVerifier) else None
+
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that was verified before, if they still hold. None: `verify` has to decide."""
         held = self._held.get(sha256(token).digest())

@@ -216,11 +216,12 @@ async def test_a_server_that_answers_garbage(
 
 async def test_a_redirect_is_not_followed(asked: IssuerServer) -> None:
     """Token and credentials go to the configured server alone."""
+    auth = auth_of(asked)
     with IssuerServer() as other:
         says(other)
         for status in (301, 302, 303, 307, 308):
             says(asked, status=status, location=other.issuer + PATH)
-            assert await reason(auth_of(asked)) == "verifier_unavailable"
+            assert await reason(auth) == "verifier_unavailable"
         assert other.requests == []
 
 
