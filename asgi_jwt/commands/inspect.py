@@ -10,8 +10,8 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
-from asgi_jwt.commands.refusal import Refusal
-from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, VerifierUnavailable
+from asgi_jwt.commands.refused_token import RefusedToken
+from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
@@ -19,8 +19,9 @@ from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.frozen import thaw
 from asgi_jwt.tokens.introspection import can_be_sent
 from asgi_jwt.tokens.key import Key
+from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.opaque import is_opaque
-from asgi_jwt.tokens.verifier import Trust
+from asgi_jwt.tokens.trusted import Trust
 
 STDIN = "-"
 MOST_READ = 2**20
@@ -58,7 +59,9 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(MOST_READ)
 
 
-async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> tuple[ParsedToken, Refusal | None]:
+async def _verify(
+    auth: Auth, parsed: ParsedToken, clock: Callable[[], float]
+) -> tuple[ParsedToken, RefusedToken | None]:
     """The token, with the claims that its authorization server gives if it is opaque, and why it is refused."""
     # The service's user has to own the SQLite file, so this command does not create it. A missing file has no entries.
     store = auth.store if auth.settings.store is not None else None
@@ -81,14 +84,15 @@ async def _introspected(auth: Auth, parsed: ParsedToken) -> ParsedToken:
     return parsed
 
 
-async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> Refusal:
+async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:
     """The refusal of a token with `error`, with everything that explains it. `now` is in seconds since the epoch."""
-    trust = _trust_of(auth, parsed)
-    return Refusal(
+    trust = await _trust_of(auth, parsed)
+    return RefusedToken(
         error=error,
         parsed=parsed,
         policy=trust.policy,
         issuers=auth.verifier.issuers,
+        patterns=auth.verifier.patterns,
         keys=await _keys_of(trust),
         key_source=_source_of(auth.settings, trust),
         remote=auth.settings.is_remote,
@@ -96,14 +100,14 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
     )
 
 
-def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
+async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
     issuer = (parsed.claims or {}).get("iss")
-    first, *_ = trusts = auth.verifier.trusts
-    return next((trust for trust in trusts if trust.policy.issuer == issuer), first)
+    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
+    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
-    with suppress(KeysUnavailable):
+    with suppress(KeysUnavailable, WrongIssuer):
         return tuple(await trust.keys.current())
     return ()
 
@@ -117,7 +121,7 @@ def _source_of(settings: Settings, trust: Trust) -> str:
     return settings.variable(name)
 
 
-def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> None:
+def _print_json(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool) -> None:
     say_json(
         {
             "accepted": refusal is None,
@@ -130,7 +134,7 @@ def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> N
     )
 
 
-def _print_text(parsed: ParsedToken, refusal: Refusal | None, signed: bool, now: float) -> None:
+def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool, now: float) -> None:
     if refusal is not None:
         say(f"refused ({refusal.error.reason}): {explain(refusal)}")
     else:

@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.errors import (
     AmbiguousCredentials,
     AuthError,
-    InsufficientScope,
     InvalidRequest,
     MalformedCredentials,
     MissingToken,
@@ -172,9 +171,7 @@ class Challenge:
             value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
         if isinstance(error, MissingToken) and self._scope:
             value += f', scope="{self._scope}"'
-        if isinstance(error, InsufficientScope) and error.scope:
-            value += f', scope="{_quotable(error.scope)}"'
-        return value
+        return value + "".join(f', {name}="{_quotable(text)}"' for name, text in error.parameters.items())
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """All headers of the answer: `Cache-Control`, and by the error `WWW-Authenticate` and `Retry-After`."""

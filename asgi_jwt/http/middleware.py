@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
-from asgi_jwt.events import EventSink, TokenRefused
+from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
@@ -45,7 +45,7 @@ class Guard(NamedTuple):
     """The parts of the middleware that `require` and `AuthApp` use inside it, handed over in the scope."""
 
     challenge: Challenge
-    events: EventSink
+    auth: Auth
     hints: Hints
     reads_header: bool
 
@@ -112,7 +112,7 @@ class JWTMiddleware:
         metadata_url = None if self._metadata is None else self._metadata.url
         self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
         self._hints = Hints(auth.clock, expects_auth_app=bool(settings.refresh_secret))
-        self._guard = Guard(self._challenge, self._auth.events, self._hints, self._reads_header)
+        self._guard = Guard(self._challenge, self._auth, self._hints, self._reads_header)
         self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -22,11 +22,12 @@ from asgi_jwt.errors import (
     RevokedToken,
     Unavailable,
     VerifierUnavailable,
+    WrongIssuer,
 )
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
-from asgi_jwt.tasks import start
+from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.opaque import is_opaque
 
@@ -125,6 +126,7 @@ class _Watch:
         self._next_check = -inf
         self._compare_at = -inf
         self._asking = CapacityLimiter(_ASKED_AT_ONCE)
+        self._rechecking = SingleFlight(self._recheck)
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
@@ -172,8 +174,29 @@ class _Watch:
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
             self._next_check = now + wait
+            if self._auth.verifier.may_forget:
+                await self._close_forgotten()
             with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
+
+    async def _close_forgotten(self) -> None:
+        """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
+        await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
+        if not self._rechecking.under_way:
+            self._rechecking.start()
+
+    def _is_forgotten(self, socket: "_Socket") -> bool:
+        return self._auth.verifier.has_forgotten(socket.claims)
+
+    async def _recheck(self) -> None:
+        """Have the host asked again for issuers whose answers are no longer held. If it gives none, close."""
+        # The issuer of an opaque token is known to its verifier.
+        by_key = [socket for socket in self._open if socket.token is None]
+        for iss in {socket.claims.issuer for socket in by_key}:
+            try:
+                await self._auth.verifier.ask_again(iss)
+            except Unavailable as error:
+                await self._close([socket for socket in by_key if socket.claims.issuer == iss], error)
 
     def _expired(self, now: float) -> list["_Socket"]:
         """The first WebSockets whose tokens have expired, `CLOSED_AT_ONCE` at most."""

@@ -9,6 +9,7 @@ from asgi_jwt.settings import key_values, values
 from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
@@ -43,6 +44,8 @@ class SettingsFields:
     keys: KeySet | None = _keys(key_values.keys, None)
     jwks_url: str | None = _setting(values.text, None, secret=True)
     discovery: bool = _setting(values.flag, False)
+    tenants: tuple[str, ...] | None = _setting(values.tenants, ())
+    """None: any tenant is allowed (`TENANTS=*`)."""
     jwks_token_file: Path | None = _setting(key_values.token_file, None, secret=True)
     jwks_allow_http: tuple[str, ...] = _setting(values.hosts, ())
     introspection_url: str | None = _setting(key_values.https_url, None, secret=True)
@@ -79,6 +82,7 @@ class SettingsFields:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
     access_cookie_samesite: Literal["lax", "strict"] = _setting(values.same_site, "lax")
+    logout_audience: tuple[str, ...] = _setting(values.texts, ())
     revocation_interval: float = _setting(values.duration(most=60), 1.0)
     revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
     revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
@@ -88,6 +92,13 @@ class SettingsFields:
     def is_remote(self) -> bool:
         """Whether the keys come from remote issuers, by `jwks_url` or `discovery`."""
         return self.discovery or self.jwks_url is not None
+
+    @property
+    def pattern(self) -> IssuerPattern | None:
+        """The issuer with a placeholder for the tenant. None: the issuers are named in full."""
+        if self.tenants == ():
+            return None
+        return IssuerPattern.parse(self.issuer[0], self.tenants)
 
     @property
     def key_set(self) -> KeySet:

@@ -23,6 +23,7 @@ class SettingsKeywords(TypedDict, total=False):
     keys_file: str
     jwks_url: str | None
     discovery: bool | str
+    tenants: Names
     jwks_token_file: str | Path | None
     jwks_allow_http: Names
     introspection_url: str | None
@@ -60,6 +61,7 @@ class SettingsKeywords(TypedDict, total=False):
     cookie_secure: bool | str
     access_cookie: str | None
     access_cookie_samesite: str
+    logout_audience: Names
     revocation_interval: Duration
     revocation_max_staleness: Duration
     revocation_outage: str

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from asgi_jwt.settings.text import has_loose_quote, unquote
 from asgi_jwt.tokens.discovery import LOOPBACK
+from asgi_jwt.tokens.issuer_pattern import is_tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -76,6 +77,19 @@ def audience(value: object) -> tuple[str, ...] | None:
     """A list of audiences. None: the value is `*`, which switches the check off."""
     named = texts(value)
     return None if named == ("*",) else named
+
+
+def tenants(value: object) -> tuple[str, ...] | None:
+    """A list of tenants. None: the value is `*`, which allows any."""
+    named = texts(value)
+    if named == ("*",):
+        return None
+    for name in named:
+        if not is_tenant(name):
+            raise ValueError(
+                f"has to hold names of letters, digits, `.`, `_` and `-`, 100 at most, or * alone, and not {name!r}"
+            )
+    return named
 
 
 def scopes(value: object) -> tuple[str, ...]:

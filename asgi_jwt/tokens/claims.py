@@ -37,6 +37,24 @@ class AuthCredentials(NamedTuple):
     scopes: tuple[str, ...]
 
 
+class Standing:
+    """The standing of an issuer, which all claims of its tokens share.
+
+    `tenant`: the issuer's path segment, if a pattern names the issuer. `leeway`: the leeway (s) of its tokens' times.
+    `ended`: the issuer was forgotten. Its WebSockets are closed, and its tokens are verified again.
+    """
+
+    __slots__ = ("__weakref__", "ended", "leeway", "tenant")
+
+    def __init__(self, tenant: str | None = None, leeway: float = 0) -> None:
+        self.tenant = tenant
+        self.leeway = leeway
+        self.ended = False
+
+
+_OF_NO_TENANT = Standing()
+
+
 class Claims(Mapping[str, Any]):
     """The claims of a verified token. `Claims` are also the request's user.
 
@@ -45,10 +63,11 @@ class Claims(Mapping[str, Any]):
     Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
-    __slots__ = ("_members", "_roles_claim", "credentials")
+    __slots__ = ("_members", "_roles_claim", "_standing", "credentials")
 
     _members: Mapping[str, Any]
     _roles_claim: str
+    _standing: Standing
     credentials: AuthCredentials
 
     def __new__(cls, claims: Mapping[str, Any], *, scope_claim: str = "scope", roles_claim: str = "roles") -> Self:
@@ -56,16 +75,21 @@ class Claims(Mapping[str, Any]):
         return cls._of_frozen(freeze(claims), scope_claim, roles_claim)
 
     @classmethod
-    def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
+    def _of_frozen(
+        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = _OF_NO_TENANT
+    ) -> Self:
         scopes = members[scope_claim] if scope_claim in members else find_claim(members, scope_claim)
-        return cls._of_parts(members, roles_claim, _credentials(scopes))
+        return cls._of_parts(members, roles_claim, _credentials(scopes), standing)
 
     @classmethod
-    def _of_parts(cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials) -> Self:
+    def _of_parts(
+        cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials, standing: Standing
+    ) -> Self:
         claims = object.__new__(cls)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
         _set_credentials(claims, credentials)
+        _set_standing(claims, standing)
         return claims
 
     def __getitem__(self, name: str) -> Any:
@@ -90,7 +114,7 @@ class Claims(Mapping[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Callable[..., "Claims"], tuple[object, ...]]:
-        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials)
+        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials, self.tenant)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
@@ -159,6 +183,14 @@ class Claims(Mapping[str, Any]):
         return issuer
 
     @property
+    def tenant(self) -> str | None:
+        """The tenant whose token this is: the path segment of `iss` at the placeholder of `ISSUER`.
+
+        None: the settings name the issuer without a placeholder.
+        """
+        return self._standing.tenant
+
+    @property
     def is_authenticated(self) -> bool:
         """True. A member of Starlette's `BaseUser`."""
         return True
@@ -176,12 +208,20 @@ class Claims(Mapping[str, Any]):
 
 
 # `__setattr__` refuses every change, so the constructor uses the setters of the slots.
-_set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
+_set_members, _set_roles_claim, _set_standing, _set_credentials = [
+    vars(Claims)[name].__set__ for name in Claims.__slots__
+]
 
 
-def _rebuilt(cls: type[Claims], members: dict[str, Any], roles_claim: str, credentials: AuthCredentials) -> Claims:
+def _rebuilt(
+    cls: type[Claims],
+    members: dict[str, Any],
+    roles_claim: str,
+    credentials: AuthCredentials,
+    tenant: str | None = None,
+) -> Claims:
     """Makes the copy of `Claims` for `copy` and `pickle`."""
-    return cls._of_parts(freeze(members), roles_claim, credentials)
+    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else _OF_NO_TENANT)
 
 
 @cache

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import httpx2
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-TIMEOUT = 5.0
+FETCH_TIMEOUT = 5.0
 MAX_DOCUMENT = 256 * 1024
 ANOTHER_ISSUER = "names another issuer"
 _LONGEST_NAME = 200
@@ -40,6 +40,10 @@ _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Enco
 
 Certificates = Callable[[], ssl.SSLContext]
 """Returns the TLS context with the certificates that https servers are checked by. It is called in any thread."""
+
+
+class NotPublished(KeysUnavailable):
+    """The server answers 404, so it publishes no such document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,10 @@ def without_query(url: str) -> str:
 def deadline() -> Iterator[None]:
     """Raises `KeysUnavailable` if its block takes more than 5 s."""
     try:
-        with anyio.fail_after(TIMEOUT):
+        with anyio.fail_after(FETCH_TIMEOUT):
             yield
     except TimeoutError:
-        raise KeysUnavailable(f"no whole answer within {TIMEOUT:g} s") from None
+        raise KeysUnavailable(f"no whole answer within {FETCH_TIMEOUT:g} s") from None
 
 
 async def discover(issuer: str, certificates: Certificates = system_certificates) -> str:
@@ -146,7 +150,10 @@ def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
 
 
 async def read_metadata(issuer: str, certificates: Certificates, token: TokenFile | None = None) -> Document:
-    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414. Raises `KeysUnavailable`."""
+    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414.
+
+    Raises `NotPublished` if the server answers 404 at both paths, and `KeysUnavailable` for any other failure.
+    """
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
@@ -155,20 +162,22 @@ async def read_metadata(issuer: str, certificates: Certificates, token: TokenFil
         try:
             return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates, token)
         except KeysUnavailable as second:
-            raise KeysUnavailable(f"{first}; {second}") from None
+            kind = NotPublished if type(first) is type(second) is NotPublished else KeysUnavailable
+            raise kind(f"{first}; {second}") from None
 
 
 async def fetch(url: str, certificates: Certificates = system_certificates, token: TokenFile | None = None) -> Document:
     """The JSON object at `url`. Redirects are not followed. `token` is sent if `url` is of its origin.
 
     Raises `KeysUnavailable` for another status than 200, an answer over 256 KiB or after 5 s, and for malformed JSON.
+    For the status 404 it is a `NotPublished`.
     """
     shown = without_query(url)
     try:
         with deadline():
             return await _fetch(url, certificates, token)
     except KeysUnavailable as why:
-        raise KeysUnavailable(f"{shown}: {why}{token.note(url) if token else ''}") from None
+        raise type(why)(f"{shown}: {why}{token.note(url) if token else ''}") from None
     except MalformedToken as why:
         raise KeysUnavailable(f"{shown}: the answer is no JSON object: {why}") from None
 
@@ -229,7 +238,8 @@ def _has_no_password(record: logging.LogRecord) -> bool:
 
 async def _read(response: httpx2.Response) -> bytes:
     if response.status_code != 200:
-        raise KeysUnavailable(f"answered {response.status_code}")
+        kind = NotPublished if response.status_code == 404 else KeysUnavailable
+        raise kind(f"answered {response.status_code}")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()

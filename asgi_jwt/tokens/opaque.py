@@ -141,6 +141,11 @@ class OpaqueTokens:
         held = self._held.get(sha256(token).digest())
         return -inf if held is None else held.until
 
+    def forget(self, iss: str) -> None:
+        """Have the verifiers asked again about each token of the issuer."""
+        for digest in [digest for digest, held in list(self._held.items()) if held.claims.issuer == iss]:
+            self._held.pop(digest, None)
+
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. One question serves all callers with the same token.
 
@@ -188,7 +193,7 @@ class OpaqueTokens:
 
     async def _ask(self, verifier: OpaqueVerifier, token: str) -> Claims | None:
         try:
-            with fail_after(discovery.TIMEOUT):
+            with fail_after(discovery.FETCH_TIMEOUT):
                 claims: object = await ask(verifier.verify, token)
             if claims is None or isinstance(claims, Claims):
                 return claims
@@ -196,7 +201,7 @@ class OpaqueTokens:
         except VerifierUnavailable as error:
             why = str(error)
         except TimeoutError:
-            why = f"no answer within {discovery.TIMEOUT:g} s"
+            why = f"no answer within {discovery.FETCH_TIMEOUT:g} s"
         except AuthError:
             raise
         except Exception as error:

@@ -65,7 +65,8 @@ class RemoteKeySet:
     `token_file`: a file with a bearer token, read at each fetch. It is sent to the origin of `url`, or of `issuer`.
     `clock`: returns seconds since the epoch.
     `events`: emits an event for each fetch.
-    The attribute `left_out` has a text for each unusable key.
+    The attribute `left_out` has a text for each unusable key. `unread` makes a set of the same issuer, whose keys have
+    to be fetched again.
 
     Raises `ConfigurationError` for a URL that is not https (http is allowed on this machine), and without httpx2.
     """
@@ -94,6 +95,16 @@ class RemoteKeySet:
         self._algorithms = same_algorithms(algorithms)
         self._clock = clock
         self._events = events or EventSink()
+        self.unread = partial(
+            RemoteKeySet,
+            url,
+            issuer=issuer,
+            algorithms=self._algorithms,
+            allow_http=allow_http,
+            token_file=token_file,
+            clock=clock,
+            events=self._events,
+        )
         self._keys: KeySet | None = None
         # Keys fetched at `_fetched_at` are fetched again from `_due_at` on, and are stale from `_stale_at` on. They are
         # used until `_USABLE_AFTER_STALE` later. `_attempted_at` is the start of the last fetch, good or not.
@@ -227,9 +238,13 @@ class RemoteKeySet:
         """Fetch the metadata. Returns whether the URL of the keys has changed. Raises `KeysUnavailable`."""
         issuer, before = self._issuer or "", self._url
         metadata = await read_metadata(issuer, self._certificates, self._token)
-        self._url = keys_url(issuer, metadata.content)
+        self._url = self._keys_url(issuer, metadata.content)
         self._locate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
         return self._url != before
+
+    def _keys_url(self, issuer: str, metadata: Mapping[str, Any]) -> str:
+        """The URL of the keys that the metadata names. Raises `KeysUnavailable`."""
+        return keys_url(issuer, metadata)
 
     async def _read(self, now: float) -> bool:
         """Fetch the keys, and replace the old ones. Returns whether a key is new.
@@ -238,7 +253,7 @@ class RemoteKeySet:
         """
         document = await fetch(self._url, self._certificates, self._token)
         # Reading a key takes 0.1 ms, and a set may have 100 keys, so a thread reads them.
-        keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
+        keys, self.left_out = await in_thread(partial(self._usable, document.content))
         self._fetched_at, self._stale_at = now, now + document.fresh_for
         self._due_at = min(now + _REFRESH_AFTER * document.fresh_for, self._locate_at)
         old = self.known
@@ -248,12 +263,16 @@ class RemoteKeySet:
                 listener(self._keys)
         return not set(self._keys) <= set(old)
 
+    def _usable(self, jwks: dict[str, Any]) -> tuple[KeySet, tuple[str, ...]]:
+        """The usable keys of the JWK Set, and a text for each unusable key. Raises `KeysUnavailable`."""
+        return usable_keys(jwks, self._algorithms)
+
     def _emit(self, event: Event) -> None:
         # A task of its own emits: the host's `on_event` may be slow, and callers wait for this fetch.
         start(lambda: self._events.emit(event))
 
 
-def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
+def usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
     """The usable public keys of the JWK Set, limited to `algorithms`, and a text for each unusable key.
 
     Raises `KeysUnavailable` for more than `MAX_KEYS` keys, and if no key may verify: an empty set must not replace a

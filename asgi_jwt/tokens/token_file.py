@@ -37,7 +37,7 @@ class TokenFile:
 
     def headers(self, url: str) -> dict[str, str]:
         """The header of a request for `url`. Empty for a URL of another origin. Raises `KeysUnavailable`."""
-        if _origin(url) != _origin(self.home):
+        if origin_of(url) != origin_of(self.home):
             return {}
         try:
             return {"Authorization": f"Bearer {read_token(self.path)}"}
@@ -46,12 +46,13 @@ class TokenFile:
 
     def note(self, url: str) -> str:
         """A text for the fault of a fetch: whether `url` is of another origin, so that it got no token."""
-        if _origin(url) == _origin(self.home):
+        if origin_of(url) == origin_of(self.home):
             return ""
-        scheme, host, port = _origin(self.home)
+        scheme, host, port = origin_of(self.home)
         return f"; the token of ASGI_JWT_JWKS_TOKEN_FILE is sent to {scheme}://{host}:{port} alone"
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """The scheme, host and port of a URL (RFC 6454 section 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

@@ -230,7 +230,7 @@ async def test_a_server_that_is_slow_or_away(asked: IssuerServer, monkeypatch: p
     auth = auth_of(asked)
     says(asked, stalls=True)
     with monkeypatch.context() as soon:
-        soon.setattr("asgi_jwt.tokens.discovery.TIMEOUT", 0.2)
+        soon.setattr("asgi_jwt.tokens.discovery.FETCH_TIMEOUT", 0.2)
         assert await reason(auth) == "verifier_unavailable"
     with IssuerServer() as gone:
         pass

@@ -192,7 +192,7 @@ async def test_a_verifier_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
     async def verify(token: str) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(discovery, "TIMEOUT", 0.05)
+    monkeypatch.setattr(discovery, "FETCH_TIMEOUT", 0.05)
     assert await reason(auth_of(Calling(verify)), KEY) == "verifier_unavailable"
 
 
