@@ -171,6 +171,23 @@ async def test_wherever_the_key_stands(source: str, headers: dict[str, str]) -> 
         await until(lambda: jwts.closes == [(3000, "The access token expired")])
 
 
+async def test_an_issuer_that_the_host_does_not_resolve() -> None:
+    """The issuers of JWTs are asked for again while WebSockets are open, those of keys are their verifiers'."""
+
+    async def resolve(iss: str) -> None:
+        raise AssertionError(iss)
+
+    keys = Keys()
+    keys.answer = {**ALICE, "iss": "https://keys.example"}
+    given = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET)
+    open_, server = Sockets(Echo(), Auth(given, issuers=resolve, verifiers=[keys], clock=Clock(NOW))), Server()
+    async with connected(open_, server):
+        open_.turn(59)
+        await looked()
+        assert server.closes == []
+        server.leave()
+
+
 @pytest.mark.parametrize(("status", "close"), [(200, INACTIVE), (500, AWAY)])
 async def test_introspected(server: IssuerServer, status: int, close: tuple[int, str]) -> None:
     """A token that its server no longer calls active ends its WebSocket within `INTROSPECTION_TTL`, whatever its `exp`;

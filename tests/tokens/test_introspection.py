@@ -331,6 +331,7 @@ def test_settings(asked: IssuerServer, tmp_path: Path) -> None:
         ({"INTROSPECTION_URL": "", "SECRET": SECRET}, "INTROSPECTION_URL is missing"),
         ({"INTROSPECTION_URL": "http://login.example/introspect"}, "INTROSPECTION_URL has to be an https URL"),
         ({"INTROSPECTION_CLIENT_SECRET": f"{CLIENT_SECRET} "}, "INTROSPECTION_CLIENT_SECRET begins or ends with"),
+        ({"ISSUER": f"{A}/{{tenant}}", "TENANTS": "a", "DISCOVERY": "true"}, "INTROSPECTION_URL asks one server"),
         ({"INTROSPECTION_TTL": "2h"}, "INTROSPECTION_TTL has to be"),
     ):
         with pytest.raises(ConfigurationError, match=told) as refused:
