@@ -12,7 +12,7 @@ from support.waiting import until
 
 from asgi_jwt import Auth, Claims, Settings, errors
 from asgi_jwt.events import SocketClosed
-from asgi_jwt.http import sockets
+from asgi_jwt.http import renewal, sockets
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -104,8 +104,8 @@ async def test_a_key_that_has_ended(answer: Any, close: tuple[int, str]) -> None
 
 async def test_a_verifier_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed with 1013 after a while, also where many wait for their turn."""
-    monkeypatch.setattr(sockets, "_ASK_TIMEOUT", 0.2)
-    monkeypatch.setattr(sockets, "_ASKED_AT_ONCE", 1)
+    monkeypatch.setattr(renewal, "ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(renewal, "ASKED_AT_ONCE", 1)
     keys = Keys()
     open_, servers = sockets_of(keys), [Server(), Server()]
     async with connected(open_, servers[0]), connected(open_, servers[1]):
@@ -169,23 +169,6 @@ async def test_wherever_the_key_stands(source: str, headers: dict[str, str]) -> 
         assert jwts.closes == []
         open_.turn()
         await until(lambda: jwts.closes == [(3000, "The access token expired")])
-
-
-async def test_an_issuer_that_the_host_does_not_resolve() -> None:
-    """The issuers of JWTs are asked for again while WebSockets are open, those of keys are their verifiers'."""
-
-    async def resolve(iss: str) -> None:
-        raise AssertionError(iss)
-
-    keys = Keys()
-    keys.answer = {**ALICE, "iss": "https://keys.example"}
-    given = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET)
-    open_, server = Sockets(Echo(), Auth(given, issuers=resolve, verifiers=[keys], clock=Clock(NOW))), Server()
-    async with connected(open_, server):
-        open_.turn(59)
-        await looked()
-        assert server.closes == []
-        server.leave()
 
 
 @pytest.mark.parametrize(("status", "close"), [(200, INACTIVE), (500, AWAY)])
