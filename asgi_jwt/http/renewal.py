@@ -36,8 +36,13 @@ class Renewal:
         """
         with move_on_after(ASK_TIMEOUT):
             async with self._few:
-                present = await self._auth.verify(token)
-            if (present.issuer, present.subject) != (claims.issuer, claims.subject):
+                # The proof of a key was checked when the WebSocket was opened, and revocations are watched anyway.
+                present = await self._auth.authentic(token)
+            if _holder(present) != _holder(claims):
                 raise InactiveToken("the token is another subject's now")
             return present
         raise VerifierUnavailable(f"no answer within {ASK_TIMEOUT:g} s")
+
+
+def _holder(claims: Claims) -> tuple[str, str, object]:
+    return claims.issuer, claims.subject, claims.get("cnf")
