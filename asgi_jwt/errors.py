@@ -50,6 +50,7 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    │   └── NotPublished                                     keys_not_published
     ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
@@ -512,6 +513,12 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class NotPublished(KeysUnavailable):
+    """The issuer's server answers 404 where its metadata or its keys should be."""
+
+    reason = "keys_not_published"
 
 
 class VerifierUnavailable(Unavailable):

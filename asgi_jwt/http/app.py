@@ -29,6 +29,7 @@ from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.server_metadata import ServerMetadata
 from asgi_jwt.http.session_endpoints import SessionEndpoints
+from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import LoadIdentity
 from asgi_jwt.tokens.identity import Identity, kind
 
@@ -107,11 +108,12 @@ class AuthApp:
                 respond = await self._refused(Request(scope), error)
         await respond(scope, receive, send)
 
-    async def start_session(self, request: Any, response: Any, identity: Identity) -> None:
+    async def start_session(self, request: Any, response: Any, identity: Identity) -> TokenPair:
         """Open a session for a user whom the host has authenticated, and set its cookies on `response`.
 
         It is for a login by other means than `POST /login`, as by the callback of OpenID Connect. The host checks that
-        the request is its user's. A session that the request's cookie belongs to ends.
+        the request is its user's. A session that the request's cookie belongs to ends. Returns the first tokens, whose
+        refresh token has to stay in the cookie.
 
         `request`: an ASGI scope, or a request of Starlette, FastAPI, Litestar, Quart or Django.
         `response`: a response of one of them, or any other whose `headers` take `append(name, value)`.
@@ -128,7 +130,7 @@ class AuthApp:
         scope, settable = scope_of(request), HostResponse(response)
         guard = scope.get(GUARD)
         scope[HINTS] = self._hints if guard is None else guard.hints
-        await self._login.start(HTTPConnection({**scope, "type": "http"}), settable, identity)
+        return await self._login.start(HTTPConnection({**scope, "type": "http"}), settable, identity)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
         """Wraps `endpoint`: another site's page may send no request that relies on a cookie (403 `cross_site`).

@@ -51,11 +51,12 @@ class Login:
         self._cookies.set(response, request, pair)
         return response
 
-    async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> None:
-        """Open a session for `identity`, and set its cookies on the host's `response`."""
+    async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> TokenPair:
+        """Open a session for `identity`, and set its cookies on the host's `response`. Returns its first tokens."""
         replaced = self._replaced_token(request)
         pair = await self._open(request, identity, replaced, check_size=self._cookies.check_size)
         self._cookies.set(response, request, pair)
+        return pair
 
     async def _open(
         self,

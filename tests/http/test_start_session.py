@@ -159,11 +159,13 @@ RESPONSES: dict[str, tuple[Callable[[], Any], Callable[[Any], list[str]]]] = {
 @pytest.mark.parametrize("framework", RESPONSES)
 @pytest.mark.parametrize("request_of", ["a scope", "Starlette", "Django under WSGI"])
 async def test_requests_and_responses(framework: str, request_of: str) -> None:
-    """The cookie has the same attributes on every framework's response, from every framework's request."""
+    """The cookie has the same attributes on every framework's response, from every framework's request.
+
+    The host gets the pair of tokens, too."""
     make, cookies_of = RESPONSES[framework]
     service, response, scope = a_service(), make(), http_scope("/callback")
     given = {"a scope": scope, "Starlette": Request(scope), "Django under WSGI": RequestFactory().get("/callback")}
-    await service.app.start_session(given[request_of], response, ALICE)
+    pair = await service.app.start_session(given[request_of], response, ALICE)
     ((name, morsel),) = SimpleCookie(cookies_of(response)[-1]).items()
     attributes = {key: str(value).lower() for key, value in morsel.items() if value and key != "expires"}
     assert name == COOKIE
@@ -174,6 +176,7 @@ async def test_requests_and_responses(framework: str, request_of: str) -> None:
         "secure": "true",
         "httponly": "true",
     }
+    assert (pair.refresh_token, payload(pair.access_token)["sub"]) == (morsel.value, "alice")
     assert (await service.refresh(morsel.value)).status == 200
 
 
