@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 _lock = Lock()
 _portals: dict[int, BlockingPortal] = {}
-"""By the id of the process: one that was forked has no thread of its parent's."""
+"""By the id of the process: a forked process does not have its parent's thread."""
 
 
 def in_background_loop(work: Callable[[], Awaitable[T]]) -> T:

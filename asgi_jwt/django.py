@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from rest_framework.authentication import BaseAuthentication
     from rest_framework.request import Request
 else:
-    BaseAuthentication = object  # REST framework asks for its two methods alone, and need not be installed
+    BaseAuthentication = object  # REST framework calls two methods alone, and need not be installed
 
 
 _NAME = "asgi_jwt.django.TokenMiddleware"
 
 
 class TokenUser:
-    """The user whom a token speaks of, and no row of a table: `pk` is the subject. `claims` None: nobody."""
+    """The user of a token, without a row in Django's tables: `pk` is the subject. Without `claims` it is anonymous."""
 
     is_staff = is_superuser = False
 
@@ -47,7 +47,7 @@ class TokenUser:
         return self.pk or ""
 
     def has_perms(self, asked: Sequence[str], obj: object = None) -> bool:
-        """False unless nothing is asked: permissions are rows of Django's tables. `require` checks a token's scopes."""
+        """True for an empty list alone: permissions are rows of Django's tables. `require` checks a token's scopes."""
         return not asked
 
     has_perm = has_module_perms = has_perms
@@ -101,15 +101,15 @@ class TokenMiddleware:
         """The answer to an `AuthError` that a view raised."""
         if not isinstance(exception, AuthError):
             return None
-        told = answer(exception, request.scope)
-        return _response(Refusal(told.status_code, dict(told.headers), bytes(told.body)))
+        answered = answer(exception, request.scope)
+        return _response(Refusal(answered.status_code, dict(answered.headers), bytes(answered.body)))
 
 
 class JWTAuthentication(BaseAuthentication):
     """For REST framework: `request.user` is a `TokenUser`, `request.auth` its `Claims`.
 
-    Behind `TokenMiddleware` it takes what that verified. Without it, this verifies, and lets requests without a token
-    pass to the view's permissions.
+    Behind `TokenMiddleware` it uses the claims that the middleware verified. Without the middleware it verifies the
+    token itself, and a request without a token passes to the view's permissions.
     """
 
     def authenticate(self, request: "Request") -> tuple[TokenUser, Claims] | None:
@@ -147,7 +147,7 @@ _optional_gate = lru_cache(maxsize=8)(lambda auth: Gate(auth, optional=True))
 
 
 def _scope(request: Any) -> Scope:
-    """The request as ASGI has it, with the path that Django routes by: a server may let clients name its root path."""
+    """The ASGI scope of the request. Its path is the one that Django routes by: a client may set `root_path`."""
     prefix, path = request.META["SCRIPT_NAME"].rstrip("/"), request.path_info
     given = getattr(request, "scope", None) or wsgi_scope(request.META, request.headers.items())
     given = {**given, "method": request.method, "scheme": request.scheme}
@@ -155,7 +155,7 @@ def _scope(request: Any) -> Scope:
 
 
 def _entered(request: Any, scope: Scope) -> Any:
-    """The request, which says now whose it is. The scope of an ASGI server says it, too."""
+    """The request with its claims and its user. The scope of an ASGI server gets them too."""
     claims = request.claims = scope["claims"]
     request.user = user = _user(claims)
 

@@ -10,6 +10,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── MalformedBody           400                          body_malformed
 │   ├── MissingField            400                          field_missing
 │   ├── MalformedClient         400                          client_malformed
+│   ├── InvalidLogoutToken      400                          logout_token_invalid
 │   ├── InvalidScope            400     invalid_scope        scope_invalid
 │   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
 ├── InvalidToken                401     invalid_token        token_invalid
@@ -30,8 +31,10 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
+├── InsufficientAuthentication  401     insufficient_user_authentication  authentication_insufficient
 ├── InsufficientScope           403     insufficient_scope   scope_insufficient
 │   └── InsufficientRole        403                          role_insufficient
 ├── CrossSite                   403     cross_site           cross_site
@@ -47,6 +50,8 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    │   └── NotPublished                                     keys_not_published
+    ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
 ```
@@ -91,6 +96,11 @@ class AuthError(Exception):
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail
         super().__init__(detail or self.description)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Further parameters of the challenge, by name."""
+        return {}
 
 
 class MissingToken(AuthError):
@@ -153,6 +163,14 @@ class MalformedClient(InvalidRequest):
 
     reason = "client_malformed"
     description = "The client's credentials are malformed or name two clients"
+
+
+class InvalidLogoutToken(InvalidRequest):
+    """The logout token is invalid (OpenID Connect Back-Channel Logout 1.0 section 2.8). `detail` has the reason."""
+
+    reason = "logout_token_invalid"
+    description = "The logout token is invalid"
+    challenges = False
 
 
 class InvalidScope(InvalidRequest):
@@ -298,6 +316,13 @@ class WrongType(InvalidToken):
     description = "The token's type claim is not an access token's"
 
 
+class InactiveToken(InvalidToken):
+    """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
+
+    reason = "token_inactive"
+    description = "The access token is unknown or no longer active"
+
+
 class RevokedToken(InvalidToken):
     """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
@@ -312,6 +337,28 @@ class RefusedToken(InvalidToken):
     description = "The access token was refused"
 
 
+class InsufficientAuthentication(AuthError):
+    """The login is too old, or was made by another method than the route asks for (RFC 9470 section 3: 401).
+
+    `acr_values` lists the accepted methods, separated by spaces, and is empty for any method. `max_age` is how long ago
+    the login may be, in seconds, and None for any time.
+    """
+
+    error = "insufficient_user_authentication"
+    reason = "authentication_insufficient"
+    description = "A more recent or a stronger login is required"
+
+    def __init__(self, detail: str | None = None, *, acr_values: str = "", max_age: int | None = None) -> None:
+        super().__init__(detail)
+        self.acr_values = acr_values
+        self.max_age = max_age
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        asked = {"acr_values": self.acr_values, "max_age": "" if self.max_age is None else str(self.max_age)}
+        return {name: value for name, value in asked.items() if value}
+
+
 class InsufficientScope(AuthError):
     """The token lacks a required scope. `scope` lists the required scopes (RFC 6750 section 3.1: 403)."""
 
@@ -323,6 +370,10 @@ class InsufficientScope(AuthError):
     def __init__(self, detail: str | None = None, *, scope: str = "") -> None:
         super().__init__(detail)
         self.scope = scope
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return {"scope": self.scope} if self.scope else {}
 
 
 class InsufficientRole(InsufficientScope):
@@ -462,6 +513,18 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class NotPublished(KeysUnavailable):
+    """The issuer's server answers 404 where its metadata or its keys should be."""
+
+    reason = "keys_not_published"
+
+
+class VerifierUnavailable(Unavailable):
+    """A verifier of tokens that are no JWT failed, or the authorization server gave no usable answer about one."""
+
+    reason = "verifier_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):

@@ -1,4 +1,4 @@
-"""The Model Context Protocol: the caller for the `mcp` SDK and for FastMCP, inside `JWTMiddleware` or in its place."""
+"""The Model Context Protocol: adapters for the `mcp` SDK and FastMCP, inside `JWTMiddleware` or instead of it."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -32,7 +32,7 @@ class Principal:
             guard = guard_of(scope)
             claims: Claims | None = scope["claims"]
             if claims is not None:
-                # Of another source the token is not told; one in the header may then be anything.
+                # The SDK gets no token of another source. The header may then hold any token.
                 token = (bearer_token(scope["headers"]) or b"") if guard.reads_header else b""
                 scope["user"] = AuthenticatedUser(AccessToken(**_members(claims, token.decode("latin-1"))))
         await self.app(scope, receive, send)
@@ -50,8 +50,8 @@ class _Verifier:
 def token_verifier(auth: Auth) -> TokenVerifier:
     """A verifier for the `mcp` SDK: `MCPServer(..., token_verifier=token_verifier(auth), auth=AuthSettings(...))`.
 
-    The challenges are the SDK's there. It raises `Unavailable`, an answer of 500, where keys or revocations are out of
-    reach.
+    The SDK writes the challenges. The verifier raises `Unavailable` where keys or revocations are out of reach, which
+    the SDK answers with 500.
     """
     return _Verifier(auth)
 
@@ -95,7 +95,7 @@ def _members(claims: Claims, token: str, resource: str | None = None) -> dict[st
         "token": token,
         "client_id": str(members.get("client_id") or members.get("azp") or ""),
         "scopes": list(claims.credentials.scopes),
-        "expires_at": int(claims.expires_at),
+        "expires_at": int(claims.expires_at) if "exp" in claims else None,
         "resource": resource if resource in audiences else next(iter(audiences), None),
         "subject": claims.subject,
         "claims": members,

@@ -30,19 +30,21 @@ def _claims() -> Claims | None:
 
 
 current_claims: Claims = LocalProxy(_claims)  # type: ignore[assignment]
-"""The `Claims` of the current request or WebSocket; false where nobody asks, on a public path or where it is optional.
+"""The `Claims` of the current request or WebSocket. It is false for an anonymous request.
 
 Raises `RuntimeError` outside a request, and where no `JWTMiddleware` is around the app.
 """
 
 
-def requires(*scopes: str, roles: str | Iterable[str] = ()) -> Callable[[Callable[P, T]], Callable[P, Any]]:
-    """A decorator of views: it answers 401 or 403 with the challenge unless the user has all scopes, any of the roles.
+def requires(
+    *scopes: str, roles: str | Iterable[str] = (), acr: str | Iterable[str] | None = None, max_age: int | None = None
+) -> Callable[[Callable[P, T]], Callable[P, Any]]:
+    """A decorator of views: 401 or 403 with the challenge unless the token has what `require` asks for.
 
     It stands below `@app.get(...)` or `@app.websocket(...)`; a WebSocket is denied before it is accepted. Raises
     `TypeError` and `ValueError` as `require`.
     """
-    required = require(*scopes, roles=roles)
+    required = require(*scopes, roles=roles, acr=acr, max_age=max_age)
 
     def decorate(view: Callable[P, T]) -> Callable[P, Any]:
         @wraps(view)

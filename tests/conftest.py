@@ -81,7 +81,7 @@ def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _patience_with_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fetch of keys that is to succeed may take longer than a service would wait for it."""
-    monkeypatch.setattr("asgi_jwt.tokens.discovery.TIMEOUT", PATIENCE)
+    monkeypatch.setattr("asgi_jwt.tokens.discovery.FETCH_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture

@@ -35,8 +35,11 @@ STATUSES: dict[type[AuthError], int] = {
 }
 
 # What another token, or a login, would mend: RFC 6750 section 3, RFC 9110 section 15.5.2.
-CHALLENGING = (errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant)
-OF_THE_BODY = (errors.MalformedBody, errors.MissingField)
+CHALLENGING = (
+    *(errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant),
+    errors.InsufficientAuthentication,
+)
+OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidLogoutToken)
 
 
 def raised(error: type[AuthError], detail: str | None = None) -> AuthError:

@@ -6,9 +6,10 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from asgi_jwt import errors
-from asgi_jwt.commands.output import duration, listed, moment, shown
+from asgi_jwt.commands.explain_tenants import explain_tenant, explain_tid, is_nearly_tenant, loosely
+from asgi_jwt.commands.output import listed, moment, shown, spelled_duration
 from asgi_jwt.commands.parsed_token import fault_of_form
-from asgi_jwt.commands.refusal import Refusal, found_as
+from asgi_jwt.commands.refused_token import RefusedToken, found_as
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
@@ -22,7 +23,7 @@ _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.Unsuit
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
-def explain(refusal: Refusal) -> str:
+def explain(refusal: RefusedToken) -> str:
     """The explanation in one line. It is safe to print, whatever the token contains."""
     if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
         return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
@@ -30,14 +31,14 @@ def explain(refusal: Refusal) -> str:
     return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
 
 
-def _too_large(refusal: Refusal) -> str:
+def _too_large(refusal: RefusedToken) -> str:
     size, most = len(refusal.parsed.token), refusal.policy.max_token_size
     return (
         f"it has {size} bytes, ASGI_JWT_MAX_TOKEN_SIZE is {most}: have the issuer put fewer claims into it, or raise it"
     )
 
 
-def _malformed(refusal: Refusal) -> str:
+def _malformed(refusal: RefusedToken) -> str:
     if fault := fault_of_form(refusal.parsed):
         return fault
     if "kid" in refusal.header and not isinstance(refusal.header["kid"], str):
@@ -45,7 +46,7 @@ def _malformed(refusal: Refusal) -> str:
     return f"it is {_detail(refusal)}: have the issuer make it as RFC 9068 has it"
 
 
-def _algorithm(refusal: Refusal) -> str:
+def _algorithm(refusal: RefusedToken) -> str:
     allowed = _any_of(sorted(refusal.policy.algorithms), quoted=False)
     found = f"{found_as(refusal.header, 'alg')}, allowed here: {allowed}"
     alg = refusal.header.get("alg")
@@ -62,12 +63,12 @@ def _algorithm(refusal: Refusal) -> str:
     return f"{found}: have the issuer sign with one of them{also}"
 
 
-def _extension(refusal: Refusal) -> str:
+def _extension(refusal: RefusedToken) -> str:
     found = " and ".join(found_as(refusal.header, name) for name in ("crit", "b64") if name in refusal.header)
     return f"{found} in its header, and no extension is understood here: have the issuer leave it out"
 
 
-def _header_type(refusal: Refusal) -> str:
+def _header_type(refusal: RefusedToken) -> str:
     found, expected = found_as(refusal.header, "typ"), _any_of(sorted(refusal.policy.typ), quoted=False)
     if refusal.is_refresh_token:
         return (
@@ -78,7 +79,7 @@ def _header_type(refusal: Refusal) -> str:
     return f"{found}, ASGI_JWT_TYP is {expected}: send an access token, or add its typ there if it is one"
 
 
-def _unknown_key(refusal: Refusal) -> str:
+def _unknown_key(refusal: RefusedToken) -> str:
     if refusal.error.detail is not None:
         return f"{found_as(refusal.header, 'kid')}, {_detail(refusal)}: have the issuer name the key by its own kid"
     kids = _any_of(key.kid for key in refusal.keys if key.declared)
@@ -88,9 +89,14 @@ def _unknown_key(refusal: Refusal) -> str:
     return f"{found}: ask for a new token, or add the issuer's key there"
 
 
-def _unsuitable_key(refusal: Refusal) -> str:
+def _unsuitable_key(refusal: RefusedToken) -> str:
     kid, alg = refusal.header.get("kid"), found_as(refusal.header, "alg")
     named = [key for key in refusal.keys if key.declared and key.kid == kid]
+    if others := [key.issuer for key in named if key.issuer is not None and not key.verifies]:
+        return (
+            f"the key {shown(kid)} of {refusal.key_source} names another issuer, {shown(others[0])}: "
+            "have the issuer sign with a key of this tenant"
+        )
     if any(not key.verifies for key in named):
         return (
             f"the key {shown(kid)} of {refusal.key_source} is not for verifying signatures (use, key_ops): "
@@ -105,7 +111,7 @@ def _unsuitable_key(refusal: Refusal) -> str:
     )
 
 
-def _signature(refusal: Refusal) -> str:
+def _signature(refusal: RefusedToken) -> str:
     kid = refusal.header.get("kid")
     named = any(key.declared and key.kid == kid for key in refusal.keys)
     whose = f"the key {shown(kid)} of {refusal.key_source}" if named else refusal.key_source
@@ -117,7 +123,7 @@ def _signature(refusal: Refusal) -> str:
     )
 
 
-def _malformed_claims(refusal: Refusal) -> str:
+def _malformed_claims(refusal: RefusedToken) -> str:
     claims, audience = refusal.claims, refusal.policy.audience_claim
     for name in ("exp", "nbf", "iat"):
         if name in claims and not _is_time(claims[name]):
@@ -130,7 +136,7 @@ def _malformed_claims(refusal: Refusal) -> str:
     return f"{refusal.found(audience)}, and has to be a string or a list of them: have the issuer name this service"
 
 
-def _missing(refusal: Refusal) -> str:
+def _missing(refusal: RefusedToken) -> str:
     name = refusal.error.detail or ""
     if name == "exp":
         return "exp is missing, and every token has to expire: have the issuer set it"
@@ -146,39 +152,44 @@ def _missing(refusal: Refusal) -> str:
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for it: have the issuer add it, or don't ask for it"
 
 
-def _wrong_claim(refusal: Refusal) -> str:
+def _wrong_claim(refusal: RefusedToken) -> str:
     name = refusal.error.detail or ""
+    if name == "tid" and name not in dict(refusal.policy.required_claims):
+        return explain_tid(refusal)
     if name == "cnf":
         return f"{refusal.found(name)}, and proofs of a key are not checked here: ask for a token without cnf"
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
 
 
-def _expired(refusal: Refusal) -> str:
+def _expired(refusal: RefusedToken) -> str:
     when = moment(refusal.claims.get("exp", 0), refusal.now)
     return (
-        f"exp is {when}, ASGI_JWT_LEEWAY is {duration(refusal.policy.leeway)}: refresh it; "
+        f"exp is {when}, ASGI_JWT_LEEWAY is {spelled_duration(refusal.policy.leeway)}: refresh it; "
         "if it was made just now, set this machine's clock"
     )
 
 
-def _ahead(name: str, mend: str) -> Callable[[Refusal], str]:
-    def explanation(refusal: Refusal) -> str:
+def _ahead(name: str, mend: str) -> Callable[[RefusedToken], str]:
+    def explanation(refusal: RefusedToken) -> str:
         when = moment(refusal.claims.get(name, 0), refusal.now)
-        return f"{name} is {when}, ASGI_JWT_LEEWAY is {duration(refusal.policy.leeway)}: {mend}"
+        return f"{name} is {when}, ASGI_JWT_LEEWAY is {spelled_duration(refusal.policy.leeway)}: {mend}"
 
     return explanation
 
 
-def _issuer(refusal: Refusal) -> str:
+def _issuer(refusal: RefusedToken) -> str:
+    if of_tenant := explain_tenant(refusal):
+        return of_tenant
     iss = refusal.claims.get("iss")
     found = f"{refusal.found('iss')}, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}"
-    if isinstance(iss, str) and _loosely(iss) in map(_loosely, refusal.issuers):
+    near_tenants = isinstance(iss, str) and any(is_nearly_tenant(each, iss) for each in refusal.patterns)
+    if near_tenants or (isinstance(iss, str) and loosely(iss) in map(loosely, refusal.issuers)):
         return f"{found}: they have to be the same to the letter, slash and case: write there what the token has"
     return f"{found}: ask that issuer for a token, or name this one's there, if you trust it"
 
 
-def _audience(refusal: Refusal) -> str:
+def _audience(refusal: RefusedToken) -> str:
     name = refusal.policy.audience_claim
     found = f"{refusal.found(name)}, ASGI_JWT_AUDIENCE is {_any_of(refusal.policy.audience or ())}"
     if ids := [claim for claim in _OF_ID_TOKENS if claim in refusal.claims]:
@@ -188,7 +199,7 @@ def _audience(refusal: Refusal) -> str:
     return f"{found}: ask for a token for this service{', or add it to ASGI_JWT_AUDIENCE' if usable else ''}"
 
 
-def _type(refusal: Refusal) -> str:
+def _type(refusal: RefusedToken) -> str:
     if refusal.error.detail is not None:
         return f"it is {_detail(refusal)}, as its events say: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
@@ -198,36 +209,36 @@ def _type(refusal: Refusal) -> str:
     return f"{found}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
 
 
-def _revoked(refusal: Refusal) -> str:
+def _revoked(refusal: RefusedToken) -> str:
     return (
         f"it was revoked: itself ({refusal.found('jti')}), its session ({refusal.found('sid')}), "
         f"or all tokens of its user up to then ({refusal.found('sub')}): log in again"
     )
 
 
-def _refused(refusal: Refusal) -> str:
+def _refused(refusal: RefusedToken) -> str:
     return f"the service's own validate refuses it, {_detail(refusal)}: see what it asks of {refusal.found('sub')}"
 
 
-def _otherwise(refusal: Refusal) -> str:
+def _otherwise(refusal: RefusedToken) -> str:
     return f"{_detail(refusal)}: ask for a new token"
 
 
-def _keys_unavailable(refusal: Refusal) -> str:
+def _keys_unavailable(refusal: RefusedToken) -> str:
     return (
         f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
         "can: `asgi-jwt check` looks at them"
     )
 
 
-def _store_unavailable(refusal: Refusal) -> str:
+def _store_unavailable(refusal: RefusedToken) -> str:
     return (
         f"the store can't be asked whether it was revoked, {_detail(refusal)}: requests are answered with 503 until "
         "it can: `asgi-jwt check` looks at it"
     )
 
 
-EXPLANATIONS: Mapping[type[AuthError], Callable[[Refusal], str]] = {
+EXPLANATIONS: Mapping[type[AuthError], Callable[[RefusedToken], str]] = {
     errors.TokenTooLarge: _too_large,
     errors.MalformedToken: _malformed,
     errors.AlgorithmNotAllowed: _algorithm,
@@ -258,12 +269,8 @@ def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:
     return listed(shown(name) if quoted else printable(str(name)) for name in names)
 
 
-def _detail(refusal: Refusal) -> str:
+def _detail(refusal: RefusedToken) -> str:
     return printable(str(refusal.error))
-
-
-def _loosely(issuer: str) -> str:
-    return issuer.rstrip("/").lower()
 
 
 def _is_time(value: object) -> bool:

@@ -9,14 +9,15 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
-from asgi_jwt.commands.refusal import Refusal
-from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
+from asgi_jwt.commands.refused_token import RefusedToken
+from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.key import Key
-from asgi_jwt.tokens.verifier import Trust
+from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.trusted import Trust
 
 STDIN = "-"
 MOST_READ = 2**20
@@ -54,7 +55,7 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(MOST_READ)
 
 
-async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> Refusal | None:
+async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> RefusedToken | None:
     # The service's user has to own the SQLite file, so this command does not create it. A missing file has no entries.
     store = auth.store if auth.settings.store is not None else None
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
@@ -66,14 +67,15 @@ async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -
     return None
 
 
-async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> Refusal:
+async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:
     """The refusal of a token with `error`, with everything that explains it. `now` is in seconds since the epoch."""
-    trust = _trust_of(auth, parsed)
-    return Refusal(
+    trust = await _trust_of(auth, parsed)
+    return RefusedToken(
         error=error,
         parsed=parsed,
         policy=trust.policy,
         issuers=auth.verifier.issuers,
+        patterns=auth.verifier.patterns,
         keys=await _keys_of(trust),
         key_source=_source_of(auth.settings, trust),
         remote=auth.settings.is_remote,
@@ -81,14 +83,14 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
     )
 
 
-def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
+async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
     issuer = (parsed.claims or {}).get("iss")
-    first, *_ = trusts = auth.verifier.trusts
-    return next((trust for trust in trusts if trust.policy.issuer == issuer), first)
+    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
+    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
-    with suppress(KeysUnavailable):
+    with suppress(KeysUnavailable, WrongIssuer):
         return tuple(await trust.keys.current())
     return ()
 
@@ -102,7 +104,7 @@ def _source_of(settings: Settings, trust: Trust) -> str:
     return settings.variable(name)
 
 
-def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> None:
+def _print_json(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool) -> None:
     say_json(
         {
             "accepted": refusal is None,
@@ -115,7 +117,7 @@ def _print_json(parsed: ParsedToken, refusal: Refusal | None, signed: bool) -> N
     )
 
 
-def _print_text(parsed: ParsedToken, refusal: Refusal | None, signed: bool, now: float) -> None:
+def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool, now: float) -> None:
     if refusal is not None:
         say(f"refused ({refusal.error.reason}): {explain(refusal)}")
     else:

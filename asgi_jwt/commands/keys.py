@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asgi_jwt.commands.key_files import KeyFileContent, make_files, replacing
-from asgi_jwt.commands.output import CommandError, complain, duration, say, say_json, shown
+from asgi_jwt.commands.output import CommandError, complain, say, say_json, shown, spelled_duration
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.published_keys import MAX_AGE
 from asgi_jwt.settings import MAX_LEEWAY, Settings, given_variables
@@ -121,8 +121,9 @@ def rotate_keys(
     _print_rotation(read, rotated, now, dropped=fetched and not kept, as_json=as_json)
     if fetched and 0 < overlap < SAFE_OVERLAP:
         complain(
-            f"the overlap of {duration(overlap)} is too short: services that fetch the keys (ASGI_JWT_JWKS_URL) keep "
-            f"theirs for {duration(MAX_AGE)}, and may answer 401 for up to 30 seconds when the new key signs: "
+            f"the overlap of {spelled_duration(overlap)} is too short: services that fetch the keys "
+            f"(ASGI_JWT_JWKS_URL) keep theirs for {spelled_duration(MAX_AGE)}, and may answer 401 for up to 30 seconds "
+            "when the new key signs: "
             f"--overlap {SAFE_OVERLAP // 60}m is the least that is safe"
         )
     return 0
@@ -186,7 +187,7 @@ def _print_rotation(
     if dropped:
         say(
             "Services that fetch the keys (ASGI_JWT_JWKS_URL) take old ones until they fetch them anew: "
-            f"{duration(MAX_AGE)} at most."
+            f"{spelled_duration(MAX_AGE)} at most."
         )
 
 

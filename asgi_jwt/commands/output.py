@@ -48,22 +48,22 @@ def listed(texts: Iterable[str]) -> str:
     return ", ".join(several[:_LISTED] + more) or "none"
 
 
-def count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """The number and the noun, in the plural if it needs one: `1 key`, `2 keys`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def duration(seconds: float) -> str:
+def spelled_duration(seconds: float) -> str:
     """The duration in the largest unit of which there are two: `90 seconds`, `15 minutes`, `40 hours`."""
     unit, size = next((unit, size) for unit, size, least in _UNITS if abs(seconds) >= least * size)
-    return count(round(abs(seconds) / size), unit)
+    return counted(round(abs(seconds) / size), unit)
 
 
 def relative(seconds: float) -> str:
     """The time from now: `in 15 minutes`, `15 minutes ago`, `now`."""
     if abs(seconds) < 1:
         return "now"
-    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(seconds)} ago"
+    return f"in {spelled_duration(seconds)}" if seconds > 0 else f"{spelled_duration(seconds)} ago"
 
 
 def moment(time: float, now: float) -> str:

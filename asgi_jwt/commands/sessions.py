@@ -7,7 +7,7 @@ from typing import TypeVar
 import anyio
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.output import CommandError, count, moment, run, say, say_json, shown
+from asgi_jwt.commands.output import CommandError, counted, moment, run, say, say_json, shown
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.millis import seconds
@@ -40,7 +40,7 @@ def list_sessions(subject: str, *, as_json: bool, clock: Clock) -> int:
         for title, time in (("logged in", session.created_at), ("last used", session.used_at)):
             say(f"  {title} {moment(seconds(time), clock())}")
         say(f"  ends unless it is used {moment(seconds(session.expires_at), clock())}")
-    say(f"{count(len(sessions), 'session')} of {shown(subject)}")
+    say(f"{counted(len(sessions), 'session')} of {shown(subject)}")
     return 0
 
 
@@ -65,7 +65,7 @@ def revoke_sessions(subject: str, *, sid: str | None, as_json: bool, clock: Cloc
     elif sid is not None:
         say(f"The session {shown(sid)} of {shown(subject)} is ended, and its tokens are revoked.")
     else:
-        say(f"{count(ended, 'session')} of {shown(subject)} ended, and all tokens that it had until now are revoked.")
+        say(f"{counted(ended, 'session')} of {shown(subject)} ended, and all tokens that it had until now are revoked.")
     return 0
 
 

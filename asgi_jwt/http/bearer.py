@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from asgi_jwt.errors import (
     AmbiguousCredentials,
     AuthError,
-    InsufficientScope,
     InvalidRequest,
     MalformedCredentials,
     MissingToken,
@@ -59,6 +58,26 @@ def bearer_token(headers: Headers) -> bytes | None:
     if not credentials or b" " in credentials:
         raise MalformedCredentials
     return credentials
+
+
+def header_token(headers: Headers, name: bytes) -> bytes | None:
+    """The token in a gateway's header of this lower-case name, bare or behind `Bearer`. None: absent, or empty.
+
+    Raises `AmbiguousCredentials` for two headers of the name, `MalformedCredentials` for any other blank within the
+    value, and `InvalidRequest` for more than 1,000 headers of any name.
+    """
+    check_header_count(headers)
+    found = [value.strip(b" \t") for each, value in headers if each == name]
+    # WSGI, and some proxies, join headers of one name with a comma, which no token contains (RFC 9110 section 5.3).
+    if len(found) > 1 or (found and b"," in found[0]):
+        raise AmbiguousCredentials
+    if not found or not found[0]:
+        return None
+    scheme, _, credentials = found[0].partition(b" ")
+    token = credentials.strip(b" ") if scheme.lower() == b"bearer" else found[0]
+    if not token or b" " in token or b"\t" in token:
+        raise MalformedCredentials
+    return token
 
 
 def check_header_count(headers: Headers) -> None:
@@ -152,9 +171,7 @@ class Challenge:
             value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
         if isinstance(error, MissingToken) and self._scope:
             value += f', scope="{self._scope}"'
-        if isinstance(error, InsufficientScope) and error.scope:
-            value += f', scope="{_quotable(error.scope)}"'
-        return value
+        return value + "".join(f', {name}="{_quotable(text)}"' for name, text in error.parameters.items())
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """All headers of the answer: `Cache-Control`, and by the error `WWW-Authenticate` and `Retry-After`."""

@@ -1,4 +1,4 @@
-"""`JWTMiddleware` for callers that are no ASGI servers, as Django's middleware: it decides by the scope alone."""
+"""`JWTMiddleware` for callers that are no ASGI servers, such as Django's middleware. The scope alone decides."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Gate:
 
     def __init__(self, auth: Auth, *, optional: bool) -> None:
         if auth.settings.store is not None:
-            auth.require_store()  # an app that is imported within an event loop has its faults shown at its start, too
+            auth.require_store()  # an app that is imported within an event loop shows its faults at its start, too
         self._middleware = JWTMiddleware(_inside, auth, optional=optional)
 
     async def ask(self, scope: Scope) -> Refusal | None:
@@ -47,7 +47,7 @@ class Gate:
         return Refusal(sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:]))
 
     def ask_blocking(self, scope: Scope) -> Refusal | None:
-        """The same from a thread without an event loop: what takes a wait is done in the process's background loop."""
+        """The same for a thread without an event loop. It waits for the background loop if it has to."""
         return None if self._middleware.let_in_at_sight(scope) else in_background_loop(partial(self.ask, scope))
 
 
@@ -82,7 +82,7 @@ def routed_scope(scope: Scope, prefix: str, path: str, quoted: str) -> Scope:
 
 
 def _headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[bytes, bytes]]:
-    """As ASGI has them; several Authorization headers, which WSGI joins, apart."""
+    """The headers as ASGI has them. WSGI joins Authorization headers; here they are apart again."""
     for name, value in headers:
         name = name.lower()
         for each in _NEXT_CREDENTIALS.split(value) if name == "authorization" else (value,):

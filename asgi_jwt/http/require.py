@@ -1,4 +1,4 @@
-"""`require` and `RequireMiddleware`: check scopes and roles. RFC 6750 section 3.1, `insufficient_scope`."""
+"""`require` and `RequireMiddleware`: check scopes, roles and the login. RFC 6750 section 3.1, RFC 9470 section 3."""
 
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, in_event_loop, refuse_start
 from asgi_jwt.http.bearer import Challenge, close_code, deny
 from asgi_jwt.http.middleware import GUARD, Guard
+from asgi_jwt.http.step_up import StepUp
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.identity import kind, names
 
@@ -23,7 +24,7 @@ SOCKET_REFUSAL = "asgi_jwt.refusal"
 """Where a framework's scope holds the `AuthError` for which it will close a WebSocket."""
 
 
-class Connection(Protocol):
+class HasScope(Protocol):
     """A request or a WebSocket of any framework that keeps the ASGI scope in `scope`."""
 
     @property
@@ -40,16 +41,24 @@ class SecurityScopes(Protocol):
 class Require:
     """Called with a connection, returns its `Claims` if they have all the scopes and at least one of the roles.
 
-    Otherwise it raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403) and
-    Starlette's `HTTPException` with the challenge; `answer` makes its response. It raises `RuntimeError` if the app is
-    not inside a `JWTMiddleware`. The call makes the check; its result may also be awaited.
+    Otherwise it raises an exception that is the `AuthError` (`MissingToken`: 401, `InsufficientScope`: 403,
+    `InsufficientAuthentication`: 401) and Starlette's `HTTPException` with the challenge; `answer` makes its response.
+    It raises `RuntimeError` if the app is not inside a `JWTMiddleware`. The call makes the check; its result may also
+    be awaited.
     """
 
-    def __init__(self, scopes: str | Iterable[str], roles: str | Iterable[str]) -> None:
+    def __init__(
+        self,
+        scopes: str | Iterable[str],
+        roles: str | Iterable[str],
+        acr: str | Iterable[str] | None = None,
+        max_age: int | None = None,
+    ) -> None:
         named = scopes if isinstance(scopes, str) else " ".join(names(scopes))
         self._scopes = _wanted(named, "scopes", given=scopes != ())
         self._roles = frozenset(_wanted((roles,) if isinstance(roles, str) else roles, "roles", given=roles != ()))
-        self._asked = (type(self), frozenset(self._scopes), self._roles)
+        self._step_up = StepUp.of(acr, max_age)
+        self._asked = (type(self), frozenset(self._scopes), self._roles, self._step_up)
         self._hash = hash(self._asked)
 
     def __eq__(self, other: object) -> bool:
@@ -75,16 +84,16 @@ class Require:
 
     @overload
     def __call__(
-        self, connection: Connection, *, security_scopes: SecurityScopes | None = None, shown: None = None
+        self, connection: HasScope, *, security_scopes: SecurityScopes | None = None, shown: None = None
     ) -> Claims: ...
 
     @overload
-    def __call__(self, connection: Connection, handler: object, /) -> None:
+    def __call__(self, connection: HasScope, handler: object, /) -> None:
         """As a guard of Litestar."""
 
     def __call__(
         self,
-        connection: Connection,
+        connection: HasScope,
         handler: object = None,
         *,
         security_scopes: SecurityScopes | None = None,
@@ -98,10 +107,10 @@ class Require:
     def check(self, scope: Scope, *more: str) -> Claims:
         """The claims in the ASGI scope, if they have all scopes, those in `more` too, and at least one of the roles.
 
-        Raises `MissingToken`, `InsufficientScope` or `InsufficientRole`, `ValueError` if `more` has only empty names,
-        and `RuntimeError` if the app is not inside a `JWTMiddleware`.
+        Raises `MissingToken`, `InsufficientScope`, `InsufficientRole` or `InsufficientAuthentication`, `ValueError` if
+        `more` has only empty names, and `RuntimeError` if the app is not inside a `JWTMiddleware`.
         """
-        guard_of(scope)
+        guard = guard_of(scope)
         claims: Claims | None = scope["claims"]
         if claims is None:
             raise MissingToken
@@ -112,6 +121,9 @@ class Require:
                 raise InsufficientScope(scope=" ".join(wanted))
         if self._roles and self._roles.isdisjoint(claims.roles):
             raise InsufficientRole
+        if self._step_up is not None:
+            leeway = guard.auth.verifier.ends_at(claims) - claims.expires_at
+            self._step_up.check(claims, now=guard.auth.clock(), leeway=leeway)
         return claims
 
 
@@ -175,7 +187,7 @@ def answer(error: AuthError, scope: Mapping[str, object]) -> Response:
 
 async def refusal(error: AuthError, scope: Scope) -> Response:
     """The same, for those that answer by themselves: the event is emitted."""
-    await guard_of(scope).events.emit(TokenRefused(error.reason, error.status, scope["type"]))
+    await guard_of(scope).auth.events.emit(TokenRefused(error.reason, error.status, scope["type"]))
     return answer(error, scope)
 
 
@@ -195,36 +207,51 @@ class _NotCalled:
         raise TypeError("Depends(require) lacks the call: write Depends(require()), or Depends(require('orders:read'))")
 
 
-def require(*scopes: Annotated[str, _NotCalled], roles: str | Iterable[str] = ()) -> Require:
+def require(
+    *scopes: Annotated[str, _NotCalled],
+    roles: str | Iterable[str] = (),
+    acr: str | Iterable[str] | None = None,
+    max_age: int | None = None,
+) -> Require:
     """Requires of a route's user all of `scopes` and at least one of `roles`.
 
+    With `acr` the login was of one of these kinds. With `max_age` it was at most so many seconds ago, plus `LEEWAY`.
+    For any other login the answer asks the client to log in anew (RFC 9470).
+
     In FastAPI: `Annotated[Claims, Depends(require("orders:write"))]` or `Security(require(), scopes=["orders:write"])`.
-    Elsewhere: `require("orders:write")(request)`. Raises `TypeError` for a scope or role that is no string, and
-    `ValueError` if all names are empty.
+    Elsewhere: `require("orders:write")(request)`. Raises `TypeError` for a scope, role or `acr` that is no string, and
+    `ValueError` if all names are empty or `max_age` is negative.
     """
     for scope in scopes:
         if isinstance(scope, (HTTPConnection, Mapping)):
             raise TypeError(f"require was given a {kind(scope)}: require(...) makes the check, as require()(request)")
         if not isinstance(scope, str):
             raise TypeError(f"require takes each scope as a string, as require('a', 'b'), and was given {kind(scope)}")
-    return Require(scopes, roles)
+    return Require(scopes, roles, acr, max_age)
 
 
 class RequireMiddleware:
-    """Requires scopes and roles around an ASGI app or a Starlette route.
+    """Requires scopes, roles and a login around an ASGI app or a Starlette route. The arguments are those of `require`.
 
     For a route: `Route(..., middleware=[Middleware(RequireMiddleware, scopes="orders:write")])`. It refuses HTTP
-    requests and WebSockets itself, with the challenge: 401 without a user, 403 without a scope or role.
-    Raises `TypeError` and `ValueError` as `require` does. Built while an event loop runs, as Starlette's
-    `add_middleware` does, it raises the error when it is called, and so ends the server's start. When called it raises
-    `RuntimeError` if it is not inside a `JWTMiddleware`.
+    requests and WebSockets itself, with the challenge. Built while an event loop runs, as Starlette's `add_middleware`
+    does, it raises the error when it is called, and so ends the server's start. When called it raises `RuntimeError` if
+    it is not inside a `JWTMiddleware`.
     """
 
-    def __init__(self, app: AnyASGIApp, *, scopes: str | Iterable[str] = (), roles: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: AnyASGIApp,
+        *,
+        scopes: str | Iterable[str] = (),
+        roles: str | Iterable[str] = (),
+        acr: str | Iterable[str] | None = None,
+        max_age: int | None = None,
+    ) -> None:
         self.app = app
         self._fault: Exception | None = None
         try:
-            self._require = Require(scopes, roles)
+            self._require = Require(scopes, roles, acr, max_age)
         except (TypeError, ValueError) as fault:
             if not in_event_loop():
                 raise

@@ -159,6 +159,8 @@ def open_session(
     scopes: Iterable[str] = (),
     roles: Iterable[str] = (),
     client: Client | None = None,
+    acr: str | None = None,
+    amr: Iterable[str] = (),
 ) -> Session:
     """A new session of generation 0. The caller chooses the branch of its first refresh token.
 
@@ -178,6 +180,8 @@ def open_session(
         scopes=tuple(scopes),
         roles=tuple(roles),
         client=client or Client(),
+        acr=acr,
+        amr=tuple(amr),
     )
 
 

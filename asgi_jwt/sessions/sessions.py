@@ -30,7 +30,7 @@ from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.millis import Millis, millis, seconds
 from asgi_jwt.stores.records import Client, Session, SessionKey
 from asgi_jwt.tokens.claims import Claims
-from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_scopes
+from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_login, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -109,6 +109,8 @@ class Sessions:
             scopes=identity.scopes,
             roles=identity.roles,
             client=client,
+            acr=identity.acr,
+            amr=identity.amr,
         )
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
@@ -271,16 +273,18 @@ class Sessions:
             )
         if identity.subject != session.subject:
             raise ValueError("load_identity gave the identity of another subject")
-        return identity
+        return with_login(identity, session)
 
     async def _mint(self, identity: Described, session: Session) -> str:
         await self._ready()
-        if self._issuer.slow:
-            mint = partial(
-                self._issuer.access_token, identity, session_id=session.sid, ends_at=seconds(session.ends_at)
-            )
-            return await to_thread.run_sync(mint)
-        return self._issuer.access_token(identity, session_id=session.sid, ends_at=seconds(session.ends_at))
+        mint = partial(
+            self._issuer.access_token,
+            identity,
+            session_id=session.sid,
+            auth_time=seconds(session.auth_time),
+            ends_at=seconds(session.ends_at),
+        )
+        return await to_thread.run_sync(mint) if self._issuer.slow else mint()
 
     async def _refusal(self, verdict: Verdict) -> AuthError:
         await self._events.emit(_REFRESHED[verdict])

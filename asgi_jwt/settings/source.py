@@ -10,12 +10,12 @@ from typing import Any
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings.text import unquote
 
-PREFIX = "ASGI_JWT_"
+VARIABLE_PREFIX = "ASGI_JWT_"
 
 # Kubernetes injects these variables for a Service called asgi-jwt.
 _INJECTED = re.compile(r"PORT(_.*)?|SERVICE_(HOST|PORT(_.*)?)")
 # Some readers of env files leave a byte order mark or `export` in the name of a variable.
-_VARIABLE = re.compile(rf"\ufeff?\s*(?:export\s+)?{PREFIX}(.+?)\s*")
+_VARIABLE = re.compile(rf"\ufeff?\s*(?:export\s+)?{VARIABLE_PREFIX}(.+?)\s*")
 _SAME_WORD = 0.66
 
 Fault = tuple[str | tuple[str, ...], str]
@@ -34,7 +34,7 @@ class Source:
 
     def variable(self, name: str) -> str:
         """The variable of the setting `name`, with `_FILE` if the setting was read from a file."""
-        return f"{PREFIX}{name.upper()}{'_FILE' if name in self.files else ''}"
+        return f"{VARIABLE_PREFIX}{name.upper()}{'_FILE' if name in self.files else ''}"
 
     def naming_file(self, name: str) -> dict[str, Any]:
         """The keywords for the same settings, in which `name` is read from its file again."""
@@ -130,7 +130,7 @@ def _read_file(path: str) -> tuple[Path, str]:
 
 def _describe_unknown(name: str, known: Collection[str]) -> str:
     near = suggest(name, known)
-    return f"is unknown: did you mean {PREFIX}{near.upper()}?" if near else "is unknown: remove it"
+    return f"is unknown: did you mean {VARIABLE_PREFIX}{near.upper()}?" if near else "is unknown: remove it"
 
 
 def suggest(name: str, known: Collection[str]) -> str | None:

@@ -21,6 +21,9 @@ A release that adds members adds them to this object. A release keeps the member
 older than this format can't read such a record: it raises `StoreUnavailable`, and does not overwrite the record.
 """
 
+_NAMED = ("ending_at", "acr", "amr")
+"""The members of a session that are written by name, if they are there."""
+
 
 def _plain(value: object) -> dict[str, Any]:
     if isinstance(value, Mapping):
@@ -52,8 +55,8 @@ def pack(session: Session) -> bytes:
         session.client.user_agent,
         session.client.address,
     ]
-    others = dict(session.others) if session.ending_at is None else {**session.others, "ending_at": session.ending_at}
-    if others:
+    named = {name: value for name in _NAMED if (value := getattr(session, name)) not in (None, ())}
+    if others := {**session.others, **named}:
         record[0] = FORMAT_WITH_OTHERS
         record.append(others)
     # JSON, and so a claim, may contain a lone surrogate, which plain UTF-8 can't encode.
@@ -83,13 +86,15 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             used_at=used_at,
             expires_at=expires_at,
             ends_at=ends_at,
-            ending_at=others.pop("ending_at", None),
             ended_at=ended_at,
             version=version,
             claims=MappingProxyType(claims),
             scopes=tuple(scopes),
             roles=tuple(roles),
             client=Client(user_agent, address),
+            ending_at=others.pop("ending_at", None),
+            acr=others.pop("acr", None),
+            amr=tuple(others.pop("amr", ())),
             others=MappingProxyType(others),
         )
     except (AttributeError, TypeError, ValueError) as error:

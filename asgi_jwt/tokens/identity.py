@@ -1,7 +1,7 @@
 """Identity: the user that a token is issued for."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from types import NoneType
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from asgi_jwt.tokens.frozen import freeze
 
 RESERVED = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "roles", "client_id", "type", "gen", "br", "cnf"}
+    | {"auth_time", "acr", "amr"}
 )
 """Claims that only the issuer sets (RFC 7519 section 4.1, RFC 9068 section 2.2, RFC 7800 section 3.1)."""
 
@@ -59,6 +60,10 @@ class Described(Protocol):
     def claims(self) -> Mapping[str, Any]: ...
     @property
     def client_id(self) -> str | None: ...
+    @property
+    def acr(self) -> str | None: ...
+    @property
+    def amr(self) -> Iterable[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,12 @@ class Identity:
     `roles`: a string or an iterable of strings.
     `claims`: further claims of the access token, as JSON values.
     `client_id`: the id of the OAuth client.
+    `acr`: the kind of the login, and `amr`: its methods, a string or an iterable of strings (RFC 8176). The access
+    tokens of the session keep both, whatever `load_identity` returns.
 
-    Raises `TypeError` if the subject, a scope or a role is no string, or a claim is no JSON value. Raises `ValueError`
-    if the subject is empty, a scope contains a space, or only the issuer may set a claim (`RESERVED`).
+    Raises `TypeError` if the subject, a scope, a role, `acr` or `amr` is no string, or a claim is no JSON value.
+    Raises `ValueError` if the subject is empty, a scope contains a space, or only the issuer may set a claim
+    (`RESERVED`).
     """
 
     subject: str
@@ -80,12 +88,15 @@ class Identity:
     roles: str | Iterable[str] = field(default=(), kw_only=True)
     claims: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     client_id: str | None = field(default=None, kw_only=True)
+    acr: str | None = field(default=None, kw_only=True)
+    amr: str | Iterable[str] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.subject, str):
             raise TypeError(f"an Identity's subject is a string, not {kind(self.subject)}: str(user.id) may give it")
-        if not isinstance(self.client_id, str | None):
-            raise TypeError(f"an Identity's client_id is a string, not {kind(self.client_id)}")
+        for name in ("client_id", "acr"):
+            if not isinstance(given := getattr(self, name), str | None):
+                raise TypeError(f"an Identity's {name} is a string, not {kind(given)}")
         if not isinstance(self.claims, Mapping):
             raise TypeError(f"an Identity's claims are a mapping of names to JSON values, not {kind(self.claims)}")
         if not self.subject:
@@ -100,6 +111,7 @@ class Identity:
         object.__setattr__(self, "scopes", scopes)
         object.__setattr__(self, "roles", names((self.roles,) if isinstance(self.roles, str) else self.roles, "roles"))
         object.__setattr__(self, "claims", claims)
+        object.__setattr__(self, "amr", names((self.amr,) if isinstance(self.amr, str) else self.amr, "amr values"))
 
 
 def _check_json(claims: Mapping[str, Any]) -> None:
@@ -127,4 +139,18 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 def with_scopes(whom: Described, scopes: Iterable[str]) -> Identity:
     """The identity of `whom`, with these scopes instead of its own."""
-    return Identity(whom.subject, scopes=scopes, roles=whom.roles, claims=whom.claims, client_id=whom.client_id)
+    return Identity(
+        whom.subject,
+        scopes=scopes,
+        roles=whom.roles,
+        claims=whom.claims,
+        client_id=whom.client_id,
+        acr=whom.acr,
+        amr=whom.amr,
+    )
+
+
+def with_login(identity: Identity, login: Described) -> Identity:
+    """The identity, with the `acr` and `amr` of `login` instead of its own."""
+    same = (identity.acr, identity.amr) == (login.acr, login.amr)
+    return identity if same else replace(identity, acr=login.acr, amr=login.amr)

@@ -51,6 +51,10 @@ def access_payload(
     payload = dict(whom.claims)
     if client := whom.client_id or client_id or next(iter(policy.audience or ()), None):
         payload["client_id"] = client
+    if whom.acr is not None:
+        payload["acr"] = whom.acr
+    if whom.amr:
+        payload["amr"] = whom.amr
     if policy.type is not None:
         place_claim(payload, policy.type[0], policy.type[1])
     if whom.scopes:
@@ -112,10 +116,17 @@ class TokenIssuer:
         self._access = Signer(key, algorithm, "at+jwt")
         self._refresh = None if refresh_key is None else Signer(refresh_key, "HS256", "rt+jwt")
 
-    def access_token(self, identity: Described, *, session_id: str | None = None, ends_at: float | None = None) -> str:
+    def access_token(
+        self,
+        identity: Described,
+        *,
+        session_id: str | None = None,
+        auth_time: float | None = None,
+        ends_at: float | None = None,
+    ) -> str:
         """A signed access token for `identity`. `session_id` is its `sid` (RFC 9068 section 2).
 
-        `ends_at`: the token's `exp` is not later, in seconds since the epoch.
+        `auth_time` is the time of the login, and `exp` is not later than `ends_at`: in seconds since the epoch.
 
         Raises `ValueError` if the token is larger than `MAX_TOKEN_SIZE`, or if only the issuer may set a claim.
         """
@@ -129,6 +140,8 @@ class TokenIssuer:
         payload["jti"] = secrets.token_hex(16)
         if session_id is not None:
             payload["sid"] = session_id
+        if auth_time is not None:
+            payload["auth_time"] = int(auth_time)
         if ends_at is not None and ends_at < payload["exp"]:
             payload["exp"] = int(ends_at)
         token = self._access.sign(payload)

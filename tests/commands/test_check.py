@@ -153,7 +153,7 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
 
 def test_an_issuer_that_hangs(service: CommandLine, server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer that never answers is given up."""
-    monkeypatch.setattr(discovery, "TIMEOUT", 0.1)
+    monkeypatch.setattr(discovery, "FETCH_TIMEOUT", 0.1)
     service.environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
     with server.holding():
         told = service("check")

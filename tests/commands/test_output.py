@@ -47,7 +47,7 @@ def test_lists_are_shown_with_their_first_ten() -> None:
     assert output.listed([]) == "none"
     assert output.listed("abc") == "a, b, c"
     assert output.listed("abcdefghijkl") == "a, b, c, d, e, f, g, h, i, j, 2 more"
-    assert [output.count(number, "key") for number in range(3)] == ["0 keys", "1 key", "2 keys"]
+    assert [output.counted(number, "key") for number in range(3)] == ["0 keys", "1 key", "2 keys"]
 
 
 def test_json_has_no_number_for_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ TOLD = "0 seconds,1 second,90 seconds,120 seconds,2 minutes,15 minutes,60 minute
 
 def test_durations() -> None:
     """A duration is told in the largest unit that it has two of, without its sign."""
-    assert ",".join(map(output.duration, SECONDS)) == TOLD
+    assert ",".join(map(output.spelled_duration, SECONDS)) == TOLD
 
 
 def test_moments() -> None:

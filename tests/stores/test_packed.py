@@ -47,7 +47,9 @@ sessions = st.builds(
     roles=st.lists(text, max_size=3).map(tuple),
     client=st.builds(Client, st.none() | text, st.none() | text),
     ending_at=st.none() | times,
-    others=st.dictionaries(text.filter(lambda name: name != "ending_at"), claims, max_size=3),
+    acr=st.none() | text,
+    amr=st.lists(text, max_size=3).map(tuple),
+    others=st.dictionaries(text.filter(lambda name: name not in ("ending_at", "acr", "amr")), claims, max_size=3),
 )
 
 
@@ -65,12 +67,13 @@ def test_key_is_not_repeated() -> None:
 
 
 def test_every_field_is_told() -> None:
-    """A record has a place for each field of a session but the two that its key tells, and for its format; a mark and
-    members of other releases have names."""
-    members = 1 + (len(fields(Session)) - len(KEY) - 2) + (len(fields(Client)) - 1)
+    """A record has a place for each field of a session but the two that its key tells, and for its format; a mark, a
+    login and members of other releases have names."""
+    named = {"ending_at": Millis(7), "acr": "phr", "amr": ("pwd",)}
+    members = 1 + (len(fields(Session)) - len(KEY) - len(named) - 1) + (len(fields(Client)) - 1)
     assert len(json.loads(pack(PLAIN))) == members
-    assert json.loads(pack(replace(PLAIN, ending_at=Millis(7), others={"jkt": "k"})))[members:] == [
-        {"jkt": "k", "ending_at": 7}
+    assert json.loads(pack(PLAIN.changed(**named, others={"later": "k"})))[members:] == [
+        {"later": "k", "ending_at": 7, "acr": "phr", "amr": ["pwd"]}
     ]
 
 

@@ -84,7 +84,9 @@ def test_both_refresh_one_session(presented: Presented, elapsed: int) -> None:
     assert (number, len(members)) == (1, 16)
 
 
-@pytest.mark.parametrize("changed", [{"ending_at": NOW}, {"others": {"jkt": "thumbprint"}}])
+@pytest.mark.parametrize(
+    "changed", [{"ending_at": NOW}, {"others": {"of a later release": "x"}}, {"acr": "phr"}, {"amr": ("pwd",)}]
+)
 def test_release_before_leaves_alone_what_it_can_not_read(changed: dict[str, object]) -> None:
     """A mark, and members that only a later release knows, have a format which the release before refuses: no session
     is refreshed past its end, and no member gets lost."""
@@ -93,7 +95,7 @@ def test_release_before_leaves_alone_what_it_can_not_read(changed: dict[str, obj
 
 def test_members_of_the_release_after_are_kept() -> None:
     """Members that this release doesn't know go through its rotations and its tombstones unchanged."""
-    others = {"jkt": "thumbprint", "amr": ["pwd"]}
+    others = {"of a later release": "x", "list": ["y"]}
     session = packed.unpack(KEY, packed.pack(replace(OPENED, others=others)))
     rotated = decide(session, Presented(0, "b0"), branch="b1", now=NOW + MINUTE, policy=POLICY).session
     assert rotated is not None

@@ -195,7 +195,7 @@ async def test_a_never_ending_wait_keeps_the_old_set(
     """
     remote = Remote(issuer=server.issuer)
     before = await remote.keys.current()
-    monkeypatch.setattr(discovery, "TIMEOUT", 0.1)
+    monkeypatch.setattr(discovery, "FETCH_TIMEOUT", 0.1)
     server.answer(JWKS, {"keys": [jwk_of(thief_key(), "b")]}, stalls=stalls)
     remote.clock.turn(FRESH)
     with nullcontext() if stalls else server.holding():

@@ -31,7 +31,7 @@ from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, r
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
 from asgi_jwt.stores.redis.script import read, run, run_again
 from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
-from asgi_jwt.stores.redis.url import PREFIX, TIMEOUT, RedisURL, check_prefix, check_timeout, parse_redis_url
+from asgi_jwt.stores.redis.url import ANSWER_TIMEOUT, KEY_PREFIX, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class RedisStore:
     """
 
     def __init__(
-        self, client: Redis | RedisCluster | RedisURL, *, prefix: str = PREFIX, timeout: float = TIMEOUT
+        self, client: Redis | RedisCluster | RedisURL, *, prefix: str = KEY_PREFIX, timeout: float = ANSWER_TIMEOUT
     ) -> None:
         try:
             check_prefix(prefix)

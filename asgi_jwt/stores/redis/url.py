@@ -15,8 +15,8 @@ from asgi_jwt.errors import ConfigurationError
 
 Topology = Literal["standalone", "sentinel", "cluster"]
 
-PREFIX = "asgi-jwt:"
-TIMEOUT = 2.0
+KEY_PREFIX = "asgi-jwt:"
+ANSWER_TIMEOUT = 2.0
 
 _SCHEMES: Mapping[str, tuple[Topology, str]] = {
     "redis": ("standalone", "redis"),
@@ -41,8 +41,8 @@ class RedisURL:
 
     hosts: tuple[tuple[str, int], ...]
     service: str | None = None
-    prefix: str = PREFIX
-    timeout: float = TIMEOUT
+    prefix: str = KEY_PREFIX
+    timeout: float = ANSWER_TIMEOUT
     sentinel_username: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
 

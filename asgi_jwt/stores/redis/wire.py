@@ -156,18 +156,15 @@ class PoolWire:
         A session that an old master does not have may stand at the new one. Entries of the log are answered with
         nothing, so that an old master takes no logout.
         """
-        if self._master is not None:
-            await self._client_of_master(anew=True)
-            if address not in (None, self._address):
-                raise redis.ConnectionError("the Sentinels name another master by now")
+        if self._master is not None and address != await self._master.confirmed_address():
+            raise redis.ConnectionError("the Sentinels name another master by now")
 
-    async def _client_of_master(self, *, anew: bool = False) -> Redis:
+    async def _client_of_master(self) -> Redis:
         if self._master is not None:
-            address = await self._master.address(anew=anew)
+            address = await self._master.address()
             if address != self._address:
-                moved, self._address = self._address is not None, address
-                if moved:
-                    await self._reconnect(self._client)
+                self._address = address
+                await self._reconnect(self._client)
         return self._client
 
     async def _reconnect(self, client: Redis) -> None:
@@ -176,7 +173,10 @@ class PoolWire:
         Running exchanges end on their connections.
         """
         if client is self._client:
-            self._client = Redis.from_pool(self._make())
+            made: Any = self._make()
+            if self._master is not None:
+                self._master.lead(made)
+            self._client = Redis.from_pool(made)
             pool: Any = client.connection_pool
             with suppress(redis.RedisError, OSError):
                 await pool.update_active_connections_for_reconnect()

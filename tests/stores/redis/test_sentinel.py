@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -92,6 +93,34 @@ async def test_old_master_neither_lacks_a_session_nor_takes_a_logout(
         assert await store.get(KEY) is not None
         have_named(watched, other_valkey)
         assert await store.get(a_session("s2").key) is not None
+
+
+@pytest.mark.parametrize("opened", [by_url, by_client])
+async def test_failover_under_way(tmp_path: Path, opened: Callable[[Watched], Any]) -> None:
+    """As soon as the Sentinels name the promoted server, commands go there, though they list the old master still."""
+    watched = Watched(tmp_path)
+    try:
+        options = "--replicaof", "127.0.0.1", str(watched.master.port), "--replica-priority", "0"
+        slow = watched.add(Valkey(tmp_path / "slow", *options))
+        sentinel = watched.sentinel
+        await to_thread.run_sync(poll, lambda: len(sentinel.ask("SENTINEL REPLICAS", "sessions")) == 2)
+        for option in ("down-after-milliseconds", "failover-timeout"):
+            sentinel.ask("SENTINEL", "SET", "sessions", option, 600_000)
+        async with opened(watched) as store:
+            await write(store, a_session("s2"))
+            slow.pause()  # the failover goes on until this replica follows the promoted one
+            await to_thread.run_sync(watched.switch)
+            await to_thread.run_sync(poll, lambda: watched.replica.ask("ROLE")[0] == b"master")
+            port = watched.replica.port
+            named = "SENTINEL GET-MASTER-ADDR-BY-NAME", "sessions"
+            await to_thread.run_sync(poll, lambda: int(sentinel.ask(*named)[1]) == port)
+            assert str(watched.master.port).encode() in sentinel.ask("SENTINEL", "MASTER", "sessions")
+            assert await at_last(store) == 1
+            assert watched.replica.ask("GET", store._record_key(KEY)) is not None
+            watched.replica.ask("DEL", store._record_key(KEY))
+            assert await store.get(KEY) is None
+    finally:
+        watched.stop()
 
 
 @pytest.mark.parametrize("outage", ["stop", "pause"])
