@@ -1,5 +1,7 @@
 """Deployments to drill: an app with logins and an API, whole or with a fault, and the checks made on them."""
 
+import json
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +70,11 @@ def deployment(
         routes=[Mount("/auth", AuthApp(auth, authenticate)), Route("/api/me", me)],
         middleware=[Middleware(JWTMiddleware, auth=guard, public=[*public])],
     )
+
+
+def from_environment() -> Starlette:
+    """A deployment in a process of its own, whose settings are the JSON of the variable `DEPLOYMENT`."""
+    return deployment(**json.loads(os.environ["DEPLOYMENT"]))
 
 
 def changed(
