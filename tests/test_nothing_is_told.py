@@ -72,8 +72,8 @@ class Told:
 async def test_nothing_is_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Every kind of event is driven here, and neither it, nor a log record, nor a metric, nor a label has a token, a
-    cookie, a secret, a subject, a `jti`, a `sid`, a path, a header or a query."""
+    """P26: Every kind of event is driven here, and neither it, nor a log record, nor a metric, nor a label has a token,
+    a cookie, a secret, a subject, a `jti`, a `sid`, a path, a header or a query."""
     monkeypatch.setattr(sockets, "LONGEST_WAIT", 0.01)
     told = Told(caplog)
     store = ForgetfulStore(MemoryStore())
