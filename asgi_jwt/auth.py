@@ -337,6 +337,8 @@ class Auth:
         are fetched anew. An unknown issuer changes nothing. Each process has to call it.
         """
         self.verifier.forget(iss)
+        if self.opaque_tokens is not None:
+            self.opaque_tokens.forget(iss)
 
     async def aclose(self) -> None:
         """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""

@@ -210,7 +210,8 @@ def _audience(refusal: RefusedToken) -> str:
 
 def _type(refusal: RefusedToken) -> str:
     if refusal.error.detail is not None:
-        return f"it is {_detail(refusal)}, as its events say: send an access token"
+        said_by = "events say" if "events" in refusal.claims else "token_type, token_use or typ says"
+        return f"it is {_detail(refusal)}, as its {said_by}: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
     found = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:
@@ -220,6 +221,13 @@ def _type(refusal: RefusedToken) -> str:
 
 def _unbound(refusal: RefusedToken) -> str:
     return f"{refusal.found('cnf')}, ASGI_JWT_DPOP is required: log in with a proof of a key, or set it to on"
+
+
+def _inactive(refusal: RefusedToken) -> str:
+    return (
+        "it is opaque, and the server at ASGI_JWT_INTROSPECTION_URL does not call it active: it has ended, was "
+        "revoked, or is another server's: ask for a new token"
+    )
 
 
 def _revoked(refusal: RefusedToken) -> str:
@@ -241,6 +249,13 @@ def _keys_unavailable(refusal: RefusedToken) -> str:
     return (
         f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
         "can: `asgi-jwt check` looks at them"
+    )
+
+
+def _verifier_unavailable(refusal: RefusedToken) -> str:
+    return (
+        f"its authorization server can't be asked, {_detail(refusal)}: requests are answered with 503 until it can: "
+        "`asgi-jwt check` asks it"
     )
 
 
@@ -270,9 +285,11 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[RefusedToken], str]] = {
     errors.WrongAudience: _audience,
     errors.WrongType: _type,
     errors.UnboundToken: _unbound,
+    errors.InactiveToken: _inactive,
     errors.RevokedToken: _revoked,
     errors.RefusedToken: _refused,
     errors.KeysUnavailable: _keys_unavailable,
+    errors.VerifierUnavailable: _verifier_unavailable,
     errors.RevocationsUnavailable: _store_unavailable,
     errors.AuthError: _otherwise,
 }

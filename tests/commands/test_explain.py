@@ -70,7 +70,7 @@ def test_each_forgery_is_explained(asgi_jwt: CommandLine, forgery: Forgery) -> N
 def test_each_reason_is_among_the_forgeries() -> None:
     """What the table of forgeries lacks of the tree of errors is tested below, each by its name."""
     tree = {error.reason for error in InvalidToken.__subclasses__()}
-    below = {"token_revoked", "token_refused"}
+    below = {"token_revoked", "token_refused", "token_inactive"}
     assert tree - {forgery.reason for forgery in FORGERIES.values()} == below
 
 
