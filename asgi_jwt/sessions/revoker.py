@@ -174,7 +174,7 @@ class Revoker:
         entry = (
             Revocation("sub", claims.issuer, log_value(claims.subject), until, issued)
             if sid is None
-            else (Revocation("sid", claims.issuer, log_value(sid), until, issued))
+            else Revocation("sid", claims.issuer, log_value(sid), until, issued)
         )
         await self._append([entry])
         await self._events.emit(TokensRevoked(entry.kind))
