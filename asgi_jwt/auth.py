@@ -23,6 +23,7 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.opaque import OpaqueTokens, OpaqueVerifier, is_opaque
 from asgi_jwt.tokens.own_keys import OwnKeys
 from asgi_jwt.tokens.verifier import TokenVerifier
 
@@ -35,6 +36,8 @@ class Auth:
     claims are taken. The `iss` of a token decides which issuer's keys and rules apply. Or a function that is called
     with the `iss` of a token, and returns that issuer's `Settings`, or None if the issuer is not trusted. Its answers
     are held for 60 s. `forget_issuer` drops one earlier. If it raises, tokens of that issuer are answered with 503.
+    `verifiers`: asked in their order for a token that is no JWT, as an API key, and before introspection. Each is an
+    object with `async verify(token: str) -> Claims | None`.
     `store`: a store of the host's own, instead of `settings.store`.
     `on_event`: called with each event, sync or async.
     `clock`: returns seconds since the epoch.
@@ -47,6 +50,7 @@ class Auth:
         settings: Settings,
         *,
         issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -63,6 +67,7 @@ class Auth:
         self._own = OwnKeys(settings, clock=clock, events=self.events)
         listed, resolve = ([settings], issuers) if callable(issuers) else ([settings, *issuers], None)
         self.verifier = self._verifier(listed, resolve)
+        self.opaque_tokens = OpaqueTokens.of(verifiers, listed, clock=clock, events=self.events)
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
@@ -73,6 +78,7 @@ class Auth:
         environ: Mapping[str, str] | None = None,
         *,
         issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -86,7 +92,7 @@ class Auth:
             read, store = Settings.from_env(environ, store=store, **settings), None
         else:
             read = Settings.from_env(environ, **settings)
-        return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
+        return cls(read, issuers=issuers, verifiers=verifiers, store=store, on_event=on_event, clock=clock)
 
     def _verifier(self, listed: Sequence[Settings], resolve: Resolve | None) -> TokenVerifier:
         own = [self._own, *(OwnKeys(each, clock=self.clock, events=self.events) for each in listed[1:])]
@@ -230,7 +236,10 @@ class Auth:
 
         None: `verify` has to decide.
         """
-        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        claims = self.verifier.verify_cached(token)
+        if claims is None and self.opaque_tokens is not None:
+            claims = self.opaque_tokens.verify_cached(token)
         revocations = self._revocations
         if claims is None or revocations is None or revocations.passes(claims):
             return claims
@@ -251,7 +260,10 @@ class Auth:
 
         Use it only to end a session or to revoke a token, never to give access.
         """
-        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        if self.opaque_tokens is not None and is_opaque(token):
+            return await self.opaque_tokens.verify(token)
+        return await self.verifier.verify(token)
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Revoke one access token: every process that shares the store refuses it from now on. Its session lives on.
@@ -276,7 +288,8 @@ class Auth:
         """
         revoker = self.revoker
         named = issuer or self._policy.issuer
-        if await self.verifier.trust_of(named) is None:
+        # The issuers of a host's verifiers are known to them alone.
+        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
         await revoker.revoke_subject(subject, named)
 

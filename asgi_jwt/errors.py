@@ -31,6 +31,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
 ├── InsufficientAuthentication  401     insufficient_user_authentication  authentication_insufficient
@@ -49,6 +50,8 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    │   └── NotPublished                                     keys_not_published
+    ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
 ```
@@ -313,6 +316,13 @@ class WrongType(InvalidToken):
     description = "The token's type claim is not an access token's"
 
 
+class InactiveToken(InvalidToken):
+    """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
+
+    reason = "token_inactive"
+    description = "The access token is unknown or no longer active"
+
+
 class RevokedToken(InvalidToken):
     """The token was revoked by itself, with its session, or with all tokens of its subject."""
 
@@ -503,6 +513,18 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class NotPublished(KeysUnavailable):
+    """The issuer's server answers 404 where its metadata or its keys should be."""
+
+    reason = "keys_not_published"
+
+
+class VerifierUnavailable(Unavailable):
+    """A verifier of tokens that are no JWT failed, or the authorization server gave no usable answer about one."""
+
+    reason = "verifier_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):

@@ -167,10 +167,12 @@ class JWTMiddleware:
         return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
+        # The verifier of a token that is no JWT is asked again while the WebSocket is open.
+        token = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         if claims is not None:
-            await self._sockets.serve(self.app, claims, scope, receive, send)
+            await self._sockets.serve(self.app, claims, token, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

@@ -297,7 +297,7 @@ class Revoker:
         jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
         # By a clock that is ahead a token seems to have less life left than it has. Its whole life is a safe bound.
         issued = max(millis(min(claims.get("iat", inf), seconds(now))), now - SWEEP_AFTER)
-        until = min(now + millis(claims.expires_at) - issued + self._leeway, _LATEST_TIME)
+        until = min(now + millis(min(claims.expires_at, _LATEST_TIME)) - issued + self._leeway, _LATEST_TIME)
         if type(jti) is str:
             return Revocation("jti", claims.issuer, log_value(jti), until, now)
         if type(sid) is str:

@@ -48,6 +48,10 @@ class SettingsFields:
     """None: any tenant is allowed (`TENANTS=*`)."""
     jwks_token_file: Path | None = _setting(key_values.token_file, None, secret=True)
     jwks_allow_http: tuple[str, ...] = _setting(values.hosts, ())
+    introspection_url: str | None = _setting(key_values.https_url, None, secret=True)
+    introspection_client_id: str | None = _setting(values.text, None)
+    introspection_client_secret: str | None = _keys(key_values.client_secret, None)
+    introspection_ttl: float = _setting(values.duration(most=3600), 60.0)
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
@@ -98,10 +102,10 @@ class SettingsFields:
 
     @property
     def key_set(self) -> KeySet:
-        """The keys of access tokens, from `keys` or `secret`. Empty if the keys come from remote issuers."""
-        if self.is_remote:
-            return KeySet(())
-        return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
+        """The keys of access tokens, from `keys` or `secret`. Empty if there are none, or remote issuers have them."""
+        if self.keys is not None:
+            return self.keys
+        return KeySet(()) if self.secret is None else KeySet.from_secret(self.secret)
 
     @property
     def refresh_keys(self) -> KeySet:

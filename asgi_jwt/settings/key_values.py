@@ -14,6 +14,7 @@ from asgi_jwt.settings import values
 from asgi_jwt.settings.key_text import plain_keys
 from asgi_jwt.settings.text import check_secret, check_utf8
 from asgi_jwt.tokens.algorithms import ALGORITHMS
+from asgi_jwt.tokens.discovery import check_url
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.token_file import read_token
@@ -39,6 +40,18 @@ def token_file(value: object) -> Path:
     path = value if isinstance(value, Path) else Path(values.text(value))
     read_token(path)
     return path.absolute()
+
+
+def https_url(value: object) -> str:
+    """An https URL, or http on this machine."""
+    return check_url(values.text(value))
+
+
+def client_secret(value: object) -> str:
+    """A secret that another server issued, of any length. It is never changed."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("has to be a text")
+    return check_secret(value)
 
 
 def secret(value: object) -> str | bytes:

@@ -26,6 +26,11 @@ class SettingsKeywords(TypedDict, total=False):
     tenants: Names
     jwks_token_file: str | Path | None
     jwks_allow_http: Names
+    introspection_url: str | None
+    introspection_client_id: str | None
+    introspection_client_secret: str | None
+    introspection_client_secret_file: str
+    introspection_ttl: Duration
     algorithms: Names
     leeway: Duration
     type: str

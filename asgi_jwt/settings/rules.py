@@ -10,6 +10,7 @@ from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
 from asgi_jwt.tokens.discovery import LOOPBACK, check_issuer, check_url
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
+_INTROSPECTION = ("introspection_url", "introspection_client_id", "introspection_client_secret")
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare the prefix without regard to case (RFC 6265bis, the storage model).
@@ -123,10 +124,17 @@ def _check_one_source_of_keys(values: SettingsFields, given: Collection[str]) ->
 
 
 def _check_some_source_of_keys(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
-    if not _sources_of_keys(values, given):
-        first, *others = _KEYS
+    if not _sources_of_keys(values, given) and values.introspection_url is None:
+        first, *others = (*_KEYS, "introspection_url")
         listed = ", ".join(f"{VARIABLE_PREFIX}{name.upper()}" for name in others)
         yield first, f"is missing, or one of {listed}: the keys to verify with, as asgi-jwt keygen makes them"
+
+
+def _check_introspection(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    missing = [name for name in _INTROSPECTION if name not in given]
+    for name in missing if len(missing) < len(_INTROSPECTION) else ():
+        (first, *_) = (other for other in _INTROSPECTION if other in given)
+        yield name, f"is missing: introspection takes it beside {VARIABLE_PREFIX}{first.upper()}"
 
 
 def _check_algorithms(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
@@ -186,7 +194,8 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_jwks_url, ("jwks_url", "jwks_allow_http")),
     (_check_jwks_token, ("jwks_token", "issuer")),
     (_check_one_source_of_keys, ()),
-    (_check_some_source_of_keys, _KEYS),
+    (_check_some_source_of_keys, (*_KEYS, "introspection_url")),
+    (_check_introspection, _INTROSPECTION),
     (_check_algorithms, _KEYS),
     (_check_kinds_apart, ("secret", "keys", "refresh_secret")),
     (_check_cookies, ("cookie_name", "cookie_path", "access_cookie")),

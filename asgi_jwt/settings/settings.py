@@ -71,8 +71,8 @@ class Settings(SettingsFields):
     @property
     def policy(self) -> TokenPolicy:
         """The rules for an access token of the first issuer."""
-        # Each remote key limits the algorithms further when it is fetched.
-        made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
+        # Each remote key limits the algorithms further when it is fetched. Without keys none verifies.
+        made_for = self.key_set.algorithms if self.key_set else ASYMMETRIC
         return TokenPolicy(
             issuer=self.issuer[0],
             audience=self.audience,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import inf
 from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
@@ -27,6 +28,7 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 _ABSENT = object()
 _TIME_LIMIT = 2**63
+_NO_END = 2**62
 
 
 class AuthCredentials(NamedTuple):
@@ -170,8 +172,8 @@ class Claims(Mapping[str, Any]):
 
     @property
     def expires_at(self) -> float:
-        """The claim `exp`: seconds since the epoch."""
-        expires_at: float = self._members["exp"]
+        """The claim `exp`: seconds since the epoch. Infinite for a token without one, which is no JWT."""
+        expires_at: float = self._members.get("exp", inf)
         return expires_at
 
     @property
@@ -247,7 +249,7 @@ class TokenPolicy:
     """The rules for a token's header and claims. `Settings` describes each field under the same name.
 
     `audience`: None switches the audience check off. `leeway`: in seconds. `type`: None switches the check of the type
-    claim off. `checks_iat`: a token with an `iat` in the future is refused.
+    claim off. `checks_iat`: a token with an `iat` in the future is refused. `requires_exp`: a token without `exp` is.
     """
 
     issuer: str
@@ -263,6 +265,7 @@ class TokenPolicy:
     roles_claim: str = "roles"
     max_token_size: int = 8192
     checks_iat: bool = True
+    requires_exp: bool = True
 
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
@@ -301,7 +304,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
 
 
 def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
-    expires: Any = claims.get("exp")
+    expires: Any = claims.get("exp", None if policy.requires_exp else _NO_END)
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
         # A boolean is an int in Python, so types are compared exactly. NaN and infinity fail the comparison.

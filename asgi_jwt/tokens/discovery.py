@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
+from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken, NotPublished
 from asgi_jwt.tasks import in_thread
 from asgi_jwt.tokens.compact import parse_document
 from asgi_jwt.tokens.token_file import TokenFile
@@ -40,10 +40,6 @@ _HEADERS = {"Accept": "application/json, application/jwk-set+json", "Accept-Enco
 
 Certificates = Callable[[], ssl.SSLContext]
 """Returns the TLS context with the certificates that https servers are checked by. It is called in any thread."""
-
-
-class NotPublished(KeysUnavailable):
-    """The server answers 404, so it publishes no such document."""
 
 
 @dataclass(frozen=True, slots=True)

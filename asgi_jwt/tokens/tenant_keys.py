@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asgi_jwt.errors import KeysUnavailable, WrongIssuer
+from asgi_jwt.errors import KeysUnavailable, NotPublished, WrongIssuer
 from asgi_jwt.events import EventSink
-from asgi_jwt.tokens.discovery import NotPublished, keys_url, without_query
+from asgi_jwt.tokens.discovery import keys_url, without_query
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
