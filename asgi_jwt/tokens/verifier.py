@@ -18,7 +18,7 @@ from asgi_jwt.errors import (
     WrongIssuer,
 )
 from asgi_jwt.tasks import in_few_threads
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import OF_NO_ISSUER, Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.found_issuers import FoundIssuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
@@ -128,6 +128,10 @@ class TokenVerifier:
     def ends_at(self, claims: Claims) -> float:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + claims._standing.leeway
+
+    def leeway_of(self, claims: Claims) -> float:
+        """The leeway (s) for the times in verified claims. For claims of no known issuer it is the first issuer's."""
+        return self.policy.leeway if claims._standing is OF_NO_ISSUER else claims._standing.leeway
 
     @property
     def may_forget(self) -> bool:
