@@ -22,6 +22,14 @@ _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 # A refresh token is signed with other keys, so it is refused with one of these errors before its type is checked.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
+# A logout token lacks what access tokens have, and has another typ and audience.
+_FOR_ITS_CONTENTS = (
+    errors.WrongHeaderType,
+    errors.MissingClaim,
+    errors.ExpiredToken,
+    errors.WrongAudience,
+    errors.WrongType,
+)
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
@@ -29,6 +37,11 @@ def explain(refusal: RefusedToken) -> str:
     """The explanation in one line. It is safe to print, whatever the token contains."""
     if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
         return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
+    if refusal.is_logout_token and isinstance(refusal.error, _FOR_ITS_CONTENTS):
+        return (
+            "it is a logout token, as it says itself: its issuer sends it to BackchannelLogout, or to AuthApp's route "
+            "/backchannel-logout, and access tokens alone are taken here"
+        )
     kinds = type(refusal.error).__mro__
     return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
 

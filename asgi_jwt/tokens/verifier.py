@@ -17,7 +17,7 @@ from asgi_jwt.errors import (
     WrongIssuer,
 )
 from asgi_jwt.tasks import in_few_threads
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import OF_NO_ISSUER, Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.found_issuers import FoundIssuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
@@ -132,6 +132,10 @@ class TokenVerifier:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + claims._standing.leeway
 
+    def leeway_of(self, claims: Claims) -> float:
+        """The leeway (s) for the times in verified claims. For claims of no known issuer it is the first issuer's."""
+        return self.policy.leeway if claims._standing is OF_NO_ISSUER else claims._standing.leeway
+
     @property
     def may_forget(self) -> bool:
         """Whether `has_forgotten` may be true for any claims."""
@@ -235,8 +239,7 @@ class TokenVerifier:
         if issuer.standing.ended:
             return await self.verify(token)
         if issuer.finder is not None:
-            if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
-                raise WrongClaim("tid")
+            _check_tenant(issuer, key, members)
             issuer.finder.keep(issuer)
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing)
         self.verified += 1
@@ -272,8 +275,8 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
-        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Claims, TokenPolicy]:
+        """The claims of a token of another kind than access tokens, and the rules of its issuer.
 
         The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
         header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
@@ -284,10 +287,13 @@ class TokenVerifier:
         issuer = self._first if self._sole else await self._issuer_of(token, payload)
         found = await issuer.candidates(header, typ)
         key = await in_few_threads(partial(self._verifying_key, found, message, signature))
-        claims = parse_claims(payload)
-        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
-            raise WrongClaim("tid")
-        return claims, issuer.policy
+        members, policy = parse_claims(payload), issuer.policy
+        if issuer.finder is not None:
+            if issuer.standing.ended:
+                return await self.verify_signature(token, typ)
+            _check_tenant(issuer, key, members)
+            issuer.finder.keep(issuer)
+        return Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing), policy
 
     def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
@@ -363,3 +369,9 @@ class TokenVerifier:
         if fitting > len(keys):
             raise UnknownKey(f"{fitting} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
+
+
+def _check_tenant(issuer: TrustedIssuer, key: Key, members: Mapping[str, Any]) -> None:
+    """Raises `WrongClaim` if `key` serves many tenants, and the claims are of another one than the issuer."""
+    if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
+        raise WrongClaim("tid")
