@@ -246,7 +246,10 @@ async def client_of(servers: Servers, **options: Any) -> AsyncIterator[Any]:
 
 
 class Front:
-    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS."""
+    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS.
+
+    While `passing` is cleared it holds answers back, and `held` is set once it holds one.
+    """
 
     def __init__(self, server: Valkey, tls: ssl.SSLContext | None = None) -> None:
         self.server = server
@@ -254,6 +257,8 @@ class Front:
         self.port = 0
         self.accepted = 0
         self.arrivals = asyncio.Semaphore(0)
+        self.held, self.passing = asyncio.Event(), asyncio.Event()
+        self.passing.set()
 
     @property
     def url(self) -> str:
@@ -271,11 +276,14 @@ class Front:
         self.accepted += 1
         self.arrivals.release()
         behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
-        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
+        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer, is_answer=True))
 
-    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool = False) -> None:
         with contextlib.suppress(OSError):
             while some := await source.read(65536):
+                if is_answer and not self.passing.is_set():
+                    self.held.set()
+                    await self.passing.wait()
                 sink.write(some)
                 await sink.drain()
         sink.close()

@@ -1,11 +1,13 @@
 """Master: follows the address of a service's master, as the Sentinels name it."""
 
 import asyncio
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 import anyio
 import redis
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import ResponseError
 
 from asgi_jwt.tasks import SingleFlight
 
@@ -15,34 +17,95 @@ ASK_INTERVAL = 0.5
 ANSWER_WAIT = 0.25
 """How long (s) a command waits for the Sentinels. Without their answer it goes to the master that they named last."""
 
+CONFIRM_WAIT = 1.0
+"""How long (s) an answer that the Sentinels have to confirm waits for them. Unconfirmed, it does not count."""
+
+
+class Address(NamedTuple):
+    """The address of a server."""
+
+    host: str
+    port: int
+
 
 class Master:
-    """Asks the Sentinels of `pool` for the master's address. Commands start a question, once in `ASK_INTERVAL`."""
+    """Asks the Sentinels of `sentinel` for the address of the master of `service`. The address of most of them counts.
 
-    def __init__(self, pool: SentinelConnectionPool) -> None:
-        self._sentinels = pool.sentinel_manager.sentinels
-        self._service = pool.service_name
-        self._address: Any = None
-        self._asked_at = float("-inf")
+    During a failover they name different servers for a moment. Commands start a question, once in `ASK_INTERVAL`.
+    """
+
+    def __init__(self, sentinel: Any, service: str) -> None:
+        self._sentinels = sentinel.sentinels
+        self._forced_host = sentinel._force_master_ip
+        self._service = service
+        self._address: Address | None = None
+        # In seconds of the event loop: when the next question is due, and when the last one began that was answered.
+        self._due_at = self._answered = float("-inf")
+        self._complaint: ResponseError | None = None
         self._flight = SingleFlight(self._ask)
 
-    async def address(self, *, anew: bool = False) -> Any:
-        """The address that the Sentinels named last. None: they have not answered yet. `anew`: ask them now."""
-        now = asyncio.get_running_loop().time()
-        if (anew or now - self._asked_at >= ASK_INTERVAL) and not self._flight.under_way:
-            self._asked_at = now
-            self._flight.start()
+    async def address(self) -> Address:
+        """The address that the Sentinels named last. Raises an error of redis-py if they have named none."""
+        now = _now()
+        if now >= self._due_at:
+            self._begin()
         if self._flight.under_way:
-            with anyio.move_on_after(self._asked_at + ANSWER_WAIT - now):
+            wait = None if self._address is None else self._due_at - ASK_INTERVAL + ANSWER_WAIT - now
+            with anyio.move_on_after(wait):
                 await self._flight.wait()
+        if self._address is None:
+            if self._complaint is not None:
+                raise ResponseError(*self._complaint.args)
+            raise MasterNotFoundError(f"No master found for {self._service!r}")
         return self._address
 
+    async def confirmed(self) -> Address | None:
+        """The address by a question that begins now. None: the Sentinels don't answer, or not the same."""
+        called_at = _now()
+        with anyio.move_on_after(CONFIRM_WAIT):
+            await self._flight.wait()  # a question under way may have been answered before the call
+            if self._answered < called_at:
+                self._begin()
+                await self._flight.wait()
+        return self._address if self._answered >= called_at else None
+
+    def doubt(self) -> None:
+        """Have the next command ask again: a server does not answer, or is no master."""
+        self._due_at = float("-inf")
+
+    def _begin(self) -> None:
+        self._due_at = _now() + ASK_INTERVAL
+        self._flight.start()
+
     async def _ask(self) -> None:
-        for sentinel in [*self._sentinels]:
+        began_at = _now()
+        named: Counter[Address] = Counter()
+
+        async def ask(sentinel: Any) -> None:
             try:
-                address = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._service)
-            except (redis.RedisError, OSError):
-                continue
-            if address:
-                self._address = address
+                answer = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._service)
+            except ResponseError as complaint:
+                self._complaint = complaint
                 return
+            except (redis.RedisError, OSError):
+                return
+            if answer:
+                address = Address(self._forced_host or _text(answer[0]), answer[1])
+                named[address] += 1
+                if 2 * named[address] > len(self._sentinels):
+                    group.cancel_scope.cancel()  # the others may be slow to answer, or dead
+
+        async with anyio.create_task_group() as group:
+            for sentinel in self._sentinels:
+                group.start_soon(ask, sentinel)
+        match named.most_common(2):
+            case [(address, votes), *others] if not others or others[0][1] < votes:
+                self._address, self._answered = address, began_at
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _text(host: bytes | str) -> str:
+    return host.decode() if isinstance(host, bytes) else host
