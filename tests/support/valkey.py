@@ -193,13 +193,7 @@ class Watched:
             self.master = self.add(Valkey(home / "master"))
             self.replica = self.add(Valkey(home / "replica", "--replicaof", "127.0.0.1", str(self.master.port)))
             poll(lambda: self.replica.ask("INFO", "replication")["master_link_status"] == "up")
-            conf = home / "sentinel.conf"
-            conf.write_text(
-                f"sentinel monitor sessions 127.0.0.1 {self.master.port} 1\n"
-                "sentinel down-after-milliseconds sessions 300\n"
-                "sentinel failover-timeout sessions 2000\n"
-            )
-            self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
+            self.sentinel = self.a_sentinel(home / "sentinel", 300)
             for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
                 self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
             poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
@@ -210,6 +204,16 @@ class Watched:
     def add(self, server: Valkey) -> Valkey:
         self.servers.append(server)
         return server
+
+    def a_sentinel(self, home: Path, down_after: int) -> Valkey:
+        """A Sentinel for which the master is down after so many ms without an answer."""
+        conf = home.with_suffix(".conf")
+        conf.write_text(
+            f"sentinel monitor sessions 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds sessions {down_after}\n"
+            "sentinel failover-timeout sessions 2000\n"
+        )
+        return self.add(Valkey(home, arguments=(str(conf), "--sentinel")))
 
     def switch(self) -> None:
         """Have the Sentinel make the replica the master, as soon as it thinks it fit for that."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -147,6 +148,26 @@ async def test_question_asked_before_an_answer_does_not_confirm_it(
         await to_thread.run_sync(poll, lambda: watched.master.calls("get") > read)
         front.passing.set()
         assert await found is not None
+
+
+async def test_most_of_the_sentinels_name_the_master(
+    watched: Watched, other_valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that most Sentinels name counts, without those that are dead. Of two answers none counts."""
+    monkeypatch.setattr(sentinel, "ASK_INTERVAL", 0)
+    first, second = (watched.a_sentinel(tmp_path / name, 600_000) for name in ("first", "second"))
+    have_named(watched, other_valkey)
+    hosts = ",".join(each.address for each in (watched.sentinel, first, second))
+    async with using(RedisStore.from_url(f"redis+sentinel://{hosts}/sessions/0")) as store:
+        assert await store.update(KEY, advance) == 1
+        assert other_valkey.scripts() == 0
+        watched.sentinel.pause()
+        assert await store.get(a_session("s2").key) is None
+        first.stop()
+        watched.sentinel.resume()
+        with pytest.raises(StoreUnavailable, match="no Sentinel confirms the master"):
+            await store.get(a_session("s2").key)
+        assert await store.update(KEY, advance) == 2
 
 
 @pytest.mark.parametrize("outage", ["stop", "pause"])
