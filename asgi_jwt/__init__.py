@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
+from asgi_jwt.http.backchannel_logout import BackchannelLogout
 from asgi_jwt.http.bodies import Credentials
 from asgi_jwt.http.middleware import JWTMiddleware
 from asgi_jwt.http.require import RequireMiddleware, answer, require
@@ -21,7 +22,8 @@ from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
-from asgi_jwt.tokens.verifier import TokenVerifier, Trust
+from asgi_jwt.tokens.trusted import Trust
+from asgi_jwt.tokens.verifier import TokenVerifier
 
 if TYPE_CHECKING:
     __version__: str
@@ -34,6 +36,7 @@ __all__ = [
     "Auth",
     "AuthApp",
     "AuthError",
+    "BackchannelLogout",
     "Claims",
     "Client",
     "ConfigurationError",

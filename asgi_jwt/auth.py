@@ -1,7 +1,7 @@
 """Auth: wires settings, keys, verifier, issuer, store and sessions together."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -15,6 +15,7 @@ from asgi_jwt.sessions.rotation import RotationPolicy
 from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
+from asgi_jwt.settings.trusts import Resolve, finders_of, trusts_of
 from asgi_jwt.stores.base import SessionStore
 from asgi_jwt.stores.millis import millis
 from asgi_jwt.stores.records import SessionKey
@@ -22,9 +23,9 @@ from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.opaque import OpaqueTokens, OpaqueVerifier, is_opaque
 from asgi_jwt.tokens.own_keys import OwnKeys
-from asgi_jwt.tokens.remote_keys import RemoteKeySet
-from asgi_jwt.tokens.verifier import TokenVerifier, Trust
+from asgi_jwt.tokens.verifier import TokenVerifier
 
 
 class Auth:
@@ -32,7 +33,11 @@ class Auth:
 
     `settings`: the issuer whose tokens are issued here, if it has keys of its own.
     `issuers`: further trusted issuers, each as `Settings` of its own, from which its keys, audience and rules for
-    claims are taken. The `iss` of a token decides which issuer's keys and rules apply.
+    claims are taken. The `iss` of a token decides which issuer's keys and rules apply. Or a function that is called
+    with the `iss` of a token, and returns that issuer's `Settings`, or None if the issuer is not trusted. Its answers
+    are held for 60 s. `forget_issuer` drops one earlier. If it raises, tokens of that issuer are answered with 503.
+    `verifiers`: asked in their order for a token that is no JWT, as an API key, and before introspection. Each is an
+    object with `async verify(token: str) -> Claims | None`.
     `store`: a store of the host's own, instead of `settings.store`.
     `on_event`: called with each event, sync or async.
     `clock`: returns seconds since the epoch.
@@ -44,7 +49,8 @@ class Auth:
         self,
         settings: Settings,
         *,
-        issuers: Iterable[Settings] = (),
+        issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -59,10 +65,9 @@ class Auth:
         self._policy = settings.policy
         self._sessions: Sessions | None = None
         self._own = OwnKeys(settings, clock=clock, events=self.events)
-        others = [(each, OwnKeys(each, clock=clock, events=self.events)) for each in issuers]
-        self.verifier = self._verifier(
-            trust for each, own in [(settings, self._own), *others] for trust in self._trusts_of(each, own)
-        )
+        listed, resolve = ([settings], issuers) if callable(issuers) else ([settings, *issuers], None)
+        self.verifier = self._verifier(listed, resolve)
+        self.opaque_tokens = OpaqueTokens.of(verifiers, listed, clock=clock, events=self.events)
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
@@ -72,7 +77,8 @@ class Auth:
         cls,
         environ: Mapping[str, str] | None = None,
         *,
-        issuers: Iterable[Settings] = (),
+        issuers: Iterable[Settings] | Resolve = (),
+        verifiers: Iterable[OpaqueVerifier] = (),
         store: SessionStore | str | None = None,
         on_event: OnEvent | None = None,
         clock: Callable[[], float] = time.time,
@@ -86,24 +92,19 @@ class Auth:
             read, store = Settings.from_env(environ, store=store, **settings), None
         else:
             read = Settings.from_env(environ, **settings)
-        return cls(read, issuers=issuers, store=store, on_event=on_event, clock=clock)
+        return cls(read, issuers=issuers, verifiers=verifiers, store=store, on_event=on_event, clock=clock)
 
-    def _trusts_of(self, settings: Settings, own: OwnKeys) -> Iterator[Trust]:
-        for policy in settings.policies:
-            keys = own.access
-            if settings.is_remote:
-                keys = RemoteKeySet(
-                    settings.jwks_url,
-                    issuer=policy.issuer if settings.discovery else None,
-                    algorithms=settings.algorithms,
-                    clock=self.clock,
-                    events=self.events,
-                )
-            yield Trust(keys, policy)
-
-    def _verifier(self, trusts: Iterable[Trust]) -> TokenVerifier:
+    def _verifier(self, listed: Sequence[Settings], resolve: Resolve | None) -> TokenVerifier:
+        own = [self._own, *(OwnKeys(each, clock=self.clock, events=self.events) for each in listed[1:])]
+        trusts = [
+            trust
+            for each, keys in zip(listed, own, strict=True)
+            for trust in trusts_of(each, keys, clock=self.clock, events=self.events)
+        ]
         (keys, policy), *others = trusts
-        return TokenVerifier(keys, policy, cache_size=self.settings.cache_size, clock=self.clock, others=others)
+        finders = finders_of(listed, resolve, clock=self.clock, events=self.events)
+        size = self.settings.cache_size
+        return TokenVerifier(keys, policy, cache_size=size, clock=self.clock, others=others, finders=finders)
 
     def _keep_revocations(self) -> None:
         settings = self.settings
@@ -235,7 +236,10 @@ class Auth:
 
         None: `verify` has to decide.
         """
-        claims = self.verifier.verify_cached(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        claims = self.verifier.verify_cached(token)
+        if claims is None and self.opaque_tokens is not None:
+            claims = self.opaque_tokens.verify_cached(token)
         revocations = self._revocations
         if claims is None or revocations is None or revocations.passes(claims):
             return claims
@@ -256,7 +260,10 @@ class Auth:
 
         Use it only to end a session or to revoke a token, never to give access.
         """
-        return await self.verifier.verify(token if type(token) is bytes else _bytes(token))
+        token = token if type(token) is bytes else _bytes(token)
+        if self.opaque_tokens is not None and is_opaque(token):
+            return await self.opaque_tokens.verify(token)
+        return await self.verifier.verify(token)
 
     async def revoke_token(self, token: str | bytes | Claims) -> None:
         """Revoke one access token: every process that shares the store refuses it from now on. Its session lives on.
@@ -273,15 +280,26 @@ class Auth:
         """Revoke every token that was issued for the subject until now, and end the subject's sessions.
 
         It is for a user who is banned or has changed the password. A login right after the call works. `issuer` is the
-        issuer of the user's tokens; None is the first one, whose sessions are kept here.
+        issuer of the user's tokens; None is the first one, whose sessions are kept here. Name the issuer of a tenant.
 
         Raises `ValueError` for an issuer that is not trusted, and `ConfigurationError` without a store. Raises
-        `StoreUnavailable` if the store is down: then call it again.
+        `StoreUnavailable` if the store is down, and `KeysUnavailable` if the function `issuers` fails: then call it
+        again.
         """
         revoker = self.revoker
-        if issuer is not None and issuer not in self.verifier.issuers:
+        named = issuer or self._policy.issuer
+        # The issuers of a host's verifiers are known to them alone.
+        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
             raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
-        await revoker.revoke_subject(subject, issuer or self._policy.issuer)
+        await revoker.revoke_subject(subject, named)
+
+    def forget_issuer(self, iss: str) -> None:
+        """Drop the keys and the cached tokens of the issuer, and close its WebSockets within a second.
+
+        Call it when a tenant is removed or has replaced its keys. The issuer's next token is verified with keys that
+        are fetched anew. An unknown issuer changes nothing. Each process has to call it.
+        """
+        self.verifier.forget(iss)
 
     async def aclose(self) -> None:
         """Stop restoring what the log has lost, and close the store if this `Auth` opened it.

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from asgi_jwt import __version__
 from asgi_jwt.commands.check import check
 from asgi_jwt.commands.docs import show_docs
+from asgi_jwt.commands.drill import drill
 from asgi_jwt.commands.inspect import STDIN, inspect_token
 from asgi_jwt.commands.keys import OVERLAP, make_keys, rotate_keys
 from asgi_jwt.commands.output import CommandError, complain, say_text
@@ -79,6 +80,7 @@ def _parser(clock: Clock) -> ArgumentParser:
     _add_keygen(_add(commands, "keygen", "make keys, as ASGI_JWT_* lines"))
     _add_keys(_add(commands, "keys", "give a key file a new key"), clock)
     _add_sessions(_add(commands, "sessions", "show and end the sessions of a subject"), clock)
+    _add_drill(_add(commands, "drill", "try a running deployment from outside, as users and attackers would"), clock)
     _add_docs(_add(commands, "docs", "list the pages of the documentation, print one, or search them"))
     return parser
 
@@ -137,7 +139,7 @@ def _add_token(token: ArgumentParser, clock: Clock) -> None:
         "--claim",
         action="append",
         default=[],
-        type=_claim,
+        type=_pair,
         dest="claims",
         metavar="NAME=VALUE",
         help="a further claim: JSON, else text; may be repeated",
@@ -156,7 +158,7 @@ def _add_json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for programs")
 
 
-def _claim(text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -229,6 +231,21 @@ def _add_sessions(sessions: ArgumentParser, clock: Clock) -> None:
     for action in (listing, revoke):
         action.add_argument("subject", help="the user's id")
         _add_json(action)
+
+
+def _add_drill(parser: ArgumentParser, clock: Clock) -> None:
+    parser.add_argument("url", help="the URL of AuthApp's mount, as https://api.example/auth")
+    parser.add_argument("--api", required=True, metavar="PATH", help="a path that needs a token, as /api/me")
+    parser.add_argument(
+        "--login",
+        required=True,
+        nargs="+",
+        type=_pair,
+        metavar="NAME=VALUE",
+        help="the fields of the login, as username=drill password=@FILE",
+    )
+    _add_json(parser)
+    parser.set_defaults(run=partial(drill, clock=clock))
 
 
 def _add_docs(docs: ArgumentParser) -> None:

@@ -10,6 +10,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── MalformedBody           400                          body_malformed
 │   ├── MissingField            400                          field_missing
 │   ├── MalformedClient         400                          client_malformed
+│   ├── InvalidLogoutToken      400                          logout_token_invalid
 │   ├── InvalidScope            400     invalid_scope        scope_invalid
 │   └── UnsupportedTokenType    400     unsupported_token_type  token_type_unsupported
 ├── InvalidToken                401     invalid_token        token_invalid
@@ -30,6 +31,7 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
 ├── InsufficientAuthentication  401     insufficient_user_authentication  authentication_insufficient
@@ -48,6 +50,8 @@ AuthError                       status  error code           reason (for logs an
 ├── CookieTooLarge              500     server_error         cookie_too_large
 └── Unavailable                 503     temporarily_unavailable
     ├── KeysUnavailable                                      keys_unavailable
+    │   └── NotPublished                                     keys_not_published
+    ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
     └── StoreUnavailable                                     store_unavailable
 ```
@@ -159,6 +163,14 @@ class MalformedClient(InvalidRequest):
 
     reason = "client_malformed"
     description = "The client's credentials are malformed or name two clients"
+
+
+class InvalidLogoutToken(InvalidRequest):
+    """The logout token is invalid (OpenID Connect Back-Channel Logout 1.0 section 2.8). `detail` has the reason."""
+
+    reason = "logout_token_invalid"
+    description = "The logout token is invalid"
+    challenges = False
 
 
 class InvalidScope(InvalidRequest):
@@ -302,6 +314,13 @@ class WrongType(InvalidToken):
 
     reason = "type_invalid"
     description = "The token's type claim is not an access token's"
+
+
+class InactiveToken(InvalidToken):
+    """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
+
+    reason = "token_inactive"
+    description = "The access token is unknown or no longer active"
 
 
 class RevokedToken(InvalidToken):
@@ -494,6 +513,18 @@ class KeysUnavailable(Unavailable):
     """The issuer's keys can't be fetched, and the kept keys are too old to use."""
 
     reason = "keys_unavailable"
+
+
+class NotPublished(KeysUnavailable):
+    """The issuer's server answers 404 where its metadata or its keys should be."""
+
+    reason = "keys_not_published"
+
+
+class VerifierUnavailable(Unavailable):
+    """A verifier of tokens that are no JWT failed, or the authorization server gave no usable answer about one."""
+
+    reason = "verifier_unavailable"
 
 
 class RevocationsUnavailable(Unavailable):

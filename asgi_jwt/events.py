@@ -149,6 +149,21 @@ class KeysNotRead(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class VerifierFailed(Event):
+    """A verifier of tokens that are no JWT failed, and a caller got `VerifierUnavailable`.
+
+    `verifier` is its class. `why` is the reason, for operators. It has the type of the host's exception and the line
+    that raised it, and not its text, which may contain a token.
+    """
+
+    name: ClassVar[str] = "verifier_failed"
+    level: ClassVar[int] = logging.WARNING
+
+    verifier: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFailed(Event):
     """The session store failed or did not answer in time, and a caller got `StoreUnavailable`.
 

@@ -58,14 +58,16 @@ def document(app: FastAPI, auth: Auth, path: str = "/auth") -> None:
     403. A handler of the app's own for `AuthError` stays. May be called before and after the routes are added. Raises
     `ConfigurationError` where `auth` is no `Auth`.
     """
-    opens_sessions = bool(checked_auth(auth, "document(app, auth)").settings.refresh_secret)
+    settings = checked_auth(auth, "document(app, auth)").settings
+    opens_sessions = bool(settings.refresh_secret)
     made = app.openapi
     mount = f"/{path.strip('/')}".rstrip("/")
     # Swagger UI takes the URL relative to its page, so that it holds below any prefix.
     token_url = relpath(f"{mount}/login", dirname(app.docs_url or "/")) if opens_sessions else None
 
     def openapi() -> dict[str, Any]:
-        return _completed(made(), auth_app_paths(mount) if opens_sessions else {}, token_url)
+        auth_app = auth_app_paths(mount, takes_logout_tokens=bool(settings.logout_audience))
+        return _completed(made(), auth_app if opens_sessions else {}, token_url)
 
     vars(app)["openapi"] = openapi  # FastAPI's documented way to extend the document
     app.exception_handlers.setdefault(AuthError, _refused)

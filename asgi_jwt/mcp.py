@@ -95,7 +95,7 @@ def _members(claims: Claims, token: str, resource: str | None = None) -> dict[st
         "token": token,
         "client_id": str(members.get("client_id") or members.get("azp") or ""),
         "scopes": list(claims.credentials.scopes),
-        "expires_at": int(claims.expires_at),
+        "expires_at": int(claims.expires_at) if "exp" in claims else None,
         "resource": resource if resource in audiences else next(iter(audiences), None),
         "subject": claims.subject,
         "claims": members,

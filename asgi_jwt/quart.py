@@ -37,7 +37,7 @@ Raises `RuntimeError` outside a request, and where no `JWTMiddleware` is around 
 
 
 def requires(
-    *scopes: str, roles: str | Iterable[str] = (), acr: str | Iterable[str] = (), max_age: int | None = None
+    *scopes: str, roles: str | Iterable[str] = (), acr: str | Iterable[str] | None = None, max_age: int | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, Any]]:
     """A decorator of views: 401 or 403 with the challenge unless the token has what `require` asks for.
 

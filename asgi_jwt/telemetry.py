@@ -30,6 +30,7 @@ from asgi_jwt.events import (
     StoreFailed,
     TokenRefused,
     TokensRevoked,
+    VerifierFailed,
 )
 
 if TYPE_CHECKING:
@@ -189,6 +190,12 @@ COUNTED = (
             RevocationsStale: lambda event: {"error.type": "stale"},
             RevocationsRebuilt: lambda event: {"error.type": "rebuilt"},
         },
+    ),
+    Counted(
+        "asgi_jwt.verifier.errors",
+        "{error}",
+        "Calls of verifiers of opaque tokens that failed",
+        {VerifierFailed: lambda event: {"asgi_jwt.verifier": event.verifier}},
     ),
     Counted(
         "asgi_jwt.store.errors",

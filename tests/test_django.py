@@ -71,6 +71,16 @@ def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield request.param
 
 
+def test_a_gateways_header(ask: Ask) -> None:
+    """The configured header has the token, alone: two of it are a 400, and Authorization is not read."""
+    renew(token_sources="header:X-Goog-IAP-JWT-Assertion")
+    token = make_token(auth)
+    with project():
+        for value, status in ((token, 200), (f"bearer {token}", 200), (f"{token},{token}", 400), ("", 401)):
+            assert ask("/me", {"X-Goog-IAP-JWT-Assertion": value}).status_code == status
+        assert ask("/me", authorization(auth)).status_code == 401
+
+
 def test_a_view_knows_the_user(ask: Ask) -> None:
     """`request.user` is an authenticated user with the subject as its key, `request.claims` are the token's."""
     told = ask("/me", authorization(auth, claims={"name": "Alice A."}))

@@ -39,7 +39,7 @@ CHALLENGING = (
     *(errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant),
     errors.InsufficientAuthentication,
 )
-OF_THE_BODY = (errors.MalformedBody, errors.MissingField)
+OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidLogoutToken)
 
 
 def raised(error: type[AuthError], detail: str | None = None) -> AuthError:

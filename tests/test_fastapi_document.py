@@ -127,8 +127,10 @@ def test_what_the_host_describes_stays(auth: Auth) -> None:
     assert made["paths"]["/auth/login"]["post"]["summary"] == "Mine"
 
 
-def test_each_route_of_auth_app_is_in_the_document(auth: Auth) -> None:
+@pytest.mark.parametrize("settings", [{}, {"logout_audience": "shop"}])
+def test_each_route_of_auth_app_is_in_the_document(settings: dict[str, Any]) -> None:
     """All of AuthApp's routes are shown with their methods, and each answers."""
+    auth = make_auth(store=MemoryStore(), refresh_secret=REFRESH_SECRET, **settings)
     mounted = AuthApp(auth, lambda credentials, request: None)
     app = FastAPI()
     app.mount("/auth", mounted)

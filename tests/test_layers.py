@@ -12,7 +12,7 @@ import asgi_jwt
 HOUSE = Path(asgi_jwt.__file__).parent
 GROUND = frozenset({"errors", "events", "callbacks", "tasks", "background"})
 FRAMEWORKS = ("django", "fastapi", "litestar", "mcp", "quart")
-EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "testing"})
+EVERYTHING = frozenset({"__init__", "__main__", "cli", "commands", "demo", "drill", "testing"})
 BELOW: dict[str, set[str]] = {
     # `Require` asks for its signature there, once FastAPI is loaded.
     "http": {"auth", "fastapi", "settings", "sessions", "stores", "tokens"},

@@ -16,6 +16,7 @@ NAMES = [
     "Auth",
     "AuthApp",
     "AuthError",
+    "BackchannelLogout",
     "Claims",
     "Client",
     "ConfigurationError",

@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.commands.check_issuers import check_issuer
+from asgi_jwt.commands.check_issuers import check_issuer, check_tenant
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
 from asgi_jwt.commands.findings import PROBLEM, WARNING, Finding, problem
@@ -17,6 +17,10 @@ from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 
 Clock = Callable[[], float]
+Check = Callable[[], Awaitable[list[Finding]]]
+
+_CHECKED_AT_ONCE = 20
+"""The most issuers that are asked at the same time."""
 
 
 def check(*, as_json: bool, sql: bool, clock: Clock) -> int:
@@ -67,15 +71,21 @@ def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
 
 async def _check_outside(auth: Auth, clock: Clock) -> list[Finding]:
     """The findings about issuers and the store, which are checked at the same time. Each check has a time limit."""
-    trusts = auth.verifier.trusts
-    issuers = [partial(check_issuer, policy, keys) for keys, policy in trusts if isinstance(keys, RemoteKeySet)]
+    verifier = auth.verifier
+    checks: list[Check] = [
+        *(partial(check_issuer, policy, keys) for keys, policy in verifier.trusts if isinstance(keys, RemoteKeySet)),
+        *(partial(check_tenant, verifier, iss) for pattern in verifier.patterns for iss in pattern.issuers),
+        partial(check_store, auth, clock),
+    ]
     found: dict[int, list[Finding]] = {}
+    few = anyio.CapacityLimiter(_CHECKED_AT_ONCE)
 
-    async def run_check(position: int, check: Callable[[], Awaitable[list[Finding]]]) -> None:
-        found[position] = await check()
+    async def run_check(position: int, check: Check) -> None:
+        async with few:
+            found[position] = await check()
 
     async with anyio.create_task_group() as tasks:
-        for position, each in enumerate([*issuers, partial(check_store, auth, clock)]):
+        for position, each in enumerate(checks):
             tasks.start_soon(run_check, position, each)
     return [finding for _, findings in sorted(found.items()) for finding in findings]
 

@@ -3,11 +3,24 @@
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem
 from asgi_jwt.commands.output import counted, listed
-from asgi_jwt.errors import KeysUnavailable
+from asgi_jwt.errors import KeysUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.discovery import ANOTHER_ISSUER
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
+from asgi_jwt.tokens.verifier import TokenVerifier
+
+
+async def check_tenant(verifier: TokenVerifier, iss: str) -> list[Finding]:
+    """The findings about a tenant of `TENANTS`: whether its server knows it, and those of `check_issuer`."""
+    trust = await verifier.trust_of(iss)
+    if trust is None or not isinstance(trust.keys, RemoteKeySet):
+        return []
+    try:
+        return await check_issuer(trust.policy, trust.keys)
+    except WrongIssuer as why:
+        mend = "take it out of ASGI_JWT_TENANTS, or correct it or ASGI_JWT_ISSUER"
+        return [problem("issuer", f"{printable(iss)} is no issuer: {printable(str(why))}", mend)]
 
 
 async def check_issuer(policy: TokenPolicy, keys: RemoteKeySet) -> list[Finding]:

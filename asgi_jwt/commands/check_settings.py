@@ -6,10 +6,12 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from asgi_jwt.commands.findings import Finding, ok, problem, warning
 from asgi_jwt.commands.output import listed, shown, spelled_duration
 from asgi_jwt.settings import Settings
+from asgi_jwt.tokens.discovery import LOOPBACK
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
@@ -28,7 +30,9 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     """The findings about usable settings, and about the files that they name."""
     audience = "any" if settings.audience is None else _names(settings.audience)
     yield ok("settings", f"issuer {_names(settings.issuer)}, audience {audience}")
+    yield from _tenants(settings)
     yield from _doubts(settings)
+    yield from _check_gateways(settings)
     for name in settings.files:
         yield from _check_file(settings, name)
 
@@ -60,6 +64,17 @@ def _check_set(about: str, keys: KeySet, now: float) -> Iterator[Finding]:
 def name_key(key: Key) -> str:
     """The key's `kid` and default algorithm, safe to print."""
     return f"{shown(key.kid)} ({key.default})" if key.kid is not None else f"a secret ({key.default})"
+
+
+def _tenants(settings: Settings) -> Iterator[Finding]:
+    if settings.tenants:
+        yield ok("settings", f"tenants {_names(settings.tenants)}")
+    elif settings.tenants is None:
+        yield warning(
+            "settings",
+            "ASGI_JWT_TENANTS=* takes the tokens of every tenant that the issuer has or will have",
+            "list the tenants that you know, or check claims.tenant in validate",
+        )
 
 
 def _doubts(settings: Settings) -> Iterator[Finding]:
@@ -105,6 +120,20 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
             "memory:// ends all sessions with the process, and no other process knows of them",
             "sqlite:/// serves one machine, redis:// many",
         )
+
+
+def _check_gateways(settings: Settings) -> Iterator[Finding]:
+    for source in settings.token_sources:
+        if source.startswith("header:"):
+            found = f"tokens are read from {source.removeprefix('header:')}, which a client can send past the gateway"
+            yield ok("settings", f"{found}: see that the gateway alone reaches this service")
+    url = urlsplit(settings.jwks_url or "")
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
+        found = "ASGI_JWT_JWKS_URL is plain http: whoever is on the way there can put in keys of their own"
+        yield warning("settings", found, "use https, or have a network policy or a mesh protect the way")
+    if settings.jwks_token_file is not None:
+        yield ok("settings", "ASGI_JWT_JWKS_TOKEN_FILE holds a token, which is sent to the origin of the keys' issuer")
+        yield from check_mode(settings.jwks_token_file, "keys", "the file of ASGI_JWT_JWKS_TOKEN_FILE")
 
 
 def _check_file(settings: Settings, name: str) -> Iterator[Finding]:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from asgi_jwt import errors
+from asgi_jwt.commands.explain_tenants import explain_tenant, explain_tid, is_nearly_tenant, loosely
 from asgi_jwt.commands.output import listed, moment, shown, spelled_duration
 from asgi_jwt.commands.parsed_token import fault_of_form
 from asgi_jwt.commands.refused_token import RefusedToken, found_as
@@ -91,6 +92,11 @@ def _unknown_key(refusal: RefusedToken) -> str:
 def _unsuitable_key(refusal: RefusedToken) -> str:
     kid, alg = refusal.header.get("kid"), found_as(refusal.header, "alg")
     named = [key for key in refusal.keys if key.declared and key.kid == kid]
+    if others := [key.issuer for key in named if key.issuer is not None and not key.verifies]:
+        return (
+            f"the key {shown(kid)} of {refusal.key_source} names another issuer, {shown(others[0])}: "
+            "have the issuer sign with a key of this tenant"
+        )
     if any(not key.verifies for key in named):
         return (
             f"the key {shown(kid)} of {refusal.key_source} is not for verifying signatures (use, key_ops): "
@@ -148,6 +154,8 @@ def _missing(refusal: RefusedToken) -> str:
 
 def _wrong_claim(refusal: RefusedToken) -> str:
     name = refusal.error.detail or ""
+    if name == "tid" and name not in dict(refusal.policy.required_claims):
+        return explain_tid(refusal)
     if name == "cnf":
         return f"{refusal.found(name)}, and proofs of a key are not checked here: ask for a token without cnf"
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
@@ -171,9 +179,12 @@ def _ahead(name: str, mend: str) -> Callable[[RefusedToken], str]:
 
 
 def _issuer(refusal: RefusedToken) -> str:
+    if of_tenant := explain_tenant(refusal):
+        return of_tenant
     iss = refusal.claims.get("iss")
     found = f"{refusal.found('iss')}, ASGI_JWT_ISSUER is {_any_of(refusal.issuers)}"
-    if isinstance(iss, str) and _loosely(iss) in map(_loosely, refusal.issuers):
+    near_tenants = isinstance(iss, str) and any(is_nearly_tenant(each, iss) for each in refusal.patterns)
+    if near_tenants or (isinstance(iss, str) and loosely(iss) in map(loosely, refusal.issuers)):
         return f"{found}: they have to be the same to the letter, slash and case: write there what the token has"
     return f"{found}: ask that issuer for a token, or name this one's there, if you trust it"
 
@@ -260,10 +271,6 @@ def _any_of(names: Iterable[str | None], *, quoted: bool = True) -> str:
 
 def _detail(refusal: RefusedToken) -> str:
     return printable(str(refusal.error))
-
-
-def _loosely(issuer: str) -> str:
-    return issuer.rstrip("/").lower()
 
 
 def _is_time(value: object) -> bool:

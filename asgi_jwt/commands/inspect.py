@@ -10,13 +10,14 @@ from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
 from asgi_jwt.commands.refused_token import RefusedToken
-from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable
+from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.key import Key
-from asgi_jwt.tokens.verifier import Trust
+from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.trusted import Trust
 
 STDIN = "-"
 MOST_READ = 2**20
@@ -68,12 +69,13 @@ async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -
 
 async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:
     """The refusal of a token with `error`, with everything that explains it. `now` is in seconds since the epoch."""
-    trust = _trust_of(auth, parsed)
+    trust = await _trust_of(auth, parsed)
     return RefusedToken(
         error=error,
         parsed=parsed,
         policy=trust.policy,
         issuers=auth.verifier.issuers,
+        patterns=auth.verifier.patterns,
         keys=await _keys_of(trust),
         key_source=_source_of(auth.settings, trust),
         remote=auth.settings.is_remote,
@@ -81,14 +83,14 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
     )
 
 
-def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
+async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
     issuer = (parsed.claims or {}).get("iss")
-    first, *_ = trusts = auth.verifier.trusts
-    return next((trust for trust in trusts if trust.policy.issuer == issuer), first)
+    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
+    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
-    with suppress(KeysUnavailable):
+    with suppress(KeysUnavailable, WrongIssuer):
         return tuple(await trust.keys.current())
     return ()
 

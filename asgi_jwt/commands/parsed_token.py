@@ -11,7 +11,7 @@ from asgi_jwt.commands.output import shown
 from asgi_jwt.errors import MalformedToken
 from asgi_jwt.tokens.compact import decode_base64url, parse_object
 
-_SCHEME = re.compile(rb"(?:authorization:\s*)?bearer\s+", re.IGNORECASE)
+_HEADER = re.compile(rb"(?:[a-z][a-z0-9-]*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
 _QUOTES = b"\"'`"
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -36,8 +36,7 @@ def parse_token(given: bytes) -> ParsedToken:
     token = given.strip()
     if token.startswith(b"{"):
         token = _in_answer(token)
-    if scheme := _SCHEME.match(token):
-        token = token[scheme.end() :]
+    token = _HEADER.sub(b"", token, count=1)
     # Contents are shown also for a token with quotes, blanks or percent-encoding, although it would be refused.
     repaired = unquote_to_bytes(b"".join(token.split()).strip(_QUOTES))
     header, payload, *_ = [*repaired.split(b"."), b"", b""]

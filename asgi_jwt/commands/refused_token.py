@@ -10,6 +10,7 @@ from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.claim_path import find_claim
 from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 
 _MISSING = object()
@@ -21,13 +22,15 @@ class RefusedToken:
     """A refused token, and the settings that refused it.
 
     `policy`, `keys` and `key_source`, the name of the keys' source, are those of the token's issuer; or of the first
-    issuer, if the token's is not trusted. `issuers` are all trusted issuers. `now` is in seconds since the epoch.
+    issuer, if the token's is not trusted. `issuers` are all trusted issuers, of which `patterns` have a placeholder.
+    `now` is in seconds since the epoch.
     """
 
     error: AuthError
     parsed: ParsedToken
     policy: TokenPolicy
     issuers: tuple[str, ...]
+    patterns: tuple[IssuerPattern, ...]
     keys: tuple[Key, ...]
     key_source: str
     remote: bool

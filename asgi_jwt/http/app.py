@@ -6,7 +6,7 @@ from typing import Any
 from starlette._utils import get_route_path
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
@@ -15,11 +15,13 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, CrossSite, InvalidGrant, InvalidRequest
 from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
+from asgi_jwt.http.backchannel_logout import BackchannelLogout, OnLogout
 from asgi_jwt.http.bearer import Challenge, bearer_token, check_header_count, error_body, error_response
 from asgi_jwt.http.browser_client import BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import HINTS, Hints
+from asgi_jwt.http.host_objects import HostResponse, scope_of
 from asgi_jwt.http.login import Authenticate, Login
 from asgi_jwt.http.middleware import GUARD
 from asgi_jwt.http.paths import RootPath, with_whole_path
@@ -27,8 +29,9 @@ from asgi_jwt.http.published_keys import PublishedKeys
 from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.server_metadata import ServerMetadata
 from asgi_jwt.http.session_endpoints import SessionEndpoints
+from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import LoadIdentity
-from asgi_jwt.tokens.identity import kind
+from asgi_jwt.tokens.identity import Identity, kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -38,13 +41,21 @@ class AuthApp:
 
     `authenticate(credentials, request)` returns the `Identity` of the user with these credentials, or None if there is
     no such user. It may raise `TooManyAttempts`. `load_identity(subject, session)` is called at each refresh and
-    returns the user's present `Identity`, or None to end the session. Both may be sync or async.
+    returns the user's present `Identity`, or None to end the session. `on_logout(claims)` is that of
+    `BackchannelLogout`. All may be sync or async.
 
     Raises `ConfigurationError` for arguments of other types, and if `REFRESH_SECRET`, a store or a signing key is
     missing.
     """
 
-    def __init__(self, auth: Auth, authenticate: Authenticate, *, load_identity: LoadIdentity | None = None) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        authenticate: Authenticate,
+        *,
+        load_identity: LoadIdentity | None = None,
+        on_logout: OnLogout | None = None,
+    ) -> None:
         checked_auth(auth, "AuthApp(auth, authenticate)")
         if not callable(authenticate):
             raise ConfigurationError(f"AuthApp(auth, authenticate) calls authenticate: not {kind(authenticate)}")
@@ -55,7 +66,7 @@ class AuthApp:
         self._challenge = Challenge(auth.settings.realm)
         self._cookies = TokenCookies(auth.settings)
         self._hints = Hints(auth.clock)
-        login = Login(auth, authenticate, self._cookies)
+        self._login = login = Login(auth, authenticate, self._cookies)
         refresh = Refresh(auth, self._cookies, load_identity)
         sessions = SessionEndpoints(auth, self._cookies)
         routes = [
@@ -71,6 +82,8 @@ class AuthApp:
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
             Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
         ]
+        if auth.settings.logout_audience:
+            routes.append(Route("/backchannel-logout", BackchannelLogout(auth, on_logout).post, methods=["POST"]))
         router = Router(routes, redirect_slashes=False)
         self._app = ExceptionMiddleware(router, {AuthError: self._refused, HTTPException: _http_error})
 
@@ -94,6 +107,30 @@ class AuthApp:
             except InvalidRequest as error:
                 respond = await self._refused(Request(scope), error)
         await respond(scope, receive, send)
+
+    async def start_session(self, request: Any, response: Any, identity: Identity) -> TokenPair:
+        """Open a session for a user whom the host has authenticated, and set its cookies on `response`.
+
+        It is for a login by other means than `POST /login`, as by the callback of OpenID Connect. The host checks that
+        the request is its user's. A session that the request's cookie belongs to ends. Returns the first tokens, whose
+        refresh token has to stay in the cookie.
+
+        `request`: an ASGI scope, or a request of Starlette, FastAPI, Litestar, Quart or Django.
+        `response`: a response of one of them, or any other whose `headers` take `append(name, value)`.
+
+        Raises `ConfigurationError` without `COOKIE_PATH`, because the mount is not known here. Raises `TypeError` for
+        arguments of other types, `CookieTooLarge`, and `StoreUnavailable`. The response has no cookie then.
+        """
+        if self._auth.settings.cookie_path is None:
+            raise ConfigurationError(
+                "ASGI_JWT_COOKIE_PATH is missing: start_session needs the path where browsers see AuthApp, as /auth"
+            )
+        if not isinstance(identity, Identity):
+            raise TypeError(f"start_session takes the user's Identity, as Identity(str(user.id)), not {kind(identity)}")
+        scope, settable = scope_of(request), HostResponse(response)
+        guard = scope.get(GUARD)
+        scope[HINTS] = self._hints if guard is None else guard.hints
+        return await self._login.start(HTTPConnection({**scope, "type": "http"}), settable, identity)
 
     def _own_site(self, endpoint: Endpoint) -> Endpoint:
         """Wraps `endpoint`: another site's page may send no request that relies on a cookie (403 `cross_site`).

@@ -60,6 +60,26 @@ def bearer_token(headers: Headers) -> bytes | None:
     return credentials
 
 
+def header_token(headers: Headers, name: bytes) -> bytes | None:
+    """The token in a gateway's header of this lower-case name, bare or behind `Bearer`. None: absent, or empty.
+
+    Raises `AmbiguousCredentials` for two headers of the name, `MalformedCredentials` for any other blank within the
+    value, and `InvalidRequest` for more than 1,000 headers of any name.
+    """
+    check_header_count(headers)
+    found = [value.strip(b" \t") for each, value in headers if each == name]
+    # WSGI, and some proxies, join headers of one name with a comma, which no token contains (RFC 9110 section 5.3).
+    if len(found) > 1 or (found and b"," in found[0]):
+        raise AmbiguousCredentials
+    if not found or not found[0]:
+        return None
+    scheme, _, credentials = found[0].partition(b" ")
+    token = credentials.strip(b" ") if scheme.lower() == b"bearer" else found[0]
+    if not token or b" " in token or b"\t" in token:
+        raise MalformedCredentials
+    return token
+
+
 def check_header_count(headers: Headers) -> None:
     """Raises `InvalidRequest` for more than 1,000 headers, because several functions search all of them."""
     if len(headers) > _MAX_HEADERS:

@@ -1,9 +1,9 @@
 """Reads, sets and clears the cookies that carry tokens: RFC 6265."""
 
+from typing import Protocol
 from urllib.parse import quote
 
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 
 from asgi_jwt.errors import CookieTooLarge, InvalidRequest
 from asgi_jwt.http.bearer import cookie_token
@@ -18,6 +18,19 @@ _PATH_CHARACTERS = "/!$&'()*+,=:@"
 
 _LONGEST_COOKIE = 4096
 """The most bytes of a cookie's name and value that browsers keep. Attributes don't count (RFC 6265bis section 5.7)."""
+
+
+class AppendsHeaders(Protocol):
+    """The headers of a response."""
+
+    def append(self, name: str, value: str, /) -> None: ...
+
+
+class SetsHeaders(Protocol):
+    """A response to which headers are added."""
+
+    @property
+    def headers(self) -> AppendsHeaders: ...
 
 
 class TokenCookies:
@@ -59,7 +72,7 @@ class TokenCookies:
         if self._access_name is not None:
             _check_size(self._access_name, access_token)
 
-    def set(self, response: Response, connection: HTTPConnection, pair: TokenPair) -> None:
+    def set(self, response: SetsHeaders, connection: HTTPConnection, pair: TokenPair) -> None:
         """Set the cookies of `pair` on the response. A refresh token that did not change is not set again.
 
         Otherwise an answer that arrives late would replace a newer cookie in the browser. Raises `CookieTooLarge`.
@@ -71,19 +84,19 @@ class TokenCookies:
             path = self._mount_path(connection)
             connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)
 
-    def clear(self, response: Response, connection: HTTPConnection) -> None:
+    def clear(self, response: SetsHeaders, connection: HTTPConnection) -> None:
         """Have the browser delete the cookies."""
         self._add_refresh(response, connection, "", 0)
         self._add_access(response, "", 0)
 
-    def _add_refresh(self, response: Response, connection: HTTPConnection, token: str, max_age: int) -> None:
+    def _add_refresh(self, response: SetsHeaders, connection: HTTPConnection, token: str, max_age: int) -> None:
         _check_size(self._name, token)
         path = self._mount_path(connection)
         response.headers.append(
             "Set-Cookie", f"{self._name}={token}; Path={path}; Max-Age={max_age}; {self._attributes}"
         )
 
-    def _add_access(self, response: Response, token: str, max_age: int) -> None:
+    def _add_access(self, response: SetsHeaders, token: str, max_age: int) -> None:
         if self._access_name is not None:
             _check_size(self._access_name, token)
             cookie = f"{self._access_name}={token}; Path=/; Max-Age={max_age}; {self._access_attributes}"

@@ -2,16 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import AuthError, CrossSite, InvalidCredentials, InvalidGrant, InvalidRequest
 from asgi_jwt.http.bodies import Credentials, read_fields
-from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.cookies import SetsHeaders, TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.refresh import token_response
+from asgi_jwt.sessions.pairs import TokenPair
+from asgi_jwt.sessions.sessions import CheckSize
 from asgi_jwt.stores.records import Client
 from asgi_jwt.tokens.identity import Identity, kind
 
@@ -42,15 +44,33 @@ class Login:
                 "authenticate returns an Identity for a user and None for nobody, as Identity(str(user.id)):"
                 f" it returned {kind(identity)}"
             )
-        check_size = None if in_body else self._cookies.check_size
-        pair = await self._auth.sessions.open(identity, _client(request), check_size=check_size)
-        if replaced is not None:
-            await self._end_session_of(replaced)
         if in_body:
-            return token_response(pair, refresh_token=True)
+            return token_response(await self._open(request, identity, replaced), refresh_token=True)
+        pair = await self._open(request, identity, replaced, check_size=self._cookies.check_size)
         response = token_response(pair)
         self._cookies.set(response, request, pair)
         return response
+
+    async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> TokenPair:
+        """Open a session for `identity`, and set its cookies on the host's `response`. Returns its first tokens."""
+        replaced = self._replaced_token(request)
+        pair = await self._open(request, identity, replaced, check_size=self._cookies.check_size)
+        self._cookies.set(response, request, pair)
+        return pair
+
+    async def _open(
+        self,
+        request: HTTPConnection,
+        identity: Identity,
+        replaced: bytes | None,
+        *,
+        check_size: CheckSize | None = None,
+    ) -> TokenPair:
+        """Open a session, and end the session of the refresh token that it replaces."""
+        pair = await self._auth.sessions.open(identity, _client(request), check_size=check_size)
+        if replaced is not None:
+            await self._end_session_of(replaced)
+        return pair
 
     async def _credentials(self, request: Request) -> Credentials:
         """The fields of the body. Raises `CrossSite` if another site's page could log its visitor in as someone else.
@@ -65,7 +85,7 @@ class Login:
             return fields
         return await read_fields(request)
 
-    def _replaced_token(self, request: Request) -> bytes | None:
+    def _replaced_token(self, request: HTTPConnection) -> bytes | None:
         """The refresh token of the cookie that this login replaces. None: there is no cookie, or there are several.
 
         A sibling subdomain can add any number of cookies of this name. They must not prevent the login, and must not
@@ -97,7 +117,7 @@ async def _read_for_body_transport(request: Request) -> Credentials | None:
         return None
 
 
-def _client(request: Request) -> Client:
+def _client(request: HTTPConnection) -> Client:
     user_agent = request.headers.get("user-agent")
     return Client(
         user_agent=user_agent[:_MAX_USER_AGENT] if user_agent else None,

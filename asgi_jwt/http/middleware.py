@@ -12,7 +12,15 @@ from asgi_jwt.callbacks import settle
 from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
-from asgi_jwt.http.bearer import Challenge, bearer_token, cookie_token, deny, hide_subprotocol_token, subprotocol_token
+from asgi_jwt.http.bearer import (
+    Challenge,
+    bearer_token,
+    cookie_token,
+    deny,
+    header_token,
+    hide_subprotocol_token,
+    subprotocol_token,
+)
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath
@@ -159,10 +167,12 @@ class JWTMiddleware:
         return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
+        # The verifier of a token that is no JWT is asked again while the WebSocket is open.
+        token = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
         if self._reads_subprotocol and hide_subprotocol_token(scope):
             send = _selecting_bearer(send)
         if claims is not None:
-            await self._sockets.serve(self.app, claims, scope, receive, send)
+            await self._sockets.serve(self.app, claims, token, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -226,15 +236,24 @@ class JWTMiddleware:
             if token is not None:
                 return token
         for source in self._other_sources:
-            if source == "subprotocol":
-                token = subprotocol_token(scope)
-            else:
-                token = cookie_token(headers, source.removeprefix("cookie:").encode())
-                if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
-                    check_cross_site(scope, self._trusted)
+            token = self._token_from(source, scope)
             if token is not None:
                 return token
         return None
+
+    def _token_from(self, source: str, scope: Scope) -> bytes | None:
+        """The token in the header, cookie or subprotocol that `source` names. Raises `CrossSite`."""
+        kind, _, name = source.partition(":")
+        if kind == "subprotocol":
+            return subprotocol_token(scope)
+        if kind == "header":
+            token = header_token(scope["headers"], name.lower().encode())
+        else:
+            token = cookie_token(scope["headers"], name.encode())
+        # A gateway makes its header from a cookie of its own, which a browser sends with other sites' requests, too.
+        if token is not None and (scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS):
+            check_cross_site(scope, self._trusted)
+        return token
 
     async def _validate_by_host(self, claims: Claims, scope: Scope) -> None:
         """Call the host's `validate`. Raises `RefusedToken` when it returns False, and whatever `validate` raises."""

@@ -68,9 +68,10 @@ def refusals() -> Part:
     }
 
 
-def auth_app_paths(mount: str) -> Part:
+def auth_app_paths(mount: str, *, takes_logout_tokens: bool = False) -> Part:
     """The paths of an `AuthApp` that is mounted at `mount`."""
-    return {mount + path: {method: _named(operation, mount, path)} for path, method, operation in _operations()}
+    operations = [*_operations(), *(_logout_tokens() if takes_logout_tokens else ())]
+    return {mount + path: {method: _named(operation, mount, path)} for path, method, operation in operations}
 
 
 def _operations() -> Iterable[tuple[str, str, Part]]:
@@ -94,6 +95,11 @@ def _operations() -> Iterable[tuple[str, str, Part]]:
     yield "/.well-known/jwks.json", "get", _operation("The public keys", None, 200, _PLAIN)
     script = {"summary": "The browser client", "responses": {"200": _answer("A module", _TEXT, "text/javascript")}}
     yield "/asgi-jwt.js", "get", script
+
+
+def _logout_tokens() -> Iterable[tuple[str, str, Part]]:
+    logout = _operation("Take an issuer's logout token", _fields("logout_token"), 200, None, 400, 413, 415, 503)
+    yield "/backchannel-logout", "post", logout
 
 
 def _named(operation: Part, mount: str, path: str) -> Part:

@@ -51,7 +51,7 @@ class Require:
         self,
         scopes: str | Iterable[str],
         roles: str | Iterable[str],
-        acr: str | Iterable[str] = (),
+        acr: str | Iterable[str] | None = None,
         max_age: int | None = None,
     ) -> None:
         named = scopes if isinstance(scopes, str) else " ".join(names(scopes))
@@ -210,7 +210,7 @@ class _NotCalled:
 def require(
     *scopes: Annotated[str, _NotCalled],
     roles: str | Iterable[str] = (),
-    acr: str | Iterable[str] = (),
+    acr: str | Iterable[str] | None = None,
     max_age: int | None = None,
 ) -> Require:
     """Requires of a route's user all of `scopes` and at least one of `roles`.
@@ -245,7 +245,7 @@ class RequireMiddleware:
         *,
         scopes: str | Iterable[str] = (),
         roles: str | Iterable[str] = (),
-        acr: str | Iterable[str] = (),
+        acr: str | Iterable[str] | None = None,
         max_age: int | None = None,
     ) -> None:
         self.app = app

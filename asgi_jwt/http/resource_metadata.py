@@ -52,7 +52,14 @@ class ResourceMetadata:
         settings = self._auth.settings
         document = {
             "resource": settings.resource,
-            "authorization_servers": list(self._auth.verifier.issuers),
+            **self._authorization_servers(),
             "bearer_methods_supported": ["header"] if "header" in settings.token_sources else [],
         }
         return {**document, "scopes_supported": list(settings.scopes)} if settings.scopes else document
+
+    def _authorization_servers(self) -> dict[str, list[str]]:
+        """The issuers that are named in full, and each tenant of a list. A member without values is left out."""
+        verifier = self._auth.verifier
+        tenants = {pattern.text: pattern.issuers for pattern in verifier.patterns}
+        named = [issuer for name in verifier.issuers for issuer in tenants.get(name, (name,))]
+        return {"authorization_servers": named} if named else {}

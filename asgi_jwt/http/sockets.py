@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 
 import anyio
-from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
+from anyio import CancelScope, CapacityLimiter, current_time, move_on_after, sleep_forever, sleep_until
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from starlette.types import Message, Receive, Scope, Send
 
@@ -16,15 +17,19 @@ from asgi_jwt.errors import (
     AuthError,
     ConfigurationError,
     ExpiredToken,
+    InactiveToken,
     RevocationsUnavailable,
     RevokedToken,
     Unavailable,
+    VerifierUnavailable,
+    WrongIssuer,
 )
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
-from asgi_jwt.tasks import start
+from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.opaque import is_opaque
 
 LONGEST_WAIT = 1.0
 """The longest time (s) between two comparisons with the clock, because the clock may be set."""
@@ -40,6 +45,15 @@ CLOSED_AT_ONCE = 20
 
 _COMPARED_AT_ONCE = 500
 """How many WebSockets are compared with the mirror in one turn of the event loop. Each takes some microseconds."""
+
+_ASKED_AT_ONCE = 25
+"""For how many WebSockets verifiers of opaque tokens are asked again at the same time."""
+
+_ASK_TIMEOUT = 10.0
+"""How long (s) after its claims hold no longer a WebSocket with an opaque token stays open without a new answer."""
+
+_SHORTEST_HOLD = 1.0
+"""The shortest time (s) between two questions about the token of an open WebSocket."""
 
 _CLOSE_TIMEOUT = 5.0
 """How long (s) a close may wait for a client that reads nothing."""
@@ -62,9 +76,14 @@ class Sockets:
         self._auth = auth
         self._watches: dict[EventLoopToken, _Watch] = {}
 
-    async def serve(self, app: AnyASGIApp, claims: Claims, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call `app`. Once the app accepts, the connection is closed when the token of `claims` ends."""
-        socket = _Socket(self, claims, receive, send)
+    async def serve(
+        self, app: AnyASGIApp, claims: Claims, token: bytes | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Call `app`. Once the app accepts, the connection is closed when the token of `claims` ends.
+
+        `token`: needed for a token that may be no JWT, whose verifier is asked again when its claims hold no longer.
+        """
+        socket = _Socket(self, claims, token if token is not None and is_opaque(token) else None, receive, send)
         try:
             await app(scope, socket.receive, socket.send)
         except* _Gone:
@@ -106,13 +125,24 @@ class _Watch:
         self._waiting = CancelScope()
         self._next_check = -inf
         self._compare_at = -inf
+        self._rechecking = SingleFlight(self._recheck)
+        self._asking = CapacityLimiter(_ASKED_AT_ONCE)
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
-        ends_at = self._auth.verifier.ends_at(socket.claims)
+        self._watch_end(socket)
+
+    def _watch_end(self, socket: "_Socket") -> None:
+        ends_at = self._ends_at(socket)
         heappush(self._ends, (ends_at, next(self._numbers), socket))
         if ends_at < self._next_check:
             self._waiting.cancel()
+
+    def _ends_at(self, socket: "_Socket") -> float:
+        """When the token of `socket` has to be looked at again, in seconds since the epoch."""
+        if socket.token is None or self._auth.opaque_tokens is None:
+            return self._auth.verifier.ends_at(socket.claims)
+        return max(self._auth.opaque_tokens.held_until(socket.token), self._auth.clock() + _SHORTEST_HOLD)
 
     def remove(self, socket: "_Socket") -> bool:
         """Remove `socket`. Returns whether other WebSockets are left."""
@@ -137,12 +167,34 @@ class _Watch:
         while self._open:
             now = self._auth.clock()
             while expired := self._expired(now):
-                await self._close(expired, ExpiredToken())
+                for socket in expired:
+                    if socket.token is not None:
+                        start(partial(self._ask_again, socket, socket.token))
+                await self._close([socket for socket in expired if socket.token is None], ExpiredToken())
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
             self._next_check = now + wait
+            if self._auth.verifier.may_forget:
+                await self._close_forgotten()
             with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
+
+    async def _close_forgotten(self) -> None:
+        """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
+        await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
+        if not self._rechecking.under_way:
+            self._rechecking.start()
+
+    def _is_forgotten(self, socket: "_Socket") -> bool:
+        return self._auth.verifier.has_forgotten(socket.claims)
+
+    async def _recheck(self) -> None:
+        """Have the host asked again for issuers whose answers are no longer held. If it gives none, close."""
+        for iss in {socket.claims.issuer for socket in self._open}:
+            try:
+                await self._auth.verifier.ask_again(iss)
+            except Unavailable as error:
+                await self._close([socket for socket in self._open if socket.claims.issuer == iss], error)
 
     def _expired(self, now: float) -> list["_Socket"]:
         """The first WebSockets whose tokens have expired, `CLOSED_AT_ONCE` at most."""
@@ -150,6 +202,24 @@ class _Watch:
         while self._ends and self._ends[0][0] <= now and len(expired) < CLOSED_AT_ONCE:
             expired.append(heappop(self._ends)[-1])
         return expired
+
+    async def _ask_again(self, socket: "_Socket", token: bytes) -> None:
+        """Have the verifier of an opaque token asked. The WebSocket stays open if the token is still its user's."""
+        failure: AuthError = VerifierUnavailable(f"no answer within {_ASK_TIMEOUT:g} s")
+        with move_on_after(_ASK_TIMEOUT):
+            async with self._asking:
+                try:
+                    claims = await self._auth.verify(token)
+                except AuthError as error:
+                    failure = error
+                else:
+                    if (claims.issuer, claims.subject) == (socket.claims.issuer, socket.claims.subject):
+                        socket.claims = claims
+                        if socket in self._open:
+                            self._watch_end(socket)
+                        return
+                    failure = InactiveToken("another subject's now")
+        await self._close([socket], failure)
 
     async def _close_revoked(self) -> None:
         """Once an interval, when the mirror is due, have the log read, and close the WebSockets that it revokes."""
@@ -193,8 +263,9 @@ class _Socket:
     Messages that the app sends are dropped. Later `send` raises, which ends an app that only sends.
     """
 
-    def __init__(self, sockets: Sockets, claims: Claims, receive: Receive, send: Send) -> None:
+    def __init__(self, sockets: Sockets, claims: Claims, token: bytes | None, receive: Receive, send: Send) -> None:
         self.claims = claims
+        self.token = token
         self._sockets = sockets
         self._receive = receive
         self._send = send

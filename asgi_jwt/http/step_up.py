@@ -19,10 +19,10 @@ class StepUp(NamedTuple):
     max_age: int | None
 
     @classmethod
-    def of(cls, acr: str | Iterable[str], max_age: int | None) -> Self | None:
+    def of(cls, acr: str | Iterable[str] | None, max_age: int | None) -> Self | None:
         """None if nothing is asked for. Raises `TypeError` for other types, and `ValueError` for values without use."""
-        listed = names((acr,) if isinstance(acr, str) else acr, "acr values")
-        if acr != () and not listed:
+        listed = () if acr is None else names((acr,) if isinstance(acr, str) else acr, "acr values")
+        if acr is not None and not listed:
             raise ValueError("acr was given, and none of its values has a character: that would accept any login")
         if any(" " in value for value in listed):
             raise ValueError("an acr value holds no space")

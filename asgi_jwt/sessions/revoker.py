@@ -163,6 +163,22 @@ class Revoker:
                 await self._append([entry])
             await self._events.emit(TokensRevoked(entry.kind))
 
+    async def log_out(self, claims: Claims) -> None:
+        """Revoke the tokens of the session or of the user in the verified claims of a logout token.
+
+        Without a `sid` these are all tokens that the issuer has issued for the user until the claim `iat`. The life of
+        the entry counts from then, so a token that is sent again revokes no newer ones.
+        """
+        issued, sid = millis(claims["iat"]), claims.session_id
+        until = issued + self._life - (self._now() - issued)
+        entry = (
+            Revocation("sub", claims.issuer, log_value(claims.subject), until, issued)
+            if sid is None
+            else (Revocation("sid", claims.issuer, log_value(sid), until, issued))
+        )
+        await self._append([entry])
+        await self._events.emit(TokensRevoked(entry.kind))
+
     async def refuse_revoked(self, key: SessionKey) -> bool:
         """Whether the session's access tokens are revoked. If so, the session is ended, too. Every refresh calls it.
 
@@ -281,7 +297,7 @@ class Revoker:
         jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
         # By a clock that is ahead a token seems to have less life left than it has. Its whole life is a safe bound.
         issued = max(millis(min(claims.get("iat", inf), seconds(now))), now - SWEEP_AFTER)
-        until = min(now + millis(claims.expires_at) - issued + self._leeway, _LATEST_TIME)
+        until = min(now + millis(min(claims.expires_at, _LATEST_TIME)) - issued + self._leeway, _LATEST_TIME)
         if type(jti) is str:
             return Revocation("jti", claims.issuer, log_value(jti), until, now)
         if type(sid) is str:

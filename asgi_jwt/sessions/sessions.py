@@ -281,7 +281,7 @@ class Sessions:
             self._issuer.access_token,
             identity,
             session_id=session.sid,
-            auth_time=seconds(session.created_at),
+            auth_time=seconds(session.auth_time),
             ends_at=seconds(session.ends_at),
         )
         return await to_thread.run_sync(mint) if self._issuer.slow else mint()

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from asgi_jwt.settings import key_values, values
 from asgi_jwt.settings.origins import origins
 from asgi_jwt.settings.text import clean
 from asgi_jwt.tokens.claims import DEFAULT_TYP
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
 
@@ -40,8 +42,16 @@ class SettingsFields:
     """None: the first audience is the client id."""
     secret: str | bytes | None = _keys(key_values.secret, None)
     keys: KeySet | None = _keys(key_values.keys, None)
-    jwks_url: str | None = _setting(key_values.jwks_url, None, secret=True)
+    jwks_url: str | None = _setting(values.text, None, secret=True)
     discovery: bool = _setting(values.flag, False)
+    tenants: tuple[str, ...] | None = _setting(values.tenants, ())
+    """None: any tenant is allowed (`TENANTS=*`)."""
+    jwks_token_file: Path | None = _setting(key_values.token_file, None, secret=True)
+    jwks_allow_http: tuple[str, ...] = _setting(values.hosts, ())
+    introspection_url: str | None = _setting(key_values.https_url, None, secret=True)
+    introspection_client_id: str | None = _setting(values.text, None)
+    introspection_client_secret: str | None = _keys(key_values.client_secret, None)
+    introspection_ttl: float = _setting(values.duration(most=3600), 60.0)
     algorithms: tuple[str, ...] = _setting(key_values.algorithms, ())
     leeway: float = _setting(values.duration(most=MAX_LEEWAY), 30.0)
     type: tuple[str, str] | None = _setting(values.type_claim, ("type", "access"))
@@ -72,6 +82,7 @@ class SettingsFields:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
     access_cookie_samesite: Literal["lax", "strict"] = _setting(values.same_site, "lax")
+    logout_audience: tuple[str, ...] = _setting(values.texts, ())
     revocation_interval: float = _setting(values.duration(most=60), 1.0)
     revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
     revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")
@@ -83,11 +94,18 @@ class SettingsFields:
         return self.discovery or self.jwks_url is not None
 
     @property
+    def pattern(self) -> IssuerPattern | None:
+        """The issuer with a placeholder for the tenant. None: the issuers are named in full."""
+        if self.tenants == ():
+            return None
+        return IssuerPattern.parse(self.issuer[0], self.tenants)
+
+    @property
     def key_set(self) -> KeySet:
-        """The keys of access tokens, from `keys` or `secret`. Empty if the keys come from remote issuers."""
-        if self.is_remote:
-            return KeySet(())
-        return self.keys if self.keys is not None else KeySet.from_secret(self.secret or "")
+        """The keys of access tokens, from `keys` or `secret`. Empty if there are none, or remote issuers have them."""
+        if self.keys is not None:
+            return self.keys
+        return KeySet(()) if self.secret is None else KeySet.from_secret(self.secret)
 
     @property
     def refresh_keys(self) -> KeySet:

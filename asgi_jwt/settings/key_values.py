@@ -7,6 +7,7 @@ says how the value has to be; the sentence lacks its subject.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.settings import values
@@ -16,6 +17,7 @@ from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.discovery import check_url
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
+from asgi_jwt.tokens.token_file import read_token
 
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+(/[!#$%&'*+\-.^_`|~0-9a-z]+)?")
 
@@ -33,9 +35,23 @@ def keys(value: object) -> KeySet:
     return KeySet.parse(plain_keys(value) if isinstance(value, str) else value)
 
 
-def jwks_url(value: object) -> str:
-    """The URL of a JWK Set: https, or http on this machine."""
+def token_file(value: object) -> Path:
+    """The absolute path of a file that holds a bearer token now."""
+    path = value if isinstance(value, Path) else Path(values.text(value))
+    read_token(path)
+    return path.absolute()
+
+
+def https_url(value: object) -> str:
+    """An https URL, or http on this machine."""
     return check_url(values.text(value))
+
+
+def client_secret(value: object) -> str:
+    """A secret that another server issued, of any length. It is never changed."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("has to be a text")
+    return check_secret(value)
 
 
 def secret(value: object) -> str | bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypedDict
 
 from asgi_jwt.tokens.keys import KeySet
@@ -22,6 +23,14 @@ class SettingsKeywords(TypedDict, total=False):
     keys_file: str
     jwks_url: str | None
     discovery: bool | str
+    tenants: Names
+    jwks_token_file: str | Path | None
+    jwks_allow_http: Names
+    introspection_url: str | None
+    introspection_client_id: str | None
+    introspection_client_secret: str | None
+    introspection_client_secret_file: str
+    introspection_ttl: Duration
     algorithms: Names
     leeway: Duration
     type: str
@@ -52,6 +61,7 @@ class SettingsKeywords(TypedDict, total=False):
     cookie_secure: bool | str
     access_cookie: str | None
     access_cookie_samesite: str
+    logout_audience: Names
     revocation_interval: Duration
     revocation_max_staleness: Duration
     revocation_outage: str

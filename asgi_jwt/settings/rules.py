@@ -7,8 +7,10 @@ from dataclasses import replace
 from asgi_jwt.settings.fields import SettingsFields
 from asgi_jwt.settings.source import VARIABLE_PREFIX, Fault
 from asgi_jwt.tokens.algorithms import SYMMETRIC, same_algorithms
-from asgi_jwt.tokens.discovery import check_issuer
+from asgi_jwt.tokens.discovery import LOOPBACK, check_issuer, check_url
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
+_INTROSPECTION = ("introspection_url", "introspection_client_id", "introspection_client_secret")
 _KEYS = ("secret", "keys", "jwks_url", "discovery")
 _DEFAULT_STORE = "sqlite:///asgi-jwt.db"
 # Browsers compare the prefix without regard to case (RFC 6265bis, the storage model).
@@ -57,6 +59,27 @@ def _check_issuer(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]
         yield "issuer", f"names several issuers, which takes {VARIABLE_PREFIX}DISCOVERY=true: each has its own keys"
 
 
+def _check_tenants(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    with_braces = [issuer for issuer in values.issuer if "{" in issuer or "}" in issuer]
+    if not with_braces:
+        if "tenants" in given:
+            yield (
+                "tenants",
+                f"is for an issuer with a placeholder: write it into {VARIABLE_PREFIX}ISSUER, or leave this out",
+            )
+        return
+    if len(values.issuer) > 1:
+        yield "issuer", "has a placeholder next to other issuers: it stands alone, and in code issuers= takes others"
+    if not values.discovery:
+        yield "issuer", f"has a placeholder, which takes {VARIABLE_PREFIX}DISCOVERY=true: each tenant has its own keys"
+    if values.tenants == ():
+        yield "tenants", f"is missing: the tenants that {VARIABLE_PREFIX}ISSUER stands for, or * for any of its host"
+    try:
+        IssuerPattern.parse(with_braces[0], values.tenants)
+    except ValueError as fault:
+        yield "issuer", f"{fault}, and not {with_braces[0]!r}"
+
+
 def _check_audience(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
     if values.audience is not None and not values.audience:
         yield "audience", "is missing: the name of this service in `aud`, or * to check none"
@@ -72,6 +95,24 @@ def _check_discovery(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
             yield "issuer", f"{fault}, for {VARIABLE_PREFIX}DISCOVERY to find its keys: {issuer!r} is none"
 
 
+def _check_jwks_url(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_url is not None:
+        try:
+            check_url(values.jwks_url, LOOPBACK.union(values.jwks_allow_http))
+        except ValueError as fault:
+            yield "jwks_url", f"{fault}, or of a host that {VARIABLE_PREFIX}JWKS_ALLOW_HTTP names"
+
+
+def _check_jwks_token(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
+    if values.jwks_token_file is not None and not values.is_remote:
+        yield (
+            "jwks_token_file",
+            "is sent where keys are fetched: ASGI_JWT_JWKS_URL or ASGI_JWT_DISCOVERY is missing",
+        )
+    elif values.jwks_token_file is not None and len(values.issuer) > 1:
+        yield "jwks_token_file", "is the secret of one issuer, and several would get it: give each settings of its own"
+
+
 def _sources_of_keys(values: SettingsFields, given: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in _KEYS if name in given and (name != "discovery" or values.discovery))
 
@@ -83,10 +124,17 @@ def _check_one_source_of_keys(values: SettingsFields, given: Collection[str]) ->
 
 
 def _check_some_source_of_keys(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
-    if not _sources_of_keys(values, given):
-        first, *others = _KEYS
+    if not _sources_of_keys(values, given) and values.introspection_url is None:
+        first, *others = (*_KEYS, "introspection_url")
         listed = ", ".join(f"{VARIABLE_PREFIX}{name.upper()}" for name in others)
         yield first, f"is missing, or one of {listed}: the keys to verify with, as asgi-jwt keygen makes them"
+
+
+def _check_introspection(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
+    missing = [name for name in _INTROSPECTION if name not in given]
+    for name in missing if len(missing) < len(_INTROSPECTION) else ():
+        (first, *_) = (other for other in _INTROSPECTION if other in given)
+        yield name, f"is missing: introspection takes it beside {VARIABLE_PREFIX}{first.upper()}"
 
 
 def _check_algorithms(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
@@ -140,10 +188,14 @@ def _check_staleness(values: SettingsFields, _: Collection[str]) -> Iterator[Fau
 
 _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_issuer, ("issuer",)),
+    (_check_tenants, ("issuer", "tenants", "discovery")),
     (_check_audience, ("audience", "resource")),
     (_check_discovery, ("issuer",)),
+    (_check_jwks_url, ("jwks_url", "jwks_allow_http")),
+    (_check_jwks_token, ("jwks_token", "issuer")),
     (_check_one_source_of_keys, ()),
-    (_check_some_source_of_keys, _KEYS),
+    (_check_some_source_of_keys, (*_KEYS, "introspection_url")),
+    (_check_introspection, _INTROSPECTION),
     (_check_algorithms, _KEYS),
     (_check_kinds_apart, ("secret", "keys", "refresh_secret")),
     (_check_cookies, ("cookie_name", "cookie_path", "access_cookie")),

@@ -1,7 +1,7 @@
 """Settings: every `ASGI_JWT_*` variable, read once. All faults are reported together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -71,8 +71,8 @@ class Settings(SettingsFields):
     @property
     def policy(self) -> TokenPolicy:
         """The rules for an access token of the first issuer."""
-        # Each remote key limits the algorithms further when it is fetched.
-        made_for = ASYMMETRIC if self.is_remote else self.key_set.algorithms
+        # Each remote key limits the algorithms further when it is fetched. Without keys none verifies.
+        made_for = self.key_set.algorithms if self.key_set else ASYMMETRIC
         return TokenPolicy(
             issuer=self.issuer[0],
             audience=self.audience,
@@ -93,6 +93,13 @@ class Settings(SettingsFields):
         """The rules for access tokens of each issuer."""
         policy = self.policy
         return tuple(replace(policy, issuer=issuer) for issuer in self.issuer)
+
+    @property
+    def source_of_keys(self) -> Hashable:
+        """Equal for two settings that take the keys of access tokens from the same place, for the same algorithms."""
+        keys = tuple(key.identity for key in self.key_set)
+        remote = (self.jwks_url, self.jwks_allow_http, self.jwks_token_file, self.discovery)
+        return (*remote, self.algorithms, self.files.get("keys"), keys)
 
     @property
     def refresh_policy(self) -> TokenPolicy:

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 from asgi_jwt.settings.text import has_loose_quote, unquote
 from asgi_jwt.tokens.discovery import LOOPBACK
+from asgi_jwt.tokens.issuer_pattern import is_tenant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f]*:[0-9a-f:.]*:[0-9a-f:.]*")
 # Only a whole name may be in quotation marks. A bracket begins a JSON object or list, which is no name.
 _QUOTED_OR_PLAIN = r"""(?:"[^"]+"|'[^']+'|[^"'`\[{.\s][^"'`.]*)"""
 _CLAIM_NAME = re.compile(rf"{_QUOTED_OR_PLAIN}(?:\.{_QUOTED_OR_PLAIN})*")
@@ -77,6 +79,19 @@ def audience(value: object) -> tuple[str, ...] | None:
     return None if named == ("*",) else named
 
 
+def tenants(value: object) -> tuple[str, ...] | None:
+    """A list of tenants. None: the value is `*`, which allows any."""
+    named = texts(value)
+    if named == ("*",):
+        return None
+    for name in named:
+        if not is_tenant(name):
+            raise ValueError(
+                f"has to hold names of letters, digits, `.`, `_` and `-`, 100 at most, or * alone, and not {name!r}"
+            )
+    return named
+
+
 def scopes(value: object) -> tuple[str, ...]:
     """A list of scopes, with commas or blanks between them (RFC 6749 section 3.3)."""
     listed = tuple(dict.fromkeys(" ".join(texts(value)).split()))
@@ -90,6 +105,15 @@ def issuers(value: object) -> tuple[str, ...]:
     named = texts(value)
     if any(len(name.split()) > 1 for name in named):
         raise ValueError("holds a blank: separate several issuers by commas")
+    return named
+
+
+def hosts(value: object) -> tuple[str, ...]:
+    """A list of hosts, in lower case. An IPv6 address may stand in brackets, as in a URL."""
+    named = tuple(name.lower().removeprefix("[").removesuffix("]") for name in texts(value))
+    for name in named:
+        if not _HOST.fullmatch(name):
+            raise ValueError(f"may hold hosts, as jwks.auth.svc, without scheme and port, and not {name!r}")
     return named
 
 
@@ -206,13 +230,16 @@ def type_claim(value: object) -> tuple[str, str] | None:
 
 
 def token_sources(value: object) -> tuple[str, ...]:
-    """A list of sources of tokens: `header`, `subprotocol` and `cookie:<name>`."""
+    """A list of sources of tokens: `header`, `header:<Name>`, `subprotocol` and `cookie:<name>`."""
     sources = texts(value)
     for source in sources:
         kind, colon, name = source.partition(":")
-        known = source in ("header", "subprotocol") or (kind == "cookie" and colon and _TOKEN.fullmatch(name))
-        if not known:
-            raise ValueError(f"may hold header, subprotocol and cookie:<name>, and {source!r} is none of them")
+        named = kind in ("header", "cookie") and colon and _TOKEN.fullmatch(name)
+        if not named and source not in ("header", "subprotocol"):
+            known = "header, header:<Name>, subprotocol and cookie:<name>"
+            raise ValueError(f"may hold {known}, and {source!r} is none of them")
+        if kind == "header" and name.lower() == "authorization":
+            raise ValueError(f"may not hold {source!r}: header is the source that reads Authorization")
     if not sources:
         raise ValueError("has to name one source at least")
     return sources

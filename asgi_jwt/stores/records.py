@@ -38,7 +38,7 @@ class Session:
     `expires_at`: the end of a session that is not refreshed. Each rotation moves it.
     `ends_at`: the end in any case. Nothing moves it.
     `ended_at`: the session was ended, and this record is its tombstone.
-    `acr`, `amr`: the kind of the login and its methods. Its time is `created_at`.
+    `acr`, `amr`: the kind of the login and its methods. Its time is `auth_time`.
     `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
     `version`: the store's counter of writes.
     `others`: members that a newer release has written. They are kept.
@@ -76,6 +76,11 @@ class Session:
     def key(self) -> SessionKey:
         """The key under which a store keeps this record."""
         return SessionKey(self.subject, self.sid)
+
+    @property
+    def auth_time(self) -> Millis:
+        """When the user logged in (ms). Refreshes don't change it."""
+        return self.created_at
 
     def is_live(self, now: Millis) -> bool:
         """Whether the session is neither ended nor expired at `now` (ms)."""

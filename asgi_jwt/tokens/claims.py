@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import inf
 from typing import Any, NamedTuple, NoReturn, Self
 
 from asgi_jwt.errors import (
@@ -27,12 +28,31 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 _ABSENT = object()
 _TIME_LIMIT = 2**63
+_NO_END = 2**62
 
 
 class AuthCredentials(NamedTuple):
     """The value of `request.auth`: the scopes, for Starlette's `@requires`."""
 
     scopes: tuple[str, ...]
+
+
+class Standing:
+    """The standing of an issuer, which all claims of its tokens share.
+
+    `tenant`: the issuer's path segment, if a pattern names the issuer. `leeway`: the leeway (s) of its tokens' times.
+    `ended`: the issuer was forgotten. Its WebSockets are closed, and its tokens are verified again.
+    """
+
+    __slots__ = ("__weakref__", "ended", "leeway", "tenant")
+
+    def __init__(self, tenant: str | None = None, leeway: float = 0) -> None:
+        self.tenant = tenant
+        self.leeway = leeway
+        self.ended = False
+
+
+_OF_NO_TENANT = Standing()
 
 
 class Claims(Mapping[str, Any]):
@@ -43,10 +63,11 @@ class Claims(Mapping[str, Any]):
     Starlette's `BaseUser`: `is_authenticated`, `identity`, `display_name`.
     """
 
-    __slots__ = ("_members", "_roles_claim", "credentials")
+    __slots__ = ("_members", "_roles_claim", "_standing", "credentials")
 
     _members: Mapping[str, Any]
     _roles_claim: str
+    _standing: Standing
     credentials: AuthCredentials
 
     def __new__(cls, claims: Mapping[str, Any], *, scope_claim: str = "scope", roles_claim: str = "roles") -> Self:
@@ -54,16 +75,21 @@ class Claims(Mapping[str, Any]):
         return cls._of_frozen(freeze(claims), scope_claim, roles_claim)
 
     @classmethod
-    def _of_frozen(cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str) -> Self:
+    def _of_frozen(
+        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = _OF_NO_TENANT
+    ) -> Self:
         scopes = members[scope_claim] if scope_claim in members else find_claim(members, scope_claim)
-        return cls._of_parts(members, roles_claim, _credentials(scopes))
+        return cls._of_parts(members, roles_claim, _credentials(scopes), standing)
 
     @classmethod
-    def _of_parts(cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials) -> Self:
+    def _of_parts(
+        cls, members: Mapping[str, Any], roles_claim: str, credentials: AuthCredentials, standing: Standing
+    ) -> Self:
         claims = object.__new__(cls)
         _set_members(claims, members)
         _set_roles_claim(claims, roles_claim)
         _set_credentials(claims, credentials)
+        _set_standing(claims, standing)
         return claims
 
     def __getitem__(self, name: str) -> Any:
@@ -88,7 +114,7 @@ class Claims(Mapping[str, Any]):
         return self
 
     def __reduce__(self) -> tuple[Callable[..., "Claims"], tuple[object, ...]]:
-        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials)
+        return _rebuilt, (type(self), self.to_dict(), self._roles_claim, self.credentials, self.tenant)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, Any]:
@@ -146,8 +172,8 @@ class Claims(Mapping[str, Any]):
 
     @property
     def expires_at(self) -> float:
-        """The claim `exp`: seconds since the epoch."""
-        expires_at: float = self._members["exp"]
+        """The claim `exp`: seconds since the epoch. Infinite for a token without one, which is no JWT."""
+        expires_at: float = self._members.get("exp", inf)
         return expires_at
 
     @property
@@ -155,6 +181,14 @@ class Claims(Mapping[str, Any]):
         """The claim `iss`."""
         issuer: str = self._members["iss"]
         return issuer
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant whose token this is: the path segment of `iss` at the placeholder of `ISSUER`.
+
+        None: the settings name the issuer without a placeholder.
+        """
+        return self._standing.tenant
 
     @property
     def is_authenticated(self) -> bool:
@@ -174,12 +208,20 @@ class Claims(Mapping[str, Any]):
 
 
 # `__setattr__` refuses every change, so the constructor uses the setters of the slots.
-_set_members, _set_roles_claim, _set_credentials = [vars(Claims)[name].__set__ for name in Claims.__slots__]
+_set_members, _set_roles_claim, _set_standing, _set_credentials = [
+    vars(Claims)[name].__set__ for name in Claims.__slots__
+]
 
 
-def _rebuilt(cls: type[Claims], members: dict[str, Any], roles_claim: str, credentials: AuthCredentials) -> Claims:
+def _rebuilt(
+    cls: type[Claims],
+    members: dict[str, Any],
+    roles_claim: str,
+    credentials: AuthCredentials,
+    tenant: str | None = None,
+) -> Claims:
     """Makes the copy of `Claims` for `copy` and `pickle`."""
-    return cls._of_parts(freeze(members), roles_claim, credentials)
+    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else _OF_NO_TENANT)
 
 
 @cache
@@ -207,7 +249,7 @@ class TokenPolicy:
     """The rules for a token's header and claims. `Settings` describes each field under the same name.
 
     `audience`: None switches the audience check off. `leeway`: in seconds. `type`: None switches the check of the type
-    claim off. `checks_iat`: a token with an `iat` in the future is refused.
+    claim off. `checks_iat`: a token with an `iat` in the future is refused. `requires_exp`: a token without `exp` is.
     """
 
     issuer: str
@@ -223,6 +265,7 @@ class TokenPolicy:
     roles_claim: str = "roles"
     max_token_size: int = 8192
     checks_iat: bool = True
+    requires_exp: bool = True
 
 
 def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
@@ -261,7 +304,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
 
 
 def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:
-    expires: Any = claims.get("exp")
+    expires: Any = claims.get("exp", None if policy.requires_exp else _NO_END)
     not_before, issued = claims.get("nbf", 0), claims.get("iat", 0)
     for time in (expires, not_before, issued):
         # A boolean is an int in Python, so types are compared exactly. NaN and infinity fail the comparison.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken
+from asgi_jwt.errors import ConfigurationError, KeysUnavailable, MalformedToken, NotPublished
 from asgi_jwt.tasks import in_thread
 from asgi_jwt.tokens.compact import parse_document
+from asgi_jwt.tokens.token_file import TokenFile
 
 if TYPE_CHECKING:
     import httpx2
@@ -75,11 +76,11 @@ def system_certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def check_url(url: str) -> str:
-    """`url` itself, if keys may be fetched from it: an https URL, or http on this machine. Else raises `ValueError`."""
+def check_url(url: str, http_hosts: Collection[str] = LOOPBACK) -> str:
+    """`url` itself, if it is an https URL, or an http URL of one of `http_hosts`. Else raises `ValueError`."""
     try:
         parts = urlsplit(url)
-        allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        allowed = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in http_hosts)
         allowed = allowed and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:  # a broken port or IPv6 address
         allowed = False
@@ -144,49 +145,66 @@ def keys_url(issuer: str, metadata: Mapping[str, Any]) -> str:
         raise KeysUnavailable(f"jwks_uri in the metadata of {issuer} {fault}") from None
 
 
-async def read_metadata(issuer: str, certificates: Certificates) -> Document:
-    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414. Raises `KeysUnavailable`."""
+async def read_metadata(issuer: str, certificates: Certificates, token: TokenFile | None = None) -> Document:
+    """The metadata of `issuer`, at the path of OpenID Connect, else at that of RFC 8414.
+
+    Raises `NotPublished` if the server answers 404 at both paths, and `KeysUnavailable` for any other failure.
+    """
     parts = urlsplit(issuer)
     host, path = f"{parts.scheme}://{parts.netloc}", parts.path.removesuffix("/")
     try:
-        return await fetch(f"{host}{path}/.well-known/openid-configuration", certificates)
+        return await fetch(f"{host}{path}/.well-known/openid-configuration", certificates, token)
     except KeysUnavailable as first:
         try:
-            return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates)
+            return await fetch(f"{host}/.well-known/oauth-authorization-server{path}", certificates, token)
         except KeysUnavailable as second:
-            raise KeysUnavailable(f"{first}; {second}") from None
+            kind = NotPublished if type(first) is type(second) is NotPublished else KeysUnavailable
+            raise kind(f"{first}; {second}") from None
 
 
-async def fetch(url: str, certificates: Certificates = system_certificates) -> Document:
-    """The JSON object at `url`. Redirects are not followed.
+async def fetch(url: str, certificates: Certificates = system_certificates, token: TokenFile | None = None) -> Document:
+    """The JSON object at `url`. Redirects are not followed. `token` is sent if `url` is of its origin.
 
     Raises `KeysUnavailable` for another status than 200, an answer over 256 KiB or after 5 s, and for malformed JSON.
+    For the status 404 it is a `NotPublished`.
     """
     shown = without_query(url)
     try:
         with deadline():
-            return await _fetch(url, certificates)
+            return await _fetch(url, certificates, token)
     except KeysUnavailable as why:
-        raise KeysUnavailable(f"{shown}: {why}") from None
+        raise type(why)(f"{shown}: {why}{token.note(url) if token else ''}") from None
     except MalformedToken as why:
         raise KeysUnavailable(f"{shown}: the answer is no JSON object: {why}") from None
 
 
-async def _fetch(url: str, certificates: Certificates) -> Document:
+async def _fetch(url: str, certificates: Certificates, token: TokenFile | None) -> Document:
+    secret = await in_thread(partial(token.headers, url)) if token else {}
+    headers, content = await ask(url, certificates, {**_HEADERS, **secret})
+    return Document(await in_thread(partial(parse_document, content)), *_freshness(headers))
+
+
+async def ask(
+    url: str, certificates: Certificates, headers: Mapping[str, str], form: bytes | None = None
+) -> tuple[Mapping[str, str], bytes]:
+    """The headers and the body of the answer to a GET, or to a POST of `form`. Redirects are not followed.
+
+    Raises `KeysUnavailable` for another status than 200 and for an answer over 256 KiB. It has no time limit.
+    """
     import httpx2
 
     try:
         client = await in_thread(partial(_client, url, certificates))
         # httpx2 logs the URL of each request. The query may be secret, so only the request's target has it.
         target = {"target": httpx2.URL(url).raw_path}
+        request = ("GET" if form is None else "POST"), without_query(url)
         async with (
             client,
-            client.stream("GET", without_query(url), headers=_HEADERS, extensions=target) as response,
+            client.stream(*request, headers=headers, content=form, extensions=target) as response,
         ):
-            content = await _read(response)
+            return response.headers, await _read(response)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise KeysUnavailable(_reason(error)) from None
-    return Document(await in_thread(partial(parse_document, content)), *_freshness(response.headers))
 
 
 def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
@@ -196,7 +214,7 @@ def _client(url: str, certificates: Certificates) -> httpx2.AsyncClient:
     """
     import httpx2
 
-    # An http URL is on this machine, so its client needs neither certificates nor the environment's proxies.
+    # An http URL is on this machine or network, so its client needs neither certificates nor the environment's proxies.
     remote = url.startswith("https:")
     verify = certificates() if remote else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     logging.getLogger("httpcore2.socks").addFilter(_has_no_password)
@@ -216,7 +234,8 @@ def _has_no_password(record: logging.LogRecord) -> bool:
 
 async def _read(response: httpx2.Response) -> bytes:
     if response.status_code != 200:
-        raise KeysUnavailable(f"answered {response.status_code}")
+        kind = NotPublished if response.status_code == 404 else KeysUnavailable
+        raise kind(f"answered {response.status_code}")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise KeysUnavailable("the answer is packed, though that was not asked for")
     body = bytearray()

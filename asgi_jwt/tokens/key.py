@@ -20,6 +20,8 @@ class Key:
     `verifies`, `signs`: the allowed uses.
     `begins`, `ends`: the `nbf` and `exp` of the JWK, in seconds since the epoch: when the key begins to sign, and when
     it is no key any more. None is no limit (OpenID Federation 1.0 section 8.7.2).
+    `issuer`: the member `issuer` of the JWK, which Entra ID publishes. Among the tenants of a pattern the key verifies
+    only tokens of this issuer. `{tenantid}` in it stands for any tenant, which the claim `tid` must then name.
     """
 
     kid: str | None
@@ -30,6 +32,7 @@ class Key:
     signs: bool
     begins: float | None = None
     ends: float | None = None
+    issuer: str | None = None
     _material: Secret | KeyPair
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
@@ -48,7 +51,7 @@ class Key:
     @property
     def identity(self) -> Hashable:
         """Equal for two keys with the same material and the same uses."""
-        use = (self.algorithms, self.verifies, self.signs, self.begins, self.ends)
+        use = (self.algorithms, self.verifies, self.signs, self.begins, self.ends, self.issuer)
         return (self.kid, self.declared, use, self._material.identity)
 
     @property
@@ -87,9 +90,10 @@ class Key:
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, Any]) -> "Key":
         """The key of a JWK (RFC 7517). Raises `ValueError`, and its child `UnsupportedKey` for an unsupported kind."""
-        kty, kid, use, operations, alg = (jwk.get(name) for name in ("kty", "kid", "use", "key_ops", "alg"))
-        if not all(isinstance(member, str | None) for member in (kty, kid, use, alg)):
-            raise ValueError("its kty, kid, use or alg is no string")
+        names = ("kty", "kid", "use", "key_ops", "alg", "issuer")
+        kty, kid, use, operations, alg, issuer = (jwk.get(name) for name in names)
+        if not all(isinstance(member, str | None) for member in (kty, kid, use, alg, issuer)):
+            raise ValueError("its kty, kid, use, alg or issuer is no string")
         if not isinstance(operations, list | tuple | None):
             raise ValueError("its key_ops is no array")
         times = {"begins": _time(jwk, "nbf"), "ends": _time(jwk, "exp")}
@@ -105,6 +109,7 @@ class Key:
             verifies=verifies,
             kid=kid,
             alg=alg,
+            issuer=issuer,
             **times,
         )
 
@@ -117,6 +122,7 @@ class Key:
         verifies: bool = True,
         kid: str | None = None,
         alg: str | None = None,
+        issuer: str | None = None,
         **times: float | None,
     ) -> "Key":
         algorithms = material.algorithms
@@ -136,6 +142,7 @@ class Key:
             default=alg or algorithms[0],
             verifies=verifies,
             signs=signs,
+            issuer=issuer,
             _material=material,
             **times,
         )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from anyio import get_cancelled_exc_class
@@ -13,6 +14,7 @@ from asgi_jwt.events import Event, EventSink, KeysFetched, KeysNotFetched
 from asgi_jwt.tasks import SingleFlight, in_thread, start
 from asgi_jwt.tokens.algorithms import same_algorithms
 from asgi_jwt.tokens.discovery import (
+    LOOPBACK,
     check_issuer,
     check_url,
     deadline,
@@ -25,6 +27,7 @@ from asgi_jwt.tokens.discovery import (
 )
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import TOO_MANY_ALIKE, KeySet
+from asgi_jwt.tokens.token_file import TokenFile
 
 MAX_WAITING = 1000
 MAX_KEYS = 100
@@ -58,9 +61,12 @@ class RemoteKeySet:
     is read again after a day, or after the time in its `Cache-Control`, after a failed fetch of keys, and when a `kid`
     stays unknown. If it names another URL, the keys of that URL replace the old ones.
     `algorithms`: the allowed ones. Empty allows the default of each key.
+    `allow_http`: hosts of which `url` may be plain http, besides this machine.
+    `token_file`: a file with a bearer token, read at each fetch. It is sent to the origin of `url`, or of `issuer`.
     `clock`: returns seconds since the epoch.
     `events`: emits an event for each fetch.
-    The attribute `left_out` has a text for each unusable key.
+    The attribute `left_out` has a text for each unusable key. `unread` makes a set of the same issuer, whose keys have
+    to be fetched again.
 
     Raises `ConfigurationError` for a URL that is not https (http is allowed on this machine), and without httpx2.
     """
@@ -71,21 +77,34 @@ class RemoteKeySet:
         *,
         issuer: str | None = None,
         algorithms: Iterable[str] = (),
+        allow_http: Iterable[str] = (),
+        token_file: Path | None = None,
         clock: Callable[[], float] = time.time,
         events: EventSink | None = None,
     ) -> None:
         require_http_client()
         try:
-            self._url = check_url(url) if url is not None else ""
+            self._url = check_url(url, LOOPBACK.union(allow_http)) if url is not None else ""
             self._issuer = check_issuer(issuer) if issuer is not None else None
         except ValueError as fault:
             raise ConfigurationError(f"the URL of a remote issuer {fault}") from None
         if (url is None) == (issuer is None):
             raise ConfigurationError("a RemoteKeySet takes the URL of the keys or the issuer, one of the two")
         self.source = issuer or without_query(url or "")
+        self._token = None if token_file is None else TokenFile(token_file, issuer or url or "")
         self._algorithms = same_algorithms(algorithms)
         self._clock = clock
         self._events = events or EventSink()
+        self.unread = partial(
+            RemoteKeySet,
+            url,
+            issuer=issuer,
+            algorithms=self._algorithms,
+            allow_http=allow_http,
+            token_file=token_file,
+            clock=clock,
+            events=self._events,
+        )
         self._keys: KeySet | None = None
         # Keys fetched at `_fetched_at` are fetched again from `_due_at` on, and are stale from `_stale_at` on. They are
         # used until `_USABLE_AFTER_STALE` later. `_attempted_at` is the start of the last fetch, good or not.
@@ -218,19 +237,23 @@ class RemoteKeySet:
     async def _locate(self, now: float) -> bool:
         """Fetch the metadata. Returns whether the URL of the keys has changed. Raises `KeysUnavailable`."""
         issuer, before = self._issuer or "", self._url
-        metadata = await read_metadata(issuer, self._certificates)
-        self._url = keys_url(issuer, metadata.content)
+        metadata = await read_metadata(issuer, self._certificates, self._token)
+        self._url = self._keys_url(issuer, metadata.content)
         self._locate_at = now + (metadata.fresh_for if metadata.stated else _DAY)
         return self._url != before
+
+    def _keys_url(self, issuer: str, metadata: Mapping[str, Any]) -> str:
+        """The URL of the keys that the metadata names. Raises `KeysUnavailable`."""
+        return keys_url(issuer, metadata)
 
     async def _read(self, now: float) -> bool:
         """Fetch the keys, and replace the old ones. Returns whether a key is new.
 
         Raises `KeysUnavailable`, and the old keys stay.
         """
-        document = await fetch(self._url, self._certificates)
+        document = await fetch(self._url, self._certificates, self._token)
         # Reading a key takes 0.1 ms, and a set may have 100 keys, so a thread reads them.
-        keys, self.left_out = await in_thread(partial(_usable_keys, document.content, self._algorithms))
+        keys, self.left_out = await in_thread(partial(self._usable, document.content))
         self._fetched_at, self._stale_at = now, now + document.fresh_for
         self._due_at = min(now + _REFRESH_AFTER * document.fresh_for, self._locate_at)
         old = self.known
@@ -240,12 +263,16 @@ class RemoteKeySet:
                 listener(self._keys)
         return not set(self._keys) <= set(old)
 
+    def _usable(self, jwks: dict[str, Any]) -> tuple[KeySet, tuple[str, ...]]:
+        """The usable keys of the JWK Set, and a text for each unusable key. Raises `KeysUnavailable`."""
+        return usable_keys(jwks, self._algorithms)
+
     def _emit(self, event: Event) -> None:
         # A task of its own emits: the host's `on_event` may be slow, and callers wait for this fetch.
         start(lambda: self._events.emit(event))
 
 
-def _usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
+def usable_keys(jwks: dict[str, Any], algorithms: tuple[str, ...]) -> tuple[KeySet, tuple[str, ...]]:
     """The usable public keys of the JWK Set, limited to `algorithms`, and a text for each unusable key.
 
     Raises `KeysUnavailable` for more than `MAX_KEYS` keys, and if no key may verify: an empty set must not replace a

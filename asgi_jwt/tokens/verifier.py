@@ -1,11 +1,11 @@
 """TokenVerifier: verifies access tokens with the keys and policies of trusted issuers, and caches verified tokens."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from asgi_jwt.errors import (
     ConfigurationError,
@@ -14,23 +14,21 @@ from asgi_jwt.errors import (
     MissingClaim,
     TokenTooLarge,
     UnknownKey,
+    WrongClaim,
     WrongIssuer,
 )
 from asgi_jwt.tasks import in_few_threads
-from asgi_jwt.tokens.algorithms import ALGORITHMS
 from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
-from asgi_jwt.tokens.header import read_header
+from asgi_jwt.tokens.found_issuers import FoundIssuers
+from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
-from asgi_jwt.tokens.key_source import KeySource, candidates
+from asgi_jwt.tokens.key_source import KeySource
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
+from asgi_jwt.tokens.tenant_keys import asks_tid
+from asgi_jwt.tokens.trusted import Candidates, Trust, TrustedIssuer
 
-# The algorithm of a header, the keys to try, how many keys fit, and whether the keys are tried in a thread. It is a
-# plain tuple, which costs less than a named one.
-Candidates = tuple[str, tuple[Key, ...], int, bool]
-
-_MAX_KNOWN_HEADERS = 256
 _MAX_UNVERIFIED_BRACKETS = 500
 
 # An entry of the cache is a plain tuple of the claims, three times, the key and the issuer. A named tuple would cost
@@ -39,55 +37,10 @@ _KEY: Final = 4
 _ISSUER: Final = 5
 
 
-class Trust(NamedTuple):
-    """A trusted issuer: `keys` verify its tokens, and `policy` has the rules for their claims."""
-
-    keys: KeySource
-    policy: TokenPolicy
-
-
-class _TrustedIssuer:
-    """The keys, the policy and the cached headers of one issuer. Those of two issuers never mix."""
-
-    __slots__ = ("headers", "keys", "policy", "source")
-
-    def __init__(self, trust: Trust) -> None:
-        self.source, self.policy = trust
-        self.keys = tuple(self.source.known)
-        if self.source.known.allowed is not None:
-            self.policy = replace(self.policy, algorithms=frozenset(ALGORITHMS))
-        # The tokens of an issuer share a few headers. Each is parsed once, and kept only after its token was verified.
-        self.headers: dict[bytes, Candidates] = {}
-
-    @property
-    def trust(self) -> Trust:
-        """The trust with the present algorithms, which may change with the keys."""
-        allowed = self.source.known.allowed
-        return Trust(self.source, self.policy if allowed is None else replace(self.policy, algorithms=allowed))
-
-    async def candidates(self, header: bytes) -> Candidates:
-        """The algorithm of an encoded header, and the present keys that may have signed its token."""
-        algorithm, kid = read_header(header, self.policy)
-        fitting = await candidates(self.source, kid, algorithm)
-        tried = fitting[:MAX_CANDIDATES]
-        # Four checks with ES512 would block the event loop for 2 to 4 ms, and anyone may send a token without a `kid`.
-        return algorithm, tried, len(fitting), sum(key.slow_to_verify for key in tried) > 1
-
-    def remember(self, header: bytes, found: Candidates) -> None:
-        """Keep the candidates of a header whose token was verified."""
-        if header not in self.headers:
-            if len(self.headers) >= _MAX_KNOWN_HEADERS:
-                self.headers.clear()
-            self.headers[header] = found
-            # Another thread may have changed the keys meanwhile.
-            if not all(key in self.keys for key in found[1]):
-                self.headers.clear()
-
-
 # The claims of a verified token, from when and until when they are valid without a call of `KeySource.current`, when
 # the token expires, its key and its issuer. It is a plain tuple: every request unpacks it, and a named one costs 40 ns
 # more.
-_CacheEntry = tuple[Claims, float, float, float, Key, _TrustedIssuer]
+_CacheEntry = tuple[Claims, float, float, float, Key, TrustedIssuer]
 
 
 class TokenVerifier:
@@ -95,6 +48,7 @@ class TokenVerifier:
 
     `keys`, `policy`: the keys and the rules of the first issuer.
     `others`: further issuers. The `iss` of a token decides which issuer's keys are tried.
+    `finders`: find the issuers that are named neither here nor in `others`.
     `cache_size`: the most cached tokens. 0 caches none.
     `clock`: returns seconds since the epoch.
     The attributes `verified`, `cache_hits` and `signature_checks` are counters.
@@ -110,6 +64,7 @@ class TokenVerifier:
         cache_size: int,
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
+        finders: Iterable[FoundIssuers] = (),
     ) -> None:
         trusts = (Trust(keys, policy), *others)
         self.verified = 0
@@ -120,13 +75,20 @@ class TokenVerifier:
         self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
-        self._issuers = {trust.policy.issuer: _TrustedIssuer(trust) for trust in trusts}
-        if len(self._issuers) < len(trusts):
+        self._finders = tuple(finders)
+        self._has_forgotten = False
+        listed = {trust.policy.issuer: TrustedIssuer(trust) for trust in trusts}
+        if len(listed) < len(trusts):
             raise ConfigurationError("an issuer is trusted twice: its tokens can't have two kinds of keys")
-        self._first = self._issuers[policy.issuer]
-        self._sole = len(trusts) == 1
+        self._first = listed[policy.issuer]
+        self._listed = listed
+        patterns = {finder.pattern.text for finder in self._finders if finder.pattern is not None}
+        self._issuers = {name: issuer for name, issuer in listed.items() if name not in patterns}
+        self._sole = len(trusts) == 1 and not self._finders
         for issuer in self._issuers.values():
             issuer.source.on_change(partial(self._keys_changed, issuer))
+        for finder in self._finders:
+            finder.listen(self._keys_changed, self._drop_tokens)
 
     @property
     def policy(self) -> TokenPolicy:
@@ -135,23 +97,74 @@ class TokenVerifier:
 
     @property
     def trusts(self) -> tuple[Trust, ...]:
-        """The keys and the rules of each issuer."""
+        """The keys and the rules of each issuer that is named in full."""
         return tuple(issuer.trust for issuer in self._issuers.values())
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """The trusted issuers."""
-        return tuple(self._issuers)
+        """The trusted issuers. An issuer with a placeholder stands for its tenants."""
+        return tuple(self._listed)
+
+    @property
+    def patterns(self) -> tuple[IssuerPattern, ...]:
+        """The issuers with a placeholder."""
+        return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
+
+    async def trust_of(self, iss: str) -> Trust | None:
+        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+
+        Raises `KeysUnavailable` if the host gives no answer.
+        """
+        with suppress(WrongIssuer):
+            return (await self._find(iss)).trust
+        return None
+
+    def with_keys(self, keys: KeySet) -> "TokenVerifier":
+        """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
+        (first, *others) = [Trust(keys, issuer.trust.policy) for issuer in self._listed.values()]
+        finders = [finder.with_keys(keys) for finder in self._finders]
+        return TokenVerifier(*first, cache_size=self._cache_size, clock=self._clock, others=others, finders=finders)
 
     def ends_at(self, claims: Claims) -> float:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
-        return claims.expires_at + self._issuers[claims.issuer].policy.leeway
+        return claims.expires_at + claims._standing.leeway
+
+    @property
+    def may_forget(self) -> bool:
+        """Whether `has_forgotten` may be true for any claims."""
+        return self._has_forgotten or bool(self._finders)
+
+    def has_forgotten(self, claims: Claims) -> bool:
+        """Whether the issuer was forgotten since a token with these claims was verified."""
+        return claims._standing.ended
+
+    async def ask_again(self, iss: str) -> None:
+        """Find out again whether the issuer is trusted. If it is not, it is forgotten. Raises `KeysUnavailable`."""
+        for finder in self._finders:
+            await finder.ask_again(iss)
+
+    def forget(self, iss: str) -> None:
+        """Drop the keys and the cached tokens of an issuer. Its next token is verified with keys that are read anew."""
+        issuer = self._issuers.get(iss)
+        if issuer is not None:
+            self._has_forgotten = issuer.standing.ended = True
+            source = issuer.source.unread() if isinstance(issuer.source, RemoteKeySet) else issuer.source
+            self._issuers[iss] = renewed = TrustedIssuer(Trust(source, issuer.trust.policy))
+            renewed.source.on_change(partial(self._keys_changed, renewed))
+            self._first = renewed if issuer is self._first else self._first
+            self._drop_tokens(issuer)
+        for finder in self._finders:
+            finder.forget(iss)
 
     def key_ages(self) -> dict[str, float]:
-        """How long ago (s) the keys of each remote issuer were fetched, by its name or URL, if they were fetched."""
+        """How long ago (s) remote keys were fetched, by the name or URL of their issuer, if they were fetched.
+
+        Tenants have one name, and the age is that of the oldest keys.
+        """
         sources = [issuer.source for issuer in self._issuers.values()]
-        ages = {source.source: source.age for source in sources if isinstance(source, RemoteKeySet)}
-        return {source: age for source, age in ages.items() if age is not None}
+        sources += [source for finder in self._finders for source in finder.sources()]
+        ages = [(source.age, source.source) for source in sources if isinstance(source, RemoteKeySet)]
+        return {name: age for age, name in sorted((age, name) for age, name in ages if age is not None)}
 
     def warm_up(self) -> None:
         """Start to fetch remote keys, and return at once. It needs a running event loop."""
@@ -189,8 +202,10 @@ class TokenVerifier:
                 claims = await self._cached_with_current_keys(digest)
             if claims is not None:
                 return claims
+        header, payload, signature, message = self._parse(token)
+        issuer = self._first if self._sole else await self._issuer_of(token, payload)
         now = self._clock()
-        issuer, header, payload, signature, message, found = self._parse(token, now)
+        found = issuer.headers.get(header) if now < issuer.source.known_until else None
         if found is None:
             found = await issuer.candidates(header)
             # Another request with this token may have waited, too, and verified it.
@@ -209,7 +224,13 @@ class TokenVerifier:
         policy = issuer.policy
         members = parse_claims(payload)
         not_before, expires = check_claims(members, policy, now)
-        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim)
+        if issuer.finder is not None:
+            if issuer.standing.ended:
+                return await self.verify(token)
+            if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
+                raise WrongClaim("tid")
+            issuer.finder.keep(issuer)
+        claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing)
         self.verified += 1
         if self._cache_size:
             if len(self._cache) >= self._cache_size:
@@ -218,7 +239,7 @@ class TokenVerifier:
             if issuer.source.known_until < expires:
                 until = issuer.source.known_until
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
-            if key not in issuer.keys:
+            if key not in issuer.keys or issuer.standing.ended:
                 self._cache.pop(digest, None)
         return claims
 
@@ -229,7 +250,9 @@ class TokenVerifier:
         """
         if len(token) > self._max_token_size:
             raise TokenTooLarge
-        issuer, header, payload, signature, message, found = self._parse(token, self._clock())
+        header, payload, signature, message = self._parse(token)
+        issuer = self._first
+        found = issuer.headers.get(header) if self._clock() < issuer.source.known_until else None
         if found is None:
             found = await issuer.candidates(header)
         self._verifying_key(found, message, signature)
@@ -239,16 +262,27 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    def _parse(self, token: bytes, now: float) -> tuple[_TrustedIssuer, bytes, bytes, bytes, bytes, Candidates | None]:
-        """The token's issuer, its encoded header, its decoded payload and signature, the signing input, and candidates.
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
+        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
 
-        The candidates are those of a cached header. None: `_TrustedIssuer.candidates` has to find them.
+        The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
+        header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
         """
+        if len(token) > self._max_token_size:
+            raise TokenTooLarge
+        header, payload, signature, message = self._parse(token)
+        issuer = self._first if self._sole else await self._issuer_of(token, payload)
+        found = await issuer.candidates(header, typ)
+        key = await in_few_threads(partial(self._verifying_key, found, message, signature))
+        claims = parse_claims(payload)
+        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
+            raise WrongClaim("tid")
+        return claims, issuer.policy
+
+    def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+        """The token's encoded header, its decoded payload and signature, and the signing input."""
         header, payload, signature, message = split(token)
-        content = decode_base64url(payload)
-        issuer = self._first if self._sole else self._issuer_of(token, content)
-        found = issuer.headers.get(header) if now < issuer.source.known_until else None
-        return issuer, header, content, decode_base64url(signature), message, found
+        return header, decode_base64url(payload), decode_base64url(signature), message
 
     def _cached(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
@@ -273,27 +307,39 @@ class TokenVerifier:
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
         return self._cached(digest)
 
-    def _keys_changed(self, issuer: _TrustedIssuer, keys: KeySet) -> None:
+    def _keys_changed(self, issuer: TrustedIssuer, keys: KeySet) -> None:
         """Remove the tokens of keys that have left from the cache."""
         issuer.keys = tuple(keys)
         issuer.headers.clear()
-        staying = frozenset(keys)
+        self._drop_tokens(issuer, but=frozenset(keys))
+
+    def _drop_tokens(self, issuer: TrustedIssuer, *, but: Collection[Key] = ()) -> None:
+        """Remove the issuer's tokens from the cache, except those of the keys in `but`."""
         entries = list(self._cache.items())
-        for digest in [digest for digest, entry in entries if entry[_ISSUER] is issuer and entry[_KEY] not in staying]:
+        for digest in [digest for digest, entry in entries if entry[_ISSUER] is issuer and entry[_KEY] not in but]:
             self._cache.pop(digest, None)
 
-    def _issuer_of(self, token: bytes, payload: bytes) -> _TrustedIssuer:
+    async def _issuer_of(self, token: bytes, payload: bytes) -> TrustedIssuer:
         """The issuer in the payload, which is not verified yet. It only selects the keys that are tried."""
         if payload.count(b"{") + payload.count(b"[") > _MAX_UNVERIFIED_BRACKETS:
             raise MalformedToken("a payload with too many objects and lists")
         members = parse_object(payload)
         name = members.get("iss")
-        issuer = self._issuers.get(name) if type(name) is str else None
-        if issuer is None:
+        if type(name) is not str:
             raise WrongIssuer if "iss" in members else MissingClaim("iss")
+        issuer = await self._find(name)
         if len(token) > issuer.policy.max_token_size:
             raise TokenTooLarge
         return issuer
+
+    async def _find(self, iss: str) -> TrustedIssuer:
+        """The issuer of this name. Raises `WrongIssuer` if it is not trusted, and `KeysUnavailable`."""
+        if (issuer := self._issuers.get(iss)) is not None:
+            return issuer
+        for finder in self._finders:
+            if (issuer := await finder.find(iss)) is not None:
+                return issuer
+        raise WrongIssuer
 
     def _verifying_key(self, found: Candidates, message: bytes, signature: bytes) -> Key:
         algorithm, keys, fitting, _ = found

@@ -24,7 +24,7 @@ def private_jwk(**members: Any) -> dict[str, Any]:
 
 
 def doubts(given: Settings) -> list[str]:
-    found = [*check_settings(given), *check_keys(given, given.key_set.at(NOW), NOW)]
+    found = [*check_settings(given), *(() if given.is_remote else check_keys(given, given.key_set.at(NOW), NOW))]
     assert all(finding.level == OK or finding.mend for finding in found)
     return [finding.found for finding in found if finding.level != OK]
 
@@ -40,9 +40,26 @@ def test_settings_that_are_well() -> None:
     ]
 
 
+def test_what_a_gateway_gives(tmp_path: Path) -> None:
+    """The header that a client can send too, and the token for keys, are told. Others who can read it are doubted."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    remote: dict[str, Any] = {"secret": None, "jwks_url": "http://localhost/jwks", "jwks_token_file": token}
+    given = settings(token_sources="header:X-Gateway,cookie:a", **remote)
+    told = [finding.found for finding in check_settings(given)]
+    assert told[1].startswith("tokens are read from X-Gateway, which a client can send past the gateway: see that")
+    assert told[2].startswith("ASGI_JWT_JWKS_TOKEN_FILE holds a token, which is sent to the origin of")
+    assert doubts(given) == ["the file of ASGI_JWT_JWKS_TOKEN_FILE can be read by everyone on this machine"]
+
+
 DOUBTED: dict[str, tuple[dict[str, Any], str]] = {
     "any audience": ({"audience": "*"}, "ASGI_JWT_AUDIENCE=* takes the tokens that the issuer made for any of its"),
     "a resource that is no audience": ({"resource": "https://host/mcp"}, "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE"),
+    "keys over plain http": (
+        {"secret": None, "jwks_url": "http://jwks.auth.svc/keys", "jwks_allow_http": "jwks.auth.svc"},
+        "ASGI_JWT_JWKS_URL is plain http: whoever is on the way there can put in keys",
+    ),
     "any type of one's own tokens": ({"type": "*"}, "ASGI_JWT_TYPE=* takes every kind of token that your keys sign"),
     "cookies over plain HTTP": ({"cookie_secure": False}, "ASGI_JWT_COOKIE_SECURE=false sends the tokens' cookies"),
     "long access tokens": ({"access_ttl": "45m"}, "ASGI_JWT_ACCESS_TTL is 45 minutes, for which a stolen access token"),

@@ -21,6 +21,7 @@ AROUND = {
     "its scheme in lower case": "bearer\t{}",
     "its header": "Authorization: Bearer {}",
     "its header in any case": "authorization:BEARER  {}",
+    "a gateway's header": "Cf-Access-Jwt-Assertion: {}",
     "the answer it came with": ' {{"token_type": "Bearer", "access_token": "{}"}}\n',
 }
 SPOILED = {

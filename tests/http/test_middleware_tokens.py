@@ -32,7 +32,7 @@ from asgi_jwt.testing import Clock
 pytestmark = pytest.mark.anyio
 
 CHALLENGE = 'Bearer realm="api"'
-ALL_SOURCES = "header,subprotocol,cookie:token"
+ALL_SOURCES = "header,subprotocol,cookie:token,header:X-Gateway"
 ACCEPT: Message = {"type": "websocket.accept", "subprotocol": None, "headers": []}
 
 
@@ -59,9 +59,11 @@ OUTCOMES: dict[str, tuple[int, str | None, str | None]] = {
 TABLES = tables_of(__file__)
 AUTHORIZATIONS = TABLES["authorizations"]
 COOKIES = TABLES["cookies"]
+GATEWAYS = TABLES["gateways"]
 ROWS = [
     *(("authorization", value, outcome) for outcome, values in AUTHORIZATIONS.items() for value in values),
     *(("cookie", value, outcome) for outcome, values in COOKIES.items() for value in values),
+    *(("x-gateway", value, outcome) for outcome, values in GATEWAYS.items() for value in values),
     ("x-authorization", "Bearer T", "missing"),
 ]
 
@@ -84,8 +86,9 @@ async def test_a_token_in_a_header(
     guarded: Guarded, name: str, values: str, outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Behind the scheme, of any case, stands exactly one token (RFC 6750 section 2.1); another scheme has none. The
-    cookie's token is found wherever it stands, quoted or not. Two headers, and two cookies, are ambiguous, even with
-    the same token: another hop may have read the other one. Whatever becomes of it, no token is in a log record."""
+    cookie's token is found wherever it stands, quoted or not. A gateway's header has the token bare or behind the
+    scheme. Two headers, and two cookies, are ambiguous, even with the same token: another hop may have read the other
+    one. Whatever becomes of it, no token is in a log record."""
     caplog.set_level(logging.DEBUG)
     token = make_token(guarded.auth)
     headers = [(name, value.replace("T", token) if "dTpw" not in value else value) for value in values.split(" && ")]
@@ -208,14 +211,17 @@ SITES = TABLES["sites"]
 
 
 @pytest.mark.parametrize(("headers", "passes"), SITES)
-async def test_a_cookie_from_another_site(headers: dict[str, str], passes: bool) -> None:
-    """A token cookie opens a socket (CSWSH), and passes with a method that may change something, from the site itself
-    and from trusted origins alone; else it is a 403 `cross_site` in the body, and no challenge. A link may be followed.
+@pytest.mark.parametrize("source", ["cookie:token", "header:Token"])
+async def test_a_cookie_from_another_site(source: str, headers: dict[str, str], passes: bool) -> None:
+    """A token cookie, or a gateway's header, which stands for a cookie of the gateway, opens a socket (CSWSH), and
+    passes with a method that may change something, from the site itself and from trusted origins alone; else it is a
+    403 `cross_site` in the body, and no challenge. A link may be followed.
 
     A server that names the handshake's method in a socket's scope makes the socket no safer.
     """
-    guarded = Guarded(make_auth(token_sources="header,cookie:token", trusted_origins=["https://app.example"]))
-    headers = {"cookie": f"token={make_token(guarded.auth)}", **headers}
+    guarded = Guarded(make_auth(token_sources=f"header,{source}", trusted_origins=["https://app.example"]))
+    token = make_token(guarded.auth)
+    headers = {"cookie": f"token={token}"} | headers if source.startswith("cookie") else {"token": token} | headers
     answers = [await guarded.connect(headers=headers), await guarded.connect(headers=headers, method="GET")]
     methods = ("POST", "PUT", "PATCH", "DELETE", "get", "PROPFIND", "")
     answers += [await guarded.request(headers=headers, method=method) for method in methods]

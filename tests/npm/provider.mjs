@@ -2,7 +2,8 @@
 //
 // {"keys": [{"kid": "1", "alg": "RS256"}, ...], "sign": {"kid": "1", "alg": "RS256"}}
 // From now on these keys are published, and access tokens are signed with that one. What is named again
-// is the same key. {} changes nothing. Each is answered with {"issuer": ..., "requests": {path: how many there were}}.
+// is the same key. {"logout": {"sub": ..., "url": ...}} has the provider send a logout token to that URL. {} changes
+// nothing. Each is answered with {"issuer": ..., "requests": {path: how many there were}}.
 
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -27,7 +28,7 @@ async function keyOf({ kid, alg }) {
   return made.get(name);
 }
 
-function providerOf(issuer, keys, sign) {
+function providerOf(issuer, keys, sign, logout) {
   return new Provider(issuer, {
     jwks: { keys },
     clients: [
@@ -37,13 +38,17 @@ function providerOf(issuer, keys, sign) {
         grant_types: ['client_credentials'],
         response_types: [],
         redirect_uris: [],
+        ...(logout ? { backchannel_logout_uri: logout.url } : {}),
       },
     ],
     clientDefaults: { id_token_signed_response_alg: sign.alg },
     enabledJWA: { idTokenSigningAlgValues: keys.filter(({ use }) => use === 'sig').map(({ alg }) => alg) },
     scopes: ['orders:read'],
     ttl: { ClientCredentials: LIFE },
+    // Its own way to fetch refuses loopback.
+    fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
     features: {
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       encryption: { enabled: true },
@@ -63,6 +68,7 @@ function providerOf(issuer, keys, sign) {
 
 const requests = {};
 let answer;
+let published;
 
 const server = createServer((request, response) => {
   requests[request.url] = (requests[request.url] ?? 0) + 1;
@@ -72,9 +78,14 @@ await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { keys, sign } = JSON.parse(line);
+  const { keys, sign, logout } = JSON.parse(line);
   if (keys) {
-    answer = providerOf(issuer, await Promise.all(keys.map(keyOf)), sign).callback();
+    published = [await Promise.all(keys.map(keyOf)), sign];
+    answer = providerOf(issuer, ...published).callback();
+  }
+  if (logout) {
+    const client = await providerOf(issuer, ...published, logout).Client.find('machine');
+    await client.backchannelLogout(logout.sub);
   }
   process.stdout.write(`${JSON.stringify({ issuer, requests })}\n`);
 }

@@ -10,7 +10,6 @@ from asgi_jwt.settings import key_values
 from asgi_jwt.tokens.keys import MAX_CANDIDATES, KeySet
 
 A, B = "a" * 32, "b" * 32
-URL = "https://issuer.example/jwks"
 
 
 RSA = KeySet.parse(public_pem(rsa_key()))
@@ -25,7 +24,6 @@ RSA = KeySet.parse(public_pem(rsa_key()))
         (key_values.refresh_secrets, A.encode(), (A.encode(),)),
         (key_values.refresh_secrets, iter([A, B.encode()]), (A, B.encode())),
         (key_values.keys, RSA, RSA),
-        (key_values.jwks_url, f" {URL} ", URL),
         (key_values.algorithms, "RS256, EdDSA", ("RS256", "EdDSA")),
         (key_values.typ, ["AT+JWT", "JWT"], {"at+jwt", "jwt"}),
     ],
@@ -41,7 +39,6 @@ def test_values_are_read(read: Callable[[Any], Any], value: object, expected: ob
         *((key_values.secret, value) for value in ("a" * 31, 1)),
         *((key_values.refresh_secrets, value) for value in ([A] * (MAX_CANDIDATES + 1), 1, jwks())),
         *((key_values.keys, value) for value in (1, KeySet(()), KeySet(tuple(RSA) * 5))),
-        *((key_values.jwks_url, value) for value in ("http://issuer.example/jwks", "")),
         *((key_values.algorithms, value) for value in ("none", ["HS256", "None"], 256)),
         *((key_values.typ, value) for value in (1,)),
     ],

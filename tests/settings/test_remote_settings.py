@@ -12,6 +12,7 @@ from asgi_jwt.tokens.algorithms import ASYMMETRIC
 
 A, B = "https://a.example", "https://b.example/tenant/"
 URL = "https://a.example/jwks"
+PATTERN = "https://a.example/realms/{realm}"
 
 
 def read(**variables: str) -> Settings:
@@ -49,6 +50,19 @@ def test_several_issuers() -> None:
     assert settings.policies[0] == settings.policy
 
 
+def test_tenants() -> None:
+    """A placeholder of any name stands for the listed tenants, or with `*` by name alone for any."""
+    settings = read(ISSUER="https://login.example/{tenant-id}/v2.0", DISCOVERY="true", TENANTS="a, b,A")
+    assert settings.tenants == ("a", "b", "A")
+    assert settings.pattern is not None
+    assert settings.pattern.tenants == frozenset(settings.tenants)
+    assert settings.policies == (settings.policy,)
+    whole = read(ISSUER="https://a.example/{_}", DISCOVERY="true", TENANTS="*")
+    assert whole.pattern is not None
+    assert (whole.tenants, whole.pattern.tenants) == (None, None)
+    assert read(DISCOVERY="true").pattern is None
+
+
 def test_discovery_switched_off_counts_as_absent() -> None:
     """`DISCOVERY=false` beside a secret or a URL is no second source of keys."""
     assert not read(DISCOVERY="false", SECRET=SECRET).is_remote
@@ -76,6 +90,49 @@ MISCONFIGURED: dict[str, tuple[dict[str, Any], str]] = {
     "several issuers and a secret": ({"issuer": [A, B], "secret": SECRET}, "ASGI_JWT_ISSUER names several issuers"),
     "an issuer to discover that is no URL": ({"issuer": [A, "b"], "discovery": True}, "ASGI_JWT_ISSUER .*'b' is none"),
     "an issuer with a query": ({"issuer": A + "?a=b", "discovery": True}, "ASGI_JWT_ISSUER .* URL without query"),
+    **{
+        f"the issuer {issuer}": (
+            {"issuer": issuer, "discovery": True, "tenants": "a"},
+            "ASGI_JWT_ISSUER has to have one placeholder as a whole segment of its path",
+        )
+        for issuer in (
+            *("https://a.example/{a}/{b}", "https://a.example/x{t}", "https://a.example/{t}x", "https://{t}.example/"),
+            *(
+                "https://{t}",
+                "https://{t}/x",
+                "https://a.example/{}",
+                "https://a.example/{t",
+                "https://a.example/{a.b}",
+            ),
+            *("https://a.example/t}", "https://a.example/{{t}}", "https://a.example{t}"),
+        )
+    },
+    "a placeholder in a query": (
+        {"issuer": "https://a.example/?x=/{t}", "discovery": True, "tenants": "a"},
+        "ASGI_JWT_ISSUER has to be a URL without query",
+    ),
+    "a placeholder and a URL": (
+        {"issuer": PATTERN, "jwks_url": URL, "tenants": "a"},
+        "ASGI_JWT_ISSUER has a placeholder, which takes ASGI_JWT_DISCOVERY=true",
+    ),
+    "a placeholder and other issuers": (
+        {"issuer": [PATTERN, A], "discovery": True, "tenants": "a"},
+        "ASGI_JWT_ISSUER has a placeholder next to other issuers",
+    ),
+    "a placeholder over plain http": (
+        {"issuer": "http://a.example/{t}", "discovery": True, "tenants": "a"},
+        "ASGI_JWT_ISSUER has to be an https URL",
+    ),
+    "a placeholder alone": ({"issuer": PATTERN, "discovery": True}, "ASGI_JWT_TENANTS is missing"),
+    "no tenant": ({"issuer": PATTERN, "discovery": True, "tenants": []}, "ASGI_JWT_TENANTS is missing"),
+    "tenants alone": ({"discovery": True, "tenants": "a"}, "ASGI_JWT_TENANTS is for an issuer with a placeholder"),
+    **{
+        f"the tenant {tenant!r}": (
+            {"issuer": PATTERN, "discovery": True, "tenants": ["a", tenant]},
+            "ASGI_JWT_TENANTS has to hold names of letters, digits",
+        )
+        for tenant in ("*", "..", "a/b", "a b", "%61", "\u0661", "a" * 101)
+    },
     "a symmetric algorithm": ({"jwks_url": URL, "algorithms": "RS256,HS256"}, "ASGI_JWT_ALGORITHMS names HS256, for"),
 }
 

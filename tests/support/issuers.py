@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from anyio import to_thread, wait_all_tasks_blocked
 from support.tokens import NOW
@@ -40,7 +41,8 @@ class Answer:
 
 
 class IssuerServer:
-    """Serves on loopback, from a thread, until it is closed. `requests` holds the path of each request.
+    """Serves on loopback, from a thread, until it is closed. `requests` holds the path of each request, `forms` the
+    form of each POST.
 
     `tls` makes it an https server, certified as the context says at each request.
     """
@@ -48,6 +50,7 @@ class IssuerServer:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.forms: list[dict[str, str]] = []
         self._answers: dict[str, Answer] = {}
         self._arrived = threading.Semaphore(0)
         self._open = threading.Event()
@@ -154,6 +157,11 @@ def _handler_of(issuer: IssuerServer) -> type[BaseHTTPRequestHandler]:
                 return
             for _ in range(_ENDLESS if answer.endless else 1):
                 self.wfile.write(answer.body)
+
+        def do_POST(self) -> None:
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            issuer.forms.append(dict(parse_qsl(form, strict_parsing=True)))
+            self.do_GET()
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             pass

@@ -226,7 +226,7 @@ async def test_an_https_issuer_stays_with_https(monkeypatch: pytest.MonkeyPatch,
     """An issuer out there may not send the service to plain http on its own machine."""
     issuer = "https://issuer.example"
 
-    async def metadata(url: str, certificates: object) -> discovery.Document:
+    async def metadata(url: str, *_: object) -> discovery.Document:
         return discovery.Document({"issuer": issuer, "jwks_uri": uri}, 600)
 
     monkeypatch.setattr(discovery, "fetch", metadata)

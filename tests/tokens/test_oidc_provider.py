@@ -2,16 +2,13 @@
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 from anyio import wait_all_tasks_blocked
 from support.app import Answer, Guarded
-from support.outside import NPM, npm_package, program
-from support.waiting import PATIENCE
+from support.oidc_provider import OidcProvider
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched
@@ -30,52 +27,9 @@ SIGNED = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"
 OLD, NEW = ("old", "RS256"), ("new", "ES256")
 
 
-class Provider:
-    """oidc-provider in a process of its own. What `publish` says holds from then on."""
-
-    def __init__(self) -> None:
-        npm_package("oidc-provider")
-        self._process = subprocess.Popen(
-            [program("node"), NPM / "provider.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.issuer: str = self._ask()["issuer"]
-
-    def publish(self, *keys: tuple[str, str], sign: tuple[str, str] | None = None) -> None:
-        """These are the keys, each a `kid` and its algorithm; `sign`, else the first of them, signs tokens."""
-        named = [{"kid": kid, "alg": alg} for kid, alg in keys]
-        kid, alg = sign or keys[0]
-        self._ask(keys=named, sign={"kid": kid, "alg": alg})
-
-    def count(self, path: str = JWKS) -> int:
-        """How many requests for `path` there were."""
-        count: int = self._ask()["requests"].get(path, 0)
-        return count
-
-    async def token(self) -> str:
-        """An access token for the resource, as a client gets it for itself (RFC 6749 section 4.4, RFC 8707)."""
-        asked = {"grant_type": "client_credentials", "resource": RESOURCE, "scope": "orders:read"}
-        async with httpx2.AsyncClient() as client:
-            answer = await client.post(
-                f"{self.issuer}/token", data=asked, auth=("machine", "known-to-this-machine"), timeout=PATIENCE
-            )
-        token: str = answer.json()["access_token"]
-        return token
-
-    def close(self) -> None:
-        self._process.communicate(timeout=PATIENCE)
-
-    def _ask(self, **question: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-
 @pytest.fixture(scope="module", name="provider")
-def provider_() -> Iterator[Provider]:
-    provider = Provider()
+def provider_() -> Iterator[OidcProvider]:
+    provider = OidcProvider()
     try:
         yield provider
     finally:
@@ -85,7 +39,7 @@ def provider_() -> Iterator[Provider]:
 class Service(Guarded):
     """An app that takes the provider's tokens, with a clock to turn, and the events it told."""
 
-    def __init__(self, provider: Provider, **settings: str) -> None:
+    def __init__(self, provider: OidcProvider, **settings: str) -> None:
         given = {"ISSUER": provider.issuer, "AUDIENCE": RESOURCE, "DISCOVERY": "true"} | settings
         self.clock = Clock()
         self.heard: list[Event] = []
@@ -121,10 +75,10 @@ def header_of(token: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("alg", SIGNED)
-async def test_a_token_of_each_algorithm(provider: Provider, alg: str) -> None:
+async def test_a_token_of_each_algorithm(provider: OidcProvider, alg: str) -> None:
     """With the issuer's name alone its tokens are let in, whatever it signs with: RFC 9068's profile as it is."""
     provider.publish((alg, alg))
-    token = await provider.token()
+    token = provider.token()
     assert header_of(token) == {"alg": alg, "typ": "at+jwt", "kid": alg}
     service = Service(provider, TYP="at+jwt", REQUIRE_TYP="true", REQUIRED_CLAIMS="client_id=machine,jti")
     assert await service.status(token) == 200
@@ -135,20 +89,20 @@ async def test_a_token_of_each_algorithm(provider: Provider, alg: str) -> None:
     assert service.fetches == 1
 
 
-async def test_tokens_for_another_resource_and_of_narrower_algorithms(provider: Provider) -> None:
+async def test_tokens_for_another_resource_and_of_narrower_algorithms(provider: OidcProvider) -> None:
     """A token of the same provider is refused where it is for another resource, or of an algorithm not allowed."""
     provider.publish(OLD)
-    token = await provider.token()
+    token = provider.token()
     for settings, status in (({}, 200), ({"AUDIENCE": "https://b.example"}, 401), ({"ALGORITHMS": "PS256"}, 401)):
         assert await Service(provider, **settings).status(token) == status
 
 
-async def test_discovery(provider: Provider) -> None:
+async def test_discovery(provider: OidcProvider) -> None:
     """The provider's metadata is read once and leads to its keys; what they can't be used for is told."""
     provider.publish(OLD, ("enc", "RSA-OAEP-256"), ("agreement", "ECDH-ES"), NEW)
     before, service = provider.count(OPENID), Service(provider)
     for _ in range(2):
-        assert await service.status(await provider.token()) == 200
+        assert await service.status(provider.token()) == 200
         service.clock.turn(FRESH)
     assert (service.fetches, provider.count(OPENID) - before) == (2, 1)
     await service.settled()
@@ -158,13 +112,13 @@ async def test_discovery(provider: Provider) -> None:
     assert all("alg is not one for signatures" in why for why in fetched.left_out)
 
 
-async def test_rotation_with_overlap(provider: Provider) -> None:
+async def test_rotation_with_overlap(provider: OidcProvider) -> None:
     """A new key that is published before it signs is there when it does, and no token of either key is refused.
 
     When the old one is withdrawn, its tokens are refused within the freshness, and leave the cache.
     """
     provider.publish(OLD)
-    service, of_old = Service(provider), await provider.token()
+    service, of_old = Service(provider), provider.token()
     assert await service.status(of_old) == 200
 
     provider.publish(OLD, NEW, sign=OLD)
@@ -173,7 +127,7 @@ async def test_rotation_with_overlap(provider: Provider) -> None:
     await service.settled()
 
     provider.publish(OLD, NEW, sign=NEW)
-    of_new = await provider.token()
+    of_new = provider.token()
     assert header_of(of_new)["kid"] == "new"
     for token in (of_new, of_old):
         assert await service.status(token) == 200
@@ -190,13 +144,13 @@ async def test_rotation_with_overlap(provider: Provider) -> None:
     assert (service.fetches, len(service.auth.verifier._cache)) == (3, 1)
 
 
-async def test_rotation_without_overlap(provider: Provider) -> None:
+async def test_rotation_without_overlap(provider: OidcProvider) -> None:
     """A key that takes the other's place from one second to the next: its first token is let in, the old one's not."""
     provider.publish(OLD)
-    service, of_old = Service(provider), await provider.token()
+    service, of_old = Service(provider), provider.token()
     assert await service.status(of_old) == 200
     provider.publish(NEW)
-    of_new = await provider.token()
+    of_new = provider.token()
     service.clock.turn(BETWEEN_ATTEMPTS)
     assert await service.status(of_new) == 200
     assert service.auth.verify_cached(of_old) is None

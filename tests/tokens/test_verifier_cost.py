@@ -13,7 +13,8 @@ from asgi_jwt.tokens.claims import TokenPolicy
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
 from asgi_jwt.tokens.keys import KeySet
-from asgi_jwt.tokens.verifier import TokenVerifier, Trust
+from asgi_jwt.tokens.trusted import Trust
+from asgi_jwt.tokens.verifier import TokenVerifier
 
 pytestmark = pytest.mark.anyio
 

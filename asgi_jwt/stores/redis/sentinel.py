@@ -1,4 +1,8 @@
-"""Master: follows the address of a service's master, as the Sentinels name it."""
+"""Master: follows the address of a service's master, as the Sentinels name it.
+
+During a failover Sentinels name the promoted server in answer to GET-MASTER-ADDR-BY-NAME, and still the old master in
+answer to MASTERS, by which redis-py connects. So connections are made to the address that is followed here.
+"""
 
 import asyncio
 from collections import Counter
@@ -36,7 +40,7 @@ class Master:
 
     def __init__(self, sentinel: Any, service: str) -> None:
         self._sentinels = sentinel.sentinels
-        self._forced_host = sentinel._force_master_ip
+        self._forced_host = getattr(sentinel, "_force_master_ip", None)  # an option of redis-py's Sentinel
         self._service = service
         self._address: Address | None = None
         # In seconds of the event loop: when the next question is due, and when the last one began that was answered.
