@@ -45,6 +45,7 @@ class Master:
         self._address: Address | None = None
         # In seconds of the event loop: when the next question is due, and when the last one began that was answered.
         self._due_at = self._answered = float("-inf")
+        self._silent = False  # the last question that had to confirm an answer had none in time
         self._complaint: ResponseError | None = None
         self._flight = SingleFlight(self._ask)
 
@@ -64,14 +65,20 @@ class Master:
         return self._address
 
     async def confirmed(self) -> Address | None:
-        """The address by a question that begins now. None: the Sentinels don't answer, or not the same."""
+        """The address by a question that begins now. None: the Sentinels don't answer, or not the same.
+
+        It waits for silent Sentinels only once, because the commands of one exchange wait together.
+        """
         called_at = _now()
+        if self._silent:
+            return None
         with anyio.move_on_after(CONFIRM_WAIT):
             await self._flight.wait()  # a question under way may have been answered before the call
             if self._answered < called_at:
                 self._begin()
                 await self._flight.wait()
-        return self._address if self._answered >= called_at else None
+        self._silent = self._answered < called_at
+        return None if self._silent else self._address
 
     def doubt(self) -> None:
         """Have the next command ask again: a server does not answer, or is no master."""
@@ -104,7 +111,7 @@ class Master:
                 group.start_soon(ask, sentinel)
         match named.most_common(2):
             case [(address, votes), *others] if not others or others[0][1] < votes:
-                self._address, self._answered = address, began_at
+                self._address, self._answered, self._silent = address, began_at, False
 
 
 def _now() -> float:
