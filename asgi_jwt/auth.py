@@ -341,13 +341,18 @@ class Auth:
             self.opaque_tokens.forget(iss)
 
     async def aclose(self) -> None:
-        """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""
+        """Stop restoring what the log has lost, and close the store if this `Auth` opened it.
+
+        A second call does nothing, and a later use opens the store again.
+        """
+        if self._revocations is not None:
+            self._revoker.close()
+            # The next use may open a new store, which needs a new mirror.
+            self._sessions = None
+            self._keep_revocations()
         opened, self._opened = self._opened, None
         if opened is not None:
-            self._store = self._sessions = None
-            self._revoker.close()
-            # The next use opens a new store, which needs a new mirror.
-            self._keep_revocations()
+            self._store = None
             await opened.aclose()
 
     def __deepcopy__(self, memo: object) -> Self:
