@@ -90,6 +90,12 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
             "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE, for which its clients ask for tokens",
             "add it to ASGI_JWT_AUDIENCE",
         )
+    if settings.dpop != "off" and not settings.dpop_bases and settings.resource is None:
+        yield warning(
+            "settings",
+            "ASGI_JWT_DPOP_BASES is not set: the URL of a DPoP proof is compared with the Host that a client chooses",
+            "set it to the URL at which clients see this server, or ASGI_JWT_DPOP=off",
+        )
     if settings.type is None and not settings.is_remote:
         yield warning(
             "settings",

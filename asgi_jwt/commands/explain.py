@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from asgi_jwt import errors
 from asgi_jwt.commands.explain_tenants import explain_tenant, explain_tid, is_nearly_tenant, loosely
@@ -14,6 +15,7 @@ from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
+from asgi_jwt.tokens.claims import bound_to
 
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # Only ID tokens have these claims (OpenID Connect Core sections 2 and 3.1.3.6).
@@ -157,9 +159,16 @@ def _wrong_claim(refusal: RefusedToken) -> str:
     if name == "tid" and name not in dict(refusal.policy.required_claims):
         return explain_tid(refusal)
     if name == "cnf":
-        return f"{refusal.found(name)}, and only proofs of its member jkt are checked here: ask for a token without"
+        return _confirmation(refusal)
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
+
+
+def _confirmation(refusal: RefusedToken) -> str:
+    with suppress(errors.WrongClaim):
+        bound_to(refusal.claims)
+        return f"{refusal.found('cnf')}, and ASGI_JWT_DPOP is off: ask for a token without it, or set ASGI_JWT_DPOP=on"
+    return f"{refusal.found('cnf')}, and only proofs of its member jkt are checked here: ask for a token without"
 
 
 def _expired(refusal: RefusedToken) -> str:
@@ -209,6 +218,10 @@ def _type(refusal: RefusedToken) -> str:
     return f"{found}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
 
 
+def _unbound(refusal: RefusedToken) -> str:
+    return f"{refusal.found('cnf')}, ASGI_JWT_DPOP is required: log in with a proof of a key, or set it to on"
+
+
 def _revoked(refusal: RefusedToken) -> str:
     return (
         f"it was revoked: itself ({refusal.found('jti')}), its session ({refusal.found('sid')}), "
@@ -256,6 +269,7 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[RefusedToken], str]] = {
     errors.WrongIssuer: _issuer,
     errors.WrongAudience: _audience,
     errors.WrongType: _type,
+    errors.UnboundToken: _unbound,
     errors.RevokedToken: _revoked,
     errors.RefusedToken: _refused,
     errors.KeysUnavailable: _keys_unavailable,

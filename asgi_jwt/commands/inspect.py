@@ -14,6 +14,7 @@ from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, WrongI
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.tokens.claims import bound_to
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
@@ -61,7 +62,10 @@ async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            await (auth.authentic if nothing_revoked else auth.verify)(parsed.token)
+            claims = await auth.authentic(parsed.token)
+            auth.binding.check_mode(claims)
+            if store is not None and not nothing_revoked:
+                await auth.revocations.check(claims)
         except AuthError as error:
             return await refusal_of(auth, parsed, error, clock())
     return None
@@ -123,6 +127,8 @@ def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool,
     else:
         claims = parsed.claims or {}
         say(f"accepted: issued by {shown(claims['iss'])} for {shown(claims['sub'])}, exp {_when(claims['exp'], now)}")
+        if (key := bound_to(claims)) is not None:
+            say(f"  bound to a key: only with the scheme DPoP, and a proof of the key with the thumbprint {shown(key)}")
     mark = "signature verified" if signed else "unverified: anyone may have written this"
     for title, members in (("header", parsed.header), ("claims", parsed.claims)):
         say(f"{title} ({mark})" if members is not None else f"{title}: can't be read")

@@ -1,5 +1,5 @@
-# ruff: noqa: S101
 """The tests of every promise of `ProofStore`, beside those of `StoreConformance`."""
+# ruff: noqa: S101 (these are tests)
 
 from functools import partial
 from hashlib import sha256

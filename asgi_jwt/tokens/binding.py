@@ -36,14 +36,19 @@ class Binding:
         `use` has to follow. Raises `InvalidProof`, `WrongClaim` for a bound token if DPoP is off, and `UnboundToken`
         for any other token if it is required.
         """
-        thumbprint = claims.thumbprint
+        thumbprint = self.check_mode(claims)
         if thumbprint is None:
-            if self._mode == "required":
-                raise UnboundToken
             return None
-        if self._mode == "off":
-            raise WrongClaim("cnf")
         return self._proofs.verify(proof, thumbprint=thumbprint, access_token=token)
+
+    def check_mode(self, claims: Claims) -> str | None:
+        """The thumbprint of the key that a token is bound to, or None. Raises `UnboundToken` or `WrongClaim`."""
+        thumbprint = claims.thumbprint
+        if thumbprint is None and self._mode == "required":
+            raise UnboundToken
+        if thumbprint is not None and self._mode == "off":
+            raise WrongClaim("cnf")
+        return thumbprint
 
     def at_sight(self, claims: Claims | None) -> Claims | None:
         """The claims, if no proof may be asked for. None: `check` has to decide."""
