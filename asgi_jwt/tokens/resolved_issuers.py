@@ -56,7 +56,7 @@ class _AnsweredKeys:
 
     @property
     def known_until(self) -> float:
-        return min(self.keys.known_until, self.answered_at + HELD) if self.is_held else -inf
+        return min(self.keys.known_until, self.answered_at + HELD)
 
     async def current(self) -> KeySet:
         if not self.is_held and await self._ask_again(self.answer.policy.issuer) is None:

@@ -76,6 +76,10 @@ async def test_an_answer_is_held_for_a_minute() -> None:
     assert [await host.reason(each) for each in (token, other)] == [None, "issuer_invalid"]
     assert host.asked == [TENANT, "https://other.example"] * 2
     assert host.auth.verify_cached(token) is not None
+    assert host.auth.verifier.verified == 2, "an equal answer keeps the cached tokens"
+    host.clock.turn(-30)
+    assert await host.reason(host.token(jti="2")) is None, "the clock was set back, so the host is asked again"
+    assert host.asked.count(TENANT) == 3
 
 
 async def test_a_dropped_issuer_is_refused_within_a_minute() -> None:
@@ -265,6 +269,7 @@ async def test_made_up_issuers_push_nobody_out(monkeypatch: pytest.MonkeyPatch) 
     assert await host.reason(host.token("https://made-up-19.example")) == "issuer_invalid"
     assert await host.reason(host.token("https://made-up-1.example")) == "issuer_invalid"
     assert await host.reason(host.token("https://t19.example")) is None
+    assert len(vars(host.auth.verifier._finders[0])["_unverified"]) <= 5
     asked = [host.asked.count(f"https://{name}.example") for name in ("made-up-19", "made-up-1", "t19")]
     assert asked == [1, 2, 1]
 
