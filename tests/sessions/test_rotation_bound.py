@@ -35,7 +35,7 @@ def play(seed: int, grace: int, jkt: str | None) -> set[Verdict]:
                 for _ in range(random.choice([1, 1, 2])):
                     now = Millis(at + random.randint(0, late))
                     branch = random.randbytes(8).hex()
-                    verdict, kept, given = decide(session, presented, branch=branch, now=now, policy=policy)
+                    verdict, kept, given, *_ = decide(session, presented, branch=branch, now=now, policy=policy)
                     verdicts.add(verdict)
                     assert kept is not None
                     session = kept
