@@ -77,9 +77,8 @@ class Login:
     ) -> TokenPair:
         """Open a session, and end the session of the refresh token that it replaces."""
         replaces = None if replaced is None else await self._session_of(replaced)
-        return await self._auth.sessions.open(
-            identity, _client(request), jkt=jkt, replaces=replaces, check_size=check_size
-        )
+        client = _client(request)
+        return await self._auth.sessions.open(identity, client, jkt=jkt, replaces=replaces, check_size=check_size)
 
     async def _credentials(self, request: Request) -> Credentials:
         """The fields of the body. Raises `CrossSite` if another site's page could log its visitor in as someone else.
