@@ -77,6 +77,13 @@ class Refreshed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StaleReplayed(Event):
+    """An old refresh token of a client in `SHARED_CLIENTS` was answered. In any other session it would be a theft."""
+
+    name: ClassVar[str] = "refresh_stale"
+
+
+@dataclass(frozen=True, slots=True)
 class ReuseDetected(Event):
     """A rotated refresh token was presented again: it counts as stolen, and its session was ended."""
 
@@ -86,7 +93,7 @@ class ReuseDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded(Event):
-    """A session was ended. `cause` is `reuse` for a stolen refresh token, else `ended`."""
+    """A session was ended. `cause` is `reuse` for a stolen refresh token, `evicted` by `MAX_SESSIONS`, else `ended`."""
 
     name: ClassVar[str] = "session_ended"
 
@@ -97,7 +104,8 @@ class SessionEnded(Event):
 class KeysFetched(Event):
     """A remote key set was fetched. `source` is its issuer or URL, `keys` the number of usable keys.
 
-    `left_out` has one text for each unusable key: its name and the reason.
+    `left_out` has one text for each unusable key: its name and the reason. For a tenant `source` is the issuer with its
+    placeholder.
     """
 
     name: ClassVar[str] = "keys_fetched"
@@ -111,7 +119,7 @@ class KeysFetched(Event):
 class KeysNotFetched(Event):
     """A remote key set could not be fetched, so the old one stays in use.
 
-    `source` is its issuer or URL. `why` is the reason, for operators.
+    `source` is its issuer or URL, for a tenant the issuer with its placeholder. `why` is the reason, for operators.
     """
 
     name: ClassVar[str] = "keys_not_fetched"

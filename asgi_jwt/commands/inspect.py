@@ -15,6 +15,7 @@ from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, Verifi
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.tokens.claims import bound_to
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.frozen import thaw
 from asgi_jwt.tokens.introspection import can_be_sent
@@ -68,7 +69,10 @@ async def _verify(
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            claims = await (auth.authentic if nothing_revoked else auth.verify)(parsed.token)
+            claims = await auth.authentic(parsed.token)
+            auth.binding.check_mode(claims)
+            if store is not None and not nothing_revoked:
+                await auth.revocations.check(claims)
         except AuthError as error:
             parsed = await _introspected(auth, parsed)
             return parsed, await refusal_of(auth, parsed, error, clock())
@@ -101,9 +105,11 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
 
 
 async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
-    issuer = (parsed.claims or {}).get("iss")
-    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
-    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
+    issuer, verifier = (parsed.claims or {}).get("iss"), auth.verifier
+    if isinstance(issuer, str):
+        with suppress(WrongIssuer):
+            return await verifier.trust_in(issuer)
+    return next(iter(verifier.trusts), Trust(KeySet(()), verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
@@ -141,6 +147,8 @@ def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool,
         claims = parsed.claims or {}
         ends = f"exp {_when(claims['exp'], now)}" if "exp" in claims else "without an end"
         say(f"accepted: issued by {shown(claims['iss'])} for {shown(claims['sub'])}, {ends}")
+        if (key := bound_to(claims)) is not None:
+            say(f"  bound to a key: only with the scheme DPoP, and a proof of the key with the thumbprint {shown(key)}")
     mark = "signature verified" if signed else "unverified: anyone may have written this"
     if is_opaque(parsed.token) and parsed.header is None:
         mark = "by introspection"

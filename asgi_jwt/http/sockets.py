@@ -158,19 +158,18 @@ class _Watch:
                     if socket.token is not None:
                         start(partial(self._ask_again, socket, socket.token))
                 await self._close([socket for socket in expired if socket.token is None], ExpiredToken())
+            if self._auth.verifier.may_forget:
+                await self._close_forgotten()
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
             self._next_check = now + wait
-            if self._auth.verifier.may_forget:
-                await self._close_forgotten()
             with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
 
     async def _close_forgotten(self) -> None:
         """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
         await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
-        if not self._rechecking.under_way:
-            self._rechecking.start()
+        self._rechecking.start()
 
     def _is_forgotten(self, socket: "_Socket") -> bool:
         return self._auth.verifier.has_forgotten(socket.claims)

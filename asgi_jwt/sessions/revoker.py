@@ -109,14 +109,14 @@ class Revoker:
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
+    async def end(self, subject: str, sid: str, *, shown: bool = False, cause: str = "ended") -> bool:
         """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
 
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
-        the store has lost the session.
+        the store has lost the session. `cause` is for the event.
         """
         async with self.place("end"):
-            if await self._end(SessionKey(subject, sid)):
+            if await self._end(SessionKey(subject, sid), cause=cause):
                 return True
             if shown and not self._revocations.has_session(self._issuer, sid):
                 await self._append([self._session_entry(sid, self._now())])
@@ -167,17 +167,18 @@ class Revoker:
         """Revoke the tokens of the session or of the user in the verified claims of a logout token.
 
         Without a `sid` these are all tokens that the issuer has issued for the user until the claim `iat`. The life of
-        the entry counts from then, so a token that is sent again revokes no newer ones.
+        the entry counts from then, so a token that is sent again revokes no newer ones, and adds nothing to the log.
         """
         issued, sid = millis(claims["iat"]), claims.session_id
         until = issued + self._life - (self._now() - issued)
         entry = (
             Revocation("sub", claims.issuer, log_value(claims.subject), until, issued)
             if sid is None
-            else (Revocation("sid", claims.issuer, log_value(sid), until, issued))
+            else Revocation("sid", claims.issuer, log_value(sid), until, issued)
         )
-        await self._append([entry])
-        await self._events.emit(TokensRevoked(entry.kind))
+        if not self._own_entries.has_written(entry):
+            await self._append([entry])
+            await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
         """Whether the session's access tokens are revoked. If so, the session is ended, too. Every refresh calls it.
@@ -214,7 +215,7 @@ class Revoker:
         """Stop restoring entries that the log has lost."""
         self._closed = True
 
-    async def _end(self, key: SessionKey, *more: Revocation) -> bool:
+    async def _end(self, key: SessionKey, *more: Revocation, cause: str = "ended") -> bool:
         now = self._now()
 
         def change(session: Session | None) -> tuple[Session | None, bool]:
@@ -223,7 +224,7 @@ class Revoker:
 
         ended = await self.update(key, change, *more)
         if ended:
-            await self._events.emit(SessionEnded("ended"))
+            await self._events.emit(SessionEnded(cause))
         return ended
 
     async def _end_each(self, keys: Iterable[SessionKey]) -> int:

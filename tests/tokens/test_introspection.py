@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "not yet": ({"nbf": NOW + 60}, {}, "token_not_yet_valid"),
     "a claim is missing": ({}, {"REQUIRED_CLAIMS": "email"}, "claim_missing"),
     "a claim is another": ({"email": "b"}, {"REQUIRED_CLAIMS": "email=a"}, "claim_invalid"),
-    "bound to a key": ({"cnf": {"jkt": "x"}}, {}, "claim_invalid"),
+    "bound to a key": ({"cnf": {"jkt": "x"}}, {}, "proof_invalid"),
     "bound to a certificate": ({"cnf": {"x5t#S256": "x"}}, {}, "claim_invalid"),
     "bound to nothing": ({"cnf": {}}, {}, "claim_invalid"),
     "a refresh token": ({"token_type": "refresh_token"}, {}, "type_invalid"),

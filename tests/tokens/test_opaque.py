@@ -140,7 +140,7 @@ WRONG = {
     "not yet": ({**ALICE, "nbf": NOW + 31}, "token_not_yet_valid"),
     "made later": ({**ALICE, "iat": NOW + 31}, "token_issued_in_future"),
     "a name that is no text": ({**ALICE, "jti": 7}, "claims_malformed"),
-    "bound to a key": ({**ALICE, "cnf": {"jkt": "x"}}, "claim_invalid"),
+    "bound to a key": ({**ALICE, "cnf": {"jkt": "x"}}, "proof_invalid"),
     "the answer of the verifier": (errors.TooManyAttempts(7), "too_many_attempts"),
     "a child of the host's": (errors.RefusedToken(), "token_refused"),
 }
