@@ -17,7 +17,7 @@ from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
 from asgi_jwt.http.backchannel_logout import BackchannelLogout, OnLogout
 from asgi_jwt.http.bearer import Challenge, check_header_count, error_body, error_response
-from asgi_jwt.http.browser_client import BrowserClient
+from asgi_jwt.http.browser_client import MODULES, BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
 from asgi_jwt.http.dpop import DPoP
@@ -88,7 +88,7 @@ class AuthApp:
             Route("/revoke", sessions.revoke, methods=["POST"]),
             Route("/.well-known/oauth-authorization-server", ServerMetadata(auth).answer, methods=["GET"]),
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
-            Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
+            *(Route(f"/{name}", BrowserClient(name).get, methods=["GET"]) for name in MODULES),
         ]
         if auth.settings.logout_audience:
             routes.append(Route("/backchannel-logout", BackchannelLogout(auth, on_logout).post, methods=["POST"]))
