@@ -77,6 +77,13 @@ class Refreshed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StaleReplayed(Event):
+    """An old refresh token of a client in `SHARED_CLIENTS` was answered. In any other session it would be a theft."""
+
+    name: ClassVar[str] = "refresh_stale"
+
+
+@dataclass(frozen=True, slots=True)
 class ReuseDetected(Event):
     """A rotated refresh token was presented again: it counts as stolen, and its session was ended."""
 
@@ -86,7 +93,7 @@ class ReuseDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded(Event):
-    """A session was ended. `cause` is `reuse` for a stolen refresh token, else `ended`."""
+    """A session was ended. `cause` is `reuse` for a stolen refresh token, `evicted` by `MAX_SESSIONS`, else `ended`."""
 
     name: ClassVar[str] = "session_ended"
 

@@ -27,6 +27,7 @@ from asgi_jwt.events import (
     SessionEnded,
     SessionOpened,
     SocketClosed,
+    StaleReplayed,
     StoreFailed,
     TokenRefused,
     TokensRevoked,
@@ -167,6 +168,13 @@ COUNTED = (
         "{reuse}",
         "Refresh tokens that were reused, so that their sessions were ended",
         {ReuseDetected: lambda event: {}},
+        ({},),
+    ),
+    Counted(
+        "asgi_jwt.token.stale_replays",
+        "{replay}",
+        "Old refresh tokens of shared clients that were answered",
+        {StaleReplayed: lambda event: {}},
         ({},),
     ),
     Counted(

@@ -3,7 +3,8 @@ frameworks`.
 
 `--json`, `--rounds N` and `--quick` go with each.
 
-`python -m benchmarks simulation` plays ways of rotating refresh tokens to honest users and to thieves.
+`python -m benchmarks simulation` plays ways of rotating refresh tokens to honest users and to thieves, and
+`python -m benchmarks agents` kinds of sessions to agents that run as several processes.
 """
 
 import argparse
@@ -12,9 +13,10 @@ import sys
 from dataclasses import replace
 
 from benchmarks.commands import COMMANDS
-from benchmarks.evidence import simulation
+from benchmarks.evidence import agents, simulation
 from benchmarks.rounds import Effort
 
+EVIDENCE = {"simulation": simulation.main, "agents": agents.main}
 EFFORTS = {
     "verify": Effort(rounds=40, seconds=0.05),
     "middleware": Effort(rounds=40, seconds=0.05),
@@ -33,14 +35,15 @@ QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False, mo
 def main() -> None:
     """Measure, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "simulation"], help="what to measure, or to simulate")
+    parser.add_argument("command", choices=[*COMMANDS, *EVIDENCE], help="what to measure, or to simulate")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--rounds", type=int, help="how many rounds to take the medians of")
     parser.add_argument("--most", type=int, default=1_000_000, help="with growth: how many sessions at the most")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works: no figures to quote")
-    if sys.argv[1:2] == ["simulation"]:
-        simulation.main(sys.argv[2:])
-        return
+    for name, evidence in EVIDENCE.items():
+        if sys.argv[1:2] == [name]:
+            evidence(sys.argv[2:])
+            return
     given = parser.parse_args()
     effort = QUICK if given.quick else EFFORTS[given.command]
     if given.rounds is not None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from asgi_jwt.commands.findings import OK, PROBLEM, Finding
-from asgi_jwt.commands.output import CommandError, count, run, say, say_json
+from asgi_jwt.commands.output import CommandError, counted, run, say, say_json
 from asgi_jwt.drill.run import Report, run_drill
 from asgi_jwt.drill.target import Target
 
@@ -70,8 +70,8 @@ def _print_text(report: Report) -> None:
     for each in report.results:
         say(str(Finding(_LEVELS[each.holds], f"{each.promise} {each.name}", each.seen, each.mend)))
     ok, problems, untried = (sum(each.holds is holds for each in report.results) for holds in (True, False, None))
-    effort = f"{count(report.requests, 'request')} in {report.seconds:.0f} s"
-    say(f"{count(problems, 'problem')}, {ok} ok, {untried} untried; {effort}")
+    effort = f"{counted(report.requests, 'request')} in {report.seconds:.0f} s"
+    say(f"{counted(problems, 'problem')}, {ok} ok, {untried} untried; {effort}")
 
 
 def _print_json(report: Report) -> None:

@@ -31,7 +31,7 @@ from asgi_jwt.http.refresh import TOKEN_HEADERS, Refresh
 from asgi_jwt.http.server_metadata import ServerMetadata
 from asgi_jwt.http.session_endpoints import SessionEndpoints
 from asgi_jwt.sessions.pairs import TokenPair
-from asgi_jwt.sessions.sessions import LoadIdentity
+from asgi_jwt.sessions.sessions import LoadIdentity, OnReuse
 from asgi_jwt.tokens.identity import Identity, kind
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -43,7 +43,8 @@ class AuthApp:
     `authenticate(credentials, request)` returns the `Identity` of the user with these credentials, or None if there is
     no such user. It may raise `TooManyAttempts`. `load_identity(subject, session)` is called at each refresh and
     returns the user's present `Identity`, or None to end the session. `on_logout(claims)` is that of
-    `BackchannelLogout`. All may be sync or async.
+    `BackchannelLogout`. `on_reuse(session)` is called once for each session that ends because its refresh token was
+    stolen; the answer waits for it 1 s at most. All may be sync or async.
 
     Raises `ConfigurationError` for arguments of other types, and if `REFRESH_SECRET`, a store or a signing key is
     missing.
@@ -56,6 +57,7 @@ class AuthApp:
         *,
         load_identity: LoadIdentity | None = None,
         on_logout: OnLogout | None = None,
+        on_reuse: OnReuse | None = None,
     ) -> None:
         checked_auth(auth, "AuthApp(auth, authenticate)")
         if not callable(authenticate):
@@ -73,7 +75,7 @@ class AuthApp:
         self._cookies = TokenCookies(auth.settings)
         self._hints = Hints(auth.clock)
         self._login = login = Login(auth, dpop, authenticate, self._cookies)
-        refresh = Refresh(auth, dpop, self._cookies, load_identity)
+        refresh = Refresh(auth, dpop, self._cookies, load_identity, on_reuse)
         sessions = SessionEndpoints(auth, dpop, self._cookies)
         routes = [
             Route("/login", login.post, methods=["POST"]),

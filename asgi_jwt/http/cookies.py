@@ -79,34 +79,40 @@ class TokenCookies:
         to a key gets no cookie, because a cookie proves no key. Raises `CookieTooLarge`.
         """
         if pair.verdict not in TOKEN_STAYS:
-            self._add_refresh(response, connection, pair.refresh_token, pair.refresh_expires_in)
+            self._add_refresh(response, connection, pair.refresh_token, _max_age(pair, pair.refresh_expires_in))
         if not pair.is_bound:
-            self._add_access(response, pair.access_token, pair.expires_in)
+            self._add_access(response, pair.access_token, _max_age(pair, pair.expires_in))
         if pair.verdict is None:
             path = self._mount_path(connection)
             connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)
 
     def clear(self, response: SetsHeaders, connection: HTTPConnection) -> None:
         """Have the browser delete the cookies."""
-        self._add_refresh(response, connection, "", 0)
-        self._add_access(response, "", 0)
+        self._add_refresh(response, connection, "", _AT_ONCE)
+        self._add_access(response, "", _AT_ONCE)
 
-    def _add_refresh(self, response: SetsHeaders, connection: HTTPConnection, token: str, max_age: int) -> None:
+    def _add_refresh(self, response: SetsHeaders, connection: HTTPConnection, token: str, max_age: str) -> None:
         _check_size(self._name, token)
         path = self._mount_path(connection)
-        response.headers.append(
-            "Set-Cookie", f"{self._name}={token}; Path={path}; Max-Age={max_age}; {self._attributes}"
-        )
+        response.headers.append("Set-Cookie", f"{self._name}={token}; Path={path}; {max_age}{self._attributes}")
 
-    def _add_access(self, response: SetsHeaders, token: str, max_age: int) -> None:
+    def _add_access(self, response: SetsHeaders, token: str, max_age: str) -> None:
         if self._access_name is not None:
             _check_size(self._access_name, token)
-            cookie = f"{self._access_name}={token}; Path=/; Max-Age={max_age}; {self._access_attributes}"
+            cookie = f"{self._access_name}={token}; Path=/; {max_age}{self._access_attributes}"
             response.headers.append("Set-Cookie", cookie)
 
     def _mount_path(self, connection: HTTPConnection) -> str:
         """The path of the mount, encoded as browsers encode it. No character of it ends the cookie's attribute."""
         return self._path or quote(connection.scope.get("root_path", ""), safe=_PATH_CHARACTERS) or "/"
+
+
+_AT_ONCE = "Max-Age=0; "
+
+
+def _max_age(pair: TokenPair, seconds: int) -> str:
+    """The attribute, or nothing for a cookie that ends with the browser (RFC 6265 section 4.1.2.2)."""
+    return f"Max-Age={seconds}; " if pair.remember else ""
 
 
 def _check_size(name: str, value: str) -> None:

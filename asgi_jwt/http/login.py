@@ -15,7 +15,7 @@ from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.refresh import token_response
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import CheckSize
-from asgi_jwt.stores.records import Client
+from asgi_jwt.stores.records import Client, SessionKey
 from asgi_jwt.tokens.identity import Identity, kind
 
 Authenticate = Callable[[Credentials, Request], Awaitable[Identity | None] | Identity | None]
@@ -76,10 +76,9 @@ class Login:
         check_size: CheckSize | None = None,
     ) -> TokenPair:
         """Open a session, and end the session of the refresh token that it replaces."""
-        pair = await self._auth.sessions.open(identity, _client(request), jkt=jkt, check_size=check_size)
-        if replaced is not None:
-            await self._end_session_of(replaced)
-        return pair
+        replaces = None if replaced is None else await self._session_of(replaced)
+        client = _client(request)
+        return await self._auth.sessions.open(identity, client, jkt=jkt, replaces=replaces, check_size=check_size)
 
     async def _credentials(self, request: Request) -> Credentials:
         """The fields of the body. Raises `CrossSite` if another site's page could log its visitor in as someone else.
@@ -105,16 +104,16 @@ class Login:
         except InvalidRequest:
             return None
 
-    async def _end_session_of(self, replaced: bytes) -> None:
-        """End the session of the replaced refresh token, because a thief may hold a copy that nothing would reveal.
+    async def _session_of(self, replaced: bytes) -> SessionKey | None:
+        """The session of the replaced refresh token. It ends, because a thief may hold a copy without being noticed.
 
         Reuse is detected only while the owner uses the token, too. An invalid token has no session to end.
         """
         try:
             claims = await self._auth.sessions.read(replaced)
         except InvalidGrant:
-            return
-        await self._auth.sessions.end(claims.subject, claims["sid"])
+            return None
+        return SessionKey(claims.subject, claims["sid"])
 
 
 async def _read_for_body_transport(request: Request) -> Credentials | None:

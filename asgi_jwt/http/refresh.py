@@ -15,7 +15,7 @@ from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.hints import HINTS
 from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.pairs import TokenPair
-from asgi_jwt.sessions.sessions import LoadIdentity
+from asgi_jwt.sessions.sessions import LoadIdentity, OnReuse
 
 TOKEN_HEADERS = {**NO_STORE, "Pragma": "no-cache"}
 """The headers of every answer that contains tokens (RFC 6749 section 5.1)."""
@@ -37,11 +37,19 @@ def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
 class Refresh:
     """Exchanges the refresh token of the cookie, or of the body, for new tokens."""
 
-    def __init__(self, auth: Auth, dpop: DPoP, cookies: TokenCookies, load_identity: LoadIdentity | None) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        dpop: DPoP,
+        cookies: TokenCookies,
+        load_identity: LoadIdentity | None,
+        on_reuse: OnReuse | None,
+    ) -> None:
         self._auth = auth
         self._dpop = dpop
         self._cookies = cookies
         self._load_identity = load_identity
+        self._on_reuse = on_reuse
 
     async def by_cookie(self, request: Request) -> Response:
         """Refresh with the cookie, and set the cookies of the new tokens. Raises `AuthError`."""
@@ -53,6 +61,7 @@ class Refresh:
             proof=self._dpop.proof(request.scope),
             load_identity=self._load_identity,
             check_size=self._cookies.check_size,
+            on_reuse=self._on_reuse,
         )
         response = token_response(pair)
         self._cookies.set(response, request, pair)
@@ -79,5 +88,6 @@ class Refresh:
             load_identity=self._load_identity,
             client_id=client_id(request.scope["headers"], fields),
             scope=fields.get("scope", ""),
+            on_reuse=self._on_reuse,
         )
         return token_response(pair, refresh_token=True)

@@ -47,6 +47,7 @@ class SessionEndpoints:
         self._dpop = dpop
         self._cookies = cookies
         self._issuer = auth.settings.issuer[0]
+        self._shared = frozenset(auth.settings.shared_clients)
 
     async def logout(self, request: Request) -> Response:
         """Ends the sessions of the Bearer token and of the cookie, and revokes the token.
@@ -104,7 +105,7 @@ class SessionEndpoints:
         claims = await self._own_claims(request)
         sessions = await self._auth.sessions.list(claims.subject)
         # A JSONResponse of 10,000 sessions would take 50 ms of the event loop in one step.
-        parts = [_json_of(some, claims) async for some in in_slices(sessions, _SHOWN_AT_ONCE)]
+        parts = [self._json_of(some, claims) async for some in in_slices(sessions, _SHOWN_AT_ONCE)]
         body = f'{{"sessions":[{",".join(parts)}]}}'
         return Response(body, media_type="application/json", headers=NO_STORE)
 
@@ -237,16 +238,19 @@ class SessionEndpoints:
             raise WrongIssuer
         return claims
 
+    def _json_of(self, sessions: Sequence[Session], claims: Claims) -> str:
+        """The sessions as members of a JSON array, without its brackets."""
+        devices = [self._device(session, claims) for session in sessions]
+        return json.dumps(devices, ensure_ascii=False, separators=(",", ":"))[1:-1]
+
+    def _device(self, session: Session, claims: Claims) -> dict[str, object]:
+        device = _device(session, current=session.sid == claims.session_id)
+        return {**device, "shared": True} if session.client_id in self._shared else device
+
     def _cleared(self, request: Request) -> Response:
         response = Response(status_code=204, headers=NO_STORE)
         self._cookies.clear(response, request)
         return response
-
-
-def _json_of(sessions: Sequence[Session], claims: Claims) -> str:
-    """The sessions as members of a JSON array, without its brackets."""
-    devices = [_device(session, current=session.sid == claims.session_id) for session in sessions]
-    return json.dumps(devices, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
 def _device(session: Session, *, current: bool) -> dict[str, object]:

@@ -15,8 +15,8 @@ class TokenPair(NamedTuple):
 
     With the verdicts SAME and HEALED `refresh_token` is the presented one. `expires_in` is the life of the access token
     in seconds. `refresh_expires_in` is the life of the session in seconds if it is not refreshed. `scope` has the
-    scopes of the access token, separated by spaces. `verdict` is None for a login.
-    `is_bound`: the tokens are bound to a key (RFC 9449 section 5).
+    scopes of the access token, separated by spaces. `verdict` is None for a login. `remember`: whether the browser
+    keeps the cookies when it is closed. `is_bound`: the tokens are bound to a key (RFC 9449 section 5).
     """
 
     access_token: str
@@ -25,6 +25,7 @@ class TokenPair(NamedTuple):
     scope: str
     verdict: Verdict | None
     refresh_expires_in: int
+    remember: bool = True
     is_bound: bool = False
 
     @property
@@ -45,12 +46,15 @@ def issued_pair(
     *,
     now: Millis,
     presented: str | bytes | None = None,
+    shared: bool = False,
 ) -> TokenPair:
     """The pair for a decision about `session`. Its refresh token is a new one, or the `presented` one.
 
-    `presented` is None for a login. `now` is in ms since the epoch.
+    `presented` is None for a login. `now` is in ms since the epoch. `shared`: several processes have copies of the
+    refresh token. It then lives as long as the session, because an old copy is answered, too.
     """
-    verdict, _, branch = decision
+    ends_at = session.ends_at if shared else session.expires_at
+    verdict, branch = decision.verdict, decision.branch
     if verdict in TOKEN_STAYS and presented is not None:
         refresh_token = presented if isinstance(presented, str) else presented.decode()
     else:
@@ -59,7 +63,7 @@ def issued_pair(
             session.sid,
             generation=session.generation,
             branch=branch or "",
-            expires_at=ceil(seconds(session.expires_at)),
+            expires_at=ceil(seconds(ends_at)),
             jkt=session.jkt,
         )
     return TokenPair(
@@ -68,6 +72,7 @@ def issued_pair(
         expires_in=min(issuer.access_ttl, max(0, floor(seconds(session.ends_at - now)))),
         scope=" ".join(identity.scopes),
         verdict=None if presented is None else verdict,
-        refresh_expires_in=max(0, floor(seconds(session.expires_at - now))),
+        refresh_expires_in=max(0, floor(seconds(ends_at - now))),
+        remember=session.remember is not False,
         is_bound=session.jkt is not None,
     )

@@ -109,14 +109,14 @@ class Revoker:
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
+    async def end(self, subject: str, sid: str, *, shown: bool = False, cause: str = "ended") -> bool:
         """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
 
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
-        the store has lost the session.
+        the store has lost the session. `cause` is for the event.
         """
         async with self.place("end"):
-            if await self._end(SessionKey(subject, sid)):
+            if await self._end(SessionKey(subject, sid), cause=cause):
                 return True
             if shown and not self._revocations.has_session(self._issuer, sid):
                 await self._append([self._session_entry(sid, self._now())])
@@ -214,7 +214,7 @@ class Revoker:
         """Stop restoring entries that the log has lost."""
         self._closed = True
 
-    async def _end(self, key: SessionKey, *more: Revocation) -> bool:
+    async def _end(self, key: SessionKey, *more: Revocation, cause: str = "ended") -> bool:
         now = self._now()
 
         def change(session: Session | None) -> tuple[Session | None, bool]:
@@ -223,7 +223,7 @@ class Revoker:
 
         ended = await self.update(key, change, *more)
         if ended:
-            await self._events.emit(SessionEnded("ended"))
+            await self._events.emit(SessionEnded(cause))
         return ended
 
     async def _end_each(self, keys: Iterable[SessionKey]) -> int:

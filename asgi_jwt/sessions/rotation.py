@@ -25,11 +25,17 @@ class RotationPolicy:
     `recovery`: the same limit while no token of the new generation was presented, because then the answer may have been
     lost. 0 switches recovery off.
     `refresh_ttl`: how long a session lives without a refresh.
+    `shared_clients`: the ids of OAuth clients whose processes have private copies of one refresh token.
     """
 
     grace: Millis
     recovery: Millis
     refresh_ttl: Millis
+    shared_clients: frozenset[str] = frozenset()
+
+    def is_shared(self, session: Session) -> bool:
+        """Whether several processes have copies of the session's refresh token, so that an old one is no theft."""
+        return session.client_id in self.shared_clients
 
 
 class Verdict(StrEnum):
@@ -78,16 +84,25 @@ class Decision(NamedTuple):
     """The verdict, the record to keep, and the branch of the client's next refresh token.
 
     `session` is the given object itself if nothing has to be written, and None if there is no session. `branch` is
-    None if the client gets no token. With SAME and HEALED it is the branch of the presented token.
+    None if the client gets no token. With SAME and HEALED it is the branch of the presented token. `is_stale`: an old
+    token of a shared session is answered, which would end any other session as stolen.
     """
 
     verdict: Verdict
     session: Session | None
     branch: str | None
+    is_stale: bool = False
 
 
 def judge(session: Session | None, presented: Presented, *, now: Millis, policy: RotationPolicy) -> Verdict:
     """The verdict, by the first rule that fits. `now` is in ms since the epoch."""
+    verdict = _judge(session, presented, now=now, policy=policy)
+    shared = verdict is Verdict.REUSED and session is not None and policy.is_shared(session)
+    return Verdict.REPLAYED if shared else verdict
+
+
+def _judge(session: Session | None, presented: Presented, *, now: Millis, policy: RotationPolicy) -> Verdict:
+    """The verdict about a session that is not shared."""
     if session is None or session.ending_at is not None or not session.is_live(now):
         return Verdict.INVALID
     if presented.generation > session.generation:
@@ -127,7 +142,8 @@ def decide(
         kept = session if session.seen else session.changed(seen=True, window_at=window_at)
         return Decision(verdict, kept, presented.branch)
     if verdict is Verdict.REPLAYED:
-        return Decision(verdict, session, branch)
+        is_stale = _judge(session, presented, now=now, policy=policy) is Verdict.REUSED
+        return Decision(verdict, session, branch, is_stale)
     if verdict is Verdict.RECOVERED:
         return Decision(verdict, session.changed(window_at=window_at), branch)
     if verdict is Verdict.HEALED:
@@ -165,6 +181,7 @@ def open_session(
     jkt: str | None = None,
     acr: str | None = None,
     amr: Iterable[str] = (),
+    remember: bool = True,
 ) -> Session:
     """A new session of generation 0. The caller chooses the branch of its first refresh token.
 
@@ -187,6 +204,7 @@ def open_session(
         jkt=jkt,
         acr=acr,
         amr=tuple(amr),
+        remember=None if remember else False,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from asgi_jwt.callbacks import ask
+from asgi_jwt.callbacks import ask, notify
 from asgi_jwt.errors import (
     AuthError,
     InvalidGrant,
@@ -21,7 +21,15 @@ from asgi_jwt.errors import (
     StoreUnavailable,
     TokenReused,
 )
-from asgi_jwt.events import EventSink, Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
+from asgi_jwt.events import (
+    EventSink,
+    Refreshed,
+    ReuseDetected,
+    SessionEnded,
+    SessionOpened,
+    StaleReplayed,
+    StoreFailed,
+)
 from asgi_jwt.sessions.gate import AdmissionGate, Overload
 from asgi_jwt.sessions.pairs import TokenPair, issued_pair
 from asgi_jwt.sessions.revoker import Revoker
@@ -42,6 +50,10 @@ CheckSize = Callable[[str, str], None]
 The access token of a session that is bound to a key is not named: it gets no cookie.
 """
 LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
+OnReuse = Callable[[Session], Awaitable[None] | None]
+
+_ON_REUSE_LIMIT = 1.0
+"""How long (s) an answer waits for the host's `on_reuse`."""
 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
@@ -52,8 +64,9 @@ _SWEEP_INTERVAL = Millis(60_000)
 class Sessions:
     """Opens, refreshes, lists and ends the sessions of an application.
 
-    `binding` checks proofs. `session_ttl` is in ms. `clock` returns seconds since the epoch. `ready` is awaited before
-    each signature, because the keys of `issuer` may change.
+    `binding` checks proofs. `session_ttl` is in ms, and `unremembered_ttl` is the same for a login that is not
+    remembered. `max_sessions`: how many sessions a subject may have, and 0 for any number. `clock` returns seconds
+    since the epoch. `ready` is awaited before each signature, because the keys of `issuer` may change.
 
     Every method raises `StoreUnavailable` if the store does not answer. The caller keeps its tokens and tries again:
     whichever step fails, nothing is lost.
@@ -69,6 +82,8 @@ class Sessions:
         *,
         binding: Binding,
         session_ttl: Millis,
+        unremembered_ttl: Millis,
+        max_sessions: int,
         clock: Callable[[], float],
         events: EventSink,
         ready: Callable[[], Awaitable[None]],
@@ -80,6 +95,8 @@ class Sessions:
         self._revoker = revoker
         self._binding = binding
         self._session_ttl = session_ttl
+        self._unremembered_ttl = unremembered_ttl
+        self._max_sessions = max_sessions
         self._clock = clock
         self._events = events
         self._ready = ready
@@ -96,21 +113,29 @@ class Sessions:
         client: Client | None = None,
         *,
         jkt: str | None = None,
+        replaces: SessionKey | None = None,
         check_size: CheckSize | None = None,
     ) -> TokenPair:
         """Open a session for `identity` on the device `client`. Returns its first tokens.
 
         `jkt`: the thumbprint of the key that the session is bound to. None: any holder of a token may use it.
-        An error that `check_size` raises is raised before the session is stored.
+        `replaces`: the session that ends now. Then the subject's sessions that were used longest ago end, until
+        `MAX_SESSIONS` are left. A session that was opened at the same time may be among them. An error that
+        `check_size` raises is raised before the session is stored.
         """
         entered = await self._enter("open")
         try:
-            return await self._open(identity, client, jkt, check_size)
+            return await self._open(identity, client, jkt, replaces, check_size)
         finally:
             self._gate.leave(entered)
 
     async def _open(
-        self, identity: Identity, client: Client | None, jkt: str | None, check_size: CheckSize | None
+        self,
+        identity: Identity,
+        client: Client | None,
+        jkt: str | None,
+        replaces: SessionKey | None,
+        check_size: CheckSize | None,
     ) -> TokenPair:
         now = self._now()
         session = open_session(
@@ -118,7 +143,7 @@ class Sessions:
             secrets.token_urlsafe(16),
             now=now,
             refresh_ttl=self._policy.refresh_ttl,
-            session_ttl=self._session_ttl,
+            session_ttl=self._session_ttl if identity.remember else self._unremembered_ttl,
             client_id=identity.client_id,
             claims=identity.claims,
             scopes=identity.scopes,
@@ -127,17 +152,32 @@ class Sessions:
             jkt=jkt,
             acr=identity.acr,
             amr=identity.amr,
+            remember=identity.remember,
         )
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
         # Tokens that are too large raise here, before the session is stored.
-        pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now)
+        shared = self._policy.is_shared(session)
+        pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now, shared=shared)
         if check_size is not None:
             check_size("" if pair.is_bound else access_token, pair.refresh_token)
         await self._store.update(session.key, lambda _: (session, None))
         await self._events.emit(SessionOpened())
+        if replaces is not None:
+            await self._revoker.end(*replaces)
+        if self._max_sessions:
+            await self._evict(identity.subject, now)
         await self._sweep(now)
         return pair
+
+    async def _evict(self, subject: str, now: Millis) -> None:
+        """End all sessions of the subject but the `MAX_SESSIONS` that were used last.
+
+        Whoever opened a session at the same time ends none of those either: the order is the same for all.
+        """
+        sessions = await self._store.list(subject, now)
+        for session in sorted(sessions, key=_last_use)[: -self._max_sessions]:
+            await self._revoker.end(*session.key, cause="evicted")
 
     async def refresh(
         self,
@@ -148,6 +188,7 @@ class Sessions:
         client_id: str | None = None,
         scope: str = "",
         check_size: CheckSize | None = None,
+        on_reuse: OnReuse | None = None,
     ) -> TokenPair:
         """Exchange a refresh token for new tokens. The rules are those of `decide`.
 
@@ -157,6 +198,7 @@ class Sessions:
         session with a client id is for that client alone. None: the token comes from a cookie, and no id is checked.
         `scope` has the scopes of the access token, separated by spaces. Empty: all scopes of the identity.
         An error that `check_size` raises is raised before the session changes.
+        `on_reuse(session)` is called with the tombstone of a session that ends now as stolen.
 
         Raises `SessionOver` if the session is unknown, expired or ended, `TokenReused` if it ends now as stolen,
         `InvalidGrant`, the parent of both, for an invalid token or another client's, `InvalidGrantProof` for a missing
@@ -167,7 +209,7 @@ class Sessions:
         try:
             claims = await self._refresh_claims(token)
             await self._binding.at_refresh(bound_to(claims), proof)
-            return await self._refresh(token, claims, load_identity, client_id, scope, check_size)
+            return await self._refresh(token, claims, load_identity, client_id, scope, check_size, on_reuse)
         finally:
             self._gate.leave(entered)
 
@@ -187,6 +229,7 @@ class Sessions:
         client_id: str | None,
         scope: str,
         check_size: CheckSize | None,
+        on_reuse: OnReuse | None,
     ) -> TokenPair:
         presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
         key = SessionKey(claims["sub"], claims["sid"])
@@ -205,10 +248,18 @@ class Sessions:
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
             if decision.verdict in _REFUSED:
-                raise await self._refusal(decision.verdict)
+                refusal = await self._refusal(decision.verdict)
+                if on_reuse is not None and decision.verdict is Verdict.REUSED and decision.session is not None:
+                    await notify(on_reuse, decision.session, limit=_ON_REUSE_LIMIT)
+                raise refusal
             if minted is not None and decision.session is not None:
                 await self._events.emit(_REFRESHED[decision.verdict])
-                return issued_pair(self._issuer, decision, decision.session, *minted, now=now, presented=token)
+                if decision.is_stale:
+                    await self._events.emit(StaleReplayed())
+                shared = self._policy.is_shared(decision.session)
+                return issued_pair(
+                    self._issuer, decision, decision.session, *minted, now=now, presented=token, shared=shared
+                )
             # The read came from a lagging replica: `decide` saw a newer record, and there is no token for it yet.
         lagging = "the store's reads lag behind its writes"
         await self._events.emit(StoreFailed("get", lagging))
@@ -323,3 +374,7 @@ class Sessions:
         with suppress(StoreUnavailable):  # the login has succeeded, and a later login sweeps
             if await self._store.sweep(now) >= SWEEP_LIMIT:
                 self._swept_at = None  # more records have to go, so the next login sweeps, too
+
+
+def _last_use(session: Session) -> tuple[Millis, Millis, str]:
+    return session.used_at, session.created_at, session.sid

@@ -58,6 +58,9 @@ class SettingsKeywords(TypedDict, total=False):
     refresh_secret_file: str
     refresh_ttl: Duration
     session_ttl: Duration
+    unremembered_ttl: Duration
+    max_sessions: int | str
+    shared_clients: Names
     grace: Duration
     recovery: Duration
     cookie_name: str

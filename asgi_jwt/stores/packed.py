@@ -21,7 +21,7 @@ A release that adds members adds them to this object. A release keeps the member
 older than this format can't read such a record: it raises `StoreUnavailable`, and does not overwrite the record.
 """
 
-_NAMED = ("ending_at", "jkt", "acr", "amr")
+_NAMED = ("ending_at", "jkt", "acr", "amr", "remember")
 """The members of a session that are written by name, if they are there."""
 
 
@@ -96,6 +96,7 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             jkt=others.pop("jkt", None),
             acr=others.pop("acr", None),
             amr=tuple(others.pop("amr", ())),
+            remember=others.pop("remember", None),
             others=MappingProxyType(others),
         )
     except (AttributeError, TypeError, ValueError) as error:

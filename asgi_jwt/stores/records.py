@@ -38,6 +38,7 @@ class Session:
     `expires_at`: the end of a session that is not refreshed. Each rotation moves it.
     `ends_at`: the end in any case. Nothing moves it.
     `ended_at`: the session was ended, and this record is its tombstone.
+    `remember`: False if the browser forgets the session when it is closed. None: it keeps the session.
     `jkt`: the thumbprint of the key that the session is bound to, or None (RFC 9449 section 5).
     `acr`, `amr`: the kind of the login and its methods. Its time is `auth_time`.
     `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
@@ -66,6 +67,7 @@ class Session:
     client: Client = field(default_factory=Client)
     acr: str | None = None
     amr: tuple[str, ...] = ()
+    remember: bool | None = None
     others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def changed(self, **changes: Any) -> Self:

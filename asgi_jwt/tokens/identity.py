@@ -78,6 +78,8 @@ class Identity:
     `acr`: the kind of the login, and `amr`: its methods, a string or an iterable of strings (RFC 8176). The access
     tokens of the session keep both, whatever `load_identity` returns.
 
+    `remember`: False for a login whose cookies end with the browser, and whose session ends after `UNREMEMBERED_TTL`.
+
     Raises `TypeError` if the subject, a scope, a role, `acr` or `amr` is no string, or a claim is no JSON value.
     Raises `ValueError` if the subject is empty, a scope contains a space, or only the issuer may set a claim
     (`RESERVED`).
@@ -90,6 +92,7 @@ class Identity:
     client_id: str | None = field(default=None, kw_only=True)
     acr: str | None = field(default=None, kw_only=True)
     amr: str | Iterable[str] = field(default=(), kw_only=True)
+    remember: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.subject, str):

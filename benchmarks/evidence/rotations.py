@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple, Protocol
 
-from asgi_jwt.sessions.rotation import Presented, RotationPolicy, Verdict, decide, open_session
+from asgi_jwt.sessions.rotation import TOKEN_STAYS, Presented, RotationPolicy, decide, open_session
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Session
 
@@ -107,13 +107,23 @@ class IdempotentSuccessor:
 
 
 class Ours:
-    """`asgi_jwt.sessions.rotation.decide`."""
+    """`asgi_jwt.sessions.rotation.decide`. `shared`: for a client in `SHARED_CLIENTS`. `bound`: to a key (DPoP)."""
 
-    policy = RotationPolicy(grace=GRACE, recovery=RECOVERY, refresh_ttl=Millis(7 * DAY))
-
-    def __init__(self) -> None:
+    def __init__(self, *, grace: Millis = GRACE, shared: bool = False, bound: bool = False) -> None:
+        self.policy = RotationPolicy(
+            grace=grace,
+            recovery=RECOVERY,
+            refresh_ttl=Millis(7 * DAY),
+            shared_clients=frozenset({"agent"} if shared else ()),
+        )
         self._session: Session | None = open_session(
-            "user", "session", now=Millis(0), refresh_ttl=self.policy.refresh_ttl, session_ttl=Millis(30 * DAY)
+            "user",
+            "session",
+            now=Millis(0),
+            refresh_ttl=self.policy.refresh_ttl,
+            session_ttl=Millis(30 * DAY),
+            client_id="agent",
+            jkt="thumbprint" if bound else None,
         )
         self._tokens = {0: Presented(0, "0")}
         self._serials = count(1)
@@ -124,7 +134,7 @@ class Ours:
         self._session = decision.session
         if decision.branch is None:
             return REFUSED
-        if decision.verdict is Verdict.SAME:
+        if decision.verdict in TOKEN_STAYS:
             return STAYS
         assert self._session is not None
         self._tokens[serial] = Presented(self._session.generation, decision.branch)

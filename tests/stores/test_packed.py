@@ -27,7 +27,7 @@ claims: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
-NAMED = ("ending_at", "jkt", "acr", "amr")
+NAMED = ("ending_at", "jkt", "acr", "amr", "remember")
 sessions = st.builds(
     Session,
     sid=st.just("s1"),
@@ -51,6 +51,7 @@ sessions = st.builds(
     jkt=st.none() | text,
     acr=st.none() | text,
     amr=st.lists(text, max_size=3).map(tuple),
+    remember=st.sampled_from([None, False]),
     others=st.dictionaries(text.filter(lambda name: name not in NAMED), claims, max_size=3),
 )
 
@@ -71,11 +72,11 @@ def test_key_is_not_repeated() -> None:
 def test_every_field_is_told() -> None:
     """A record has a place for each field of a session but the two that its key tells, and for its format; a mark, a
     login and members of other releases have names."""
-    named = {"ending_at": Millis(7), "jkt": "k", "acr": "phr", "amr": ("pwd",)}
+    named = {"ending_at": Millis(7), "jkt": "k", "acr": "phr", "amr": ("pwd",), "remember": False}
     members = 1 + (len(fields(Session)) - len(KEY) - len(named) - 1) + (len(fields(Client)) - 1)
     assert len(json.loads(pack(PLAIN))) == members
     assert json.loads(pack(PLAIN.changed(**named, others={"later": "k"})))[members:] == [
-        {"later": "k", "ending_at": 7, "jkt": "k", "acr": "phr", "amr": ["pwd"]}
+        {"later": "k", "ending_at": 7, "jkt": "k", "acr": "phr", "amr": ["pwd"], "remember": False}
     ]
 
 
