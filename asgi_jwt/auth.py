@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 from anyio import fail_after
 
-from asgi_jwt.errors import ConfigurationError, Unavailable
+from asgi_jwt.errors import ConfigurationError, Unavailable, WrongIssuer
 from asgi_jwt.events import EventSink, OnEvent
 from asgi_jwt.sessions.replays import StoreReplays
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
@@ -159,6 +159,7 @@ class Auth:
     async def ready(self) -> None:
         """Returns when the keys of every issuer are there, and the store, if there is one, answers.
 
+        No keys are asked for of tenants, and of issuers that the function `issuers` trusts.
         It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
@@ -278,7 +279,9 @@ class Auth:
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
         token = token if type(token) is bytes else _bytes(token)
-        claims = await self.authentic(token)
+        claims = None if proof is None else self.verifier.verify_cached_bound(token)
+        if claims is None:
+            claims = await self.authentic(token)
         verified = self.binding.check(claims, token, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)
@@ -320,8 +323,11 @@ class Auth:
         revoker = self.revoker
         named = issuer or self._policy.issuer
         # The issuers of a host's verifiers are known to them alone.
-        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
-            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
+        if self.opaque_tokens is None:
+            try:
+                await self.verifier.trust_in(named)
+            except WrongIssuer:
+                raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken") from None
         await revoker.revoke_subject(subject, named)
 
     def forget_issuer(self, iss: str) -> None:
@@ -331,15 +337,22 @@ class Auth:
         are fetched anew. An unknown issuer changes nothing. Each process has to call it.
         """
         self.verifier.forget(iss)
+        if self.opaque_tokens is not None:
+            self.opaque_tokens.forget(iss)
 
     async def aclose(self) -> None:
-        """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""
+        """Stop restoring what the log has lost, and close the store if this `Auth` opened it.
+
+        A second call does nothing, and a later use opens the store again.
+        """
+        if self._revocations is not None:
+            self._revoker.close()
+            # The next use may open a new store, which needs a new mirror.
+            self._sessions = None
+            self._keep_revocations()
         opened, self._opened = self._opened, None
         if opened is not None:
-            self._store = self._sessions = None
-            self._revoker.close()
-            # The next use opens a new store, which needs a new mirror.
-            self._keep_revocations()
+            self._store = None
             await opened.aclose()
 
     def __deepcopy__(self, memo: object) -> Self:

@@ -61,6 +61,13 @@ async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Auth, heard: l
     ]
 
 
+async def test_a_stronger_login(app: quart.Quart, auth: Auth) -> None:
+    """A view may ask for the kind of the login and for its age (RFC 9470)."""
+    answer = await app.test_client().post("/transfers", headers=authorization(auth))
+    assert (answer.status_code, (await answer.json)["error"]) == (401, "insufficient_user_authentication")
+    assert answer.headers["WWW-Authenticate"].endswith(', acr_values="phr", max_age="60"')
+
+
 @pytest.mark.parametrize(("scopes", "status"), [("orders:read", None), ("", 403), (None, 401)])
 async def test_websockets(app: quart.Quart, auth: Auth, scopes: str | None, status: int | None) -> None:
     """A WebSocket with enough is accepted and knows the user; with too little or nothing it is denied before."""

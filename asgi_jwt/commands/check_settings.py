@@ -33,6 +33,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     yield from _tenants(settings)
     yield from _doubts(settings)
     yield from _check_gateways(settings)
+    yield from _check_logouts(settings)
     for name in settings.files:
         yield from _check_file(settings, name)
 
@@ -140,6 +141,16 @@ def _check_gateways(settings: Settings) -> Iterator[Finding]:
     if settings.jwks_token_file is not None:
         yield ok("settings", "ASGI_JWT_JWKS_TOKEN_FILE holds a token, which is sent to the origin of the keys' issuer")
         yield from check_mode(settings.jwks_token_file, "keys", "the file of ASGI_JWT_JWKS_TOKEN_FILE")
+
+
+def _check_logouts(settings: Settings) -> Iterator[Finding]:
+    if settings.logout_audience:
+        life = spelled_duration(settings.revocation_ttl)
+        found = f"logout tokens for {_names(settings.logout_audience)} revoke access tokens, for {life}"
+        yield ok("settings", f"{found}: see that no issuer's live longer than ASGI_JWT_REVOCATION_TTL")
+        if settings.store is None:
+            found = "ASGI_JWT_LOGOUT_AUDIENCE takes logouts, which are entries of a store, and none is configured"
+            yield warning("settings", found, "set ASGI_JWT_STORE")
 
 
 def _check_file(settings: Settings, name: str) -> Iterator[Finding]:

@@ -22,6 +22,14 @@ _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 # A refresh token is signed with other keys, so it is refused with one of these errors before its type is checked.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
+# A logout token lacks what access tokens have, and has another typ and audience.
+_FOR_ITS_CONTENTS = (
+    errors.WrongHeaderType,
+    errors.MissingClaim,
+    errors.ExpiredToken,
+    errors.WrongAudience,
+    errors.WrongType,
+)
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
@@ -29,6 +37,11 @@ def explain(refusal: RefusedToken) -> str:
     """The explanation in one line. It is safe to print, whatever the token contains."""
     if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
         return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
+    if refusal.is_logout_token and isinstance(refusal.error, _FOR_ITS_CONTENTS):
+        return (
+            "it is a logout token, as it says itself: its issuer sends it to BackchannelLogout, or to AuthApp's route "
+            "/backchannel-logout, and access tokens alone are taken here"
+        )
     kinds = type(refusal.error).__mro__
     return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
 
@@ -210,7 +223,8 @@ def _audience(refusal: RefusedToken) -> str:
 
 def _type(refusal: RefusedToken) -> str:
     if refusal.error.detail is not None:
-        return f"it is {_detail(refusal)}, as its events say: send an access token"
+        said_by = "events say" if "events" in refusal.claims else "token_type, token_use or typ says"
+        return f"it is {_detail(refusal)}, as its {said_by}: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
     found = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:
@@ -220,6 +234,13 @@ def _type(refusal: RefusedToken) -> str:
 
 def _unbound(refusal: RefusedToken) -> str:
     return f"{refusal.found('cnf')}, ASGI_JWT_DPOP is required: log in with a proof of a key, or set it to on"
+
+
+def _inactive(refusal: RefusedToken) -> str:
+    return (
+        "it is opaque, and the server at ASGI_JWT_INTROSPECTION_URL does not call it active: it has ended, was "
+        "revoked, or is another server's: ask for a new token"
+    )
 
 
 def _revoked(refusal: RefusedToken) -> str:
@@ -241,6 +262,13 @@ def _keys_unavailable(refusal: RefusedToken) -> str:
     return (
         f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
         "can: `asgi-jwt check` looks at them"
+    )
+
+
+def _verifier_unavailable(refusal: RefusedToken) -> str:
+    return (
+        f"its authorization server can't be asked, {_detail(refusal)}: requests are answered with 503 until it can: "
+        "`asgi-jwt check` asks it"
     )
 
 
@@ -270,9 +298,11 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[RefusedToken], str]] = {
     errors.WrongAudience: _audience,
     errors.WrongType: _type,
     errors.UnboundToken: _unbound,
+    errors.InactiveToken: _inactive,
     errors.RevokedToken: _revoked,
     errors.RefusedToken: _refused,
     errors.KeysUnavailable: _keys_unavailable,
+    errors.VerifierUnavailable: _verifier_unavailable,
     errors.RevocationsUnavailable: _store_unavailable,
     errors.AuthError: _otherwise,
 }

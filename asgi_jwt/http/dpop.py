@@ -1,5 +1,6 @@
 """DPoP in requests: the scheme, the proof, and the URLs that a proof may be for. RFC 9449 section 7.1."""
 
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -50,7 +51,7 @@ class DPoP:
 
     def proof(self, scope: Scope) -> Proof:
         """The proof of a request. It has no headers if the request has none, or if DPoP is off."""
-        return self._proof(scope, [] if self.is_off else values_of(scope, b"dpop"))
+        return _NO_PROOF if self.is_off else self._proof(scope, values_of(scope, b"dpop"))
 
     def subprotocol_token(self, scope: Scope) -> tuple[bytes, Proof] | None:
         """The token and the proof that follow `dpop` in a WebSocket's list of subprotocols. None: it is not offered.
@@ -77,7 +78,7 @@ class DPoP:
         return self._of_scheme(await self._auth.verify(token, proof=proof), proof)
 
     def _of_scheme(self, claims: Claims, proof: Proof | None) -> Claims:
-        if proof is not None and claims.thumbprint is None:
+        if proof is not None and "cnf" not in claims._members:
             raise UnboundToken
         return claims
 
@@ -99,8 +100,16 @@ class DPoP:
         return Proof(headers, scope["method"], self._urls(scope))
 
     def _urls(self, scope: Scope) -> tuple[str, ...]:
-        path = _raw_path(scope)
-        return tuple([base + path for base in self._bases or _own_origin(scope)])
+        raw_path: bytes | None = scope.get("raw_path")
+        if raw_path is None:  # as under AWS Lambda
+            raw_path = quote(scope["path"], safe=_PATH, errors="replace").encode()
+        return _joined(self._bases or _own_origin(scope), raw_path)
+
+
+@lru_cache(maxsize=256)
+def _joined(bases: tuple[str, ...], raw_path: bytes) -> tuple[str, ...]:
+    path = without_query(raw_path.decode("utf-8", "replace"))
+    return tuple([base + path for base in bases])
 
 
 def dpop_metadata(settings: Settings) -> dict[str, Any]:
@@ -123,13 +132,6 @@ def _own_origin(scope: Scope) -> tuple[str, ...]:
     hosts = values_of(scope, b"host")
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
     return (f"{scheme}://{hosts[0].decode('latin-1')}",) if len(hosts) == 1 else ()
-
-
-def _raw_path(scope: Scope) -> str:
-    raw_path: bytes | None = scope.get("raw_path")
-    if raw_path is None:  # as under AWS Lambda
-        return quote(scope["path"], safe=_PATH, errors="replace")
-    return without_query(raw_path.decode("utf-8", "replace"))
 
 
 def _split_scheme(url: str) -> tuple[str, str]:

@@ -54,7 +54,7 @@ class HostResponse:
             self._set_cookie(
                 key,
                 cookie.value,
-                max_age=int(cookie["max-age"]),
+                max_age=int(cookie["max-age"]) if cookie["max-age"] else None,
                 path=cookie["path"],
                 secure=bool(cookie["secure"]),
                 httponly=True,

@@ -89,7 +89,7 @@ class SettingsFields:
     cookie_secure: bool = _setting(values.flag, True)
     access_cookie: str | None = _setting(values.cookie_name, None)
     access_cookie_samesite: Literal["lax", "strict"] = _setting(values.same_site, "lax")
-    logout_audience: tuple[str, ...] = _setting(values.texts, ())
+    logout_audience: tuple[str, ...] = _setting(values.client_ids, ())
     revocation_interval: float = _setting(values.duration(most=60), 1.0)
     revocation_max_staleness: float = _setting(values.duration(least=0.1, most=3600), 5.0)
     revocation_outage: Literal["closed", "open"] = _setting(values.outage, "closed")

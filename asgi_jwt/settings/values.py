@@ -80,6 +80,14 @@ def audience(value: object) -> tuple[str, ...] | None:
     return None if named == ("*",) else named
 
 
+def client_ids(value: object) -> tuple[str, ...]:
+    """A list of client ids."""
+    named = texts(value)
+    if "*" in named:
+        raise ValueError("has to hold client ids, and * is none: every logout token names the client that it is for")
+    return named
+
+
 def tenants(value: object) -> tuple[str, ...] | None:
     """A list of tenants. None: the value is `*`, which allows any."""
     named = texts(value)

@@ -52,7 +52,8 @@ class Standing:
         self.ended = False
 
 
-_OF_NO_TENANT = Standing()
+OF_NO_ISSUER = Standing()
+"""The standing of claims that no trusted issuer's key verified, and of copies."""
 
 
 class Claims(Mapping[str, Any]):
@@ -76,7 +77,7 @@ class Claims(Mapping[str, Any]):
 
     @classmethod
     def _of_frozen(
-        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = _OF_NO_TENANT
+        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = OF_NO_ISSUER
     ) -> Self:
         scopes = members[scope_claim] if scope_claim in members else find_claim(members, scope_claim)
         return cls._of_parts(members, roles_claim, _credentials(scopes), standing)
@@ -156,7 +157,10 @@ class Claims(Mapping[str, Any]):
     @property
     def thumbprint(self) -> str | None:
         """The thumbprint of the key that the token is bound to (RFC 9449 section 6.1). None: any holder may use it."""
-        return bound_to(self._members)
+        if "cnf" not in self._members:
+            return None
+        thumbprint: str = self._members["cnf"]["jkt"]
+        return thumbprint
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -226,7 +230,7 @@ def _rebuilt(
     tenant: str | None = None,
 ) -> Claims:
     """Makes the copy of `Claims` for `copy` and `pickle`."""
-    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else _OF_NO_TENANT)
+    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else OF_NO_ISSUER)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -18,7 +17,7 @@ from asgi_jwt.errors import (
     WrongIssuer,
 )
 from asgi_jwt.tasks import in_few_threads
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import OF_NO_ISSUER, Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.found_issuers import FoundIssuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
@@ -116,14 +115,12 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
-    async def trust_of(self, iss: str) -> Trust | None:
-        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+    async def trust_in(self, iss: str) -> Trust:
+        """The keys and the rules of the issuer with this name. It may ask the host.
 
-        Raises `KeysUnavailable` if the host gives no answer.
+        Raises `WrongIssuer` if the issuer is not trusted, and `KeysUnavailable` if the host gives no answer.
         """
-        with suppress(WrongIssuer):
-            return (await self._find(iss)).trust
-        return None
+        return (await self._find(iss)).trust
 
     def with_keys(self, keys: KeySet) -> "TokenVerifier":
         """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
@@ -134,6 +131,10 @@ class TokenVerifier:
     def ends_at(self, claims: Claims) -> float:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + claims._standing.leeway
+
+    def leeway_of(self, claims: Claims) -> float:
+        """The leeway (s) for the times in verified claims. For claims of no known issuer it is the first issuer's."""
+        return self.policy.leeway if claims._standing is OF_NO_ISSUER else claims._standing.leeway
 
     @property
     def may_forget(self) -> bool:
@@ -193,6 +194,10 @@ class TokenVerifier:
             return entry[0]
         return None
 
+    def verify_cached_bound(self, token: bytes) -> Claims | None:
+        """The same for a token that is not enough by itself, as one that is bound to a key."""
+        return self._cached(sha256(token).digest() + _BOUND)
+
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. Raises a child of `InvalidToken` for an invalid token.
 
@@ -231,11 +236,10 @@ class TokenVerifier:
         policy = issuer.policy
         members = parse_claims(payload)
         not_before, expires = check_claims(members, policy, now)
+        if issuer.standing.ended:
+            return await self.verify(token)
         if issuer.finder is not None:
-            if issuer.standing.ended:
-                return await self.verify(token)
-            if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
-                raise WrongClaim("tid")
+            _check_tenant(issuer, key, members)
             issuer.finder.keep(issuer)
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing)
         self.verified += 1
@@ -271,8 +275,8 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
-        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Claims, TokenPolicy]:
+        """The claims of a token of another kind than access tokens, and the rules of its issuer.
 
         The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
         header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
@@ -283,10 +287,13 @@ class TokenVerifier:
         issuer = self._first if self._sole else await self._issuer_of(token, payload)
         found = await issuer.candidates(header, typ)
         key = await in_few_threads(partial(self._verifying_key, found, message, signature))
-        claims = parse_claims(payload)
-        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
-            raise WrongClaim("tid")
-        return claims, issuer.policy
+        members, policy = parse_claims(payload), issuer.policy
+        if issuer.finder is not None:
+            if issuer.standing.ended:
+                return await self.verify_signature(token, typ)
+            _check_tenant(issuer, key, members)
+            issuer.finder.keep(issuer)
+        return Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing), policy
 
     def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
@@ -362,3 +369,9 @@ class TokenVerifier:
         if fitting > len(keys):
             raise UnknownKey(f"{fitting} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
+
+
+def _check_tenant(issuer: TrustedIssuer, key: Key, members: Mapping[str, Any]) -> None:
+    """Raises `WrongClaim` if `key` serves many tenants, and the claims are of another one than the issuer."""
+    if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
+        raise WrongClaim("tid")

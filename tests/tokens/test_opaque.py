@@ -281,6 +281,16 @@ async def test_revocation_holds_for_them() -> None:
         await auth_of(store=WatchedStore()).revoke_subject("bob", issuer=KEYS)
 
 
+async def test_an_issuer_that_is_forgotten() -> None:
+    """The verifier is asked again about the tokens of that issuer, and not about others."""
+    known = Known({KEY: ALICE, "b": {**ALICE, "iss": ISSUER}})
+    auth = auth_of(known)
+    await auth.verify(KEY)
+    await auth.verify("b")
+    auth.forget_issuer(KEYS)
+    assert [auth.verify_cached(token) is None for token in (KEY, "b")] == [True, False]
+
+
 async def test_validate_is_asked() -> None:
     """The host's `validate` sees the claims of a key as those of a JWT."""
     guarded = Guarded(auth_of(Known({KEY: ALICE})), validate=lambda claims, scope: claims.subject != "alice")

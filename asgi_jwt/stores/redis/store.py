@@ -32,7 +32,7 @@ from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Link
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
-from asgi_jwt.stores.redis.script import read, run, run_again, write
+from asgi_jwt.stores.redis.script import read, run, run_again, run_at_master, write
 from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
 from asgi_jwt.stores.redis.url import ANSWER_TIMEOUT, KEY_PREFIX, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
@@ -134,34 +134,47 @@ class RedisStore:
     ) -> Answer:
         """Write the mark, then the entries, then the tombstone. Returns the answer of `SWAP`.
 
-        In a cluster the log and the session are in different slots, so one script can't write both. If the record is
-        marked already, the entries come first.
+        In a cluster the log and the session are in different slots, so one script can't write both. The mark has to be
+        at the master: an old one may lack rotations, and so end a session that lives.
         """
         swap_arguments(key, record, stored, ended)  # raises for a record that can't be encoded, before any write
         now = entries[0].time
-        marked = stored and stored.marked(now)
-        if marked is not None and marked is not stored:
-            answer = await self._swap(link, key, record, stored, marked)
+        if stored is not None:
+            marked = stored.marked(now)
+            answer = await self._swap(link, key, record, stored, marked, is_mark=True)
             if answer != _DONE:
                 return answer
             stored = next_version(key, stored, marked)
             record = pack(stored)
-        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now, next(self._places)))
+        await self._append(link, entries, now)
         return await self._swap(link, key, record, stored, ended)
 
     async def _swap(
-        self, link: Link, key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None
+        self,
+        link: Link,
+        key: SessionKey,
+        record: bytes | None,
+        stored: Session | None,
+        changed: Session | None,
+        *,
+        is_mark: bool = False,
     ) -> Answer:
         index_key = self._index_key(key.subject)
-        arguments = swap_arguments(key, record, stored, changed)
-        return await run(link.sessions, SWAP, 2, _record_key(index_key, key.sid), index_key, *arguments)
+        arguments = 2, _record_key(index_key, key.sid), index_key, *swap_arguments(key, record, stored, changed)
+        if is_mark:
+            return await run_at_master(link.sessions, SWAP, *arguments)
+        return await run(link.sessions, SWAP, *arguments)
+
+    async def _append(self, link: Link, revocations: Sequence[Revocation], now: Millis) -> None:
+        arguments = 1, self._log_key, *append_arguments(revocations, now, next(self._places))
+        await run_at_master(link.log, APPEND, *arguments)
 
     async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
         sessions: list[Session] = []
         async with Deadline(self._timeout):
-            answer = await run_again(link.sessions, SIDS, 1, self._index_key(subject))
+            answer = await run_at_master(link.sessions, SIDS, 1, self._index_key(subject))
             sids = sorted(sids_of(answer))
             # Reading thousands of records at once would block the event loop, so they come in pages.
             for start in range(0, len(sids), _LISTED_AT_ONCE):
@@ -182,7 +195,7 @@ class RedisStore:
         if not revocations:
             return
         async with Deadline(self._timeout):
-            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now, next(self._places)))
+            await self._append(link, revocations, now)
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         """See SessionStore."""
