@@ -213,7 +213,7 @@ class Auth:
                 ),
                 self._revoker,
                 session_ttl=millis(settings.session_ttl),
-                unremembered_ttl=millis(settings.unremembered_ttl),
+                unremembered_ttl=millis(min(settings.unremembered_ttl, settings.session_ttl)),
                 max_sessions=settings.max_sessions,
                 clock=self.clock,
                 events=self.events,
