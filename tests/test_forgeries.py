@@ -11,7 +11,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
 async def test_forgery_is_refused_with_its_reason(forgery: Forgery) -> None:
-    """Each forgery is refused, twice, with its own reason code, and none is remembered; a missing claim is named."""
+    """P1: Each forgery is refused, twice, with its own reason code, and none is remembered; a missing claim is
+    named."""
     auth, token = forgery.auth(), forgery.token()
     for _ in range(2):
         with pytest.raises(AuthError) as refused:

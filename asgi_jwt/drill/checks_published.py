@@ -89,12 +89,12 @@ async def clock(drill: Drill) -> str:
     times = {"Date": _date(answer), "iat of a new token": payload_of(answer.text("access_token")).get("iat")}
     ahead = {name: time - now for name, time in times.items() if isinstance(time, int | float)}
     wrong = [
-        f"{name} is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+        f"{name} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}"
         for name, seconds in ahead.items()
         if not abs(seconds) <= CLOCKS_DIFFER + spread + 0.5
     ]
     if wrong:
-        raise Broken(f"{', '.join(wrong)} of this machine's clock", "let all servers, and this machine, follow NTP")
+        raise Broken(f"{', '.join(wrong)} this machine's clock", "let all servers, and this machine, follow NTP")
     if not ahead:
         raise Untried("the answer of a refresh has neither Date nor a token with iat")
     return f"within {CLOCKS_DIFFER:g} s of this machine's clock"

@@ -2,14 +2,13 @@
 
 import anyio
 
-from asgi_jwt.drill.client import Answer
+from asgi_jwt.drill.client import Answer, together
 from asgi_jwt.drill.devices import Device, new_refresh_token, told
-from asgi_jwt.drill.drill import Drill
+from asgi_jwt.drill.drill import ONE_STORE, Drill
 from asgi_jwt.drill.outcome import Broken, Untried
 
 TABS = 6
 _GRACE = "set ASGI_JWT_GRACE to 30 and ASGI_JWT_RECOVERY to 24h, their defaults"
-_ONE_STORE = "give all processes one store, as ASGI_JWT_STORE=redis://..., and not memory:// or a file of each"
 _LOG = "look into the log of the service"
 
 
@@ -32,9 +31,7 @@ class Rotation:
         async def tab() -> None:
             answers.append(await self._devices.refresh(device, shared))
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(TABS):
-                tasks.start_soon(tab)
+        await together(*[tab] * TABS)
         good = [answer for answer in answers if answer.is_good]
         if any(answer.status == 429 for answer in answers):
             raise Untried("a throttle refused refreshes with 429")
@@ -51,8 +48,8 @@ class Rotation:
         tokens = [token for answer in good if (token := new_refresh_token(device, answer))]
         alive = [(await self._devices.refresh(device, token)).is_good for token in tokens[:1] * TABS]
         if any(alive):
-            raise Broken(f"{seen}, though the session lives in other processes", _ONE_STORE)
-        raise Broken(f"{seen}, and the session has ended", _GRACE)
+            raise Broken(f"{seen}, though the session lives in other processes", ONE_STORE)
+        raise Broken(f"{seen}, and the session has ended", self._drill.mend(_GRACE))
 
     async def forged(self) -> str:
         """A forged refresh token is refused, and ends nothing."""
@@ -67,7 +64,7 @@ class Rotation:
         after = await self._devices.refresh(device)
         self._devices.adopt(device, after)
         if not after.is_good:
-            raise Broken(f"after a forged refresh token the user's own was answered {told(after)}", _LOG)
+            raise Broken(f"after a forged refresh token the user's own was answered {told(after)}", ONE_STORE)
         return f"{answer.status}, and the session lives on"
 
     async def late(self) -> str:
@@ -77,14 +74,17 @@ class Rotation:
         self._owner, self._parent = device, device.refresh
         first = await self._devices.refresh(device)
         if not first.is_good:
-            raise Broken(f"the first refresh was answered {told(first)}", _ONE_STORE)
+            raise Broken(f"the first refresh was answered {told(first)}", ONE_STORE)
         if not self._devices.adopt(device, first):
             raise Broken("a refresh does not rotate the refresh token, so that a stolen copy is never found", _ROTATE)
         again = await self._devices.refresh(device)
         if not again.is_good:
-            raise Broken(f"the new refresh token was answered {told(again)}", _ONE_STORE)
+            raise Broken(f"the new refresh token was answered {told(again)}", ONE_STORE)
         if self._devices.adopt(device, again):
-            raise Broken("the new refresh token rotated again at once, so that a late answer overtakes it", _GRACE)
+            raise Broken(
+                "the new refresh token rotated again at once, so that a late answer overtakes it",
+                self._drill.mend(_GRACE),
+            )
         return "a token that is new stays as it is"
 
     async def theft(self) -> str:
@@ -101,7 +101,7 @@ class Rotation:
         if thief.is_good:
             raise Broken("a thief who keeps step gets tokens though the owner was handed two new ones", _ROTATE)
         if (await self._devices.refresh(owner)).is_good:
-            raise Broken("the thief's token was refused, and the session went on", _ONE_STORE)
+            raise Broken("the thief's token was refused, and the session went on", ONE_STORE)
         return f"found after {anyio.current_time() - started:.0f} s, and the session ended"
 
     async def replay(self) -> str:
@@ -111,14 +111,14 @@ class Rotation:
         old = device.refresh
         first = await self._devices.refresh(device)
         if not first.is_good:
-            raise Broken(f"the first refresh at /token was answered {told(first)}", _ONE_STORE)
+            raise Broken(f"the first refresh at /token was answered {told(first)}", ONE_STORE)
         self._devices.adopt(device, first)
         await self._until_it_rotates(device)
         answer = await self._devices.refresh(device, old)
         if answer.is_good:
             raise Broken("a refresh token that was rotated twice is accepted", _ROTATE)
         if (await self._devices.refresh(device)).is_good:
-            raise Broken("an old refresh token was refused, and the session went on", _ONE_STORE)
+            raise Broken("an old refresh token was refused, and the session went on", ONE_STORE)
         return f"{answer.status}, and the session ended"
 
     async def lost(self) -> str:
@@ -131,7 +131,9 @@ class Rotation:
             raise Untried("no new refresh token was old enough to rotate, so that the grace could not be outwaited")
         answer = await self._devices.refresh(device, shared)
         if not answer.is_good:
-            raise Broken(f"after a lost answer and a sleep the refresh was answered {told(answer)}", _GRACE)
+            raise Broken(
+                f"after a lost answer and a sleep the refresh was answered {told(answer)}", self._drill.mend(_GRACE)
+            )
         self._devices.adopt(device, answer)
         return "logged in yet, after lost answers and a sleep"
 
@@ -141,7 +143,7 @@ class Rotation:
         while not self._devices.adopt(device, answer := await self._devices.refresh(device)):
             waited = anyio.current_time() - started
             if not answer.is_good:
-                raise Broken(f"the owner's refresh was answered {told(answer)}", _ONE_STORE)
+                raise Broken(f"the owner's refresh was answered {told(answer)}", ONE_STORE)
             if self._drill.patience_is_over:
                 raise Untried(f"no rotation within {waited:.0f} s: GRACE is longer than half of it")
             await anyio.sleep(min(max(waited / 10, 0.1), 2.0))

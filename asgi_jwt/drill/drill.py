@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FOREIGN = "https://drill.invalid"
 """The origin of a page of another site. No host has this name (RFC 6761 section 6.4)."""
 
+ONE_STORE = "give all processes one store, as ASGI_JWT_STORE=redis://...; memory:// is for one process alone"
+"""The mend of processes that don't know each other's sessions."""
+
 PATIENCE = 200.0
 """How long (s) after the start a check may still wait. The rest of the drill's time is for what follows."""
 
@@ -27,7 +30,8 @@ class Drill:
     """One run. `clock` returns seconds since the epoch.
 
     `first`: the device of the first login. `page`: the API's answer to its token, once it was good.
-    `is_public`: the API answers without a token. `has_rotated`: a new refresh token was old enough to rotate.
+    `is_public`: the API answers without a token. `is_split`: a process does not know the
+    sessions of another. `has_rotated`: a new refresh token was old enough to rotate.
     `rotation_is_over`: set then, or when no check waits for it any more.
     """
 
@@ -40,6 +44,7 @@ class Drill:
     first: Device | None = None
     page: Answer | None = None
     is_public: bool = False
+    is_split: bool = False
     jwks: dict[str, Any] = field(default_factory=dict)
     has_rotated: bool = False
     rotation_is_over: anyio.Event = field(default_factory=anyio.Event)
@@ -73,6 +78,10 @@ class Drill:
             why = "answers without a token" if self.is_public else "did not take the token of the login"
             raise Untried(f"{self.target.api} {why}")
         return device
+
+    def mend(self, otherwise: str) -> str:
+        """The mend of a session that ended: one store if the processes have several, else `otherwise`."""
+        return ONE_STORE if self.is_split else otherwise
 
     async def ask(self, headers: Pairs, method: str = "GET", path: str | None = None) -> Answer:
         """The API's answer."""

@@ -64,8 +64,8 @@ async def run_drill(
 
 
 async def _run(drill: Drill, progress: Progress) -> Report:
-    login, lanes, last = _checks(drill)
-    checks = [login, *(check for lane in lanes for check in lane), last]
+    first, lanes, last = _checks(drill)
+    checks = [*first, *(check for lane in lanes for check in lane), last]
     results: dict[str, Result] = {}
 
     async def run_lane(lane: Lane) -> None:
@@ -81,7 +81,7 @@ async def _run(drill: Drill, progress: Progress) -> Report:
         shown.start_soon(show_progress)
         try:
             with anyio.move_on_after(TIME_LIMIT - _CLEAN_UP):
-                await run_lane([login])
+                await run_lane(first)
                 await _run_lanes(drill, lanes, run_lane)
         finally:
             with anyio.move_on_after(_CLEAN_UP, shield=True):
@@ -93,10 +93,11 @@ async def _run(drill: Drill, progress: Progress) -> Report:
     return Report(drill.target, in_order, drill.client.requests, drill.seconds)
 
 
-def _checks(drill: Drill) -> tuple[Check, tuple[Lane, ...], Check]:
-    """The login, the checks behind it in lanes that run at the same time, and the end of the drill's sessions.
+def _checks(drill: Drill) -> tuple[Lane, tuple[Lane, ...], Check]:
+    """The login and the check of one store, the checks behind them in lanes, and the end of the drill's sessions.
 
-    The first lane has all checks that need not wait. The last of them ends the session of the first login.
+    The lanes run at the same time. The first lane has all checks that need not wait. The last of them ends the session
+    of the first login.
     """
     rotation = Rotation(drill)
 
@@ -118,7 +119,6 @@ def _checks(drill: Drill) -> tuple[Check, tuple[Lane, ...], Check]:
         check("P7", "CORS", checks_login.cors),
         check("P8", "caches", checks_login.caching),
         check("P24", "clock", checks_published.clock),
-        check("P20", "one store", checks_revocation.one_store),
         Check("P15", "forged refresh tokens", rotation.forged),
         check("P18", "logout", checks_revocation.logout),
     ]
@@ -128,8 +128,8 @@ def _checks(drill: Drill) -> tuple[Check, tuple[Lane, ...], Check]:
         [Check("P12", "late answers", rotation.late), Check("P13", "theft", rotation.theft)],
         [Check("P14", "replay", rotation.replay)],
     )
-    login = check("P6", "login", checks_login.login)
-    return login, lanes, check("P19", "the drill's sessions", checks_revocation.left_behind)
+    first = [check("P6", "login", checks_login.login), check("P20", "one store", checks_revocation.one_store)]
+    return first, lanes, check("P19", "the drill's sessions", checks_revocation.left_behind)
 
 
 async def _run_lanes(drill: Drill, lanes: tuple[Lane, ...], run_lane: RunLane) -> None:

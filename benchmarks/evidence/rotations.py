@@ -123,7 +123,8 @@ class Ours:
             refresh_ttl=self.policy.refresh_ttl,
             session_ttl=Millis(30 * DAY),
             client_id="agent",
-        ).changed(jkt="a key" if bound else None)
+            jkt="thumbprint" if bound else None,
+        )
         self._tokens = {0: Presented(0, "0")}
         self._serials = count(1)
 

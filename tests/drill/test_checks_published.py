@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from support.deployments import Headers, Site, answering, changed, deployment, fault, in_turn, untried
 
 from asgi_jwt.drill.checks_published import clock, jwks, metadata
-from asgi_jwt.testing.issuer import generate_jwk
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 PATH, METADATA = "/auth/.well-known/jwks.json", "/auth/.well-known/oauth-authorization-server"
 PRIVATE = generate_jwk("ES256")

@@ -73,7 +73,7 @@ def test_theft(site: Site, grace: int) -> None:
         ("race", in_turn(deployment(), deployment()), "lives in other processes", "give all processes one store"),
         ("race", refreshing((500, "")), "6 of 6 tabs", "log of the service"),
         ("forged", refreshing(NEW), "another signature is accepted", "URL of an AuthApp"),
-        ("forged", refreshing(NO), "the user's own was answered 401", "log of the service"),
+        ("forged", refreshing(NO), "the user's own was answered 401", "one store"),
         ("late", refreshing(NO), "the first refresh was answered 401", "one store"),
         ("late", refreshing(OLD), "does not rotate", "let each refresh rotate"),
         ("late", refreshing(NEW, NO), "the new refresh token was answered 401", "one store"),

@@ -10,7 +10,7 @@ from support.tokens import SECRET
 
 from asgi_jwt.drill.checks_published import jwks
 from asgi_jwt.drill.checks_tokens import api, forged, kinds, places, public_paths
-from asgi_jwt.testing.issuer import generate_jwk
+from asgi_jwt.tokens.key_rotation import generate_jwk
 
 GOOD = (public_paths, api)
 OPEN = answering(deployment(), "/api/me", 200, b'{"subject": "alice"}')
@@ -34,7 +34,7 @@ def authorization(scope: Scope) -> str:
 @pytest.mark.parametrize("work", [public_paths, api, forged, places, kinds])
 def test_good(site: Site, work: Any) -> None:
     """A whole deployment keeps each promise, with a secret and with keys."""
-    keys = {"secret": None, "keys": {"keys": [generate_jwk("RS256")]}}
+    keys: dict[str, Any] = {"secret": None, "keys": {"keys": [generate_jwk("RS256")]}}
     for app in (deployment(), deployment(**keys)):
         assert site.check(jwks, *GOOD, work, app=app).holds is True
 

@@ -117,7 +117,7 @@ async def gather(calls: Iterable[Awaitable[httpx2.Response]]) -> list[httpx2.Res
 
 
 async def test_four_processes_race(url: str) -> None:
-    """Of 50 refreshes of one token in four processes one rotates, with one write, and every answer is of use."""
+    """P20: Of 50 refreshes of one token in four processes one rotates, with one write, and every answer is of use."""
     cookie = await cookie_of_a_login(url)
     async with AsyncExitStack() as stack:
         processes = [stack.enter_context(process(url)) for _ in range(4)]
@@ -174,7 +174,7 @@ async def statuses(client: httpx2.AsyncClient, browsers: Iterable[Browser]) -> l
 
 
 async def test_a_logout_at_one_is_a_401_at_the_other(url: str) -> None:
-    """By `/logout`, `/logout-all`, `DELETE /sessions/{sid}`, `/revoke` of either token, reuse that shows, and
+    """P18: By `/logout`, `/logout-all`, `DELETE /sessions/{sid}`, `/revoke` of either token, reuse that shows, and
     `revoke_subject`. Others, and a login right after, stay as they are."""
     async with AsyncExitStack() as stack:
         addresses = [stack.enter_context(process(url, now=0)).address for _ in range(2)]

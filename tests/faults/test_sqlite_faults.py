@@ -25,8 +25,8 @@ from asgi_jwt.testing import Clock
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"no room"}))  # where there is room for what these write
 async def test_file_out_of_use(tmp_path: Path, name: str) -> None:
-    """While the file can't be used, nobody is logged in or out, and users see their devices where it can be read; then
-    the app goes on, with every session as it was."""
+    """P23: While the file can't be used, nobody is logged in or out, and users see their devices where it can be read;
+    then the app goes on, with every session as it was."""
     path, fault = tmp_path / "sessions.db", FAULTS[name]
     async with using(SQLiteStore(path)) as store, logged_in(an_auth(store, Clock(NOW))) as alice:
         assert (await alice.refresh()).status_code == 200

@@ -71,7 +71,7 @@ async def processes(url: str, **settings: Any) -> AsyncIterator[tuple[Process, P
 
 
 async def test_ten_thousand_requests_in_five_seconds(own_valkey: Valkey) -> None:
-    """They cause eight reads of the log at the store at the most, and no other command."""
+    """P17: They cause eight reads of the log at the store at the most, and no other command."""
     async with processes(own_valkey.url) as (process, _):
         (token,) = process.tokens(1)
         await process.passes(token)

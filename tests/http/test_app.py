@@ -38,7 +38,7 @@ from asgi_jwt.testing import fake_issuer
 pytestmark = pytest.mark.anyio
 
 ROUTES = dict.fromkeys(["/login", "/refresh", "/token", "/logout", "/logout-all", "/revoke"], "POST")
-ROUTES |= dict.fromkeys(["/sessions", "/.well-known/jwks.json", "/asgi-jwt.js"], "GET")
+ROUTES |= dict.fromkeys(["/sessions", "/.well-known/jwks.json", "/asgi-jwt.js", "/asgi-jwt-dpop.js"], "GET")
 ROUTES |= {"/sessions/s1": "DELETE"}
 
 
@@ -140,7 +140,7 @@ CALLS += ", /logout-all list, /sessions list, /sessions/s1 update, /revoke updat
 
 @pytest.mark.parametrize("path_and_call", CALLS.split(", "))
 async def test_store_is_down(service: Service, path_and_call: str) -> None:
-    """A store that is down, at whichever call, is a 503 with Retry-After; the cookies and the session stay."""
+    """P21: A store that is down, at whichever call, is a 503 with Retry-After; the cookies and the session stay."""
     path, call = path_and_call.split()
     login = await service.login()
     service.store.down = {call}

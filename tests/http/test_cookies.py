@@ -42,7 +42,7 @@ MOUNTS = tables_of(__file__)["mounts"]
 
 @pytest.mark.parametrize(("mount", "path"), MOUNTS.items())
 async def test_attributes(service: Service, mount: str, path: str) -> None:
-    """The refresh cookie goes to where the app is mounted and nowhere else, is read by no script, and is sent by no
+    """P6: The refresh cookie goes to where the app is mounted and nowhere else, is read by no script, and is sent by no
     other site; the clearing one has the same attributes. Nothing in the mount's name ends an attribute.
     """
     lines = await set_and_cleared(service.app, mount, root_path=mount)

@@ -57,8 +57,8 @@ async def test_passes(trusting: Service, row: str) -> None:
 @pytest.mark.parametrize("cookies", [True, False])
 @pytest.mark.parametrize("row", REFUSED)
 async def test_refused(trusting: Service, row: str, cookies: bool) -> None:
-    """Every other page, and whatever can't be told apart from one, is a 403, with or without a cookie, before anything
-    is read, and changes nothing."""
+    """P7: Every other page, and whatever can't be told apart from one, is a 403, with or without a cookie, before
+    anything is read, and changes nothing."""
     one = await trusting.device()
     for route in ROUTES if cookies else ROUTES[:-1]:
         trusting.store.calls.clear()

@@ -24,7 +24,7 @@ async def test_public_path(path: str) -> None:
 
 
 async def test_private_path() -> None:
-    """What only looks public needs a token; where the server sets a root path, public is what lies below it."""
+    """P2: What only looks public needs a token; where the server sets a root path, public is what lies below it."""
     guarded = Guarded(public=["/health", "/auth/*", "/schema"])
     private = "/ | /auth/../orders | /auth//orders | /auth/\\orders | /auth/\0 | /authority | /schema-private | /HEALTH"
     for path in cells(private):

@@ -24,7 +24,7 @@ async def test_secrets_are_not_published(service: Service) -> None:
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in SYMMETRIC])
 async def test_public_members_alone(algorithm: str) -> None:
-    """What others need to verify is published, the key that is yet to sign among it, and no private member."""
+    """P9: What others need to verify is published, the key that is yet to sign among it, and no private member."""
     jwks = rotate([generate_jwk(algorithm)], generate_jwk(algorithm), now=NOW, overlap=600, keep=3960)
     service = Service(settings={"secret": None, "keys": {"keys": jwks}})
     answer = await service.get(PATH)

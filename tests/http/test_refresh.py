@@ -78,8 +78,8 @@ async def test_genuine_is_taken(service: Service, issued: int | None) -> None:
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_forged_tokens_never_reach_the_store(service: Service, name: str) -> None:
-    """A token that isn't authentic is refused on every route that takes one, at no cost to the store; an access token
-    is no refresh token."""
+    """P4, P15: A token that isn't authentic is refused on every route that takes one, at no cost to the store; an
+    access token is no refresh token."""
     token = FORGED[name] or (await service.login()).json()["access_token"]
     service.store.calls.clear()
     by_cookie, by_body = await service.refresh(token), await service.token(token)
@@ -147,7 +147,7 @@ async def test_two_cookies(service: Service) -> None:
 @every_store
 @pytest.mark.parametrize("body", [json_body, form_body])
 async def test_token_endpoint(service: Service, body: Any) -> None:
-    """`POST /token` answers as RFC 6749 section 5.1 has it, the refresh token too, and sets no cookie."""
+    """P8: `POST /token` answers as RFC 6749 section 5.1 has it, the refresh token too, and sets no cookie."""
     token = await body_token(service)
     answer = await service.post("/token", body({"grant_type": "refresh_token", "refresh_token": token}))
     answered = answer.json()
@@ -194,7 +194,7 @@ async def test_load_identity(store: WatchedStore, kind: str) -> None:
 
 @every_store
 async def test_user_is_gone(store: WatchedStore) -> None:
-    """None from `load_identity` ends the session, for good, and clears the cookie."""
+    """P16: None from `load_identity` ends the session, for good, and clears the cookie."""
     gone = True
     service = Service(store, load_identity=lambda subject, _: None if gone else Identity(subject))
     token = (await service.login()).cookie()

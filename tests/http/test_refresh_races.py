@@ -67,7 +67,7 @@ async def test_race(store: WatchedStore, transport: str) -> None:
 
 @every_store
 async def test_racing_tabs(service: Service) -> None:
-    """Tabs on one jar that refresh at once, again and again, are never logged out, and rotate once a round."""
+    """P10: Tabs on one jar that refresh at once, again and again, are never logged out, and rotate once a round."""
     browser = Browser(service)
     await browser.login()
     for _ in range(3):

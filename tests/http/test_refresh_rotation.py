@@ -66,7 +66,7 @@ def check(answer: Answer, step: Step, transport: str, shown: str) -> str:
 @pytest.mark.parametrize("transport", ["cookie", "body"])
 @pytest.mark.parametrize("story", STORIES)
 async def test_each_verdict(store: WatchedStore, story: str, transport: str) -> None:
-    """Each verdict has its answer and its one write or none, on either transport, whichever worker answers."""
+    """P12: Each verdict has its answer and its one write or none, on either transport, whichever worker answers."""
     settings, steps = STORIES[story]
     workers = [Service(store, settings=settings) for _ in range(2)]
     tokens = {"first": (await workers[0].login()).cookie()}
@@ -83,8 +83,8 @@ async def test_each_verdict(store: WatchedStore, story: str, transport: str) -> 
 
 @every_store
 async def test_healed(service: Service) -> None:
-    """A token ahead of a store that lost writes in a failover stays, and the session catches up. A request of another
-    tab that is on its way then, with any branch of the generation before, is no theft."""
+    """P22: A token ahead of a store that lost writes in a failover stays, and the session catches up. A request of
+    another tab that is on its way then, with any branch of the generation before, is no theft."""
     first = (await service.login()).cookie()
     before = await service.kept(first)
     second = (await service.refresh(first)).cookie()

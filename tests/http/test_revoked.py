@@ -99,7 +99,8 @@ async def test_every_way_ends_its_tokens(service: Service, way: str) -> None:
 
 
 async def test_logging_out_once_more_after_a_503(service: Service) -> None:
-    """A logout that failed is finished when it is tried again, also by the Bearer token which is refused by then."""
+    """P19: A logout that failed is finished when it is tried again, also by the Bearer token which is refused by
+    then."""
     one = await service.device()
     service.store.down_at = {("update", service.store.calls["update"] + 1)}
     assert (await service.post("/logout", None, bearer(one.access))).status == 503

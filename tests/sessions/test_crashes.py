@@ -254,7 +254,7 @@ async def all_faults(make: Callable[[], Dying], skew: int | None = None) -> set[
 @pytest.mark.parametrize("skew", [None, -2, 2], ids=["killed", "store fails, behind", "store fails, ahead"])
 @pytest.mark.parametrize("make", [Dying, MarkFirst])
 async def test_no_failure_brings_a_session_back(make: Callable[[], Dying], skew: int | None) -> None:
-    """A session that was refused once stays refused, and none is dead whose access token lives, wherever a process
+    """P14: A session that was refused once stays refused, and none is dead whose access token lives, wherever a process
     dies or its store fails; tried again, an end comes to its end."""
     assert await all_faults(make, skew) == set()
 

@@ -212,7 +212,7 @@ def policy(grace: int, recovery: int) -> RotationPolicy:
     ids=["as long as the grace allows", "finer ticks", "clocks apart", "four in flight", "a failover"],
 )
 def test_no_honest_user_is_logged_out(browser: Browser) -> None:
-    """However requests race, arrive late or out of order, and answers are lost, no honest session ends."""
+    """P11: However requests race, arrive late or out of order, and answers are lost, no honest session ends."""
     reached = search(World(), browser.steps)
     assert len(reached) > 100
 
@@ -328,7 +328,7 @@ class Theft(NamedTuple):
     ids=["2G apart", "3G apart", "4G apart", "nearly R apart", "no recovery", "strict"],
 )
 def test_thief_is_out(theft: Theft, refreshes: int) -> None:
-    """However he times himself, a thief has no success once his victim was handed two tokens after the theft.
+    """P13: However he times himself, a thief has no success once his victim was handed two tokens after the theft.
 
     A refresh that is SAME hands out none, and a thief can make his victim's next one so: by the sight of a token of
     the present generation, and by a recovery. Counting those, his last success comes after the third refresh at the

@@ -72,7 +72,7 @@ async def test_open(service: Service) -> None:
 
 
 async def test_what_is_stored_is_no_token(service: Service) -> None:
-    """Nothing in the record can be used as a token: neither's text, nor the branch of the one that is out."""
+    """P25: Nothing in the record can be used as a token: neither's text, nor the branch of the one that is out."""
     pair = await service.auth.sessions.open(ALICE)
     stored = repr(await service.session(pair.refresh_token))
     for secret in (pair.access_token, pair.refresh_token, payload(pair.refresh_token)["br"]):
@@ -101,7 +101,7 @@ async def test_refresh(service: Service, as_bytes: bool) -> None:
 
 @pytest.mark.parametrize("skew", [-3600, 3600])
 async def test_servers_whose_clocks_differ_log_nobody_out(skew: int) -> None:
-    """A refresh token of a server whose clock is an hour off is exchanged at any other: its record decides."""
+    """P24: A refresh token of a server whose clock is an hour off is exchanged at any other: its record decides."""
     one = Service()
     other = Service(one.store, clock=Clock(NOW + skew))
     pair = await one.auth.sessions.open(ALICE)

@@ -1,8 +1,11 @@
 """Deployments to drill: an app with logins and an API, whole or with a fault, and the checks made on them."""
 
+import json
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -67,6 +70,11 @@ def deployment(
         routes=[Mount("/auth", AuthApp(auth, authenticate)), Route("/api/me", me)],
         middleware=[Middleware(JWTMiddleware, auth=guard, public=[*public])],
     )
+
+
+def from_environment() -> Starlette:
+    """A deployment in a process of its own, whose settings are the JSON of the variable `DEPLOYMENT`."""
+    return deployment(**json.loads(os.environ["DEPLOYMENT"]))
 
 
 def changed(
@@ -168,16 +176,14 @@ class Site:
     def target(self, *, mount: str = "/auth", api: str = "/api/me", host: str = "127.0.0.1") -> Target:
         return Target(self.origin.replace("127.0.0.1", host), mount, api)
 
-    def check(
-        self, *works: Work, app: ASGIApp | None = None, clock: Callable[[], float] = time.time, **target: str
-    ) -> Result:
+    def check(self, *works: Work, app: ASGIApp | None = None, **target: str) -> Result:
         """The result of the last of the checks, made in turn behind a login. The sessions are ended."""
         self.app = app or deployment()
 
         async def made() -> Result:
             async with http_client(False) as http:
                 drill = Drill(self.target(**target), credentials(), time.time, anyio.current_time(), http)
-                results = [await run_check(Check("", "", lambda work=work: work(drill))) for work in (login, *works)]
+                results = [await run_check(Check("", "", partial(work, drill))) for work in (login, *works)]
                 await drill.devices.end_all()
                 return results[-1]
 

@@ -19,17 +19,18 @@ http {{
     {config}
 }}
 """
-_SERVER = "server {{ listen 127.0.0.1:{port}; proxy_http_version 1.1; {server} }}"
+_SERVER = "server {{ listen 127.0.0.1:{port}{tls}; proxy_http_version 1.1; {server} }}"
 
 
 @contextmanager
-def nginx(folder: Path, server: str) -> Iterator[int]:
-    """The port of an nginx whose server block is `server`; its files are in `folder`."""
+def nginx(folder: Path, server: str, *, tls: bool = False) -> Iterator[int]:
+    """The port of an nginx whose server block is `server`; its files are in `folder`. `tls`: it serves https."""
     path = program("nginx")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(user=getuser(), folder=folder, config=_SERVER.format(port=port, server=server)))
+        block = _SERVER.format(port=port, server=server, tls=" ssl" if tls else "")
+        config.write_text(CONFIG.format(user=getuser(), folder=folder, config=block))
         # nginx goes on with a socket that it inherits: whoever connects from now on waits for it.
         process = subprocess.Popen(
             [path, "-e", f"{folder}/error.log", "-p", str(folder), "-c", str(config)],

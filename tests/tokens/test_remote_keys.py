@@ -109,7 +109,7 @@ async def test_made_up_kids_cause_one_fetch_in_half_a_minute(server: IssuerServe
 
 
 async def test_an_outage_of_59_minutes_is_not_noticed(server: IssuerServer) -> None:
-    """The issuer is down past the keys' time: known kids are served for an hour, tried again every half minute.
+    """P5: The issuer is down past the keys' time: known kids are served for an hour, tried again every half minute.
 
     60 minutes past their time keys are no longer relied on, until the issuer is back.
     """

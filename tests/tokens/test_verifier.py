@@ -181,7 +181,7 @@ async def test_the_cache_stays_in_its_bound() -> None:
 
 
 async def test_a_cached_token_expires() -> None:
-    """A remembered token holds until the last moment that its `exp` and the leeway give it, and no longer."""
+    """P3: A remembered token holds until the last moment that its `exp` and the leeway give it, and no longer."""
     clock = Clock(NOW)
     verifier, token = genuine_verifier(clock=clock), genuine_token(exp=NOW + 60).encode()
     await verifier.verify(token)
