@@ -166,14 +166,6 @@ def told(answer: Answer) -> str:
     return f"{answer.status} {error}" if error in _ERRORS else str(answer.status)
 
 
-def must_be_good(answer: Answer, request: str, mend: str) -> None:
-    """Raises `Broken` unless the answer is good, and `Untried` if a throttle refused the request."""
-    if answer.status == 429:
-        raise Untried(f"{request} was answered 429: a throttle refused it")
-    if not answer.is_good:
-        raise Broken(f"{request} was answered {told(answer)}", mend)
-
-
 def payload_of(token: str) -> dict[str, Any]:
     """The claims of a token, unverified. Empty if they can't be read."""
     return _part(token, 1)
