@@ -4,7 +4,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from asgi_jwt.auth import Auth
-from asgi_jwt.errors import AuthError, ConfigurationError, TooManyAttempts
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidProof, TooManyAttempts
 from asgi_jwt.http.app import AuthApp
 from asgi_jwt.http.backchannel_logout import BackchannelLogout
 from asgi_jwt.http.bodies import Credentials
@@ -21,6 +21,7 @@ from asgi_jwt.tokens.discovery import discover
 from asgi_jwt.tokens.identity import Identity
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.proof import Proof
 from asgi_jwt.tokens.remote_keys import RemoteKeySet
 from asgi_jwt.tokens.trusted import Trust
 from asgi_jwt.tokens.verifier import TokenVerifier
@@ -42,10 +43,12 @@ __all__ = [
     "ConfigurationError",
     "Credentials",
     "Identity",
+    "InvalidProof",
     "JWTMiddleware",
     "KeySet",
     "MemoryStore",
     "PostgresStore",
+    "Proof",
     "RedisStore",
     "RemoteKeySet",
     "RequireMiddleware",

@@ -7,8 +7,9 @@ from typing import Any, Self, Unpack
 
 from anyio import fail_after
 
-from asgi_jwt.errors import ConfigurationError, Unavailable
+from asgi_jwt.errors import ConfigurationError, Unavailable, WrongIssuer
 from asgi_jwt.events import EventSink, OnEvent
+from asgi_jwt.sessions.replays import StoreReplays
 from asgi_jwt.sessions.revocations import RevocationList, RevocationPolicy
 from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import RotationPolicy
@@ -16,15 +17,19 @@ from asgi_jwt.sessions.sessions import Sessions
 from asgi_jwt.settings import MAX_LEEWAY, Settings
 from asgi_jwt.settings.keywords import SettingsKeywords
 from asgi_jwt.settings.trusts import Resolve, finders_of, trusts_of
-from asgi_jwt.stores.base import SessionStore
+from asgi_jwt.stores.base import ProofStore, SessionStore
 from asgi_jwt.stores.millis import millis
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.reporting import ReportingStore
 from asgi_jwt.stores.urls import open_store
+from asgi_jwt.tokens.binding import Binding, Replays
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer import TokenIssuer
 from asgi_jwt.tokens.opaque import OpaqueTokens, OpaqueVerifier, is_opaque
 from asgi_jwt.tokens.own_keys import OwnKeys
+from asgi_jwt.tokens.proof import Proof
+from asgi_jwt.tokens.proofs import Proofs
+from asgi_jwt.tokens.replays import ReplayMemory
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 
@@ -71,6 +76,7 @@ class Auth:
         self._revocations: RevocationList | None = None
         if store is not None or settings.store is not None:
             self._keep_revocations()
+        self.binding = Binding(settings.dpop, Proofs(clock), self._replays())
 
     @classmethod
     def from_env(
@@ -102,9 +108,21 @@ class Auth:
             for trust in trusts_of(each, keys, clock=self.clock, events=self.events)
         ]
         (keys, policy), *others = trusts
-        finders = finders_of(listed, resolve, clock=self.clock, events=self.events)
-        size = self.settings.cache_size
-        return TokenVerifier(keys, policy, cache_size=size, clock=self.clock, others=others, finders=finders)
+        return TokenVerifier(
+            keys,
+            policy,
+            cache_size=self.settings.cache_size,
+            clock=self.clock,
+            others=others,
+            finders=finders_of(listed, resolve, clock=self.clock, events=self.events),
+            at_sight=self.settings.dpop != "required",
+        )
+
+    def _replays(self) -> Replays:
+        if self.settings.dpop_replay == "store":
+            self.require_store()
+            return StoreReplays(self._reporting_store)
+        return ReplayMemory(self.settings.dpop_replay_size, self.clock)
 
     def _keep_revocations(self) -> None:
         settings = self.settings
@@ -141,6 +159,7 @@ class Auth:
     async def ready(self) -> None:
         """Returns when the keys of every issuer are there, and the store, if there is one, answers.
 
+        No keys are asked for of tenants, and of issuers that the function `issuers` trusts.
         It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
@@ -182,6 +201,8 @@ class Auth:
             if self.settings.store is None:
                 raise ConfigurationError(_STORE_MISSING)
             self._store = self._opened = open_store(self.settings.store)
+        if self.settings.dpop_replay == "store" and not isinstance(self._store, ProofStore):
+            raise ConfigurationError(_NO_PROOF_STORE)
         return self._store
 
     def _reporting_store(self) -> ReportingStore:
@@ -212,6 +233,7 @@ class Auth:
                     shared_clients=frozenset(settings.shared_clients),
                 ),
                 self._revoker,
+                binding=self.binding,
                 session_ttl=millis(settings.session_ttl),
                 unremembered_ttl=millis(settings.unremembered_ttl),
                 max_sessions=settings.max_sessions,
@@ -237,25 +259,34 @@ class Auth:
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and is still valid. It is synchronous and does no I/O.
 
-        None: `verify` has to decide.
+        None: `verify` has to decide, as it does for every token that is bound to a key.
         """
         token = token if type(token) is bytes else _bytes(token)
         claims = self.verifier.verify_cached(token)
         if claims is None and self.opaque_tokens is not None:
-            claims = self.opaque_tokens.verify_cached(token)
+            claims = self.binding.at_sight(self.opaque_tokens.verify_cached(token))
         revocations = self._revocations
         if claims is None or revocations is None or revocations.passes(claims):
             return claims
         return None
 
-    async def verify(self, token: str | bytes) -> Claims:
+    async def verify(self, token: str | bytes, *, proof: Proof | None = None) -> Claims:
         """The claims of a valid access token that is not revoked. Raises an `AuthError` for any other token.
+
+        `proof`: the request's proof of a key. A token that is bound to a key is refused without it, with `InvalidProof`
+        (RFC 9449 section 4.3). For any other token it is ignored.
 
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
-        claims = await self.authentic(token)
+        token = token if type(token) is bytes else _bytes(token)
+        claims = None if proof is None else self.verifier.verify_cached_bound(token)
+        if claims is None:
+            claims = await self.authentic(token)
+        verified = self.binding.check(claims, token, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)
+        if verified is not None:
+            await self.binding.use(verified)
         return claims
 
     async def authentic(self, token: str | bytes) -> Claims:
@@ -292,8 +323,11 @@ class Auth:
         revoker = self.revoker
         named = issuer or self._policy.issuer
         # The issuers of a host's verifiers are known to them alone.
-        if self.opaque_tokens is None and await self.verifier.trust_of(named) is None:
-            raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken")
+        if self.opaque_tokens is None:
+            try:
+                await self.verifier.trust_in(named)
+            except WrongIssuer:
+                raise ValueError("revoke_subject: the issuer is none of those whose tokens are taken") from None
         await revoker.revoke_subject(subject, named)
 
     def forget_issuer(self, iss: str) -> None:
@@ -303,15 +337,22 @@ class Auth:
         are fetched anew. An unknown issuer changes nothing. Each process has to call it.
         """
         self.verifier.forget(iss)
+        if self.opaque_tokens is not None:
+            self.opaque_tokens.forget(iss)
 
     async def aclose(self) -> None:
-        """Close the store if this `Auth` opened it. A second call does nothing, and a later use opens it again."""
+        """Stop restoring what the log has lost, and close the store if this `Auth` opened it.
+
+        A second call does nothing, and a later use opens the store again.
+        """
+        if self._revocations is not None:
+            self._revoker.close()
+            # The next use may open a new store, which needs a new mirror.
+            self._sessions = None
+            self._keep_revocations()
         opened, self._opened = self._opened, None
         if opened is not None:
-            self._store = self._sessions = None
-            self._revoker.close()
-            # The next use opens a new store, which needs a new mirror.
-            self._keep_revocations()
+            self._store = None
             await opened.aclose()
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -331,6 +372,9 @@ _READY_TIMEOUT = 5
 _UNUSED_KEY = SessionKey("asgi-jwt ready", "none")
 """A key without a session: reading it shows whether the store answers."""
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
+
+
+_NO_PROOF_STORE = "ASGI_JWT_DPOP_REPLAY is store, which takes a store in Redis or PostgreSQL: use process"
 
 
 def _bytes(token: str | bytes) -> bytes:

@@ -31,9 +31,12 @@ AuthError                       status  error code           reason (for logs an
 │   ├── WrongIssuer                                          issuer_invalid
 │   ├── WrongAudience                                        audience_invalid
 │   ├── WrongType                                            type_invalid
+│   ├── UnboundToken                                         token_unbound
 │   ├── InactiveToken                                        token_inactive
 │   ├── RevokedToken                                         token_revoked
 │   └── RefusedToken                                         token_refused
+├── InvalidProof                401     invalid_dpop_proof   proof_invalid
+│   └── InvalidGrantProof       400                          grant_proof_invalid
 ├── InsufficientAuthentication  401     insufficient_user_authentication  authentication_insufficient
 ├── InsufficientScope           403     insufficient_scope   scope_insufficient
 │   └── InsufficientRole        403                          role_insufficient
@@ -53,6 +56,7 @@ AuthError                       status  error code           reason (for logs an
     │   └── NotPublished                                     keys_not_published
     ├── VerifierUnavailable                                  verifier_unavailable
     ├── RevocationsUnavailable                               revocations_unavailable
+    ├── ProofMemoryFull                                      proof_memory_full
     └── StoreUnavailable                                     store_unavailable
 ```
 """
@@ -130,7 +134,7 @@ class MalformedCredentials(InvalidRequest):
     """No credentials, or several, behind the scheme (RFC 6750 section 2.1)."""
 
     reason = "credentials_malformed"
-    description = "The scheme Bearer takes exactly one token"
+    description = "The scheme takes exactly one token"
 
 
 class MalformedBody(InvalidRequest):
@@ -268,7 +272,7 @@ class MissingClaim(InvalidToken):
 
 
 class WrongClaim(InvalidToken):
-    """A required claim has another value, or `cnf` asks for a proof that is not supported (RFC 7800 section 3.1)."""
+    """A required claim has another value, or `cnf` asks for a proof that is not checked (RFC 7800 section 3.1)."""
 
     reason = "claim_invalid"
     description = "A claim of the access token has an unexpected value"
@@ -316,6 +320,13 @@ class WrongType(InvalidToken):
     description = "The token's type claim is not an access token's"
 
 
+class UnboundToken(InvalidToken):
+    """The token is bound to no key, and `DPOP=required` or the scheme `DPoP` asks for one (RFC 9449 section 7.1)."""
+
+    reason = "token_unbound"
+    description = "The access token is not bound to a key"
+
+
 class InactiveToken(InvalidToken):
     """The token is no JWT, and no verifier and no authorization server knows it as active (RFC 7662 section 2.2)."""
 
@@ -335,6 +346,22 @@ class RefusedToken(InvalidToken):
 
     reason = "token_refused"
     description = "The access token was refused"
+
+
+class InvalidProof(AuthError):
+    """The proof of a bound token's key is missing, invalid, replayed, or of another key (RFC 9449 section 7.1: 401)."""
+
+    error = "invalid_dpop_proof"
+    reason = "proof_invalid"
+    description = "The DPoP proof is missing or invalid"
+
+
+class InvalidGrantProof(InvalidProof):
+    """The proof of a login or a refresh is missing or invalid (RFC 9449 section 5: 400)."""
+
+    status = 400
+    reason = "grant_proof_invalid"
+    challenges = False
 
 
 class InsufficientAuthentication(AuthError):
@@ -531,6 +558,12 @@ class RevocationsUnavailable(Unavailable):
     """The log of revocations was last read so long ago that a revoked token might pass."""
 
     reason = "revocations_unavailable"
+
+
+class ProofMemoryFull(Unavailable):
+    """The process remembers `DPOP_REPLAY_SIZE` proofs, and can't tell whether a further one was shown before."""
+
+    reason = "proof_memory_full"
 
 
 class StoreUnavailable(Unavailable):

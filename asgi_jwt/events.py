@@ -104,7 +104,8 @@ class SessionEnded(Event):
 class KeysFetched(Event):
     """A remote key set was fetched. `source` is its issuer or URL, `keys` the number of usable keys.
 
-    `left_out` has one text for each unusable key: its name and the reason.
+    `left_out` has one text for each unusable key: its name and the reason. For a tenant `source` is the issuer with its
+    placeholder.
     """
 
     name: ClassVar[str] = "keys_fetched"
@@ -118,7 +119,7 @@ class KeysFetched(Event):
 class KeysNotFetched(Event):
     """A remote key set could not be fetched, so the old one stays in use.
 
-    `source` is its issuer or URL. `why` is the reason, for operators.
+    `source` is its issuer or URL, for a tenant the issuer with its placeholder. `why` is the reason, for operators.
     """
 
     name: ClassVar[str] = "keys_not_fetched"

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AuthError, Unavailable
 from asgi_jwt.events import TokenRefused
-from asgi_jwt.http.bearer import bearer_token
+from asgi_jwt.http.bearer import authorization_token
 from asgi_jwt.http.require import guard_of
 from asgi_jwt.tokens.claims import Claims
 
@@ -33,7 +33,8 @@ class Principal:
             claims: Claims | None = scope["claims"]
             if claims is not None:
                 # The SDK gets no token of another source. The header may then hold any token.
-                token = (bearer_token(scope["headers"]) or b"") if guard.reads_header else b""
+                shown = authorization_token(scope["headers"], (b"bearer", b"dpop")) if guard.reads_header else None
+                token = b"" if shown is None else shown.token
                 scope["user"] = AuthenticatedUser(AccessToken(**_members(claims, token.decode("latin-1"))))
         await self.app(scope, receive, send)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import instructions, middleware, verify
 from benchmarks.cost import run_cost
+from benchmarks.dpop import run_dpop
 from benchmarks.fixture import Fixture
 from benchmarks.frameworks import run_frameworks
 from benchmarks.growth import run_growth
@@ -147,5 +148,6 @@ COMMANDS: dict[str, Callable[[Effort], Report]] = {
     "revocations": run_revocations,
     "remote": run_remote,
     "cost": run_cost,
+    "dpop": run_dpop,
     "frameworks": run_frameworks,
 }

@@ -24,6 +24,7 @@ ALL = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issu
 STATUSES: dict[type[AuthError], int] = {
     errors.InvalidRequest: 400,
     errors.UnsupportedGrantType: 400,
+    errors.InvalidGrantProof: 400,
     errors.InsufficientScope: 403,
     errors.CrossSite: 403,
     errors.SessionNotFound: 404,
@@ -36,10 +37,10 @@ STATUSES: dict[type[AuthError], int] = {
 
 # What another token, or a login, would mend: RFC 6750 section 3, RFC 9110 section 15.5.2.
 CHALLENGING = (
-    *(errors.MissingToken, errors.InvalidRequest, InvalidToken, InsufficientScope, errors.InvalidGrant),
-    errors.InsufficientAuthentication,
+    *(errors.MissingToken, errors.InvalidRequest, InvalidToken, errors.InvalidProof, InsufficientScope),
+    *(errors.InvalidGrant, errors.InsufficientAuthentication),
 )
-OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidLogoutToken)
+OF_THE_BODY = (errors.MalformedBody, errors.MissingField, errors.InvalidLogoutToken, errors.InvalidGrantProof)
 
 
 def raised(error: type[AuthError], detail: str | None = None) -> AuthError:

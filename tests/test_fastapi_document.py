@@ -12,7 +12,16 @@ from frameworks.fastapi_app import create_app
 from starlette.responses import JSONResponse
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from support.app import CONNECT, NO_TOKEN, REFRESH_SECRET, authorization, exchange, make_auth, websocket_scope
+from support.app import (
+    CONNECT,
+    NO_TOKEN,
+    REFRESH_SECRET,
+    authorization,
+    bearer_challenge,
+    exchange,
+    make_auth,
+    websocket_scope,
+)
 
 from asgi_jwt import Auth, AuthApp, AuthError, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
 from asgi_jwt.events import Event, TokenRefused
@@ -210,7 +219,7 @@ def test_refusals_have_the_shape_of_the_middlewares(auth: Auth, guarded: JWTMidd
     """With `document`, what `require` refuses has challenge, JSON and event of what the middleware refuses."""
     client = TestClient(guarded)
     nobody = client.get("/orders")
-    assert (nobody.status_code, nobody.json(), nobody.headers["www-authenticate"]) == (
+    assert (nobody.status_code, nobody.json(), bearer_challenge(nobody.headers["www-authenticate"])) == (
         401,
         NO_TOKEN,
         'Bearer realm="api"',

@@ -146,6 +146,9 @@ async def test_nothing_is_told(
         clock: Any = remote.clock
         clock.turn(600)
         await remote.verify(token_by(ec_key(), "a", sub=MARK, jti=MARK))
+        for token in (f"opaque-{MARK}", f"leaky-{MARK}"):
+            with pytest.raises(AuthError):
+                await remote.verify(token)
 
         await change_key_file(anyio.Path(tmp_path) / f"{MARK}.txt", told)
 
@@ -166,14 +169,27 @@ async def change_key_file(path: anyio.Path, told: Told) -> None:
         await wait_all_tasks_blocked()
 
 
+class Leaky:
+    """A verifier whose exceptions have the token in their text."""
+
+    async def verify(self, token: str) -> None:
+        if token.startswith("leaky"):
+            raise RuntimeError(token)
+
+
 def remote_auth(issuer: IssuerServer, told: Told) -> Auth:
-    """One whose keys are fetched from a URL with a secret in it, and are odd in part."""
+    """One whose keys are fetched from a URL with a secret in it, and are odd in part, and which asks others."""
     odd = {"kty": "oct", "k": MARK, "kid": "odd"}
     issuer.answer(f"{JWKS}?code={MARK}", {"keys": [jwk_of(ec_key(), "a"), odd, {"kty": MARK}, MARK]})
     settings = Settings(
-        issuer="https://issuer.example", audience="https://api.example", jwks_url=f"{issuer.jwks_url}?code={MARK}"
+        issuer="https://issuer.example",
+        audience="https://api.example",
+        jwks_url=f"{issuer.jwks_url}?code={MARK}",
+        introspection_url=f"{issuer.issuer}/introspect?code={MARK}",
+        introspection_client_id=MARK,
+        introspection_client_secret=MARK,
     )
-    return Auth(settings, on_event=told.events.append, clock=Clock(NOW))
+    return Auth(settings, verifiers=[Leaky()], on_event=told.events.append, clock=Clock(NOW))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

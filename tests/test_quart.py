@@ -4,7 +4,7 @@ import pytest
 import quart
 from frameworks.quart_app import create_app
 from quart.testing import WebsocketResponseError
-from support.app import NO_TOKEN, authorization, make_auth
+from support.app import NO_TOKEN, authorization, bearer_challenge, make_auth
 
 from asgi_jwt import Auth
 from asgi_jwt.events import Event, TokenRefused
@@ -52,13 +52,20 @@ async def test_a_refusal_is_the_challenge(app: quart.Quart, auth: Auth, heard: l
         answer = await client.get(path, headers=authorization(auth, scopes="orders:write"))
         assert (answer.status_code, (await answer.json)["error"]) == (403, "insufficient_scope")
         assert answer.headers["Cache-Control"] == "no-store"
-        assert challenge in (None, answer.headers["WWW-Authenticate"])
+        assert challenge in (None, bearer_challenge(answer.headers["WWW-Authenticate"]))
     assert [event.reason for event in heard if isinstance(event, TokenRefused)] == [
         "token_missing",
         "token_malformed",
         "scope_insufficient",
         "role_insufficient",
     ]
+
+
+async def test_a_stronger_login(app: quart.Quart, auth: Auth) -> None:
+    """A view may ask for the kind of the login and for its age (RFC 9470)."""
+    answer = await app.test_client().post("/transfers", headers=authorization(auth))
+    assert (answer.status_code, (await answer.json)["error"]) == (401, "insufficient_user_authentication")
+    assert answer.headers["WWW-Authenticate"].endswith(', acr_values="phr", max_age="60"')
 
 
 @pytest.mark.parametrize(("scopes", "status"), [("orders:read", None), ("", 403), (None, 401)])

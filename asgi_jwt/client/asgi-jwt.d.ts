@@ -10,6 +10,8 @@ export interface AuthOptions {
   origins?: readonly string[];
   /** See `Auth.onchange`. */
   onchange?: OnChange | null;
+  /** Binds sessions to a key of this browser: `import { dpop } from "/auth/asgi-jwt-dpop.js"`. */
+  dpop?: (request: Request, send: typeof fetch) => Promise<Response>;
 }
 
 /** The logged-in user, by the present access token. It is frozen: every new access token makes a new object. */

@@ -16,7 +16,7 @@ export class AuthError extends Error {
 }
 
 export function createAuth(options) {
-  // A polluted Object.prototype must not add an origin.
+  // A polluted Object.prototype must not add options.
   const given = { __proto__: null, ...options };
   // Kept, because after `window.fetch = auth.fetch` it would call itself.
   const send = globalThis.fetch;
@@ -76,8 +76,7 @@ export function createAuth(options) {
     queueMicrotask(() => onchange?.(to));
   }
 
-  // A script of this origin that listens here could ask the server for a token, too. A frame in another site's page
-  // gets no cookie, and must get no token: `top.origin` throws there.
+  // A frame in another site's page gets no cookie, and must get no token: `top.origin` throws there.
   const name = `asgi-jwt ${root}`;
   let channel;
   try {
@@ -114,8 +113,13 @@ export function createAuth(options) {
     return (queue = queue.then(work, work));
   }
 
-  async function call(path, init) {
-    const response = await send(root + path, {
+  function sendAs(bearer, request) {
+    if (bearer) request.headers.set("Authorization", `Bearer ${bearer}`);
+    return given.dpop ? given.dpop(request, send) : send(request);
+  }
+
+  async function call(path, init, bearer) {
+    const request = new Request(root + path, {
       __proto__: null,
       method: "POST",
       credentials: "include",
@@ -125,7 +129,7 @@ export function createAuth(options) {
       signal: AbortSignal.timeout(TIMEOUT),
       ...init,
     });
-    return read(response);
+    return read(await sendAs(bearer, request));
   }
 
   async function read(response) {
@@ -137,7 +141,7 @@ export function createAuth(options) {
 
   const isOver = (error) => error.status === 401 && error.error === "invalid_grant";
 
-  // Returns whether the refresh is done; otherwise another attempt follows after `notBefore`.
+  // Returns whether no further attempt is due.
   async function attempt() {
     if (!isDue()) return true; // another tab was faster
     if (notBefore > performance.now()) return false;
@@ -199,7 +203,7 @@ export function createAuth(options) {
     if (response.status !== 401 || (response.redirected && !isOwn(new URL(response.url)))) return false;
     const challenge = response.headers.get("WWW-Authenticate");
     if (challenge === null) return response.type === "cors";
-    return /(^|,)\s*Bearer\b/i.test(challenge) && !/\berror=(?!"?invalid_token\b)/i.test(challenge);
+    return /(^|,)\s*(Bearer|DPoP)\b/i.test(challenge) && !/\berror=(?!"?invalid_token\b)/i.test(challenge);
   }
 
   async function authFetch(input, init) {
@@ -211,14 +215,12 @@ export function createAuth(options) {
     const [first, sender] = await unlessAborted(request.signal, fresh());
     check(subject, sender);
     if (!first || !session) return send(request);
-    request.headers.set("Authorization", `Bearer ${first}`);
-    const response = await send(request);
+    const response = await sendAs(first, request);
     if (!wantsNewToken(response)) return response;
     if (token === first) refused = first;
     const [second, owner] = await unlessAborted(request.signal, fresh());
     if (!again || !second || second === first || owner !== sender) return response;
-    again.headers.set("Authorization", `Bearer ${second}`);
-    return send(again);
+    return sendAs(second, again);
   }
 
   function leave(path) {
@@ -226,7 +228,7 @@ export function createAuth(options) {
     return alone(async () => {
       check(subject, session?.subject);
       try {
-        await call(path, isUsable() && { headers: { Authorization: `Bearer ${token}` } });
+        await call(path, null, isUsable() && token);
       } catch (error) {
         if (isOver(error)) dropAndShare();
         throw error;

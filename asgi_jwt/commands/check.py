@@ -6,6 +6,7 @@ from functools import partial
 import anyio
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.commands.check_introspection import check_introspection
 from asgi_jwt.commands.check_issuers import check_issuer, check_tenant
 from asgi_jwt.commands.check_settings import check_keys, check_settings
 from asgi_jwt.commands.check_store import check_store
@@ -60,7 +61,7 @@ def _find(clock: Clock) -> list[Finding]:
 
 
 def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
-    if not auth.settings.is_remote:
+    if auth.settings.key_set:
         yield from check_keys(auth.settings, auth.verifier.trusts[0].keys.known, now)
     if auth.settings.refresh_secret:
         try:
@@ -71,10 +72,12 @@ def _check_own_keys(auth: Auth, now: float) -> Iterator[Finding]:
 
 async def _check_outside(auth: Auth, clock: Clock) -> list[Finding]:
     """The findings about issuers and the store, which are checked at the same time. Each check has a time limit."""
-    verifier = auth.verifier
+    verifier, opaque = auth.verifier, auth.opaque_tokens
+    introspection = None if opaque is None else opaque.introspection
     checks: list[Check] = [
         *(partial(check_issuer, policy, keys) for keys, policy in verifier.trusts if isinstance(keys, RemoteKeySet)),
         *(partial(check_tenant, verifier, iss) for pattern in verifier.patterns for iss in pattern.issuers),
+        *([] if introspection is None else [partial(check_introspection, introspection)]),
         partial(check_store, auth, clock),
     ]
     found: dict[int, list[Finding]] = {}

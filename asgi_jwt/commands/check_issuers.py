@@ -1,5 +1,7 @@
 """The findings of `asgi-jwt check` about remote issuers and their keys."""
 
+from typing import cast
+
 from asgi_jwt.commands.check_settings import name_key
 from asgi_jwt.commands.findings import Finding, ok, problem
 from asgi_jwt.commands.output import counted, listed
@@ -13,11 +15,9 @@ from asgi_jwt.tokens.verifier import TokenVerifier
 
 async def check_tenant(verifier: TokenVerifier, iss: str) -> list[Finding]:
     """The findings about a tenant of `TENANTS`: whether its server knows it, and those of `check_issuer`."""
-    trust = await verifier.trust_of(iss)
-    if trust is None or not isinstance(trust.keys, RemoteKeySet):
-        return []
+    keys, policy = await verifier.trust_in(iss)
     try:
-        return await check_issuer(trust.policy, trust.keys)
+        return await check_issuer(policy, cast("RemoteKeySet", keys))
     except WrongIssuer as why:
         mend = "take it out of ASGI_JWT_TENANTS, or correct it or ASGI_JWT_ISSUER"
         return [problem("issuer", f"{printable(iss)} is no issuer: {printable(str(why))}", mend)]

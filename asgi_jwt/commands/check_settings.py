@@ -33,6 +33,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     yield from _tenants(settings)
     yield from _doubts(settings)
     yield from _check_gateways(settings)
+    yield from _check_logouts(settings)
     for name in settings.files:
         yield from _check_file(settings, name)
 
@@ -90,6 +91,12 @@ def _doubts(settings: Settings) -> Iterator[Finding]:
             "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE, for which its clients ask for tokens",
             "add it to ASGI_JWT_AUDIENCE",
         )
+    if settings.dpop != "off" and not settings.dpop_bases and settings.resource is None:
+        yield warning(
+            "settings",
+            "ASGI_JWT_DPOP_BASES is not set: the URL of a DPoP proof is compared with the Host that a client chooses",
+            "set it to the URL at which clients see this server, or ASGI_JWT_DPOP=off",
+        )
     if settings.type is None and not settings.is_remote:
         yield warning(
             "settings",
@@ -134,6 +141,16 @@ def _check_gateways(settings: Settings) -> Iterator[Finding]:
     if settings.jwks_token_file is not None:
         yield ok("settings", "ASGI_JWT_JWKS_TOKEN_FILE holds a token, which is sent to the origin of the keys' issuer")
         yield from check_mode(settings.jwks_token_file, "keys", "the file of ASGI_JWT_JWKS_TOKEN_FILE")
+
+
+def _check_logouts(settings: Settings) -> Iterator[Finding]:
+    if settings.logout_audience:
+        life = spelled_duration(settings.revocation_ttl)
+        found = f"logout tokens for {_names(settings.logout_audience)} revoke access tokens, for {life}"
+        yield ok("settings", f"{found}: see that no issuer's live longer than ASGI_JWT_REVOCATION_TTL")
+        if settings.store is None:
+            found = "ASGI_JWT_LOGOUT_AUDIENCE takes logouts, which are entries of a store, and none is configured"
+            yield warning("settings", found, "set ASGI_JWT_STORE")
 
 
 def _check_file(settings: Settings, name: str) -> Iterator[Finding]:

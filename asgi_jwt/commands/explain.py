@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from asgi_jwt import errors
 from asgi_jwt.commands.explain_tenants import explain_tenant, explain_tid, is_nearly_tenant, loosely
@@ -14,12 +15,21 @@ from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.algorithms import ASYMMETRIC, SYMMETRIC
 from asgi_jwt.tokens.claim_path import find_claim
+from asgi_jwt.tokens.claims import bound_to
 
 _KEYS_IN_HEADER = ("jwk", "jku", "x5u", "x5c")
 # Only ID tokens have these claims (OpenID Connect Core sections 2 and 3.1.3.6).
 _OF_ID_TOKENS = ("nonce", "at_hash", "c_hash")
 # A refresh token is signed with other keys, so it is refused with one of these errors before its type is checked.
 _BEFORE_THE_TYPE = (errors.AlgorithmNotAllowed, errors.UnknownKey, errors.UnsuitableKey, errors.InvalidSignature)
+# A logout token lacks what access tokens have, and has another typ and audience.
+_FOR_ITS_CONTENTS = (
+    errors.WrongHeaderType,
+    errors.MissingClaim,
+    errors.ExpiredToken,
+    errors.WrongAudience,
+    errors.WrongType,
+)
 _REFRESH = "exchange it at the refresh endpoint, and send the access token that comes"
 
 
@@ -27,6 +37,11 @@ def explain(refusal: RefusedToken) -> str:
     """The explanation in one line. It is safe to print, whatever the token contains."""
     if refusal.is_refresh_token and isinstance(refusal.error, _BEFORE_THE_TYPE):
         return f"it is a refresh token, as it says itself, and access tokens alone are taken: {_REFRESH}"
+    if refusal.is_logout_token and isinstance(refusal.error, _FOR_ITS_CONTENTS):
+        return (
+            "it is a logout token, as it says itself: its issuer sends it to BackchannelLogout, or to AuthApp's route "
+            "/backchannel-logout, and access tokens alone are taken here"
+        )
     kinds = type(refusal.error).__mro__
     return next(EXPLANATIONS[kind] for kind in kinds if kind in EXPLANATIONS)(refusal)
 
@@ -157,9 +172,16 @@ def _wrong_claim(refusal: RefusedToken) -> str:
     if name == "tid" and name not in dict(refusal.policy.required_claims):
         return explain_tid(refusal)
     if name == "cnf":
-        return f"{refusal.found(name)}, and proofs of a key are not checked here: ask for a token without cnf"
+        return _confirmation(refusal)
     expected = _any_of(value for claim, value in refusal.policy.required_claims if claim == name and value is not None)
     return f"{refusal.found(name)}, ASGI_JWT_REQUIRED_CLAIMS asks for {expected}: send the token of one who has it"
+
+
+def _confirmation(refusal: RefusedToken) -> str:
+    with suppress(errors.WrongClaim):
+        bound_to(refusal.claims)
+        return f"{refusal.found('cnf')}, and ASGI_JWT_DPOP is off: ask for a token without it, or set ASGI_JWT_DPOP=on"
+    return f"{refusal.found('cnf')}, and only proofs of its member jkt are checked here: ask for a token without"
 
 
 def _expired(refusal: RefusedToken) -> str:
@@ -201,12 +223,24 @@ def _audience(refusal: RefusedToken) -> str:
 
 def _type(refusal: RefusedToken) -> str:
     if refusal.error.detail is not None:
-        return f"it is {_detail(refusal)}, as its events say: send an access token"
+        said_by = "events say" if "events" in refusal.claims else "token_type, token_use or typ says"
+        return f"it is {_detail(refusal)}, as its {said_by}: send an access token"
     name, expected = refusal.policy.type or ("type", "access")
     found = f"{refusal.found(name)}, ASGI_JWT_TYPE is {name}={expected}"
     if refusal.is_refresh_token:
         return f"it is a refresh token, {found}: {_REFRESH}"
     return f"{found}: have the issuer set it, or set ASGI_JWT_TYPE=* if its access tokens have no such claim"
+
+
+def _unbound(refusal: RefusedToken) -> str:
+    return f"{refusal.found('cnf')}, ASGI_JWT_DPOP is required: log in with a proof of a key, or set it to on"
+
+
+def _inactive(refusal: RefusedToken) -> str:
+    return (
+        "it is opaque, and the server at ASGI_JWT_INTROSPECTION_URL does not call it active: it has ended, was "
+        "revoked, or is another server's: ask for a new token"
+    )
 
 
 def _revoked(refusal: RefusedToken) -> str:
@@ -228,6 +262,13 @@ def _keys_unavailable(refusal: RefusedToken) -> str:
     return (
         f"the keys of {refusal.key_source} can't be had, {_detail(refusal)}: requests are answered with 503 until they "
         "can: `asgi-jwt check` looks at them"
+    )
+
+
+def _verifier_unavailable(refusal: RefusedToken) -> str:
+    return (
+        f"its authorization server can't be asked, {_detail(refusal)}: requests are answered with 503 until it can: "
+        "`asgi-jwt check` asks it"
     )
 
 
@@ -256,9 +297,12 @@ EXPLANATIONS: Mapping[type[AuthError], Callable[[RefusedToken], str]] = {
     errors.WrongIssuer: _issuer,
     errors.WrongAudience: _audience,
     errors.WrongType: _type,
+    errors.UnboundToken: _unbound,
+    errors.InactiveToken: _inactive,
     errors.RevokedToken: _revoked,
     errors.RefusedToken: _refused,
     errors.KeysUnavailable: _keys_unavailable,
+    errors.VerifierUnavailable: _verifier_unavailable,
     errors.RevocationsUnavailable: _store_unavailable,
     errors.AuthError: _otherwise,
 }

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from asgi_jwt.auth import Auth
@@ -10,13 +11,17 @@ from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
 from asgi_jwt.commands.refused_token import RefusedToken
-from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, WrongIssuer
+from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
+from asgi_jwt.tokens.claims import bound_to
 from asgi_jwt.tokens.discovery import without_query
+from asgi_jwt.tokens.frozen import thaw
+from asgi_jwt.tokens.introspection import can_be_sent
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.keys import KeySet
+from asgi_jwt.tokens.opaque import is_opaque
 from asgi_jwt.tokens.trusted import Trust
 
 STDIN = "-"
@@ -37,7 +42,7 @@ def inspect_token(token: str, *, as_json: bool, clock: Callable[[], float]) -> i
     if not parsed.token:
         raise CommandError("there is no token: give it as the argument, or through a pipe", status=2)
     auth = Auth(Settings.from_env(), clock=clock)
-    refusal = run(partial(_verify, auth, parsed, clock))
+    parsed, refusal = run(partial(_verify, auth, parsed, clock))
     # This process has cached no token. So the signature is good if it was checked, and was not the cause of refusal.
     signed = auth.verifier.signature_checks > 0 and not (refusal and isinstance(refusal.error, InvalidSignature))
     if as_json:
@@ -55,16 +60,32 @@ def _read_stdin() -> bytes:
     return sys.stdin.buffer.read(MOST_READ)
 
 
-async def _verify(auth: Auth, parsed: ParsedToken, clock: Callable[[], float]) -> RefusedToken | None:
+async def _verify(
+    auth: Auth, parsed: ParsedToken, clock: Callable[[], float]
+) -> tuple[ParsedToken, RefusedToken | None]:
+    """The token, with the claims that its authorization server gives if it is opaque, and why it is refused."""
     # The service's user has to own the SQLite file, so this command does not create it. A missing file has no entries.
     store = auth.store if auth.settings.store is not None else None
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            await (auth.authentic if nothing_revoked else auth.verify)(parsed.token)
+            claims = await auth.authentic(parsed.token)
+            auth.binding.check_mode(claims)
+            if store is not None and not nothing_revoked:
+                await auth.revocations.check(claims)
         except AuthError as error:
-            return await refusal_of(auth, parsed, error, clock())
-    return None
+            parsed = await _introspected(auth, parsed)
+            return parsed, await refusal_of(auth, parsed, error, clock())
+    return replace(parsed, claims=claims.to_dict()), None
+
+
+async def _introspected(auth: Auth, parsed: ParsedToken) -> ParsedToken:
+    """The refused token, with the answer of the authorization server if there is one."""
+    introspection = auth.opaque_tokens.introspection if auth.opaque_tokens is not None else None
+    if introspection is not None and is_opaque(parsed.token) and can_be_sent(parsed.token.decode("latin-1")):
+        with suppress(VerifierUnavailable):
+            return replace(parsed, claims=thaw(await introspection.introspect(parsed.token.decode())))
+    return parsed
 
 
 async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:
@@ -84,9 +105,11 @@ async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: flo
 
 
 async def _trust_of(auth: Auth, parsed: ParsedToken) -> Trust:
-    issuer = (parsed.claims or {}).get("iss")
-    named = await auth.verifier.trust_of(issuer) if isinstance(issuer, str) else None
-    return named or next(iter(auth.verifier.trusts), Trust(KeySet(()), auth.verifier.policy))
+    issuer, verifier = (parsed.claims or {}).get("iss"), auth.verifier
+    if isinstance(issuer, str):
+        with suppress(WrongIssuer):
+            return await verifier.trust_in(issuer)
+    return next(iter(verifier.trusts), Trust(KeySet(()), verifier.policy))
 
 
 async def _keys_of(trust: Trust) -> tuple[Key, ...]:
@@ -122,8 +145,13 @@ def _print_text(parsed: ParsedToken, refusal: RefusedToken | None, signed: bool,
         say(f"refused ({refusal.error.reason}): {explain(refusal)}")
     else:
         claims = parsed.claims or {}
-        say(f"accepted: issued by {shown(claims['iss'])} for {shown(claims['sub'])}, exp {_when(claims['exp'], now)}")
+        ends = f"exp {_when(claims['exp'], now)}" if "exp" in claims else "without an end"
+        say(f"accepted: issued by {shown(claims['iss'])} for {shown(claims['sub'])}, {ends}")
+        if (key := bound_to(claims)) is not None:
+            say(f"  bound to a key: only with the scheme DPoP, and a proof of the key with the thumbprint {shown(key)}")
     mark = "signature verified" if signed else "unverified: anyone may have written this"
+    if is_opaque(parsed.token) and parsed.header is None:
+        mark = "by introspection"
     for title, members in (("header", parsed.header), ("claims", parsed.claims)):
         say(f"{title} ({mark})" if members is not None else f"{title}: can't be read")
         for name, value in (members or {}).items():

@@ -76,7 +76,8 @@ def fault_of_form(parsed: ParsedToken) -> str | None:
     if len(segments) == 1:
         return (
             "it is opaque, one part where a signed JWT has three: ask the issuer for JWT access tokens, "
-            "which many give where a token is asked for this service's audience"
+            "which many give where a token is asked for this service's audience, or have its server asked about it, by "
+            "ASGI_JWT_INTROSPECTION_URL"
         )
     if len(segments) != 3:
         return f"it has {len(segments)} parts where a signed JWT has three: copy the whole token, and nothing else"

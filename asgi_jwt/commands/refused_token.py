@@ -9,12 +9,13 @@ from asgi_jwt.commands.parsed_token import ParsedToken
 from asgi_jwt.errors import AuthError
 from asgi_jwt.events import printable
 from asgi_jwt.tokens.claim_path import find_claim
-from asgi_jwt.tokens.claims import TokenPolicy
+from asgi_jwt.tokens.claims import LOGOUT_EVENT, TokenPolicy
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 from asgi_jwt.tokens.key import Key
 
 _MISSING = object()
 _REFRESH_TYP = ("rt+jwt", "application/rt+jwt")
+_LOGOUT_TYP = ("logout+jwt", "application/logout+jwt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,12 @@ class RefusedToken:
     def is_refresh_token(self) -> bool:
         """Whether the header or a claim marks a refresh token of this package."""
         return self.header.get("typ") in _REFRESH_TYP or self.claims.get("type") == "refresh"
+
+    @property
+    def is_logout_token(self) -> bool:
+        """Whether the header or the claims mark a logout token (OpenID Connect Back-Channel Logout 1.0)."""
+        events = self.claims.get("events")
+        return self.header.get("typ") in _LOGOUT_TYP or (isinstance(events, Mapping) and LOGOUT_EVENT in events)
 
     def found(self, name: str) -> str:
         """The claim `name` with its value, safe to print."""

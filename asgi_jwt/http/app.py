@@ -16,10 +16,11 @@ from asgi_jwt.errors import AuthError, ConfigurationError, CookieTooLarge, Cross
 from asgi_jwt.events import LoginRefused, TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers, with_more_body
 from asgi_jwt.http.backchannel_logout import BackchannelLogout, OnLogout
-from asgi_jwt.http.bearer import Challenge, bearer_token, check_header_count, error_body, error_response
-from asgi_jwt.http.browser_client import BrowserClient
+from asgi_jwt.http.bearer import Challenge, check_header_count, error_body, error_response
+from asgi_jwt.http.browser_client import MODULES, BrowserClient
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.hints import HINTS, Hints
 from asgi_jwt.http.host_objects import HostResponse, scope_of
 from asgi_jwt.http.login import Authenticate, Login
@@ -65,12 +66,17 @@ class AuthApp:
         self._auth = auth
         self._trusted = auth.settings.trusted_origins
         self._root_path = RootPath(auth.settings.root_path)
-        self._challenge = Challenge(auth.settings.realm)
+        self._dpop = dpop = DPoP(auth)
+        schemes = {b"bearer": "Bearer", b"dpop": "DPoP"}
+        settings = auth.settings
+        self._challenges = {
+            scheme: Challenge(settings.realm, dpop=settings.dpop, scheme=name) for scheme, name in schemes.items()
+        }
         self._cookies = TokenCookies(auth.settings)
         self._hints = Hints(auth.clock)
-        self._login = login = Login(auth, authenticate, self._cookies)
-        refresh = Refresh(auth, self._cookies, load_identity, on_reuse)
-        sessions = SessionEndpoints(auth, self._cookies)
+        self._login = login = Login(auth, dpop, authenticate, self._cookies)
+        refresh = Refresh(auth, dpop, self._cookies, load_identity, on_reuse)
+        sessions = SessionEndpoints(auth, dpop, self._cookies)
         routes = [
             Route("/login", login.post, methods=["POST"]),
             Route("/refresh", self._own_site(self._clearing(refresh.by_cookie)), methods=["POST"]),
@@ -82,7 +88,7 @@ class AuthApp:
             Route("/revoke", sessions.revoke, methods=["POST"]),
             Route("/.well-known/oauth-authorization-server", ServerMetadata(auth).answer, methods=["GET"]),
             Route("/.well-known/jwks.json", PublishedKeys(auth).get, methods=["GET"]),
-            Route("/asgi-jwt.js", BrowserClient().get, methods=["GET"]),
+            *(Route(f"/{name}", BrowserClient(name).get, methods=["GET"]) for name in MODULES),
         ]
         if auth.settings.logout_audience:
             routes.append(Route("/backchannel-logout", BackchannelLogout(auth, on_logout).post, methods=["POST"]))
@@ -121,7 +127,8 @@ class AuthApp:
         `response`: a response of one of them, or any other whose `headers` take `append(name, value)`.
 
         Raises `ConfigurationError` without `COOKIE_PATH`, because the mount is not known here. Raises `TypeError` for
-        arguments of other types, `CookieTooLarge`, and `StoreUnavailable`. The response has no cookie then.
+        arguments of other types, `InvalidProof` for a request whose proof of a key is invalid, `CookieTooLarge`, and
+        `StoreUnavailable`. The response has no cookie then.
         """
         if self._auth.settings.cookie_path is None:
             raise ConfigurationError(
@@ -144,8 +151,8 @@ class AuthApp:
             try:
                 check_cross_site(request.scope, self._trusted)
             except CrossSite:
-                # An app in a web view is another site. It sends a Bearer token and no cookie.
-                if self._cookies.are_in(request) or bearer_token(request.scope["headers"]) is None:
+                # An app in a web view is another site. It sends a token in the header and no cookie.
+                if self._cookies.are_in(request) or self._dpop.authorization_token(request.scope["headers"]) is None:
                     raise
             return await endpoint(request)
 
@@ -179,10 +186,18 @@ class AuthApp:
     # Starlette would run a sync function in one of the host's threads, which may all be busy. So this one is async.
     async def _refused(self, request: Request, error: Any) -> Response:
         await self._report(request, error, status=error.status)
-        response = self._challenge.response(error)
+        response = self._challenge_for(request).response(error)
         if isinstance(error, InvalidGrant):
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
+
+    def _challenge_for(self, request: Request) -> Challenge:
+        """The challenge whose error stands at the scheme of the request."""
+        try:
+            shown = self._dpop.authorization_token(request.scope["headers"])
+        except InvalidRequest:
+            shown = None
+        return self._challenges[b"bearer" if shown is None else shown.scheme]
 
     async def _report(self, request: Request, error: AuthError, *, status: int) -> None:
         if isinstance(error, CookieTooLarge):

@@ -27,8 +27,8 @@ class BackchannelLogout:
     open WebSockets end.
 
     `on_logout(claims)`, sync or async, gets the claims of the logout token afterwards. The host ends its own sessions
-    there that it opened before the claim `iat`. An exception fails the request. Issuers send a logout token again after
-    a failure, so `on_logout` may be called twice with one.
+    there that it opened before the claim `iat`. Either `sub` or `sid` may be missing. An exception fails the request.
+    Issuers send a logout token again after a failure, so `on_logout` may be called twice with one.
 
     Raises `ConfigurationError` without `LOGOUT_AUDIENCE` or a store.
     """
@@ -70,12 +70,12 @@ class BackchannelLogout:
     async def _verified(self, token: str) -> Claims:
         settings = self._auth.settings
         try:
-            members, policy = await self._auth.verifier.verify_signature(token.encode(), LOGOUT_TYP)
-            check_logout_claims(members, policy, settings.logout_audience, self._auth.clock())
+            claims, policy = await self._auth.verifier.verify_signature(token.encode(), LOGOUT_TYP)
+            check_logout_claims(claims, policy, settings.logout_audience, self._auth.clock())
         except InvalidToken as refused:
             logger.info("a logout token was refused: %s (%s)", refused.reason, refused)
             raise InvalidLogoutToken(refused.reason) from None
-        return Claims(members)
+        return claims
 
     async def _answer(self, request: Request) -> Response:
         try:

@@ -1,10 +1,10 @@
-"""Reads the token of a request, and builds the answer for an error: RFC 6750, RFC 9728."""
+"""Reads the token of a request, and builds the answer for an error: RFC 6750, RFC 9449, RFC 9728."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import move_on_after
 from starlette.responses import JSONResponse, Response
@@ -18,6 +18,8 @@ from asgi_jwt.errors import (
     MissingToken,
 )
 from asgi_jwt.http.asgi import with_more_body
+from asgi_jwt.tokens.binding import Mode
+from asgi_jwt.tokens.proof import PROOF_ALGORITHMS
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -32,15 +34,31 @@ FOR_ALL_SITES = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3
 _MAX_HEADERS = 1000
 _MAX_COOKIES = 1000
 _MAX_SUBPROTOCOLS = 100
+_ALGS = f', algs="{" ".join(PROOF_ALGORITHMS)}"'
+_ENDS: Mapping[Mode, Mapping[str, str]] = {
+    "off": {"Bearer": ""},
+    "on": {"Bearer": "", "DPoP": _ALGS},
+    "required": {"DPoP": _ALGS},
+}
+"""The schemes that a challenge names by the setting `DPOP`, and the end of each."""
+
 _CONNECT_WITHIN = 1.0
 """Seconds. A server has the message `websocket.connect` ready when it calls an app; Quart's test client sends none."""
 
 
-def bearer_token(headers: Headers) -> bytes | None:
-    """The Bearer token of the Authorization header. None: there is no such header, or its scheme is another.
+class Shown(NamedTuple):
+    """The token of an Authorization header, and its scheme in lower case."""
+
+    scheme: bytes
+    token: bytes
+
+
+def authorization_token(headers: Headers, schemes: Container[bytes]) -> Shown | None:
+    """The token of the Authorization header. None: there is no such header, or its scheme is none of `schemes`.
 
     Raises `AmbiguousCredentials` for two Authorization headers, `MalformedCredentials` for a scheme with no or several
-    credentials, and `InvalidRequest` for more than 1,000 headers of any name (RFC 6750 section 2.1).
+    credentials, and `InvalidRequest` for more than 1,000 headers of any name (RFC 6750 section 2.1, RFC 9449 section
+    7.1).
     """
     check_header_count(headers)
     found = None
@@ -52,12 +70,13 @@ def bearer_token(headers: Headers) -> bytes | None:
     if found is None:
         return None
     scheme, _, credentials = found.strip(b" \t").partition(b" ")
-    if scheme.lower() != b"bearer":
+    scheme = scheme.lower()
+    if scheme not in schemes:
         return None
     credentials = credentials.strip(b" ")
     if not credentials or b" " in credentials:
         raise MalformedCredentials
-    return credentials
+    return Shown(scheme, credentials)
 
 
 def header_token(headers: Headers, name: bytes) -> bytes | None:
@@ -113,12 +132,9 @@ def _values_of(cookie: bytes) -> Callable[[bytes], list[bytes]]:
 def subprotocol_token(scope: Scope) -> bytes | None:
     """The token that follows `bearer` in a WebSocket's list of subprotocols. None: `bearer` is not offered.
 
-    Raises `MalformedCredentials` if nothing follows `bearer`, `AmbiguousCredentials` if `bearer` is offered twice, and
-    `InvalidRequest` for more than 100 subprotocols.
+    Raises `MalformedCredentials` if nothing follows `bearer`, and `AmbiguousCredentials` if `bearer` is offered twice.
     """
-    offered = _subprotocols(scope)
-    if len(offered) > _MAX_SUBPROTOCOLS:
-        raise InvalidRequest(f"more than {_MAX_SUBPROTOCOLS} subprotocols")
+    offered = subprotocols(scope)
     positions = [position for position, name in enumerate(offered) if name == "bearer"]
     if not positions:
         return None
@@ -131,23 +147,31 @@ def subprotocol_token(scope: Scope) -> bytes | None:
     return offered[behind].encode("utf-8", "replace")
 
 
-def hide_subprotocol_token(scope: Scope) -> bool:
-    """Take the token out of the scope's subprotocols. Returns whether the WebSocket offers `bearer`.
+def hide_subprotocol_token(scope: Scope, *, dpop: bool) -> str | None:
+    """Take the token out of the scope's subprotocols, and return the name that it follows. None: there is no token.
 
-    An app that selected the token as its subprotocol would send the token back in a response header. If more than 100
-    subprotocols are offered, all of them are removed.
+    A token follows `bearer`; if `dpop` is true, a token and a proof follow `dpop`. An app that selected the token as
+    its subprotocol would send the token back in a response header. If more than 100 subprotocols are offered, all of
+    them are removed.
     """
-    offered = _subprotocols(scope)
+    offered = scope.get("subprotocols", ())
     if len(offered) > _MAX_SUBPROTOCOLS:
         scope["subprotocols"] = offered = []
-    if "bearer" not in offered:
-        return False
-    scope["subprotocols"] = [name for before, name in zip(("", *offered), offered, strict=False) if before != "bearer"]
-    return True
+    schemes = ("dpop", "bearer") if dpop else ("bearer",)
+    followed = next((scheme for scheme in schemes if scheme in offered), None)
+    if followed is not None:
+        around = zip(("", "", *offered), ("", *offered), offered, strict=False)
+        scope["subprotocols"] = [
+            name for second, first, name in around if first not in schemes and not (dpop and second == "dpop")
+        ]
+    return followed
 
 
-def _subprotocols(scope: Scope) -> Sequence[str]:
+def subprotocols(scope: Scope) -> Sequence[str]:
+    """The subprotocols that a WebSocket offers. Raises `InvalidRequest` for more than 100."""
     offered: Sequence[str] = scope.get("subprotocols", ()) if scope["type"] == "websocket" else ()
+    if len(offered) > _MAX_SUBPROTOCOLS:
+        raise InvalidRequest(f"more than {_MAX_SUBPROTOCOLS} subprotocols")
     return offered
 
 
@@ -155,23 +179,39 @@ class Challenge:
     """Builds the answers for errors, with their `WWW-Authenticate` header.
 
     `realm` and `resource_metadata`, the URL of the resource's metadata, stand in each challenge. `scopes` stand in the
-    challenge of a request without a token.
+    challenges of a request without a token. `dpop` is the setting `DPOP`: with `on` there is a challenge for each of
+    the schemes `Bearer` and `DPoP`, and the error stands in that of `scheme`, by which the token came.
     """
 
-    def __init__(self, realm: str, resource_metadata: str | None = None, scopes: Iterable[str] = ()) -> None:
-        self._start = f'Bearer realm="{realm}"'
+    def __init__(
+        self,
+        realm: str,
+        resource_metadata: str | None = None,
+        scopes: Iterable[str] = (),
+        *,
+        dpop: Mode = "off",
+        scheme: str = "Bearer",
+    ) -> None:
+        self._start = f' realm="{realm}"'
         if resource_metadata is not None:
             self._start += f', resource_metadata="{resource_metadata}"'
         self._scope = " ".join(scopes)
+        self._ends = _ENDS[dpop]
+        self._scheme = scheme if scheme in self._ends else next(iter(self._ends))
 
     def header(self, error: AuthError) -> str:
-        """The value of the header `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1)."""
+        """The value of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1)."""
+        return ", ".join(f"{scheme}{self._parameters(scheme, error)}{end}" for scheme, end in self._ends.items())
+
+    def _parameters(self, scheme: str, error: AuthError) -> str:
         value = self._start
-        if error.error is not None:
-            value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
         if isinstance(error, MissingToken) and self._scope:
             value += f', scope="{self._scope}"'
-        return value + "".join(f', {name}="{_quotable(text)}"' for name, text in error.parameters.items())
+        if scheme == self._scheme:
+            if error.error is not None:
+                value += f', error="{_quotable(error.error)}", error_description="{_quotable(error.description)}"'
+            value += "".join(f', {name}="{_quotable(text)}"' for name, text in error.parameters.items())
+        return value
 
     def headers(self, error: AuthError) -> dict[str, str]:
         """All headers of the answer: `Cache-Control`, and by the error `WWW-Authenticate` and `Retry-After`."""

@@ -1,4 +1,4 @@
-"""GET /asgi-jwt.js: serves the browser client."""
+"""GET /asgi-jwt.js and /asgi-jwt-dpop.js: serves the browser client and its DPoP module."""
 
 from importlib.resources import files
 
@@ -7,12 +7,14 @@ from starlette.responses import Response
 
 from asgi_jwt.http.conditional import client_has, entity_tag
 
+MODULES = ("asgi-jwt.js", "asgi-jwt-dpop.js")
+
 
 class BrowserClient:
-    """Serves the JavaScript module of the package. The file is read once."""
+    """Serves a JavaScript module of the package by its file name. The file is read once."""
 
-    def __init__(self) -> None:
-        self._module = files("asgi_jwt").joinpath("client", "asgi-jwt.js").read_bytes()
+    def __init__(self, name: str) -> None:
+        self._module = files("asgi_jwt").joinpath("client", name).read_bytes()
         self._tag = entity_tag(self._module)
         self._headers = {
             # The name of the file never changes, so a short life is what brings new versions to browsers.

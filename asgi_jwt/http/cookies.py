@@ -75,11 +75,13 @@ class TokenCookies:
     def set(self, response: SetsHeaders, connection: HTTPConnection, pair: TokenPair) -> None:
         """Set the cookies of `pair` on the response. A refresh token that did not change is not set again.
 
-        Otherwise an answer that arrives late would replace a newer cookie in the browser. Raises `CookieTooLarge`.
+        Otherwise an answer that arrives late would replace a newer cookie in the browser. An access token that is bound
+        to a key gets no cookie, because a cookie proves no key. Raises `CookieTooLarge`.
         """
         if pair.verdict not in TOKEN_STAYS:
             self._add_refresh(response, connection, pair.refresh_token, _max_age(pair, pair.refresh_expires_in))
-        self._add_access(response, pair.access_token, _max_age(pair, pair.expires_in))
+        if not pair.is_bound:
+            self._add_access(response, pair.access_token, _max_age(pair, pair.expires_in))
         if pair.verdict is None:
             path = self._mount_path(connection)
             connection.scope[HINTS].logged_in(connection.scope, path, secure=self._is_secure)

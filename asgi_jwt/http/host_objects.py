@@ -20,7 +20,8 @@ def scope_of(request: Any) -> Scope:
     if isinstance(scope := getattr(request, "scope", None), Mapping):
         return dict(scope)
     if isinstance(environ := getattr(request, "META", None), Mapping):
-        return wsgi_scope(environ, request.headers.items())
+        scope = wsgi_scope(environ, request.headers.items())
+        return {**scope, "method": request.method, "scheme": request.scheme, "path": request.path}
     raise TypeError(f"start_session takes a request with its ASGI scope, or Django's, and was given {kind(request)}")
 
 
@@ -53,7 +54,7 @@ class HostResponse:
             self._set_cookie(
                 key,
                 cookie.value,
-                max_age=int(cookie["max-age"]),
+                max_age=int(cookie["max-age"]) if cookie["max-age"] else None,
                 path=cookie["path"],
                 secure=bool(cookie["secure"]),
                 httponly=True,

@@ -11,6 +11,7 @@ from asgi_jwt.errors import AuthError, CrossSite, InvalidCredentials, InvalidGra
 from asgi_jwt.http.bodies import Credentials, read_fields
 from asgi_jwt.http.cookies import SetsHeaders, TokenCookies
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.refresh import token_response
 from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import CheckSize
@@ -25,17 +26,23 @@ _MAX_USER_AGENT = 256
 class Login:
     """Calls the host's `authenticate`, and opens a session for the user that it returns."""
 
-    def __init__(self, auth: Auth, authenticate: Authenticate, cookies: TokenCookies) -> None:
+    def __init__(self, auth: Auth, dpop: DPoP, authenticate: Authenticate, cookies: TokenCookies) -> None:
         self._auth = auth
+        self._dpop = dpop
         self._authenticate = authenticate
         self._cookies = cookies
         self._trusted = auth.settings.trusted_origins
 
     async def post(self, request: Request) -> Response:
-        """Log the user in. Raises `InvalidCredentials`, `CrossSite`, and the errors of a malformed body."""
+        """Log the user in, and bind the session to the key of a proof, if there is one.
+
+        Raises `InvalidCredentials`, `CrossSite`, the errors of a malformed body, and `InvalidGrantProof`, before the
+        credentials are checked.
+        """
         replaced = self._replaced_token(request)
         credentials = await self._credentials(request)
         in_body = credentials.get("transport") == "body"
+        jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
         identity = await ask(self._authenticate, credentials, request)
         if identity is None:
             raise InvalidCredentials
@@ -45,16 +52,17 @@ class Login:
                 f" it returned {kind(identity)}"
             )
         if in_body:
-            return token_response(await self._open(request, identity, replaced), refresh_token=True)
-        pair = await self._open(request, identity, replaced, check_size=self._cookies.check_size)
+            return token_response(await self._open(request, identity, replaced, jkt), refresh_token=True)
+        pair = await self._open(request, identity, replaced, jkt, check_size=self._cookies.check_size)
         response = token_response(pair)
         self._cookies.set(response, request, pair)
         return response
 
     async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> TokenPair:
         """Open a session for `identity`, and set its cookies on the host's `response`. Returns its first tokens."""
+        jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
         replaced = self._replaced_token(request)
-        pair = await self._open(request, identity, replaced, check_size=self._cookies.check_size)
+        pair = await self._open(request, identity, replaced, jkt, check_size=self._cookies.check_size)
         self._cookies.set(response, request, pair)
         return pair
 
@@ -63,12 +71,14 @@ class Login:
         request: HTTPConnection,
         identity: Identity,
         replaced: bytes | None,
+        jkt: str | None,
         *,
         check_size: CheckSize | None = None,
     ) -> TokenPair:
         """Open a session, and end the session of the refresh token that it replaces."""
         replaces = None if replaced is None else await self._session_of(replaced)
-        return await self._auth.sessions.open(identity, _client(request), replaces=replaces, check_size=check_size)
+        client = _client(request)
+        return await self._auth.sessions.open(identity, client, jkt=jkt, replaces=replaces, check_size=check_size)
 
     async def _credentials(self, request: Request) -> Credentials:
         """The fields of the body. Raises `CrossSite` if another site's page could log its visitor in as someone else.

@@ -14,7 +14,6 @@ from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import (
     Challenge,
-    bearer_token,
     cookie_token,
     deny,
     header_token,
@@ -22,6 +21,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.resource_metadata import ResourceMetadata
@@ -29,6 +29,7 @@ from asgi_jwt.http.sockets import Sockets
 from asgi_jwt.settings.values import public_paths
 from asgi_jwt.tokens.claims import AuthCredentials, Claims
 from asgi_jwt.tokens.identity import kind
+from asgi_jwt.tokens.proof import Proof
 
 Validate = Callable[[Claims, Scope], Awaitable[bool | None] | bool | None]
 OnError = Callable[[AuthError, Scope], Awaitable[Response | None] | Response | None]
@@ -51,7 +52,7 @@ class Guard(NamedTuple):
 
 
 class JWTMiddleware:
-    """Wraps any ASGI app: every HTTP request and WebSocket needs a valid Bearer token (RFC 6750, RFC 9068).
+    """Wraps any ASGI app: every HTTP request and WebSocket needs a valid access token (RFC 6750, RFC 9068, RFC 9449).
 
     The app finds the `Claims` in `scope["claims"]` and `scope["user"]`, and the token's scopes in `scope["auth"]`. An
     open WebSocket is closed with 3000 when its token expires or is revoked, and with 1013 when revocations are out of
@@ -110,9 +111,17 @@ class JWTMiddleware:
         self._trusted = settings.trusted_origins
         self._metadata = None if settings.resource is None else ResourceMetadata(auth)
         metadata_url = None if self._metadata is None else self._metadata.url
-        self._challenge = Challenge(settings.realm, metadata_url, settings.scopes)
+        self._dpop = DPoP(auth)
         self._hints = Hints(auth.clock, expects_auth_app=bool(settings.refresh_secret))
-        self._guard = Guard(self._challenge, self._auth, self._hints, self._reads_header)
+        self._guard, self._dpop_guard = (
+            Guard(
+                Challenge(settings.realm, metadata_url, settings.scopes, dpop=settings.dpop, scheme=scheme),
+                self._auth,
+                self._hints,
+                self._reads_header,
+            )
+            for scheme in ("Bearer", "DPoP")
+        )
         self._sockets = Sockets(self._auth)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -155,22 +164,24 @@ class JWTMiddleware:
         list_headers(scope)
         if self._validate is not None or self._asks_metadata(scope):
             return False
+        scope[GUARD] = self._guard
         try:
-            token = self._presented(scope)
+            presented = self._presented(scope)
         except AuthError:
             return False
-        claims = None if token is None else self._auth.verify_cached(token)
-        if token is not None and claims is None:
+        claims = None if presented is None else self._auth.verify_cached(presented[0])
+        if presented is not None and (claims is None or presented[1] is not None):
             return False
-        scope[GUARD] = self._guard
         _enter(scope, claims)
         return True
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
         # The verifier of a token that is no JWT is asked again while the WebSocket is open.
-        token = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
-        if self._reads_subprotocol and hide_subprotocol_token(scope):
-            send = _selecting_bearer(send)
+        presented = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
+        token = None if presented is None else presented[0]
+        hidden = hide_subprotocol_token(scope, dpop=not self._dpop.is_off) if self._reads_subprotocol else None
+        if hidden is not None:
+            send = _selecting(hidden, send)
         if claims is not None:
             await self._sockets.serve(self.app, claims, token, scope, receive, send)
         else:
@@ -216,29 +227,41 @@ class JWTMiddleware:
 
         Raises `AuthError`.
         """
-        token = self._presented(scope)
-        return None if token is None else await self._auth.verify(token)
+        presented = self._presented(scope)
+        return None if presented is None else await self._dpop.verify(*presented)
 
-    def _presented(self, scope: Scope) -> bytes | None:
-        """The request's token. None: it passes without one. Raises `MissingToken` if it needs one and has none."""
+    def _presented(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
+        """The request's token, and its proof if the scheme is `DPoP`. None: the request passes without a token.
+
+        Raises `MissingToken` if it needs one and has none.
+        """
         if self._public.match(scope):
             self._root_path.apply(scope)
             return None
-        token = self._token(scope)
-        if token is None and not self._optional:
+        presented = self._token(scope)
+        if presented is None and not self._optional:
             raise MissingToken
-        return token
+        return presented
 
-    def _token(self, scope: Scope) -> bytes | None:
-        headers = scope["headers"]
-        if self._reads_header:
-            token = bearer_token(headers)
-            if token is not None:
-                return token
+    def _token(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
+        presented = self._token_of_header(scope) if self._reads_header else None
+        return presented or self._token_of_other_source(scope)
+
+    def _token_of_header(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
+        presented = self._dpop.presented(scope)
+        if presented is not None and presented[1] is not None:
+            scope[GUARD] = self._dpop_guard
+        return presented
+
+    def _token_of_other_source(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         for source in self._other_sources:
+            proven = self._dpop.subprotocol_token(scope) if source == "subprotocol" else None
+            if proven is not None:
+                scope[GUARD] = self._dpop_guard
+                return proven
             token = self._token_from(source, scope)
             if token is not None:
-                return token
+                return token, None
         return None
 
     def _token_from(self, source: str, scope: Scope) -> bytes | None:
@@ -273,7 +296,8 @@ class JWTMiddleware:
             if response is not None and not callable(response):
                 raise TypeError(f"on_error returns a Response, or None for the standard one: not {kind(response)}")
         if response is None:
-            response = self._challenge.response(error)
+            guard: Guard = scope[GUARD]
+            response = guard.challenge.response(error)
         await deny(response, scope, receive, send)
 
     def _asks_metadata(self, scope: Scope) -> bool:
@@ -302,15 +326,15 @@ def _auth_from_env() -> Auth:
     return auth
 
 
-def _selecting_bearer(send: Send) -> Send:
-    """Wraps `send`: selects the subprotocol `bearer` if the app selects none.
+def _selecting(subprotocol: str, send: Send) -> Send:
+    """Wraps `send`: selects `subprotocol` if the app selects none.
 
     A browser that offered subprotocols closes a connection for which none was selected.
     """
 
     async def select(message: Message) -> None:
         if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
-            message = {**message, "subprotocol": "bearer"}
+            message = {**message, "subprotocol": subprotocol}
         await send(message)
 
     return select

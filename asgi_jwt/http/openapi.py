@@ -93,8 +93,9 @@ def _operations() -> Iterable[tuple[str, str, Part]]:
     metadata = "/.well-known/oauth-authorization-server"
     yield metadata, "get", _operation("The authorization server's metadata", None, 200, _PLAIN, 404)
     yield "/.well-known/jwks.json", "get", _operation("The public keys", None, 200, _PLAIN)
-    script = {"summary": "The browser client", "responses": {"200": _answer("A module", _TEXT, "text/javascript")}}
-    yield "/asgi-jwt.js", "get", script
+    script = {"200": _answer("A module", _TEXT, "text/javascript")}
+    yield "/asgi-jwt.js", "get", {"summary": "The browser client", "responses": script}
+    yield "/asgi-jwt-dpop.js", "get", {"summary": "DPoP for the browser client", "responses": script}
 
 
 def _logout_tokens() -> Iterable[tuple[str, str, Part]]:

@@ -11,6 +11,7 @@ from asgi_jwt.events import logger
 from asgi_jwt.http.bearer import NO_STORE, error_body
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.http.hints import HINTS
 from asgi_jwt.http.oauth_client import client_id
 from asgi_jwt.sessions.pairs import TokenPair
@@ -24,7 +25,7 @@ def token_response(pair: TokenPair, *, refresh_token: bool = False) -> Response:
     """The answer with new tokens. With `refresh_token`, its body contains the refresh token (RFC 6749 section 5.1)."""
     body: dict[str, Any] = {
         "access_token": pair.access_token,
-        "token_type": "Bearer",
+        "token_type": pair.token_type,
         "expires_in": pair.expires_in,
         "scope": pair.scope,
     }
@@ -37,9 +38,15 @@ class Refresh:
     """Exchanges the refresh token of the cookie, or of the body, for new tokens."""
 
     def __init__(
-        self, auth: Auth, cookies: TokenCookies, load_identity: LoadIdentity | None, on_reuse: OnReuse | None
+        self,
+        auth: Auth,
+        dpop: DPoP,
+        cookies: TokenCookies,
+        load_identity: LoadIdentity | None,
+        on_reuse: OnReuse | None,
     ) -> None:
         self._auth = auth
+        self._dpop = dpop
         self._cookies = cookies
         self._load_identity = load_identity
         self._on_reuse = on_reuse
@@ -50,7 +57,11 @@ class Refresh:
         if token is None:
             return self._not_logged_in(request)
         pair = await self._auth.sessions.refresh(
-            token, load_identity=self._load_identity, check_size=self._cookies.check_size, on_reuse=self._on_reuse
+            token,
+            proof=self._dpop.proof(request.scope),
+            load_identity=self._load_identity,
+            check_size=self._cookies.check_size,
+            on_reuse=self._on_reuse,
         )
         response = token_response(pair)
         self._cookies.set(response, request, pair)
@@ -73,6 +84,7 @@ class Refresh:
             raise UnsupportedGrantType
         pair = await self._auth.sessions.refresh(
             fields["refresh_token"],
+            proof=self._dpop.proof(request.scope),
             load_identity=self._load_identity,
             client_id=client_id(request.scope["headers"], fields),
             scope=fields.get("scope", ""),

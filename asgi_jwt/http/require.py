@@ -122,8 +122,7 @@ class Require:
         if self._roles and self._roles.isdisjoint(claims.roles):
             raise InsufficientRole
         if self._step_up is not None:
-            leeway = guard.auth.verifier.ends_at(claims) - claims.expires_at
-            self._step_up.check(claims, now=guard.auth.clock(), leeway=leeway)
+            self._step_up.check(claims, now=guard.auth.clock(), leeway=guard.auth.verifier.leeway_of(claims))
         return claims
 
 

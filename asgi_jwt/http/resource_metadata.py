@@ -10,6 +10,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.http.asgi import check_scope_type
 from asgi_jwt.http.bearer import FOR_ALL_SITES, deny, error_response
+from asgi_jwt.http.dpop import dpop_metadata
 
 # MCP clients in a browser add a header of their own, so the browser sends a preflight request first.
 _PREFLIGHT = {**FOR_ALL_SITES, "Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "*"}
@@ -55,7 +56,8 @@ class ResourceMetadata:
             **self._authorization_servers(),
             "bearer_methods_supported": ["header"] if "header" in settings.token_sources else [],
         }
-        return {**document, "scopes_supported": list(settings.scopes)} if settings.scopes else document
+        scopes = {"scopes_supported": list(settings.scopes)} if settings.scopes else {}
+        return {**document, **scopes, **dpop_metadata(settings)}
 
     def _authorization_servers(self) -> dict[str, list[str]]:
         """The issuers that are named in full, and each tenant of a list. A member without values is left out."""

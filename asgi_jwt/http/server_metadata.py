@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.http.bearer import FOR_ALL_SITES, error_response
+from asgi_jwt.http.dpop import dpop_metadata
 
 
 class ServerMetadata:
@@ -46,4 +47,4 @@ class ServerMetadata:
             document["scopes_supported"] = list(settings.scopes)
         if (await self._auth.published_keys())["keys"]:
             document["jwks_uri"] = f"{base}/.well-known/jwks.json"
-        return document
+        return {**document, **dpop_metadata(settings)}

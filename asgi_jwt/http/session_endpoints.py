@@ -11,6 +11,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.errors import (
     AuthError,
     InvalidGrant,
+    InvalidProof,
     InvalidRequest,
     InvalidToken,
     MissingClaim,
@@ -21,13 +22,15 @@ from asgi_jwt.errors import (
     UnsupportedTokenType,
     WrongIssuer,
 )
-from asgi_jwt.http.bearer import NO_STORE, bearer_token
+from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.dpop import DPoP
 from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tasks import in_slices
 from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.proof import Proof
 
 _SHOWN_AT_ONCE = 500
 
@@ -35,11 +38,13 @@ _SHOWN_AT_ONCE = 500
 class SessionEndpoints:
     """Lists and ends a user's sessions.
 
-    The paths are public for `JWTMiddleware`, so these endpoints verify the Bearer tokens themselves.
+    The paths are public for `JWTMiddleware`, so these endpoints verify the access tokens themselves. A logout and a
+    revocation need no proof of a key: any holder of a token may end it.
     """
 
-    def __init__(self, auth: Auth, cookies: TokenCookies) -> None:
+    def __init__(self, auth: Auth, dpop: DPoP, cookies: TokenCookies) -> None:
         self._auth = auth
+        self._dpop = dpop
         self._cookies = cookies
         self._issuer = auth.settings.issuer[0]
         self._shared = frozenset(auth.settings.shared_clients)
@@ -70,7 +75,7 @@ class SessionEndpoints:
     async def _end_all(self, request: Request) -> None:
         try:
             claims = await self._own_claims(request)
-        except (MissingToken, InvalidToken) as refused:
+        except (MissingToken, InvalidToken, InvalidProof) as refused:
             session = await self._session_without_token(request, refused)
             if session is not None:
                 await self._auth.revoker.end_all(session.subject, last=session.sid)
@@ -115,14 +120,14 @@ class SessionEndpoints:
 
     async def _end_one(self, request: Request) -> Response:
         sid = request.path_params["sid"]
-        authentic = await self._auth.authentic(self._bearer(request))
-        own = self._session_of(authentic)
+        claims = await self._dpop.authentic(*self._shown(request))
+        own = self._session_of(claims)
         if own is None or own.sid != sid:
-            claims = await self._own_claims(request)
-            if not await self._auth.revoker.end(claims.subject, sid):
+            await self._auth.revocations.check(claims)
+            if not await self._auth.revoker.end(self._own(claims).subject, sid):
                 raise SessionNotFound
             return Response(status_code=204, headers=NO_STORE)
-        await self._end(own, self._session_of(await self._cookie_claims(request, beside=authentic)))
+        await self._end(own, self._session_of(await self._cookie_claims(request, beside=claims)))
         return self._cleared(request)
 
     async def revoke(self, request: Request) -> Response:
@@ -149,20 +154,21 @@ class SessionEndpoints:
         else:
             await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
 
-    def _bearer(self, request: Request) -> bytes:
-        token = bearer_token(request.scope["headers"])
-        if token is None:
+    def _shown(self, request: Request) -> tuple[bytes, Proof | None]:
+        """The access token, and its proof if the scheme is `DPoP`. Raises `MissingToken`."""
+        shown = self._dpop.presented(request.scope)
+        if shown is None:
             raise MissingToken
-        return token
+        return shown
 
     async def _own_claims(self, request: Request) -> Claims:
-        """The claims of the Bearer token, which was issued here and is not revoked. Raises `AuthError`."""
-        return self._own(await self._auth.verify(self._bearer(request)))
+        """The claims of the access token, which was issued here and is not revoked. Raises `AuthError`."""
+        return self._own(await self._dpop.verify(*self._shown(request)))
 
     async def _bearer_claims(self, request: Request) -> Claims | None:
-        """The claims of an authentic Bearer token, revoked or not. None: there is no such token."""
-        token = bearer_token(request.scope["headers"])
-        return None if token is None else await self._authentic(token)
+        """The claims of an authentic access token, revoked or not. None: there is no such token."""
+        shown = self._dpop.authorization_token(request.scope["headers"])
+        return None if shown is None else await self._authentic(shown.token)
 
     async def _revoke(self, claims: Claims | None) -> None:
         """Revoke a token unless the end of its session revoked it.

@@ -8,7 +8,7 @@ from itertools import count
 from math import inf
 
 import anyio
-from anyio import CancelScope, CapacityLimiter, current_time, move_on_after, sleep_forever, sleep_until
+from anyio import CancelScope, current_time, move_on_after, sleep_forever, sleep_until
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,16 +17,15 @@ from asgi_jwt.errors import (
     AuthError,
     ConfigurationError,
     ExpiredToken,
-    InactiveToken,
     RevocationsUnavailable,
     RevokedToken,
     Unavailable,
-    VerifierUnavailable,
     WrongIssuer,
 )
 from asgi_jwt.events import SocketClosed
 from asgi_jwt.http.asgi import AnyASGIApp
 from asgi_jwt.http.bearer import close_code
+from asgi_jwt.http.renewal import Renewal
 from asgi_jwt.tasks import SingleFlight, start
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.opaque import is_opaque
@@ -45,15 +44,6 @@ CLOSED_AT_ONCE = 20
 
 _COMPARED_AT_ONCE = 500
 """How many WebSockets are compared with the mirror in one turn of the event loop. Each takes some microseconds."""
-
-_ASKED_AT_ONCE = 25
-"""For how many WebSockets verifiers of opaque tokens are asked again at the same time."""
-
-_ASK_TIMEOUT = 10.0
-"""How long (s) after its claims hold no longer a WebSocket with an opaque token stays open without a new answer."""
-
-_SHORTEST_HOLD = 1.0
-"""The shortest time (s) between two questions about the token of an open WebSocket."""
 
 _CLOSE_TIMEOUT = 5.0
 """How long (s) a close may wait for a client that reads nothing."""
@@ -125,24 +115,21 @@ class _Watch:
         self._waiting = CancelScope()
         self._next_check = -inf
         self._compare_at = -inf
+        self._renewal = Renewal(auth)
         self._rechecking = SingleFlight(self._recheck)
-        self._asking = CapacityLimiter(_ASKED_AT_ONCE)
 
     def add(self, socket: "_Socket") -> None:
         self._open.add(socket)
         self._watch_end(socket)
 
     def _watch_end(self, socket: "_Socket") -> None:
-        ends_at = self._ends_at(socket)
+        if socket.token is None:
+            ends_at = self._auth.verifier.ends_at(socket.claims)
+        else:
+            ends_at = self._renewal.due_at(socket.token)
         heappush(self._ends, (ends_at, next(self._numbers), socket))
         if ends_at < self._next_check:
             self._waiting.cancel()
-
-    def _ends_at(self, socket: "_Socket") -> float:
-        """When the token of `socket` has to be looked at again, in seconds since the epoch."""
-        if socket.token is None or self._auth.opaque_tokens is None:
-            return self._auth.verifier.ends_at(socket.claims)
-        return max(self._auth.opaque_tokens.held_until(socket.token), self._auth.clock() + _SHORTEST_HOLD)
 
     def remove(self, socket: "_Socket") -> bool:
         """Remove `socket`. Returns whether other WebSockets are left."""
@@ -171,19 +158,18 @@ class _Watch:
                     if socket.token is not None:
                         start(partial(self._ask_again, socket, socket.token))
                 await self._close([socket for socket in expired if socket.token is None], ExpiredToken())
+            if self._auth.verifier.may_forget:
+                await self._close_forgotten()
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
             self._next_check = now + wait
-            if self._auth.verifier.may_forget:
-                await self._close_forgotten()
             with move_on_after(wait) as self._waiting:
                 await self._close_revoked()
 
     async def _close_forgotten(self) -> None:
         """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
         await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
-        if not self._rechecking.under_way:
-            self._rechecking.start()
+        self._rechecking.start()
 
     def _is_forgotten(self, socket: "_Socket") -> bool:
         return self._auth.verifier.has_forgotten(socket.claims)
@@ -205,21 +191,13 @@ class _Watch:
 
     async def _ask_again(self, socket: "_Socket", token: bytes) -> None:
         """Have the verifier of an opaque token asked. The WebSocket stays open if the token is still its user's."""
-        failure: AuthError = VerifierUnavailable(f"no answer within {_ASK_TIMEOUT:g} s")
-        with move_on_after(_ASK_TIMEOUT):
-            async with self._asking:
-                try:
-                    claims = await self._auth.verify(token)
-                except AuthError as error:
-                    failure = error
-                else:
-                    if (claims.issuer, claims.subject) == (socket.claims.issuer, socket.claims.subject):
-                        socket.claims = claims
-                        if socket in self._open:
-                            self._watch_end(socket)
-                        return
-                    failure = InactiveToken("another subject's now")
-        await self._close([socket], failure)
+        try:
+            socket.claims = await self._renewal.ask(socket.claims, token)
+        except AuthError as error:
+            await self._close([socket], error)
+        else:
+            if socket in self._open:
+                self._watch_end(socket)
 
     async def _close_revoked(self) -> None:
         """Once an interval, when the mirror is due, have the log read, and close the WebSockets that it revokes."""

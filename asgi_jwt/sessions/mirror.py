@@ -61,6 +61,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self._issuers: dict[str, _IssuerEntries] = {}
+        self._lapsed: int | None = None  # the last minute in which `lapse` came to its end
 
     def __len__(self) -> int:
         return sum(len(kind) for issuer in self._issuers.values() for kind in (issuer.sid, issuer.jti, issuer.sub))
@@ -127,6 +128,8 @@ class Mirror:
 
     def lapse(self, now: Millis) -> bool:
         """Remove entries that have lapsed by `now`, a bounded number of them. Returns whether more may have lapsed."""
+        if now // _MINUTE == self._lapsed:
+            return False  # entries lapse by the minute
         left = _LAPSED_AT_ONCE
         for issuer, entries in list(self._issuers.items()):
             left = _lapse(entries.sid, now, left, lambda until: until)
@@ -134,6 +137,7 @@ class Mirror:
             left = _lapse(entries.sub, now, left, lambda entry: entry.until)
             if not (entries.sid or entries.jti or entries.sub):
                 del self._issuers[issuer]
+        self._lapsed = now // _MINUTE if left else None
         return left == 0
 
 

@@ -49,6 +49,10 @@ class OwnEntries:
             act, _ = self._written.popitem(last=False)
             self._unread.discard(act)
 
+    def has_written(self, revocation: Revocation) -> bool:
+        """Whether an entry of the same revocation was appended."""
+        return revocation.act in self._written
+
     def restored(self, revocations: Iterable[Revocation]) -> None:
         """Lost entries were appended again."""
         self._unread.update(each.act for each in revocations)

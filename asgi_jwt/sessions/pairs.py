@@ -16,7 +16,7 @@ class TokenPair(NamedTuple):
     With the verdicts SAME and HEALED `refresh_token` is the presented one. `expires_in` is the life of the access token
     in seconds. `refresh_expires_in` is the life of the session in seconds if it is not refreshed. `scope` has the
     scopes of the access token, separated by spaces. `verdict` is None for a login. `remember`: whether the browser
-    keeps the cookies when it is closed.
+    keeps the cookies when it is closed. `is_bound`: the tokens are bound to a key (RFC 9449 section 5).
     """
 
     access_token: str
@@ -26,6 +26,12 @@ class TokenPair(NamedTuple):
     verdict: Verdict | None
     refresh_expires_in: int
     remember: bool = True
+    is_bound: bool = False
+
+    @property
+    def token_type(self) -> str:
+        """The scheme by which the access token is sent (RFC 6749 section 7.1)."""
+        return "DPoP" if self.is_bound else "Bearer"
 
     def __repr__(self) -> str:
         return f"TokenPair(verdict={self.verdict!s}, scope={self.scope!r}, expires_in={self.expires_in})"
@@ -58,6 +64,7 @@ def issued_pair(
             generation=session.generation,
             branch=branch or "",
             expires_at=ceil(seconds(ends_at)),
+            jkt=session.jkt,
         )
     return TokenPair(
         access_token=access_token,
@@ -67,4 +74,5 @@ def issued_pair(
         verdict=None if presented is None else verdict,
         refresh_expires_in=max(0, floor(seconds(ends_at - now))),
         remember=session.remember is not False,
+        is_bound=session.jkt is not None,
     )

@@ -204,7 +204,9 @@ class RevocationList:
 
     def add(self, revocations: Iterable[Revocation]) -> None:
         """Add entries that this process has appended to the log, so that it refuses their tokens at once."""
-        self._add(revocations, self._elapsed(), millis(self._clock()))
+        now = self._elapsed()
+        self._add(revocations, now, millis(self._clock()))
+        self._mirror.lapse(now)  # no read may follow, in a process that only ends sessions
 
     def has_token(self, issuer: str, jti: str) -> bool:
         """Whether the mirror has an entry for this one token."""

@@ -167,17 +167,18 @@ class Revoker:
         """Revoke the tokens of the session or of the user in the verified claims of a logout token.
 
         Without a `sid` these are all tokens that the issuer has issued for the user until the claim `iat`. The life of
-        the entry counts from then, so a token that is sent again revokes no newer ones.
+        the entry counts from then, so a token that is sent again revokes no newer ones, and adds nothing to the log.
         """
         issued, sid = millis(claims["iat"]), claims.session_id
         until = issued + self._life - (self._now() - issued)
         entry = (
             Revocation("sub", claims.issuer, log_value(claims.subject), until, issued)
             if sid is None
-            else (Revocation("sid", claims.issuer, log_value(sid), until, issued))
+            else Revocation("sid", claims.issuer, log_value(sid), until, issued)
         )
-        await self._append([entry])
-        await self._events.emit(TokensRevoked(entry.kind))
+        if not self._own_entries.has_written(entry):
+            await self._append([entry])
+            await self._events.emit(TokensRevoked(entry.kind))
 
     async def refuse_revoked(self, key: SessionKey) -> bool:
         """Whether the session's access tokens are revoked. If so, the session is ended, too. Every refresh calls it.

@@ -60,7 +60,10 @@ class Verdict(StrEnum):
     The client gets a sibling.
     """
     REUSED = "REUSED"
-    """The token is older than that, or on a branch that did not rotate. It counts as stolen, and the session ends."""
+    """The token is older than that, or on a branch that did not rotate. It counts as stolen, and the session ends.
+
+    In a session that is bound to a key it is REPLAYED instead: the token came with a proof, so it is its holder's.
+    """
 
 
 TOKEN_STAYS = (Verdict.SAME, Verdict.HEALED)
@@ -116,7 +119,7 @@ def _judge(session: Session | None, presented: Presented, *, now: Millis, policy
             return Verdict.REPLAYED
         if policy.grace > 0 and not session.seen and elapsed < policy.recovery:
             return Verdict.RECOVERED
-    return Verdict.REUSED
+    return Verdict.REUSED if session.jkt is None else Verdict.REPLAYED
 
 
 def decide(
@@ -175,14 +178,15 @@ def open_session(
     scopes: Iterable[str] = (),
     roles: Iterable[str] = (),
     client: Client | None = None,
+    jkt: str | None = None,
     acr: str | None = None,
     amr: Iterable[str] = (),
     remember: bool = True,
 ) -> Session:
     """A new session of generation 0. The caller chooses the branch of its first refresh token.
 
-    `now` is in ms since the epoch. The session ends after `refresh_ttl` ms without a refresh, and after `session_ttl`
-    ms in any case.
+    `jkt` is the thumbprint of the key that the session is bound to. `now` is in ms since the epoch. The session ends
+    after `refresh_ttl` ms without a refresh, and after `session_ttl` ms in any case.
     """
     ends_at = now + session_ttl
     return Session(
@@ -197,6 +201,7 @@ def open_session(
         scopes=tuple(scopes),
         roles=tuple(roles),
         client=client or Client(),
+        jkt=jkt,
         acr=acr,
         amr=tuple(amr),
         remember=None if remember else False,

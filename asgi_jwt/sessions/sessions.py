@@ -37,13 +37,18 @@ from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verd
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.millis import Millis, millis, seconds
 from asgi_jwt.stores.records import Client, Session, SessionKey
-from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.binding import Binding
+from asgi_jwt.tokens.claims import Claims, bound_to
 from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_login, with_scopes
 from asgi_jwt.tokens.issuer import TokenIssuer
+from asgi_jwt.tokens.proof import Proof
 from asgi_jwt.tokens.verifier import TokenVerifier
 
 CheckSize = Callable[[str, str], None]
-"""Called with the access token and the refresh token. Raises if one is too large, as for a cookie."""
+"""Called with the access token and the refresh token. Raises if one is too large, as for a cookie.
+
+The access token of a session that is bound to a key is not named: it gets no cookie.
+"""
 LoadIdentity = Callable[[str, Session], Awaitable[Identity | None] | Identity | None]
 OnReuse = Callable[[Session], Awaitable[None] | None]
 
@@ -59,9 +64,9 @@ _SWEEP_INTERVAL = Millis(60_000)
 class Sessions:
     """Opens, refreshes, lists and ends the sessions of an application.
 
-    `session_ttl` is in ms, and `unremembered_ttl` is the same for a login that is not remembered. `max_sessions`: how
-    many sessions a subject may have, and 0 for any number. `clock` returns seconds since the epoch. `ready` is awaited
-    before each signature, because the keys of `issuer` may change.
+    `binding` checks proofs. `session_ttl` is in ms, and `unremembered_ttl` is the same for a login that is not
+    remembered. `max_sessions`: how many sessions a subject may have, and 0 for any number. `clock` returns seconds
+    since the epoch. `ready` is awaited before each signature, because the keys of `issuer` may change.
 
     Every method raises `StoreUnavailable` if the store does not answer. The caller keeps its tokens and tries again:
     whichever step fails, nothing is lost.
@@ -75,6 +80,7 @@ class Sessions:
         policy: RotationPolicy,
         revoker: Revoker,
         *,
+        binding: Binding,
         session_ttl: Millis,
         unremembered_ttl: Millis,
         max_sessions: int,
@@ -87,6 +93,7 @@ class Sessions:
         self._refresh_verifier = refresh_verifier
         self._policy = policy
         self._revoker = revoker
+        self._binding = binding
         self._session_ttl = session_ttl
         self._unremembered_ttl = unremembered_ttl
         self._max_sessions = max_sessions
@@ -105,23 +112,30 @@ class Sessions:
         identity: Identity,
         client: Client | None = None,
         *,
+        jkt: str | None = None,
         replaces: SessionKey | None = None,
         check_size: CheckSize | None = None,
     ) -> TokenPair:
         """Open a session for `identity` on the device `client`. Returns its first tokens.
 
+        `jkt`: the thumbprint of the key that the session is bound to. None: any holder of a token may use it.
         `replaces`: the session that ends now. Then the subject's sessions that were used longest ago end, until
         `MAX_SESSIONS` are left. A session that was opened at the same time may be among them. An error that
         `check_size` raises is raised before the session is stored.
         """
         entered = await self._enter("open")
         try:
-            return await self._open(identity, client, replaces, check_size)
+            return await self._open(identity, client, jkt, replaces, check_size)
         finally:
             self._gate.leave(entered)
 
     async def _open(
-        self, identity: Identity, client: Client | None, replaces: SessionKey | None, check_size: CheckSize | None
+        self,
+        identity: Identity,
+        client: Client | None,
+        jkt: str | None,
+        replaces: SessionKey | None,
+        check_size: CheckSize | None,
     ) -> TokenPair:
         now = self._now()
         session = open_session(
@@ -135,6 +149,7 @@ class Sessions:
             scopes=identity.scopes,
             roles=identity.roles,
             client=client,
+            jkt=jkt,
             acr=identity.acr,
             amr=identity.amr,
             remember=identity.remember,
@@ -145,7 +160,7 @@ class Sessions:
         shared = self._policy.is_shared(session)
         pair = issued_pair(self._issuer, decision, session, access_token, identity, now=now, shared=shared)
         if check_size is not None:
-            check_size(access_token, pair.refresh_token)
+            check_size("" if pair.is_bound else access_token, pair.refresh_token)
         await self._store.update(session.key, lambda _: (session, None))
         await self._events.emit(SessionOpened())
         if replaces is not None:
@@ -168,6 +183,7 @@ class Sessions:
         self,
         token: str | bytes,
         *,
+        proof: Proof | None = None,
         load_identity: LoadIdentity | None = None,
         client_id: str | None = None,
         scope: str = "",
@@ -176,6 +192,7 @@ class Sessions:
     ) -> TokenPair:
         """Exchange a refresh token for new tokens. The rules are those of `decide`.
 
+        `proof`: the request's proof of a key. A token that is bound to a key needs one.
         `load_identity(subject, session)` returns the user's present identity, or None to end the session.
         `client_id` is the id of the OAuth client that sends the request, and empty for a client without an id. A
         session with a client id is for that client alone. None: the token comes from a cookie, and no id is checked.
@@ -184,12 +201,15 @@ class Sessions:
         `on_reuse(session)` is called with the tombstone of a session that ends now as stolen.
 
         Raises `SessionOver` if the session is unknown, expired or ended, `TokenReused` if it ends now as stolen,
-        `InvalidGrant`, the parent of both, for an invalid token or another client's, and `InvalidScope` for a scope
-        that the session does not have (RFC 6749 section 6, RFC 9700 section 4.14.2).
+        `InvalidGrant`, the parent of both, for an invalid token or another client's, `InvalidGrantProof` for a missing
+        or invalid proof, before the store is asked, and `InvalidScope` for a scope that the session does not have (RFC
+        6749 section 6, RFC 9449 section 5, RFC 9700 section 4.14.2).
         """
         entered = await self._enter("refresh")
         try:
-            return await self._refresh(token, load_identity, client_id, scope, check_size, on_reuse)
+            claims = await self._refresh_claims(token)
+            await self._binding.at_refresh(bound_to(claims), proof)
+            return await self._refresh(token, claims, load_identity, client_id, scope, check_size, on_reuse)
         finally:
             self._gate.leave(entered)
 
@@ -204,13 +224,13 @@ class Sessions:
     async def _refresh(
         self,
         token: str | bytes,
+        claims: Mapping[str, Any],
         load_identity: LoadIdentity | None,
         client_id: str | None,
         scope: str,
         check_size: CheckSize | None,
         on_reuse: OnReuse | None,
     ) -> TokenPair:
-        claims = await self._refresh_claims(token)
         presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
         key = SessionKey(claims["sub"], claims["sid"])
         for _ in range(_MAX_READS):
@@ -224,7 +244,7 @@ class Sessions:
             if session is not None and verdict not in _REFUSED:
                 minted = await self._mint_for(session, load_identity, scope)
                 if check_size is not None:
-                    check_size(minted[0], "")
+                    check_size("" if session.jkt else minted[0], "")
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
             if decision.verdict in _REFUSED:
@@ -335,6 +355,7 @@ class Sessions:
             session_id=session.sid,
             auth_time=seconds(session.auth_time),
             ends_at=seconds(session.ends_at),
+            jkt=session.jkt,
         )
         return await to_thread.run_sync(mint) if self._issuer.slow else mint()
 

@@ -49,6 +49,10 @@ class SettingsKeywords(TypedDict, total=False):
     root_path: str | None
     token_sources: Names
     trusted_origins: Names
+    dpop: bool | str
+    dpop_bases: Names
+    dpop_replay: str
+    dpop_replay_size: int | str
     access_ttl: Duration
     refresh_secret: str | bytes | Iterable[str | bytes] | Mapping[str, Any] | KeySet | None
     refresh_secret_file: str

@@ -135,6 +135,8 @@ def _check_introspection(values: SettingsFields, given: Collection[str]) -> Iter
     for name in missing if len(missing) < len(_INTROSPECTION) else ():
         (first, *_) = (other for other in _INTROSPECTION if other in given)
         yield name, f"is missing: introspection takes it beside {VARIABLE_PREFIX}{first.upper()}"
+    if values.introspection_url is not None and any("{" in issuer for issuer in values.issuer):
+        yield "introspection_url", "asks one server, and the placeholder of ASGI_JWT_ISSUER stands for several issuers"
 
 
 def _check_algorithms(values: SettingsFields, given: Collection[str]) -> Iterator[Fault]:
@@ -195,7 +197,7 @@ _RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_check_jwks_token, ("jwks_token", "issuer")),
     (_check_one_source_of_keys, ()),
     (_check_some_source_of_keys, (*_KEYS, "introspection_url")),
-    (_check_introspection, _INTROSPECTION),
+    (_check_introspection, ("issuer", *_INTROSPECTION)),
     (_check_algorithms, _KEYS),
     (_check_kinds_apart, ("secret", "keys", "refresh_secret")),
     (_check_cookies, ("cookie_name", "cookie_path", "access_cookie")),

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from asgi_jwt.settings.text import has_loose_quote, unquote
 from asgi_jwt.tokens.discovery import LOOPBACK
 from asgi_jwt.tokens.issuer_pattern import is_tenant
+from asgi_jwt.tokens.uri import normalized, without_query
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -77,6 +78,14 @@ def audience(value: object) -> tuple[str, ...] | None:
     """A list of audiences. None: the value is `*`, which switches the check off."""
     named = texts(value)
     return None if named == ("*",) else named
+
+
+def client_ids(value: object) -> tuple[str, ...]:
+    """A list of client ids."""
+    named = texts(value)
+    if "*" in named:
+        raise ValueError("has to hold client ids, and * is none: every logout token names the client that it is for")
+    return named
 
 
 def tenants(value: object) -> tuple[str, ...] | None:
@@ -170,6 +179,32 @@ def outage(value: object) -> str:
     if value not in ("closed", "open"):
         raise ValueError("has to be closed, where tokens are then refused, or open, where they are let in")
     return str(value)
+
+
+def dpop(value: object) -> str:
+    """`on`, `required` or `off`: whether tokens may, have to, or can't be bound to a key. YAML makes booleans of it."""
+    word = {"true": "on", "false": "off"}.get(str(value).strip().lower(), str(value).strip().lower())
+    if word not in ("on", "required", "off"):
+        raise ValueError("has to be on, required or off: whether tokens may, have to or can't be bound to a key")
+    return word
+
+
+def dpop_replay(value: object) -> str:
+    """`process` or `store`: where it is remembered which proofs were shown."""
+    if value not in ("process", "store"):
+        raise ValueError("has to be process, or store, where all processes remember together")
+    return str(value)
+
+
+def bases(value: object) -> tuple[str, ...]:
+    """A list of URLs to which the path of a request is joined, in their normal form, without a slash at their end."""
+    found = []
+    for base in texts(value):
+        normal = normalized(base)
+        if normal is None or not normal.startswith(("https://", "http://")) or without_query(base) != base:
+            raise ValueError(f"has to hold URLs without a query, as https://host or https://host/api, and not {base!r}")
+        found.append(normal.removesuffix("/"))
+    return tuple(dict.fromkeys(found))
 
 
 def cookie_name(value: object) -> str:

@@ -1,7 +1,7 @@
 """The protocols of a store, `SessionStore` and `RevocationLog`. Their docstrings are the contract."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
@@ -69,6 +69,19 @@ class RevocationLog(Protocol):
         reading finds every entry that was appended after the entries which were read already.
 
         A cursor is valid in one process and for one store, even if the store's server changes.
+        """
+        ...
+
+
+@runtime_checkable
+class ProofStore(Protocol):
+    """Remembers for all processes which proofs of a key were shown (`DPOP_REPLAY=store`)."""
+
+    async def claim(self, digest: bytes, until: int) -> bool:
+        """Whether no caller has claimed `digest` before. One of several concurrent callers gets True.
+
+        The digest is remembered until `until`, in ms since the epoch, and for `CLOCK_SKEW` longer, because clocks of
+        processes may differ. Raises `StoreUnavailable`; the digest is then claimed or not.
         """
         ...
 

@@ -21,7 +21,7 @@ A release that adds members adds them to this object. A release keeps the member
 older than this format can't read such a record: it raises `StoreUnavailable`, and does not overwrite the record.
 """
 
-_NAMED = ("ending_at", "acr", "amr", "remember")
+_NAMED = ("ending_at", "jkt", "acr", "amr", "remember")
 """The members of a session that are written by name, if they are there."""
 
 
@@ -93,6 +93,7 @@ def unpack(key: SessionKey, record: bytes) -> Session:
             roles=tuple(roles),
             client=Client(user_agent, address),
             ending_at=others.pop("ending_at", None),
+            jkt=others.pop("jkt", None),
             acr=others.pop("acr", None),
             amr=tuple(others.pop("amr", ())),
             remember=others.pop("remember", None),

@@ -39,6 +39,7 @@ class Session:
     `ends_at`: the end in any case. Nothing moves it.
     `ended_at`: the session was ended, and this record is its tombstone.
     `remember`: False if the browser forgets the session when it is closed. None: it keeps the session.
+    `jkt`: the thumbprint of the key that the session is bound to, or None (RFC 9449 section 5).
     `acr`, `amr`: the kind of the login and its methods. Its time is `auth_time`.
     `ending_at`: an end of the session has begun. No token refreshes it, and the next call that finds it ends it.
     `version`: the store's counter of writes.
@@ -56,6 +57,7 @@ class Session:
     used_at: Millis
     expires_at: Millis
     ends_at: Millis
+    jkt: str | None = None
     ending_at: Millis | None = None
     ended_at: Millis | None = None
     version: int = 0

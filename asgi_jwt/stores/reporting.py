@@ -48,6 +48,11 @@ class ReportingStore:
         # The mirror itself emits one event for an outage, instead of one for each failed read.
         return await self._store.read_revocations(cursor)
 
+    async def claim(self, digest: bytes, until: int) -> bool:
+        """See `ProofStore`. `Auth` has checked that the store is one."""
+        store: Any = self._store
+        return bool(await self._reporting("claim", store.claim(digest, until)))
+
     async def aclose(self) -> None:
         await self._store.aclose()
 

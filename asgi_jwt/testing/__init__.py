@@ -9,18 +9,22 @@ from asgi_jwt.testing.issuer import FakeIssuer, fake_issuer
 
 if TYPE_CHECKING:
     from asgi_jwt.testing.conformance import StoreConformance
+    from asgi_jwt.testing.proof_conformance import ProofConformance
 
-__all__ = ["Clock", "FakeIssuer", "StoreConformance", "fake_issuer"]
+__all__ = ["Clock", "FakeIssuer", "ProofConformance", "StoreConformance", "fake_issuer"]
 
 
-_SUITE = "asgi_jwt.testing.conformance"
-_SUITES = (_SUITE, "asgi_jwt.testing.log_conformance")
+_SUITES = {
+    "StoreConformance": "asgi_jwt.testing.conformance",
+    "ProofConformance": "asgi_jwt.testing.proof_conformance",
+}
+_MODULES = (*_SUITES.values(), "asgi_jwt.testing.log_conformance")
 
 
 def __getattr__(name: str) -> Any:
-    # The suite imports pytest, which may not be installed, so it is imported only when it is used.
-    if name != "StoreConformance":
+    # The suites import pytest, which may not be installed, so they are imported only when they are used.
+    if name not in _SUITES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _SUITE not in sys.modules:
-        import_module("pytest").register_assert_rewrite(*_SUITES)
-    return import_module(_SUITE).StoreConformance
+    if sys.modules.keys().isdisjoint(_MODULES):
+        import_module("pytest").register_assert_rewrite(*_MODULES)
+    return getattr(import_module(_SUITES[name]), name)

@@ -27,8 +27,13 @@ class FakeIssuer:
         self._algorithm = algorithm
 
     def __call__(self, subject: str = "user", **identity: Any) -> dict[str, str]:
-        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. The keywords are `token`'s."""
-        return {"Authorization": f"Bearer {self.token(subject, **identity)}"}
+        """The headers of a request by `subject`: `{"Authorization": "Bearer ..."}`. The keywords are `token`'s.
+
+        Where `TOKEN_SOURCES` has no `header`, it is the first header that is named there.
+        """
+        sources, token = self._auth.settings.token_sources, self.token(subject, **identity)
+        named = [source.partition(":")[2] for source in sources if source.startswith("header:")]
+        return {named[0]: token} if named and "header" not in sources else {"Authorization": f"Bearer {token}"}
 
     def token(
         self,

@@ -9,8 +9,9 @@ from functools import partial
 from hmac import compare_digest
 from typing import Any, NamedTuple
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
 from jwt.algorithms import get_default_algorithms
@@ -71,6 +72,7 @@ _ROWS = (
     _edwards("Ed25519"),
 )
 _NAMED = {row.name: row for row in _ROWS}
+_ECDSA = {"ES256": ec.ECDSA(SHA256()), "ES384": ec.ECDSA(SHA384()), "ES512": ec.ECDSA(SHA512())}
 _SIGNERS = {row.name: get_default_algorithms()[row.signature] for row in _ROWS}
 # HMAC comes last, because its `to_jwk` takes any bytes for a secret.
 _FORMS = {row.kty: _SIGNERS[row.name] for row in sorted(_ROWS, key=lambda row: row.digest is not None)}
@@ -134,11 +136,12 @@ class Secret:
 class KeyPair:
     """An asymmetric key: its public half, and its private half or None."""
 
-    __slots__ = ("_private", "_thumbprint", "public")
+    __slots__ = ("_private", "_size", "_thumbprint", "public")
 
     def __init__(self, public: Any, private: Any) -> None:
         self.public = public
         self._private = private
+        self._size = (public.key_size + 7) // 8 if isinstance(public, ec.EllipticCurvePublicKey) else 0
         self._thumbprint: str | None = None
 
     @property
@@ -185,7 +188,18 @@ class KeyPair:
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         """Whether the private half has made `signature` of `message`."""
-        return _SIGNERS[algorithm].verify(message, self.public, signature)
+        size = self._size
+        if not size:
+            return _SIGNERS[algorithm].verify(message, self.public, signature)
+        # PyJWT takes 5 µs more to bring the signature into the form of DER.
+        if len(signature) != 2 * size:
+            return False
+        r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
+        try:
+            self.public.verify(encode_dss_signature(r, s), message, _ECDSA[algorithm])
+        except InvalidSignature:
+            return False
+        return True
 
 
 def _check_strength(public: Any) -> None:

@@ -52,7 +52,8 @@ class Standing:
         self.ended = False
 
 
-_OF_NO_TENANT = Standing()
+OF_NO_ISSUER = Standing()
+"""The standing of claims that no trusted issuer's key verified, and of copies."""
 
 
 class Claims(Mapping[str, Any]):
@@ -76,7 +77,7 @@ class Claims(Mapping[str, Any]):
 
     @classmethod
     def _of_frozen(
-        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = _OF_NO_TENANT
+        cls, members: Mapping[str, Any], scope_claim: str, roles_claim: str, standing: Standing = OF_NO_ISSUER
     ) -> Self:
         scopes = members[scope_claim] if scope_claim in members else find_claim(members, scope_claim)
         return cls._of_parts(members, roles_claim, _credentials(scopes), standing)
@@ -154,6 +155,14 @@ class Claims(Mapping[str, Any]):
         return self._members.get("sid")
 
     @property
+    def thumbprint(self) -> str | None:
+        """The thumbprint of the key that the token is bound to (RFC 9449 section 6.1). None: any holder may use it."""
+        if "cnf" not in self._members:
+            return None
+        thumbprint: str = self._members["cnf"]["jkt"]
+        return thumbprint
+
+    @property
     def scopes(self) -> frozenset[str]:
         """The scopes in the claim that `SCOPE_CLAIM` names."""
         return frozenset(self.credentials.scopes)
@@ -221,7 +230,7 @@ def _rebuilt(
     tenant: str | None = None,
 ) -> Claims:
     """Makes the copy of `Claims` for `copy` and `pickle`."""
-    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else _OF_NO_TENANT)
+    return cls._of_parts(freeze(members), roles_claim, credentials, Standing(tenant) if tenant else OF_NO_ISSUER)
 
 
 @cache
@@ -292,8 +301,7 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
     if "events" in claims and isinstance(claims["events"], Mapping) and LOGOUT_EVENT in claims["events"]:
         raise WrongType("a logout token")
     if "cnf" in claims:
-        # The token is for the holder of a key, and no proof of the key is checked (RFC 7800 section 3.1).
-        raise WrongClaim("cnf")
+        bound_to(claims)
     for name, expected in policy.required_claims:
         value = claims[name] if name in claims else find_claim(claims, name, _ABSENT)
         if value is _ABSENT:
@@ -301,6 +309,23 @@ def check_claims(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> 
         if expected is not None and not _matches(value, expected):
             raise WrongClaim(name)
     return starts, ends
+
+
+def bound_to(claims: Mapping[str, Any]) -> str | None:
+    """The thumbprint of the key whose holder alone may use the token, by its `cnf`. None: any holder may.
+
+    Raises `WrongClaim` for a `cnf` that is no object, is empty, or has a member that is not checked (RFC 7800 section
+    3.1, RFC 9449 section 6.1).
+    """
+    if "cnf" not in claims:
+        return None
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, Mapping) or list(confirmation) != ["jkt"]:
+        raise WrongClaim("cnf")
+    thumbprint = confirmation["jkt"]
+    if type(thumbprint) is not str or not thumbprint:
+        raise WrongClaim("cnf")
+    return thumbprint
 
 
 def _check_times(claims: Mapping[str, Any], policy: TokenPolicy, now: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """FoundIssuers: the issuers that no setting names in full. A subclass finds them, and this class keeps them."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ HELD = 60.0
 """How long (s) is held what was found out about an issuer without a verified token, and the answer of a host."""
 
 
-class FoundIssuers:
+class FoundIssuers(ABC):
     """The last `MAX_KEPT` found issuers of which a token was verified.
 
     `clock`: returns seconds since the epoch. `pattern`: the issuer with a placeholder in the settings, if there is one.
@@ -37,16 +38,21 @@ class FoundIssuers:
         self._keys_changed = keys_changed
         self._dropped = dropped
 
+    @abstractmethod
     async def find(self, iss: str) -> TrustedIssuer | None:
         """The issuer of a token that is not verified yet. None: it is not trusted. Raises `KeysUnavailable`."""
-        raise NotImplementedError
 
     async def ask_again(self, iss: str) -> None:
-        """Find out again whether the issuer is trusted, if that may have changed. Raises `KeysUnavailable`."""
+        """Find the issuer again if its claims are in use. If it is trusted no longer, its standing ends.
 
+        Raises `KeysUnavailable`.
+        """
+        if iss in self._standings:
+            await self.find(iss)
+
+    @abstractmethod
     def with_keys(self, keys: KeySet) -> "FoundIssuers":
         """A finder of the same issuers, whose tokens are verified with `keys`."""
-        raise NotImplementedError
 
     def keep(self, issuer: TrustedIssuer) -> None:
         """Keep the issuer, because a token of it was verified. The one that verified none for longest leaves."""

@@ -28,6 +28,11 @@ _REFRESH = frozenset({"refresh", "refresh_token", "offline"})  # Keycloak's refr
 _CERTIFIED_FOR = 60.0
 
 
+def can_be_sent(token: str) -> bool:
+    """Whether the token has only characters that a Bearer token may have (RFC 6750 section 2.1)."""
+    return _B64TOKEN.fullmatch(token) is not None
+
+
 class IntrospectionSettings(Protocol):
     """The part of `Settings` that an authorization server is asked by."""
 
@@ -78,7 +83,7 @@ class IntrospectionVerifier:
         Raises a child of `InvalidToken` for an active token that is not for this service, and `VerifierUnavailable` if
         the server gives no usable answer, or 50 questions are under way.
         """
-        if not _B64TOKEN.fullmatch(token):
+        if not can_be_sent(token):
             raise MalformedToken("not a Bearer token of RFC 6750 section 2.1")
         digest = sha256(token.encode()).digest()
         until = self._inactive.get(digest, -inf)

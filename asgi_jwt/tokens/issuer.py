@@ -123,10 +123,12 @@ class TokenIssuer:
         session_id: str | None = None,
         auth_time: float | None = None,
         ends_at: float | None = None,
+        jkt: str | None = None,
     ) -> str:
         """A signed access token for `identity`. `session_id` is its `sid` (RFC 9068 section 2).
 
-        `auth_time` is the time of the login, and `exp` is not later than `ends_at`: in seconds since the epoch.
+        `auth_time` is the time of the login, and `exp` is not later than `ends_at`: in seconds since the epoch. `jkt`
+        is the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
 
         Raises `ValueError` if the token is larger than `MAX_TOKEN_SIZE`, or if only the issuer may set a claim.
         """
@@ -142,6 +144,8 @@ class TokenIssuer:
             payload["sid"] = session_id
         if auth_time is not None:
             payload["auth_time"] = int(auth_time)
+        if jkt is not None:
+            payload["cnf"] = {"jkt": jkt}
         if ends_at is not None and ends_at < payload["exp"]:
             payload["exp"] = int(ends_at)
         token = self._access.sign(payload)
@@ -149,18 +153,21 @@ class TokenIssuer:
             raise ValueError(f"the access token has {len(token)} bytes, past MAX_TOKEN_SIZE: fewer claims are needed")
         return token
 
-    def refresh_token(self, subject: str, session_id: str, *, generation: int, branch: str, expires_at: int) -> str:
+    def refresh_token(
+        self, subject: str, session_id: str, *, generation: int, branch: str, expires_at: int, jkt: str | None = None
+    ) -> str:
         """A signed refresh token for this generation and branch of the session.
 
-        `expires_at` is in seconds since the epoch. Raises `ConfigurationError` without a `REFRESH_SECRET`, and
-        `ValueError` if the token is larger than `MAX_TOKEN_SIZE`.
+        `expires_at` is in seconds since the epoch. `jkt` is that of `access_token`. Raises `ConfigurationError` without
+        a `REFRESH_SECRET`, and `ValueError` if the token is larger than `MAX_TOKEN_SIZE`.
         """
         if self._refresh is None:
             raise ConfigurationError("ASGI_JWT_REFRESH_SECRET is missing: refresh tokens can't be issued")
+        bound = "" if jkt is None else f',"cnf":{{"jkt":{_encode(jkt)}}}'
         # Each refresh makes a token. Joining texts takes half the time of encoding a dict.
         token = self._refresh.sign_encoded(
             f'{self._refresh_start},"sub":{_encode(subject)},"sid":{_encode(session_id)},"gen":{generation},'
-            f'"br":{_encode(branch)},"iat":{int(self._clock())},"exp":{expires_at},"jti":"{secrets.token_hex(16)}"}}'
+            f'"br":{_encode(branch)},"iat":{int(self._clock())},"exp":{expires_at},"jti":"{secrets.token_hex(16)}"{bound}}}'
         )
         if len(token) > self._policy.max_token_size:
             raise ValueError(f"the refresh token has {len(token)} bytes, past MAX_TOKEN_SIZE: the subject is too long")

@@ -125,6 +125,12 @@ class OpaqueTokens:
         asked = [*verifiers, *(IntrospectionVerifier(settings, clock=clock) for settings in introspecting)]
         return cls(asked, trusted[0].policy, clock=clock, events=events) if asked else None
 
+    @property
+    def introspection(self) -> IntrospectionVerifier | None:
+        """The last verifier, if it introspects."""
+        last, _ = self._verifiers[-1]
+        return last if isinstance(last, IntrospectionVerifier) else None
+
     def verify_cached(self, token: bytes) -> Claims | None:
         """The claims of a token that was verified before, if they still hold. None: `verify` has to decide."""
         held = self._held.get(sha256(token).digest())
@@ -134,6 +140,11 @@ class OpaqueTokens:
         """Until when the claims of `token` hold, in seconds since the epoch. -inf: they have to be asked for."""
         held = self._held.get(sha256(token).digest())
         return -inf if held is None else held.until
+
+    def forget(self, iss: str) -> None:
+        """Have the verifiers asked again about each token of the issuer."""
+        for digest in [digest for digest, held in list(self._held.items()) if held.claims.issuer == iss]:
+            self._held.pop(digest, None)
 
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. One question serves all callers with the same token.

@@ -121,11 +121,6 @@ class ResolvedIssuers(FoundIssuers):
             raise KeysUnavailable("the host's function for issuers failed")
         return question.found
 
-    async def ask_again(self, iss: str) -> None:
-        """Ask the host again if tokens of this issuer are in use, and the answer is no longer held."""
-        if iss in self._standings:
-            await self.find(iss)
-
     def _known(self, iss: str) -> TrustedIssuer | None:
         return self._kept.get(iss) or self._unverified.get(iss)
 

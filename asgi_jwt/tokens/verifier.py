@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -18,7 +17,7 @@ from asgi_jwt.errors import (
     WrongIssuer,
 )
 from asgi_jwt.tasks import in_few_threads
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import OF_NO_ISSUER, Claims, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_claims, parse_object, split
 from asgi_jwt.tokens.found_issuers import FoundIssuers
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
@@ -36,6 +35,9 @@ _MAX_UNVERIFIED_BRACKETS = 500
 _KEY: Final = 4
 _ISSUER: Final = 5
 
+_BOUND = b"bound"
+"""Ends the cache's key of a token that is not enough by itself, so that `verify_cached` does not find the token."""
+
 
 # The claims of a verified token, from when and until when they are valid without a call of `KeySource.current`, when
 # the token expires, its key and its issuer. It is a plain tuple: every request unpacks it, and a named one costs 40 ns
@@ -50,6 +52,7 @@ class TokenVerifier:
     `others`: further issuers. The `iss` of a token decides which issuer's keys are tried.
     `finders`: find the issuers that are named neither here nor in `others`.
     `cache_size`: the most cached tokens. 0 caches none.
+    `at_sight`: `verify_cached` returns the claims of tokens that are not bound to a key.
     `clock`: returns seconds since the epoch.
     The attributes `verified`, `cache_hits` and `signature_checks` are counters.
 
@@ -65,6 +68,7 @@ class TokenVerifier:
         clock: Callable[[], float],
         others: Iterable[Trust] = (),
         finders: Iterable[FoundIssuers] = (),
+        at_sight: bool = True,
     ) -> None:
         trusts = (Trust(keys, policy), *others)
         self.verified = 0
@@ -72,6 +76,7 @@ class TokenVerifier:
         self.signature_checks = 0
         self._clock = clock
         self._cache_size = cache_size
+        self._at_sight = at_sight
         self._max_token_size = max(trust.policy.max_token_size for trust in trusts)
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._cache: OrderedDict[bytes, _CacheEntry] = OrderedDict()
@@ -110,14 +115,12 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
-    async def trust_of(self, iss: str) -> Trust | None:
-        """The trust in the issuer of this name. None: it is not trusted. It may ask the host.
+    async def trust_in(self, iss: str) -> Trust:
+        """The keys and the rules of the issuer with this name. It may ask the host.
 
-        Raises `KeysUnavailable` if the host gives no answer.
+        Raises `WrongIssuer` if the issuer is not trusted, and `KeysUnavailable` if the host gives no answer.
         """
-        with suppress(WrongIssuer):
-            return (await self._find(iss)).trust
-        return None
+        return (await self._find(iss)).trust
 
     def with_keys(self, keys: KeySet) -> "TokenVerifier":
         """A verifier by the same policies, which verifies the tokens of every issuer with `keys`."""
@@ -128,6 +131,10 @@ class TokenVerifier:
     def ends_at(self, claims: Claims) -> float:
         """When a token that was verified here expires, with the leeway, in seconds since the epoch."""
         return claims.expires_at + claims._standing.leeway
+
+    def leeway_of(self, claims: Claims) -> float:
+        """The leeway (s) for the times in verified claims. For claims of no known issuer it is the first issuer's."""
+        return self.policy.leeway if claims._standing is OF_NO_ISSUER else claims._standing.leeway
 
     @property
     def may_forget(self) -> bool:
@@ -177,7 +184,7 @@ class TokenVerifier:
             await issuer.source.current()
 
     def verify_cached(self, token: bytes) -> Claims | None:
-        """The claims of a token in the cache that is still valid. None: `verify` has to decide."""
+        """The claims of a token in the cache that is still valid and not bound. None: `verify` has to decide."""
         if len(token) > self._max_token_size:
             return None
         # Every request runs this, so it calls as little as possible.
@@ -186,6 +193,10 @@ class TokenVerifier:
             self.cache_hits += 1
             return entry[0]
         return None
+
+    def verify_cached_bound(self, token: bytes) -> Claims | None:
+        """The same for a token that is not enough by itself, as one that is bound to a key."""
+        return self._cached(sha256(token).digest() + _BOUND)
 
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. Raises a child of `InvalidToken` for an invalid token.
@@ -196,10 +207,11 @@ class TokenVerifier:
         if len(token) > self._max_token_size:
             raise TokenTooLarge
         digest = sha256(token).digest() if self._cache_size else b""
-        if digest in self._cache:
-            claims = self._cached(digest)
+        place = self._place_of(digest)
+        if place in self._cache:
+            claims = self._cached(place)
             if claims is None:
-                claims = await self._cached_with_current_keys(digest)
+                claims = await self._cached_with_current_keys(place)
             if claims is not None:
                 return claims
         header, payload, signature, message = self._parse(token)
@@ -209,7 +221,7 @@ class TokenVerifier:
         if found is None:
             found = await issuer.candidates(header)
             # Another request with this token may have waited, too, and verified it.
-            claims = self._cached(digest)
+            claims = self._cached(self._place_of(digest))
             if claims is not None:
                 return claims
             now = self._clock()
@@ -224,11 +236,10 @@ class TokenVerifier:
         policy = issuer.policy
         members = parse_claims(payload)
         not_before, expires = check_claims(members, policy, now)
+        if issuer.standing.ended:
+            return await self.verify(token)
         if issuer.finder is not None:
-            if issuer.standing.ended:
-                return await self.verify(token)
-            if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
-                raise WrongClaim("tid")
+            _check_tenant(issuer, key, members)
             issuer.finder.keep(issuer)
         claims = Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing)
         self.verified += 1
@@ -238,6 +249,8 @@ class TokenVerifier:
             until = expires
             if issuer.source.known_until < expires:
                 until = issuer.source.known_until
+            if "cnf" in members or not self._at_sight:
+                digest += _BOUND
             self._cache[digest] = (claims, not_before, until, expires, key, issuer)
             if key not in issuer.keys or issuer.standing.ended:
                 self._cache.pop(digest, None)
@@ -262,8 +275,8 @@ class TokenVerifier:
         self.verified += 1
         return members
 
-    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Mapping[str, Any], TokenPolicy]:
-        """The frozen claims of a token of another kind than access tokens, and the rules of its issuer.
+    async def verify_signature(self, token: bytes, typ: frozenset[str]) -> tuple[Claims, TokenPolicy]:
+        """The claims of a token of another kind than access tokens, and the rules of its issuer.
 
         The signature is verified with the issuer's keys, and the claims are not checked. `typ` has the values of the
         header's `typ`, if it is there. Raises a child of `InvalidToken`, and `KeysUnavailable`.
@@ -274,15 +287,21 @@ class TokenVerifier:
         issuer = self._first if self._sole else await self._issuer_of(token, payload)
         found = await issuer.candidates(header, typ)
         key = await in_few_threads(partial(self._verifying_key, found, message, signature))
-        claims = parse_claims(payload)
-        if issuer.standing.tenant is not None and asks_tid(key) and claims.get("tid") != issuer.standing.tenant:
-            raise WrongClaim("tid")
-        return claims, issuer.policy
+        members, policy = parse_claims(payload), issuer.policy
+        if issuer.finder is not None:
+            if issuer.standing.ended:
+                return await self.verify_signature(token, typ)
+            _check_tenant(issuer, key, members)
+            issuer.finder.keep(issuer)
+        return Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing), policy
 
     def _parse(self, token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """The token's encoded header, its decoded payload and signature, and the signing input."""
         header, payload, signature, message = split(token)
         return header, decode_base64url(payload), decode_base64url(signature), message
+
+    def _place_of(self, digest: bytes) -> bytes:
+        return digest if digest in self._cache else digest + _BOUND
 
     def _cached(self, digest: bytes) -> Claims | None:
         entry = self._cache.get(digest)
@@ -350,3 +369,9 @@ class TokenVerifier:
         if fitting > len(keys):
             raise UnknownKey(f"{fitting} keys fit, and {MAX_CANDIDATES} at most are tried")
         raise InvalidSignature
+
+
+def _check_tenant(issuer: TrustedIssuer, key: Key, members: Mapping[str, Any]) -> None:
+    """Raises `WrongClaim` if `key` serves many tenants, and the claims are of another one than the issuer."""
+    if issuer.standing.tenant is not None and asks_tid(key) and members.get("tid") != issuer.standing.tenant:
+        raise WrongClaim("tid")

@@ -123,6 +123,7 @@ class Ours:
             refresh_ttl=self.policy.refresh_ttl,
             session_ttl=Millis(30 * DAY),
             client_id="agent",
+            jkt="thumbprint" if bound else None,
         )
         self._tokens = {0: Presented(0, "0")}
         self._serials = count(1)

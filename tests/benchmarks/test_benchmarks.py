@@ -137,6 +137,14 @@ def test_cost_is_measured() -> None:
     assert (checks["measured"], checks["kept"]) == (4.0, True)
 
 
+def test_dpop_is_measured() -> None:
+    """A run has a request with a proof, and one without beside a bare signature check."""
+    report = quick("dpop")
+    ((unbound, checked, bound),) = [rows.values() for rows in report["tables"].values()]
+    assert 0 < unbound["µs"] < min(checked["µs"], bound["µs"])
+    assert [promise["bound"] for promise in report["promises"]] == [15.0]
+
+
 def test_frameworks_are_measured() -> None:
     """A run has each framework's route with `require`, in the time of the same route with an empty check."""
     report = quick("frameworks")

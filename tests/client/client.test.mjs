@@ -264,12 +264,13 @@ const CHALLENGES = {
   'DPoP algs="ES256", Bearer realm="y"': true,
   'Bearer realm="api", error="insufficient_scope", scope="a"': false,
   'Bearer error="invalid_request"': false,
-  'DPoP algs="ES256"': false,
+  'DPoP algs="ES256", error="invalid_token"': true,
+  'Bearer realm="y", DPoP algs="ES256", error="invalid_dpop_proof"': false,
   BearerToken: false,
   "": false,
 };
 
-test("Only a 401 that asks for another Bearer token has it renewed", async () => {
+test("Only a 401 that asks for another token has it renewed", async () => {
   const auth = await loggedIn();
   for (const [challenge, asks] of Object.entries(CHALLENGES)) {
     const [calls, refreshes] = [asked("/401"), asked()];

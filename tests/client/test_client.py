@@ -1,4 +1,4 @@
-"""The logic of the browser client, by Node's test runner: the promises are the names in `client.test.mjs`."""
+"""The logic of the browser client, by Node's test runner: the promises are the names in `*.test.mjs`."""
 
 import subprocess
 from pathlib import Path
@@ -10,9 +10,10 @@ from support.waiting import PATIENCE
 pytestmark = pytest.mark.outside
 
 
-def test_logic() -> None:
-    """Every test in `client.test.mjs` passes."""
-    suite = Path(__file__).with_name("client.test.mjs")
+@pytest.mark.parametrize("name", ["client", "dpop"])
+def test_logic(name: str) -> None:
+    """Every test of the suite passes."""
+    suite = Path(__file__).with_name(f"{name}.test.mjs")
     ran = subprocess.run(
         [program("node"), "--test", suite], capture_output=True, text=True, check=False, timeout=PATIENCE
     )

@@ -24,7 +24,7 @@ SECRET = "Jq0wZ3v8Lr5Nd2Xk7Tb9Ys4Hm1Gc6Pf0"
 @pytest.fixture
 def service(asgi_jwt: CommandLine) -> CommandLine:
     """The command, in a service whose secret is one, today."""
-    asgi_jwt.environ["SECRET"] = SECRET
+    asgi_jwt.environ |= {"SECRET": SECRET, "DPOP_BASES": "https://api.example"}
     asgi_jwt.clock = Clock(time.time())
     return asgi_jwt
 

@@ -53,6 +53,17 @@ def test_what_a_gateway_gives(tmp_path: Path) -> None:
     assert doubts(given) == ["the file of ASGI_JWT_JWKS_TOKEN_FILE can be read by everyone on this machine"]
 
 
+def test_logouts_of_issuers() -> None:
+    """The client ids of logout tokens, and how long a logout holds, are told. Without a store none could be kept."""
+    given = settings(logout_audience="shop", revocation_ttl="2h", store="sqlite:///a.db")
+    told = [finding.found for finding in check_settings(given)]
+    assert told[1].startswith('logout tokens for "shop" revoke access tokens, for 2 hours: see that no issuer')
+    assert doubts(given) == []
+    assert [each.split(", which")[0] for each in doubts(settings(logout_audience="shop"))] == [
+        "ASGI_JWT_LOGOUT_AUDIENCE takes logouts"
+    ]
+
+
 DOUBTED: dict[str, tuple[dict[str, Any], str]] = {
     "any audience": ({"audience": "*"}, "ASGI_JWT_AUDIENCE=* takes the tokens that the issuer made for any of its"),
     "a resource that is no audience": ({"resource": "https://host/mcp"}, "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE"),

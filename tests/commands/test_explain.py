@@ -70,7 +70,7 @@ def test_each_forgery_is_explained(asgi_jwt: CommandLine, forgery: Forgery) -> N
 def test_each_reason_is_among_the_forgeries() -> None:
     """What the table of forgeries lacks of the tree of errors is tested below, each by its name."""
     tree = {error.reason for error in InvalidToken.__subclasses__()}
-    below = {"token_revoked", "token_refused"}
+    below = {"token_revoked", "token_refused", "token_inactive"}
     assert tree - {forgery.reason for forgery in FORGERIES.values()} == below
 
 
@@ -111,8 +111,17 @@ EXPLAINED: list[tuple[str, dict[str, str], str]] = [
         {"AUDIENCE_CLAIM": "azp"},
         f"azp is missing, {EXPECTED}: ask for a token for this service, or name",
     ),
-    (secret_token(events={LOGOUT_EVENT: {}}), {}, "it is a logout token, as its events say: send an access token"),
-    (secret_token(cnf={"jkt": "x"}), {}, 'cnf is {"jkt": "x"}, and proofs of a key are not checked here: ask for'),
+    *(
+        (secret_token(events={LOGOUT_EVENT: {}}, **changes), {}, "it is a logout token, as it says itself: its issuer")
+        for changes in ({}, {"aud": "shop"}, {"exp": NOW - 300})
+    ),
+    (by_secret({"alg": "HS256", "typ": "logout+jwt"}), {}, "it is a logout token, as it says itself: its issuer sends"),
+    (secret_token(events=LOGOUT_EVENT, aud="shop"), {}, f'aud is "shop", {EXPECTED}: ask for a token'),
+    (
+        secret_token(cnf={"x5t#S256": "x"}),
+        {},
+        'cnf is {"x5t#S256": "x"}, and proofs of a key are not checked here: ask for',
+    ),
     (secret_token(sid=["s1"]), {}, 'sid is ["s1"], and has to be a string: have the issuer send one, or leave it out'),
     (
         NAMELESS,

@@ -15,7 +15,7 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -52,6 +52,10 @@ def payload(token: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
+LATEST: deque[tuple[int, list[Any], list[list[Any]]]] = deque(maxlen=500)
+"""The latest operations: the process, the outcome, and which server answered each of its commands what, and where."""
+
+
 class Write(NamedTuple):
     """A write that a store has acknowledged: what process made it, and where the master put it."""
 
@@ -82,8 +86,9 @@ class Process:
     async def read(self) -> None:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
-            number, told, *outcome = json.loads(line)
+            number, told, seen, *outcome = json.loads(line)
             future, writes = self.asked.pop(number)
+            LATEST.append((self.process.pid, outcome, seen))
             for each in told:
                 self.lineage.note(each, time.monotonic())
                 writes.append(Write(self, Place(each["master_replid"], each["master_repl_offset"])))
@@ -132,6 +137,7 @@ class Breach:
     at: float
     writes: Sequence[Write]
     is_end: bool
+    latest: Sequence[object]
 
     def lost_at(self, lineage: Lineage) -> float:
         """When one of the writes was lost, for good as far as anybody knew."""
@@ -159,7 +165,7 @@ class World:
         return await Process.started(self.url, self.chance.choice(SKEWS), self.lineage)
 
     def breaks(self, what: str, writes: Sequence[Write], *, is_end: bool = False) -> None:
-        self.breaches.append(Breach(what, time.monotonic(), [*writes], is_end))
+        self.breaches.append(Breach(what, time.monotonic(), [*writes], is_end, [*LATEST]))
 
     def was_lost(self, breach: Breach) -> bool:
         return breach.lost_at(self.lineage) <= breach.at + MET
@@ -167,7 +173,11 @@ class World:
     @property
     def broken(self) -> list[str]:
         """What broke that no replication lost."""
-        return [breach.what for breach in self.breaches if not self.was_lost(breach)]
+        return [breach.what for breach in self.unexplained]
+
+    @property
+    def unexplained(self) -> list[Breach]:
+        return [breach for breach in self.breaches if not self.was_lost(breach)]
 
     @property
     def lost(self) -> Counter[str]:
@@ -321,7 +331,9 @@ def main(kind: str, processes: int = 4, seconds: float = 600, seed: int = 1) -> 
         f"lost by replication: {dict(world.lost)}",
         f"broken: {world.broken or 'nothing'}",
     )
-    sys.stdout.write("\n".join(told) + "\n")
+    evidence = (f"{breach.at} {breach.what}: {breach.writes}" for breach in world.unexplained)
+    latest = (str(each) for breach in world.unexplained[:1] for each in breach.latest)
+    sys.stdout.write("\n".join((*told, *evidence, *latest)) + "\n")
     return 1 if world.broken else 0
 
 

@@ -4,7 +4,7 @@
 
 `SKEW` is how many seconds its clock is ahead. Each line of input is a JSON array of a number, an operation and its
 arguments; each line of output one of that number, what the master told of its replication after each write of the
-operation (under Sentinel alone), and the outcome.
+operation (under Sentinel alone), each answer of a server with its place (likewise), and the outcome.
 """
 
 import asyncio
@@ -26,6 +26,12 @@ REPLICATION = "role", "master_replid", "master_repl_offset", "master_replid2", "
 _scripts: ContextVar[list[Command]] = ContextVar("scripts")
 """Those that the operation ran."""
 
+_unanswered: dict[int, tuple[Command, list[object]]] = {}
+"""The commands without an answer, and what is known of them, by their `id`."""
+
+_seen: ContextVar[list[list[object]]] = ContextVar("seen")
+"""The operation's commands: when each was asked, and when, by which server and at which place it was answered."""
+
 _told: dict[int, dict[str, Any] | None] = {}
 """What the master told of its replication right after a script, by the script's `id`."""
 
@@ -35,6 +41,8 @@ def watch_replication() -> None:
     ask, answers = Pipeline.ask, wire._answers
 
     def noted(pipeline: Pipeline, command: Command) -> asyncio.Future[Answer]:
+        if (seen := _seen.get(None)) is not None:
+            seen.append(_unanswered.setdefault(id(command), (command, [time.time(), str(command[:4])]))[1])
         if command[0] in {"EVAL", "EVALSHA"} and (scripts := _scripts.get(None)) is not None:
             scripts.append(command)
             _told[id(command)] = None
@@ -45,6 +53,11 @@ def watch_replication() -> None:
         for command, answer in zip(commands, found, strict=True):
             if id(command) in _told and not isinstance(answer, Exception):
                 _told[id(command)] = {name: told[name] for name in REPLICATION}
+            if id(command) in _unanswered:
+                port = client.connection_pool.connection_kwargs["port"]
+                _unanswered.pop(id(command))[1].extend(
+                    [time.time(), port, *map(told.get, REPLICATION[:3]), repr(answer)]
+                )
         return found
 
     setattr(Pipeline, "ask", noted)  # noqa: B010 (mypy lets no method be assigned)
@@ -94,9 +107,11 @@ async def main(url: str, skew: float) -> None:
     async def answer(number: int, *request: Any) -> None:
         scripts: list[Command] = []
         _scripts.set(scripts)
+        seen: list[list[object]] = []
+        _seen.set(seen)
         outcome = await perform(auth, *request)
         told = [_told.pop(id(script)) for script in scripts]
-        sys.stdout.write(json.dumps([number, [each for each in told if each], *outcome]) + "\n")
+        sys.stdout.write(json.dumps([number, [each for each in told if each], seen, *outcome]) + "\n")
         sys.stdout.flush()
 
     while line := await reader.readline():

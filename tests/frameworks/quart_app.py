@@ -24,6 +24,11 @@ def create_app(auth: Auth) -> Quart:
     def admin() -> str:
         return current_claims.subject
 
+    @app.post("/transfers")
+    @requires(acr="phr", max_age=60)
+    async def transfer() -> str:
+        return "sent"
+
     @app.websocket("/feed")
     @requires("orders:read")
     async def feed() -> None:

@@ -38,7 +38,7 @@ from asgi_jwt.testing import fake_issuer
 pytestmark = pytest.mark.anyio
 
 ROUTES = dict.fromkeys(["/login", "/refresh", "/token", "/logout", "/logout-all", "/revoke"], "POST")
-ROUTES |= dict.fromkeys(["/sessions", "/.well-known/jwks.json", "/asgi-jwt.js"], "GET")
+ROUTES |= dict.fromkeys(["/sessions", "/.well-known/jwks.json", "/asgi-jwt.js", "/asgi-jwt-dpop.js"], "GET")
 ROUTES |= {"/sessions/s1": "DELETE"}
 
 

@@ -5,22 +5,19 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.websockets import WebSocket
 from support.app import Answer, Guarded, Service, ask, form_body, http_scope, json_body, make_auth
+from support.issuers import JWKS, OPENID, IssuerServer
 from support.oidc_provider import OidcProvider
-from support.serving import uvicorn_serving
-from support.tokens import AUDIENCE, LOGOUT_EVENT, NOW, claims, genuine, head, jwks, jws
+from support.serving import process_serving
+from support.tokens import AUDIENCE, LOGOUT_EVENT, NOW, claims, ec_key, genuine, head, jwk_of, jwks, jws
 from support.waiting import PATIENCE, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from asgi_jwt import Auth, AuthApp, BackchannelLogout, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings
+from asgi_jwt import Auth, AuthApp, BackchannelLogout, Claims, ConfigurationError, MemoryStore, Settings
 from asgi_jwt.events import TokenRefused, TokensRevoked
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.found_issuers import HELD
 
 pytestmark = pytest.mark.anyio
 
@@ -146,18 +143,45 @@ async def test_refused(token: str, caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_replayed() -> None:
-    """A logout token that comes again is 200, and ends nothing newer; its entry lapses when it would have."""
+    """A logout token that comes again is 200, and ends nothing newer. It adds no entry to the log."""
     auth, token = trusting(), logout_token(sid=_LEFT_OUT, exp=_LEFT_OUT)
     clock: Any = auth.clock
-    assert (await send(auth, token)).status == 200
-    clock.turn(200)
-    assert (await send(auth, token)).status == 200
+    for _ in range(3):
+        assert (await send(auth, token)).status == 200
+        clock.turn(100)
     newer = access_token(iat=NOW + 100)
     assert await let_in(auth, BARE, newer) == [False, True]
-    page = await auth.store.read_revocations()
-    assert len({entry.act for entry in page.revocations}) == 1
-    first, second = (entry.until for entry in page.revocations)
-    assert first - second == 200_000
+    assert len((await auth.store.read_revocations()).revocations) == 1
+
+
+@pytest.mark.parametrize("late", [0, 200])
+async def test_life_of_an_entry(late: int) -> None:
+    """The life of the entry counts from the `iat`, however late the logout token comes."""
+    auth = trusting(revocation_ttl="2h")
+    clock: Any = auth.clock
+    clock.turn(late)
+    assert (await send(auth, logout_token(exp=_LEFT_OUT))).status == 200
+    (entry,) = (await auth.store.read_revocations()).revocations
+    assert (entry.time, entry.until - entry.time) == (NOW * 1000, (7200 + 365 - late) * 1000)
+
+
+async def test_a_tenant() -> None:
+    """`on_logout` hears of the tenant. A tenant's logout token keeps its keys, and another tenant's is refused."""
+    heard: list[str | None] = []
+    with IssuerServer() as server:
+        clock = Clock(NOW)
+        given: Any = {"audience": AUDIENCE, "logout_audience": CLIENT, "discovery": True, "tenants": "a,b"}
+        auth = Auth(Settings(issuer=server.issuer + "/{realm}", **given), store=MemoryStore(), clock=clock)
+        for realm in "ab":
+            iss = f"{server.issuer}/{realm}"
+            server.describe(f"/{realm}{OPENID}", issuer=iss, jwks_uri=iss + JWKS)
+            server.answer(f"/{realm}{JWKS}", {"keys": [jwk_of(ec_key(), "p256", issuer=server.issuer + "/{tenantid}")]})
+        for tid, status in (("a", 200), ("b", 400), ("a", 200)):
+            token = logout_token(iss=f"{server.issuer}/a", tid=tid, iat=clock())
+            answer = await send(auth, token, on_logout=lambda told: heard.append(told.tenant))
+            assert answer.status == status
+            clock.turn(HELD / 2)
+        assert (heard, server.count(f"/a{JWKS}")) == (["a", "a"], 1)
 
 
 async def test_never_an_access_token() -> None:
@@ -255,24 +279,16 @@ async def test_other_scopes() -> None:
 @pytest.mark.outside
 def test_oidc_provider(tmp_path: Path) -> None:
     """oidc-provider's own logout ends HTTP and WebSockets in every process that shares the store, within a second."""
-
-    async def orders(request: Request) -> PlainTextResponse:
-        return PlainTextResponse("orders")
-
-    async def socket(websocket: WebSocket) -> None:
-        await websocket.accept()
-        await websocket.receive()
-
-    def process() -> Starlette:
-        given: Any = {"issuer": provider.issuer, "audience": OidcProvider.RESOURCE, "discovery": True}
-        auth = Auth(Settings(**given, logout_audience="machine", store=f"sqlite:///{tmp_path / 'shared.db'}"))
-        inner = Starlette(routes=[Route("/orders", orders), WebSocketRoute("/socket", socket)])
-        return Starlette(routes=[Mount("/logout", BackchannelLogout(auth)), Mount("", JWTMiddleware(inner, auth))])
-
     provider = OidcProvider()
     try:
         provider.publish(("1", "RS256"))
-        with uvicorn_serving(process()) as told, uvicorn_serving(process()) as other:
+        given = {"ISSUER": provider.issuer, "AUDIENCE": provider.RESOURCE, "DISCOVERY": "true"}
+        given |= {"LOGOUT_AUDIENCE": "machine", "STORE": f"sqlite:///{tmp_path / 'shared.db'}"}
+        variables = {f"ASGI_JWT_{name}": value for name, value in given.items()}
+        with (
+            process_serving("servers.logouts:app", "uvicorn", tmp_path / "told", **variables) as told,
+            process_serving("servers.logouts:app", "uvicorn", tmp_path / "other", **variables) as other,
+        ):
             headers = {"Authorization": f"Bearer {provider.token()}"}
 
             def status(address: str) -> int:
@@ -282,7 +298,7 @@ def test_oidc_provider(tmp_path: Path) -> None:
             with connect(
                 f"ws://{other}/socket", additional_headers=headers, proxy=None, open_timeout=PATIENCE
             ) as open_:
-                provider.log_out("machine", f"http://{told}/logout/")
+                provider.log_out("machine", f"http://{told}/oidc/backchannel-logout")
                 assert status(told) == 401
                 wait_until(lambda: status(other) == 401)
                 with pytest.raises(ConnectionClosed) as closed:

@@ -76,7 +76,7 @@ async def test_nobody() -> None:
 
 async def test_called_with_a_connection() -> None:
     """Called, it gives the claims or raises Starlette's exception with the challenge."""
-    auth = make_auth()
+    auth = make_auth(dpop="off")
     scope = await scope_of(auth, scopes="a")
     assert require("a")(HTTPConnection(scope)) is scope["claims"]
     with pytest.raises(HTTPException) as refused:

@@ -46,6 +46,16 @@ async def test_metadata(method: str) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("tenants", "listed"), [("b,a", ["https://kc.example/a", "https://kc.example/b"]), ("*", None)]
+)
+async def test_tenants(tenants: str, listed: list[str] | None) -> None:
+    """Each listed tenant is an authorization server. If any tenant is allowed, none is named (section 3.2)."""
+    found_by: dict[str, Any] = {"secret": None, "discovery": True, "tenants": tenants}
+    answer = await protecting(issuer="https://kc.example/{tenant}", **found_by).request(f"{WELL_KNOWN}/mcp")
+    assert answer.json().get("authorization_servers") == listed
+
+
 async def test_challenges_name_it() -> None:
     """Every challenge names where it is (section 5.1), with an error and without, to requests and to sockets."""
     guarded = protecting()

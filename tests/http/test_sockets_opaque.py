@@ -12,7 +12,7 @@ from support.waiting import until
 
 from asgi_jwt import Auth, Claims, Settings, errors
 from asgi_jwt.events import SocketClosed
-from asgi_jwt.http import sockets
+from asgi_jwt.http import renewal, sockets
 from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -104,8 +104,8 @@ async def test_a_key_that_has_ended(answer: Any, close: tuple[int, str]) -> None
 
 async def test_a_verifier_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed with 1013 after a while, also where many wait for their turn."""
-    monkeypatch.setattr(sockets, "_ASK_TIMEOUT", 0.2)
-    monkeypatch.setattr(sockets, "_ASKED_AT_ONCE", 1)
+    monkeypatch.setattr(renewal, "ASK_TIMEOUT", 0.2)
+    monkeypatch.setattr(renewal, "ASKED_AT_ONCE", 1)
     keys = Keys()
     open_, servers = sockets_of(keys), [Server(), Server()]
     async with connected(open_, servers[0]), connected(open_, servers[1]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -158,23 +159,24 @@ RESPONSES: dict[str, tuple[Callable[[], Any], Callable[[Any], list[str]]]] = {
 
 @pytest.mark.parametrize("framework", RESPONSES)
 @pytest.mark.parametrize("request_of", ["a scope", "Starlette", "Django under WSGI"])
-async def test_requests_and_responses(framework: str, request_of: str) -> None:
+@pytest.mark.parametrize("remember", [True, False])
+async def test_requests_and_responses(framework: str, request_of: str, remember: bool) -> None:
     """The cookie has the same attributes on every framework's response, from every framework's request.
 
-    The host gets the pair of tokens, too."""
+    The cookie of a user who is not remembered has no Max-Age. The host gets the pair of tokens, too."""
     make, cookies_of = RESPONSES[framework]
     service, response, scope = a_service(), make(), http_scope("/callback")
     given = {"a scope": scope, "Starlette": Request(scope), "Django under WSGI": RequestFactory().get("/callback")}
-    pair = await service.app.start_session(given[request_of], response, ALICE)
+    pair = await service.app.start_session(given[request_of], response, replace(ALICE, remember=remember))
     ((name, morsel),) = SimpleCookie(cookies_of(response)[-1]).items()
     attributes = {key: str(value).lower() for key, value in morsel.items() if value and key != "expires"}
     assert name == COOKIE
     assert attributes == {
         "path": "/auth",
-        "max-age": "604800",
         "samesite": "strict",
         "secure": "true",
         "httponly": "true",
+        **({"max-age": "604800"} if remember else {}),
     }
     assert (pair.refresh_token, payload(pair.access_token)["sub"]) == (morsel.value, "alice")
     assert (await service.refresh(morsel.value)).status == 200

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from support.app import COOKIE, Recorder, Service, exchange, http_scope, make_auth, payload, websocket_scope
-from support.tokens import NOW, genuine_token, keys_auth
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, genuine_token, keys_auth
 
-from asgi_jwt import Credentials, Identity, JWTMiddleware, RequireMiddleware, require
+from asgi_jwt import Auth, Claims, Credentials, Identity, JWTMiddleware, RequireMiddleware, Settings, require
 from asgi_jwt.errors import InsufficientAuthentication
 from asgi_jwt.http.require import Require
+from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +118,22 @@ async def test_end_to_end() -> None:
         claims = payload(refreshed.json()["access_token"])
         assert (claims["acr"], claims["amr"], claims["roles"]) == ("phr", ["pwd", "otp"], ["now"])
         assert (claims["auth_time"], await status(refreshed.json()["access_token"])) == (NOW, allowed)
+
+
+class Keys:
+    """A verifier of API keys, which have no end."""
+
+    async def verify(self, token: str) -> Claims:
+        return Claims({"iss": "keys", "sub": "robot", "auth_time": NOW - int(token)})
+
+
+@pytest.mark.parametrize(("age", "status"), [("330", 200), ("331", 401), ("-30", 200), ("-31", 401)])
+async def test_tokens_without_an_end(age: str, status: int) -> None:
+    """The age of a login counts for an opaque token without `exp`, too, with `LEEWAY`."""
+    settings = Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET)
+    auth = Auth(settings, verifiers=[Keys()], clock=Clock(NOW))
+    app = JWTMiddleware(RequireMiddleware(Recorder(), max_age=300), auth)
+    assert (await exchange(app, http_scope(headers={"authorization": f"Bearer {age}"}))).status == status
 
 
 async def test_tokens_without_a_session() -> None:

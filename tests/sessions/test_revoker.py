@@ -367,21 +367,26 @@ async def test_restoring_waits_for_the_store(service: Service, monkeypatch: pyte
         service.store.calls.clear()
         service.store.down_at = {("append_revocations", 1), ("append_revocations", 3)}
         await lose(service)
+        restoring = service.auth.revoker._restoring
         if closed:
-            service.auth.revoker.close()
-        await put_back(service)
+            await service.auth.aclose()
+        with anyio.fail_after(PATIENCE):
+            await restoring.wait()
         assert [entry.value for entry in entries(service)] == [entry.value for entry in written if not closed]
         assert closed or service.store.calls["append_revocations"] == 4
 
 
 async def test_process_that_never_reads_the_log(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept of the entries that no reading has found yet is bounded, as in a process that only revokes."""
+    """A process that only revokes keeps a bounded number of entries, and each until it lapses."""
     monkeypatch.setattr(own_entries, "_MAX_WRITTEN", 3)
     for n in range(10):
         await service.auth.revoke_subject(f"user {n}")
     kept = service.auth.revocations.own_entries
     assert sorted(kept._unread) == sorted(kept._written)
     assert [written.revocation.value for written in kept._written.values()] == ["user 7", "user 8", "user 9"]
+    service.auth.revocations._monotonic = Clock(service.auth.revocations._monotonic() + 2 * HOUR)
+    await service.auth.revoke_subject("user 10")
+    assert len(service.auth.revocations) == 1
 
 
 async def test_overload_sheds_logouts(monkeypatch: pytest.MonkeyPatch) -> None:

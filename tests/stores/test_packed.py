@@ -27,6 +27,7 @@ claims: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
+NAMED = ("ending_at", "jkt", "acr", "amr", "remember")
 sessions = st.builds(
     Session,
     sid=st.just("s1"),
@@ -47,12 +48,11 @@ sessions = st.builds(
     roles=st.lists(text, max_size=3).map(tuple),
     client=st.builds(Client, st.none() | text, st.none() | text),
     ending_at=st.none() | times,
+    jkt=st.none() | text,
     acr=st.none() | text,
     amr=st.lists(text, max_size=3).map(tuple),
     remember=st.sampled_from([None, False]),
-    others=st.dictionaries(
-        text.filter(lambda name: name not in ("ending_at", "acr", "amr", "remember")), claims, max_size=3
-    ),
+    others=st.dictionaries(text.filter(lambda name: name not in NAMED), claims, max_size=3),
 )
 
 
@@ -72,11 +72,11 @@ def test_key_is_not_repeated() -> None:
 def test_every_field_is_told() -> None:
     """A record has a place for each field of a session but the two that its key tells, and for its format; a mark, a
     login and members of other releases have names."""
-    named = {"ending_at": Millis(7), "acr": "phr", "amr": ("pwd",), "remember": False}
+    named = {"ending_at": Millis(7), "jkt": "k", "acr": "phr", "amr": ("pwd",), "remember": False}
     members = 1 + (len(fields(Session)) - len(KEY) - len(named) - 1) + (len(fields(Client)) - 1)
     assert len(json.loads(pack(PLAIN))) == members
     assert json.loads(pack(PLAIN.changed(**named, others={"later": "k"})))[members:] == [
-        {"later": "k", "ending_at": 7, "acr": "phr", "amr": ["pwd"], "remember": False}
+        {"later": "k", "ending_at": 7, "jkt": "k", "acr": "phr", "amr": ["pwd"], "remember": False}
     ]
 
 

@@ -109,6 +109,13 @@ def websocket_scope(path: str = "/", *, headers: Headers = (), denial: bool = Tr
     return {**scope, "type": "websocket", "scheme": "ws", "subprotocols": [], "extensions": extensions, **more}
 
 
+def bearer_challenge(value: str) -> str:
+    """The challenge of the scheme `Bearer` in the header `WWW-Authenticate`: the first of two."""
+    first, _, second = value.partition(", DPoP ")
+    assert second.endswith('RS512"') or first == value == "Bearer"
+    return first
+
+
 class Answer(NamedTuple):
     """The messages that an app has sent."""
 
@@ -133,7 +140,9 @@ class Answer(NamedTuple):
 
     @property
     def challenge(self) -> str | None:
-        return self.headers.get("www-authenticate")
+        """The challenge of the scheme `Bearer`."""
+        whole = self.headers.get("www-authenticate")
+        return None if whole is None else bearer_challenge(whole)
 
     @property
     def set_cookies(self) -> list[str]:

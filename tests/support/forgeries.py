@@ -254,7 +254,6 @@ FORGERIES: dict[str, Forgery] = {
     "logout token against a secret": Forgery(
         "type_invalid", lambda: secret_token(events={LOGOUT_EVENT: {}}), secret_auth
     ),
-    "bound to a key, against a secret": Forgery("claim_invalid", lambda: secret_token(cnf={"jkt": "x"}), secret_auth),
     "refresh token": Forgery(
         "header_type_invalid",
         lambda: jws(head(typ="rt+jwt"), claims(type="refresh", sid="1", gen=1, br="1"), genuine),

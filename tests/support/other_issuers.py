@@ -31,6 +31,12 @@ class Issuer:
     source: str = ""
 
     @property
+    def sent_in(self) -> str | None:
+        """The header of a gateway in which the token is sent. None: Authorization."""
+        kind, _, name = self.settings.get("token_sources", "").partition(":")
+        return name if kind == "header" else None
+
+    @property
     def row(self) -> dict[str, str]:
         return {**self.settings, **self.also}
 

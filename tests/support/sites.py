@@ -16,8 +16,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from support.serving import uvicorn_serving
 
 from asgi_jwt import Auth, AuthApp, Claims, Credentials, Identity, JWTMiddleware, MemoryStore, Settings
@@ -74,6 +75,7 @@ class Site:
                 Route("/away/{host}/{port:int}/{path:path}", _redirect, methods=["GET", "POST"]),
                 Route("/401", _unauthorized, methods=["GET", "POST"]),
                 Route("/api/me", _me, methods=["GET", "POST", "PUT"]),
+                WebSocketRoute("/feed", _feed),
                 Mount("/auth", AuthApp(self.auth, authenticate)),
                 Mount("/other/auth", AuthApp(other, authenticate)),
             ],
@@ -168,6 +170,12 @@ async def _redirect(request: Request) -> Response:
 async def _me(request: Request) -> Response:
     body = (await request.body()).decode("latin-1")
     return JSONResponse({"subject": request.user.subject, "method": request.method, "body": body})
+
+
+async def _feed(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(websocket.user.subject)
+    await websocket.close()
 
 
 async def _unauthorized(request: Request) -> Response:

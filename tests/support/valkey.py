@@ -193,13 +193,7 @@ class Watched:
             self.master = self.add(Valkey(home / "master"))
             self.replica = self.add(Valkey(home / "replica", "--replicaof", "127.0.0.1", str(self.master.port)))
             poll(lambda: self.replica.ask("INFO", "replication")["master_link_status"] == "up")
-            conf = home / "sentinel.conf"
-            conf.write_text(
-                f"sentinel monitor sessions 127.0.0.1 {self.master.port} 1\n"
-                "sentinel down-after-milliseconds sessions 300\n"
-                "sentinel failover-timeout sessions 2000\n"
-            )
-            self.sentinel = self.add(Valkey(home / "sentinel", arguments=(str(conf), "--sentinel")))
+            self.sentinel = self.a_sentinel(home / "sentinel", 300)
             for period in ("INFO-PERIOD", "PUBLISH-PERIOD"):
                 self.sentinel.ask("SENTINEL", "DEBUG", period, "100")
             poll(lambda: len(self.sentinel.ask("SENTINEL REPLICAS", "sessions")) == 1)
@@ -210,6 +204,16 @@ class Watched:
     def add(self, server: Valkey) -> Valkey:
         self.servers.append(server)
         return server
+
+    def a_sentinel(self, home: Path, down_after: int) -> Valkey:
+        """A Sentinel for which the master is down after so many ms without an answer."""
+        conf = home.with_suffix(".conf")
+        conf.write_text(
+            f"sentinel monitor sessions 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds sessions {down_after}\n"
+            "sentinel failover-timeout sessions 2000\n"
+        )
+        return self.add(Valkey(home, arguments=(str(conf), "--sentinel")))
 
     def switch(self) -> None:
         """Have the Sentinel make the replica the master, as soon as it thinks it fit for that."""
@@ -246,7 +250,10 @@ async def client_of(servers: Servers, **options: Any) -> AsyncIterator[Any]:
 
 
 class Front:
-    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS."""
+    """A port that leads to whatever server is behind it just now, as a virtual address does; with `tls`, over TLS.
+
+    While `passing` is cleared it holds answers back, and `held` is set once it holds one.
+    """
 
     def __init__(self, server: Valkey, tls: ssl.SSLContext | None = None) -> None:
         self.server = server
@@ -254,6 +261,8 @@ class Front:
         self.port = 0
         self.accepted = 0
         self.arrivals = asyncio.Semaphore(0)
+        self.held, self.passing = asyncio.Event(), asyncio.Event()
+        self.passing.set()
 
     @property
     def url(self) -> str:
@@ -271,11 +280,14 @@ class Front:
         self.accepted += 1
         self.arrivals.release()
         behind, ahead = await asyncio.open_connection("127.0.0.1", self.server.port)
-        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer))
+        await asyncio.gather(self.carry(reader, ahead), self.carry(behind, writer, is_answer=True))
 
-    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool = False) -> None:
         with contextlib.suppress(OSError):
             while some := await source.read(65536):
+                if is_answer and not self.passing.is_set():
+                    self.held.set()
+                    await self.passing.wait()
                 sink.write(some)
                 await sink.drain()
         sink.close()

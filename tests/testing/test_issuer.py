@@ -45,6 +45,16 @@ async def test_calling_it_gives_the_headers_of_a_request() -> None:
         assert (await auth.verify(issue.token())).subject == "user"
 
 
+@pytest.mark.parametrize(
+    ("sources", "name"),
+    [("cookie:a,header:X-A,header:X-B", "X-A"), ("header:X-A,header", "Authorization"), ("cookie:a", "Authorization")],
+)
+def test_the_headers_of_a_gateway(sources: str, name: str) -> None:
+    """Where Authorization is not read, the token stands in the gateway's header."""
+    with fake_issuer(auth_with(token_sources=sources)) as issue:
+        assert list(issue()) == [name]
+
+
 async def test_its_keys_count_only_while_it_lasts() -> None:
     """Afterwards its tokens are refused: a fake key can't leak into what follows."""
     auth = auth_with()

@@ -276,7 +276,16 @@ def test_claims_that_meet_the_policy(policy: dict[str, Any], given: dict[str, An
     check_claims(changed(given), replace(POLICY, **policy), NOW)
 
 
-BOUND: tuple[object, ...] = ({"jkt": "x"}, {"x5t#S256": "x"}, {"jwk": {}}, {}, None, "jkt")
+BOUND: tuple[object, ...] = (
+    {"jkt": "x", "x5t#S256": "x"},
+    {"jkt": ""},
+    {"jkt": None},
+    {"x5t#S256": "x"},
+    {"jwk": {}},
+    {},
+    None,
+    "jkt",
+)
 NOT_MET: list[tuple[dict[str, Any], dict[str, Any], type[errors.InvalidToken]]] = [
     (UNTYPED, {"events": {LOGOUT_EVENT: {}}}, errors.WrongType),
     *((UNTYPED, {"cnf": cnf}, errors.WrongClaim) for cnf in BOUND),

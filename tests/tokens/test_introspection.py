@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "not yet": ({"nbf": NOW + 60}, {}, "token_not_yet_valid"),
     "a claim is missing": ({}, {"REQUIRED_CLAIMS": "email"}, "claim_missing"),
     "a claim is another": ({"email": "b"}, {"REQUIRED_CLAIMS": "email=a"}, "claim_invalid"),
-    "bound to a key": ({"cnf": {"jkt": "x"}}, {}, "claim_invalid"),
+    "bound to a key": ({"cnf": {"jkt": "x"}}, {}, "proof_invalid"),
     "bound to a certificate": ({"cnf": {"x5t#S256": "x"}}, {}, "claim_invalid"),
     "bound to nothing": ({"cnf": {}}, {}, "claim_invalid"),
     "a refresh token": ({"token_type": "refresh_token"}, {}, "type_invalid"),
@@ -157,7 +157,7 @@ async def test_answers_that_are_refused(
 
 
 async def test_an_inactive_token_is_remembered(asked: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For 10 s, in a map of its own: made-up tokens push no good one out."""
+    """For 10 s, if the clock is not set back, and in a map of its own: made-up tokens push no good one out."""
     monkeypatch.setattr(introspection, "MAX_INACTIVE", 2)
     says(asked)
     auth = auth_of(asked)
@@ -168,7 +168,9 @@ async def test_an_inactive_token_is_remembered(asked: IssuerServer, monkeypatch:
     assert [form["token"] for form in asked.forms] == [TOKEN, "a", "b", "c"]
     assert auth.verify_cached(TOKEN) is not None
     says(asked)
-    turn(auth, 9.9)
+    turn(auth, -1)
+    assert (await auth.verify("b")).subject == "alice"
+    turn(auth, 10.9)
     assert await reason(auth, "c") == "token_inactive"
     turn(auth, 0.1)
     assert (await auth.verify("c")).subject == "alice"
@@ -216,11 +218,12 @@ async def test_a_server_that_answers_garbage(
 
 async def test_a_redirect_is_not_followed(asked: IssuerServer) -> None:
     """Token and credentials go to the configured server alone."""
+    auth = auth_of(asked)
     with IssuerServer() as other:
         says(other)
         for status in (301, 302, 303, 307, 308):
             says(asked, status=status, location=other.issuer + PATH)
-            assert await reason(auth_of(asked)) == "verifier_unavailable"
+            assert await reason(auth) == "verifier_unavailable"
         assert other.requests == []
 
 
@@ -330,6 +333,7 @@ def test_settings(asked: IssuerServer, tmp_path: Path) -> None:
         ({"INTROSPECTION_URL": "", "SECRET": SECRET}, "INTROSPECTION_URL is missing"),
         ({"INTROSPECTION_URL": "http://login.example/introspect"}, "INTROSPECTION_URL has to be an https URL"),
         ({"INTROSPECTION_CLIENT_SECRET": f"{CLIENT_SECRET} "}, "INTROSPECTION_CLIENT_SECRET begins or ends with"),
+        ({"ISSUER": f"{A}/{{tenant}}", "TENANTS": "a", "DISCOVERY": "true"}, "INTROSPECTION_URL asks one server"),
         ({"INTROSPECTION_TTL": "2h"}, "INTROSPECTION_TTL has to be"),
     ):
         with pytest.raises(ConfigurationError, match=told) as refused:

@@ -140,7 +140,7 @@ WRONG = {
     "not yet": ({**ALICE, "nbf": NOW + 31}, "token_not_yet_valid"),
     "made later": ({**ALICE, "iat": NOW + 31}, "token_issued_in_future"),
     "a name that is no text": ({**ALICE, "jti": 7}, "claims_malformed"),
-    "bound to a key": ({**ALICE, "cnf": {"jkt": "x"}}, "claim_invalid"),
+    "bound to a key": ({**ALICE, "cnf": {"jkt": "x"}}, "proof_invalid"),
     "the answer of the verifier": (errors.TooManyAttempts(7), "too_many_attempts"),
     "a child of the host's": (errors.RefusedToken(), "token_refused"),
 }
@@ -279,6 +279,16 @@ async def test_revocation_holds_for_them() -> None:
     assert (auth.verify_cached("b"), await reason(auth, "b")) == (None, "token_revoked")
     with pytest.raises(ValueError, match="none of those"):
         await auth_of(store=WatchedStore()).revoke_subject("bob", issuer=KEYS)
+
+
+async def test_an_issuer_that_is_forgotten() -> None:
+    """The verifier is asked again about the tokens of that issuer, and not about others."""
+    known = Known({KEY: ALICE, "b": {**ALICE, "iss": ISSUER}})
+    auth = auth_of(known)
+    await auth.verify(KEY)
+    await auth.verify("b")
+    auth.forget_issuer(KEYS)
+    assert [auth.verify_cached(token) is None for token in (KEY, "b")] == [True, False]
 
 
 async def test_validate_is_asked() -> None:

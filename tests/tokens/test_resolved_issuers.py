@@ -177,6 +177,9 @@ async def test_an_issuer_with_discovery(server: IssuerServer) -> None:
     claims = await host.auth.verify(host.token(server.issuer))
     assert (claims.issuer, claims.tenant, server.requests) == (server.issuer, None, [OPENID, JWKS])
     assert host.auth.verifier.key_ages() == {server.issuer: 0}
+    host.auth.warm_up()
+    (await host.auth.verifier.trust_in(server.issuer)).keys.warm_up()
+    assert len(server.requests) == 2, "fresh keys need no warm-up"
 
 
 async def together(number: int, one: Work, then: Work) -> None:

@@ -1,6 +1,12 @@
 """Tenants as issuers: whose tokens are accepted, and what tokens of made-up tenants cost."""
 
+import copy
+import pickle
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +20,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.events import Event, KeysFetched, KeysNotFetched
 from asgi_jwt.testing import Clock, fake_issuer
 from asgi_jwt.tokens import found_issuers
+from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.issuer_pattern import IssuerPattern
 
 pytestmark = pytest.mark.anyio
@@ -320,6 +327,95 @@ async def test_a_tenant_off_the_list(server: IssuerServer) -> None:
     server.requests.clear()
     assert await Realms(server, "b").reason(token) == "issuer_invalid"
     assert server.requests == []
+
+
+async def test_the_keys_of_a_kept_tenant_are_followed(server: IssuerServer) -> None:
+    """Once a token was verified, the tenant's keys are fetched again as those of any issuer, without the limits above.
+
+    A withdrawn key takes its cached tokens along.
+    """
+    realms = Realms(server, "*")
+    for realm in "ab":
+        realms.publish(realm)
+        realms.clock.turn(1)
+        assert await realms.reason(realms.token(realm)) is None
+    realms.clock.turn(40)
+    for realm in "ab":
+        realms.publish(realm, jwk_of(thief_key(), "new"))
+        token = realms.token(realm, thief_key(), "new")
+        assert await realms.reason(token) is None
+        assert await realms.reason(realms.token(realm)) == "key_unknown"
+        assert realms.auth.verify_cached(token) is not None
+
+
+async def test_a_kept_tenant_that_is_gone_and_comes_back(server: IssuerServer) -> None:
+    """When the keys of a kept tenant are too old to use, its metadata decides: 401 for a 404, else 503."""
+    realms = Realms(server)
+    realms.publish("a")
+    assert await realms.reason(realms.token("a")) is None
+    realms.clock.turn(600 + 3600)
+    server.answer(f"/realms/a{JWKS}", b"", status=404)
+    for status, reason in ((200, "keys_unavailable"), (404, "issuer_invalid"), (500, "keys_unavailable")):
+        if status != 200:
+            for path in (f"/realms/a{OPENID}", f"{OAUTH}/realms/a"):
+                server.answer(path, b"", status=status)
+        assert await realms.reason(realms.token("a", exp=NOW + 9000)) == reason
+        realms.clock.turn(1)
+    realms.publish("a")
+    assert await realms.reason(realms.token("a", exp=NOW + 9000)) is None
+
+
+async def test_the_tenant_is_part_of_each_copy(server: IssuerServer) -> None:
+    """`claims.tenant` survives a copy, a deep copy and pickling. Without a placeholder it is None."""
+    realms = Realms(server)
+    realms.publish("a")
+    claims = await realms.auth.verify(realms.token("a"))
+    for original, tenant in ((claims, "a"), (Claims({"sub": "alice"}), None)):
+        pickled = pickle.loads(pickle.dumps(original))  # noqa: S301
+        for each in (copy.copy(original), copy.deepcopy(original), pickled):
+            assert (each.tenant, each == original) == (tenant, True)
+
+
+async def test_a_cached_token_costs_the_same_with_many_tenants(server: IssuerServer) -> None:
+    """A token that was seen before takes as many steps with 200 kept tenants as with one."""
+    realms = Realms(server, ",".join(f"t{number}" for number in range(200)))
+    steps = []
+    for number in range(200):
+        realms.publish(f"t{number}")
+        token = realms.token(f"t{number}")
+        assert await realms.reason(token) is None
+        if number in (0, 199):
+            with counting() as counted:
+                assert realms.auth.verify_cached(token) is not None
+            steps.append(counted[0])
+    assert steps[0] == steps[1] > 0
+
+
+@contextmanager
+def counting() -> Iterator[list[int]]:
+    """Counts the lines of Python that are run within the block."""
+    counted = [0]
+
+    def trace(*_: object) -> Any:
+        counted[0] += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield counted
+    finally:
+        sys.settrace(before)
+
+
+async def test_a_bearer_token_for_the_keys(server: IssuerServer, tmp_path: Path) -> None:
+    """`JWKS_TOKEN_FILE` is sent with each fetch, because all tenants are at one origin."""
+    file = tmp_path / "token"
+    file.write_text("secret-of-the-cluster")
+    realms = Realms(server, jwks_token_file=file)
+    realms.publish("a")
+    assert await realms.reason(realms.token("a")) is None
+    assert [each["authorization"] for each in server.headers] == ["Bearer secret-of-the-cluster"] * 2
 
 
 async def test_metrics_name_the_pattern(server: IssuerServer) -> None:

@@ -12,7 +12,7 @@ from anyio import CancelScope
 
 from asgi_jwt.stores.loops import Deadline
 from asgi_jwt.stores.postgres.faults import CONFLICTS, FAILURES, explained
-from asgi_jwt.stores.postgres.schema import make_tables
+from asgi_jwt.stores.postgres.schema import make_proofs_table, make_tables
 from asgi_jwt.stores.postgres.url import PostgresURL
 from asgi_jwt.stores.records import SessionKey
 
@@ -40,7 +40,7 @@ class Link:
         self._pool = _make_pool(source) if isinstance(source, PostgresURL) else source
         self._sessions = asyncio.Semaphore(max(1, self._pool.get_max_size() - 1))
         self._locks: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
-        self._has_tables = False
+        self._has_tables = self._has_proofs = False
 
     def connection_for(self, key: SessionKey) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a call that changes the session `key`. Raises StoreUnavailable.
@@ -49,9 +49,12 @@ class Link:
         """
         return self._borrowed(self._locks.setdefault(key, asyncio.Lock()), self._sessions)
 
-    def connection(self) -> AbstractAsyncContextManager["Connection"]:
-        """A connection for a call that reads or writes sessions, or appends to the log. Raises StoreUnavailable."""
-        return self._borrowed(_OPEN, self._sessions)
+    def connection(self, *, proofs: bool = False) -> AbstractAsyncContextManager["Connection"]:
+        """A connection for a call that reads or writes sessions or `proofs`, or appends to the log.
+
+        Raises StoreUnavailable.
+        """
+        return self._borrowed(_OPEN, self._sessions, proofs=proofs)
 
     def log_connection(self) -> AbstractAsyncContextManager["Connection"]:
         """A connection for a read of the log. Raises StoreUnavailable."""
@@ -70,7 +73,7 @@ class Link:
 
     async def _learn_from(self, error: Exception) -> None:
         if isinstance(error, asyncpg.UndefinedTableError):
-            self._has_tables = False
+            self._has_tables = self._has_proofs = False
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             # The server has become a standby. The next calls connect anew, and find the primary.
             await self._pool.expire_connections()
@@ -81,13 +84,16 @@ class Link:
             (await self._pool).terminate()
 
     @asynccontextmanager
-    async def _borrowed(self, first: _Gate, second: _Gate) -> AsyncIterator["Connection"]:
+    async def _borrowed(self, first: _Gate, second: _Gate, *, proofs: bool = False) -> AsyncIterator["Connection"]:
         async with Deadline(LIMIT), first, second:
             connection = await self._acquire()
             try:
                 if not self._has_tables:
                     await self.ask(lambda: make_tables(connection))
                     self._has_tables = True
+                if proofs and not self._has_proofs:
+                    await self.ask(lambda: make_proofs_table(connection))
+                    self._has_proofs = True
                 yield Connection(connection, self)
             finally:
                 # If the call timed out, the server is asked to cancel its statement, so that it waits for no lock.

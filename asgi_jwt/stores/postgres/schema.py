@@ -37,14 +37,27 @@ STATEMENTS = (
 """Safe to run again. A rotation changes no indexed column (`kept_day` once a day), and a page has room for the new
 version of a row beside the old one, so PostgreSQL updates the row within its page and no index grows."""
 
-SQL = "".join(f"{statement};\n" for statement in STATEMENTS)
+PROOFS = (
+    "CREATE TABLE IF NOT EXISTS asgi_jwt_proofs (digest bytea PRIMARY KEY, until timestamptz NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS asgi_jwt_proofs_until ON asgi_jwt_proofs (until)",
+)
+"""For `DPOP_REPLAY=store`. The table is made when the first proof is claimed."""
+
+SQL = "".join(f"{statement};\n" for statement in (*STATEMENTS, *PROOFS))
 """For a role that may not create tables: its owner runs this, and grants the role SELECT, INSERT, UPDATE and DELETE."""
 
 _FOUND = "SELECT obj_description(to_regclass('asgi_jwt_sessions'), 'pg_class')"
 
 
-_MAKE = f"SELECT pg_advisory_xact_lock({_LOCK});\n{SQL}"
+_MAKE = f"SELECT pg_advisory_xact_lock({_LOCK});\n{''.join(f'{each};' for each in STATEMENTS)}"
+_MAKE_PROOFS = f"SELECT pg_advisory_xact_lock({_LOCK});\n{''.join(f'{each};' for each in PROOFS)}"
 """Sent as one message, which the server runs as one transaction: no process can leave it open."""
+
+
+async def make_proofs_table(connection: Any) -> None:
+    """Make the table of proofs if it is missing."""
+    if await connection.fetchval("SELECT to_regclass('asgi_jwt_proofs')") is None:
+        await connection.execute(_MAKE_PROOFS)
 
 
 async def make_tables(connection: Any) -> None:

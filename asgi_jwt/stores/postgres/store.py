@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from time import time
 from typing import Any, TypeVar
 
 try:
@@ -20,12 +21,12 @@ except ModuleNotFoundError as missing:
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import SWEEP_AFTER, SWEEP_LIMIT, Change, LogPage, next_version, outcome
 from asgi_jwt.stores.loops import Links, running_loop
-from asgi_jwt.stores.millis import Millis
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.packed import pack, unpack
 from asgi_jwt.stores.postgres.link import Connection, Link
 from asgi_jwt.stores.postgres.log import APPEND_ROWS, TRIMMED, append, entry_arguments, read_page
 from asgi_jwt.stores.postgres.url import PostgresURL, parse_postgres_url
-from asgi_jwt.stores.records import Revocation, Session, SessionKey, log_value
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey, log_value
 
 T = TypeVar("T")
 
@@ -52,6 +53,16 @@ _REPLACE = """UPDATE asgi_jwt_sessions
 SET version = $3::bigint + 1, ended = $4, kept_day = $5, kept_until = $6, record = $7
 WHERE subject = $1 AND sid = $2 AND version = $3 RETURNING 1 AS done"""
 _DELETE = "DELETE FROM asgi_jwt_sessions WHERE subject = $1 AND sid = $2 AND version = $3 RETURNING 1 AS done"
+
+_CLAIM = """WITH lapsed AS (
+    DELETE FROM asgi_jwt_proofs WHERE digest IN (
+        SELECT digest FROM asgi_jwt_proofs WHERE until < clock_timestamp() AND digest <> $1
+        ORDER BY until LIMIT 2 FOR UPDATE SKIP LOCKED
+    )
+) INSERT INTO asgi_jwt_proofs AS proof (digest, until)
+VALUES ($1, clock_timestamp() + $2 * interval '1 second')
+ON CONFLICT (digest) DO UPDATE SET until = EXCLUDED.until WHERE proof.until < clock_timestamp() RETURNING 1"""
+"""Each claim deletes more rows than it adds, so that the table shrinks again."""
 
 _FACTS = """SELECT pg_backend_pid() AS backend, array(
     SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
@@ -147,6 +158,13 @@ class PostgresStore:
         link = await self._link()
         async with link.log_connection() as connection:
             return await read_page(connection, cursor)
+
+    async def claim(self, digest: bytes, until: int) -> bool:
+        """See ProofStore."""
+        link = await self._link()
+        life = max(0, until - millis(time())) + CLOCK_SKEW
+        async with link.connection(proofs=True) as connection:
+            return await connection.fetch_value(_CLAIM, digest, life / 1000) is not None
 
     async def server_time(self) -> float:
         """The server's clock, in seconds since the epoch."""

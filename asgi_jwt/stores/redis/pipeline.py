@@ -14,6 +14,10 @@ Answer = Any
 """The answer of a server: bytes, an integer, a list or None; or a StoreUnavailable, as a value."""
 
 
+class Confirmed(tuple[bytes | str | int, ...]):
+    """A command whose answer counts only if its server was still the master afterwards. A demoted one loses writes."""
+
+
 class Disconnected(StoreUnavailable):
     """The connection broke, or its server is no master any more. A command that only reads may be sent again."""
 

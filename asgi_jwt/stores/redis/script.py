@@ -1,10 +1,13 @@
 """Sends commands and scripts. Only those that may run twice are sent again after a broken connection."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from asgi_jwt.errors import StoreUnavailable
-from asgi_jwt.stores.redis.pipeline import Answer, Command, Disconnected, Pipeline, UnknownScript
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Confirmed, Disconnected, Pipeline, UnknownScript
+
+_Kind = Callable[[Command], Command]
 
 
 class Script(NamedTuple):
@@ -30,6 +33,11 @@ async def read(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
     return _checked(answer)
 
 
+async def write(pipeline: Pipeline, *command: bytes | str | int) -> Answer:
+    """Send a command that writes, and return its answer. It is sent once only. Raises StoreUnavailable."""
+    return _checked(await pipeline.ask(command))
+
+
 async def run(pipeline: Pipeline, script: Script, *arguments: bytes | str | int) -> Answer:
     """Run the script, and return its answer. It is sent once only: a script without an answer may have run.
 
@@ -43,16 +51,25 @@ async def run_again(pipeline: Pipeline, script: Script, *arguments: bytes | str 
 
     Raises StoreUnavailable.
     """
-    answer = await _ask(pipeline, script, arguments)
+    return await _run_again(pipeline, script, arguments, tuple)
+
+
+async def run_at_master(pipeline: Pipeline, script: Script, *arguments: bytes | str | int) -> Answer:
+    """The same as `run_again`. With Sentinel the answer counts only if the server was still the master afterwards."""
+    return await _run_again(pipeline, script, arguments, Confirmed)
+
+
+async def _run_again(pipeline: Pipeline, script: Script, arguments: Command, kind: _Kind) -> Answer:
+    answer = await _ask(pipeline, script, arguments, kind)
     if isinstance(answer, Disconnected):
-        answer = await _ask(pipeline, script, arguments)
+        answer = await _ask(pipeline, script, arguments, kind)
     return _checked(answer)
 
 
-async def _ask(pipeline: Pipeline, script: Script, arguments: Command) -> Answer:
-    answer = await pipeline.ask(("EVALSHA", script.sha, *arguments))
+async def _ask(pipeline: Pipeline, script: Script, arguments: Command, kind: _Kind = tuple) -> Answer:
+    answer = await pipeline.ask(kind(("EVALSHA", script.sha, *arguments)))
     if isinstance(answer, UnknownScript):  # the server ran nothing
-        answer = await pipeline.ask(("EVAL", script.text, *arguments))
+        answer = await pipeline.ask(kind(("EVAL", script.text, *arguments)))
     return answer
 
 

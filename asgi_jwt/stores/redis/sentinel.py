@@ -5,10 +5,13 @@ answer to MASTERS, by which redis-py connects. So connections are made to the ad
 """
 
 import asyncio
+from collections import Counter
+from typing import Any, NamedTuple
 
 import anyio
 import redis
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import ResponseError
 
 from asgi_jwt.tasks import SingleFlight
 
@@ -18,68 +21,102 @@ ASK_INTERVAL = 0.5
 ANSWER_WAIT = 0.25
 """How long (s) a command waits for the Sentinels. Without their answer it goes to the master that they named last."""
 
+CONFIRM_WAIT = 1.0
+"""How long (s) an answer that the Sentinels have to confirm waits for them. Unconfirmed, it does not count."""
 
-Address = tuple[str, int]
+
+class Address(NamedTuple):
+    """The address of a server."""
+
+    host: str
+    port: int
 
 
 class Master:
-    """Asks the Sentinels of `pool` for the master's address. Commands start a question, once in `ASK_INTERVAL`."""
+    """Asks the Sentinels of `sentinel` for the address of the master of `service`. The address of most of them counts.
 
-    def __init__(self, pool: SentinelConnectionPool) -> None:
-        self._manager = pool.sentinel_manager
-        self._service = pool.service_name
+    During a failover they name different servers for a moment. Commands start a question, once in `ASK_INTERVAL`.
+    """
+
+    def __init__(self, sentinel: Any, service: str) -> None:
+        self._sentinels = sentinel.sentinels
+        self._forced_host = getattr(sentinel, "_force_master_ip", None)  # an option of redis-py's Sentinel
+        self._service = service
         self._address: Address | None = None
-        self._asked_at = float("-inf")
+        # In seconds of the event loop: when the next question is due, and when the last one began that was answered.
+        self._due_at = self._answered = float("-inf")
+        self._silent = False  # the last question that had to confirm an answer had none in time
+        self._complaint: ResponseError | None = None
         self._flight = SingleFlight(self._ask)
 
-    def lead(self, pool: SentinelConnectionPool) -> None:
-        """Have `pool` connect to the address that the Sentinels named last. It finds one itself if there is none."""
-        if self._address is not None:
-            pool.sentinel_manager = _Named(self._address)
-
-    async def address(self) -> Address | None:
-        """The address that the Sentinels named last. None: they have not answered yet."""
-        now = asyncio.get_running_loop().time()
-        if now - self._asked_at >= ASK_INTERVAL:
-            self._start()
+    async def address(self) -> Address:
+        """The address that the Sentinels named last. Raises an error of redis-py if they have named none."""
+        now = _now()
+        if now >= self._due_at:
+            self._begin()
         if self._flight.under_way:
-            with anyio.move_on_after(self._asked_at + ANSWER_WAIT - now):
+            wait = None if self._address is None else self._due_at - ASK_INTERVAL + ANSWER_WAIT - now
+            with anyio.move_on_after(wait):
                 await self._flight.wait()
+        if self._address is None:
+            if self._complaint is not None:
+                raise ResponseError(*self._complaint.args)
+            raise MasterNotFoundError(f"No master found for {self._service!r}")
         return self._address
 
-    async def confirmed_address(self) -> Address | None:
-        """The address that the Sentinels name in answer to a question that is asked now.
+    async def confirmed(self) -> Address | None:
+        """The address by a question that begins now. None: the Sentinels don't answer, or not the same.
 
-        It waits for them as long as they may take. If none of them can be reached, it is the one that they named last.
+        It waits for silent Sentinels only once, because the commands of one exchange wait together.
         """
-        await self._flight.wait()  # the answer to an earlier question may be from before a failover
-        self._start()
-        await self._flight.wait()
-        return self._address
+        called_at = _now()
+        if self._silent:
+            return None
+        with anyio.move_on_after(CONFIRM_WAIT):
+            await self._flight.wait()  # a question under way may have been answered before the call
+            if self._answered < called_at:
+                self._begin()
+                await self._flight.wait()
+        self._silent = self._answered < called_at
+        return None if self._silent else self._address
 
-    def _start(self) -> None:
-        if not self._flight.under_way:
-            self._asked_at = asyncio.get_running_loop().time()
-            self._flight.start()
+    def doubt(self) -> None:
+        """Have the next command ask again: a server does not answer, or is no master."""
+        self._due_at = float("-inf")
+
+    def _begin(self) -> None:
+        self._due_at = _now() + ASK_INTERVAL
+        self._flight.start()
 
     async def _ask(self) -> None:
-        for sentinel in [*self._manager.sentinels]:
+        began_at = _now()
+        named: Counter[Address] = Counter()
+
+        async def ask(sentinel: Any) -> None:
             try:
-                named = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._service)
-            except (redis.RedisError, OSError):
-                continue
-            if named:
-                host, port = named
-                forced = getattr(self._manager, "_force_master_ip", None)  # an option of redis-py's Sentinel
-                self._address = forced or (host.decode() if isinstance(host, bytes) else host), int(port)
+                answer = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._service)
+            except ResponseError as complaint:
+                self._complaint = complaint
                 return
+            except (redis.RedisError, OSError):
+                return
+            if answer:
+                address = Address(self._forced_host or _text(answer[0]), answer[1])
+                named[address] += 1
+                if 2 * named[address] > len(self._sentinels):
+                    group.cancel_scope.cancel()  # the others may be slow to answer, or dead
+
+        async with anyio.create_task_group() as group:
+            for sentinel in self._sentinels:
+                group.start_soon(ask, sentinel)
+        match named.most_common(2):
+            case [(address, votes), *others] if not others or others[0][1] < votes:
+                self._address, self._answered, self._silent = address, began_at, False
 
 
-class _Named:
-    """The part of redis-py's `Sentinel` that a pool calls, for a master whose address is known."""
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
 
-    async def discover_master(self, service_name: str) -> Address:
-        return self._address
+def _text(host: bytes | str) -> str:
+    return host.decode() if isinstance(host, bytes) else host

@@ -5,6 +5,8 @@ subject is a sorted set at `{prefix}{{subject's hash}}`: the `sid`s of the sessi
 ends. It expires with the last of them. The inner braces are a hash tag, so all keys of a subject are in one slot of a
 cluster.
 
+A proof that was shown is an empty string at `{prefix}proof:{digest}`, which expires by itself.
+
 The log of revocations is a stream at `{prefix}revocations`. An entry has its end `u`, its record `r` and its life `l`.
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
 from operator import attrgetter
+from time import time
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
@@ -23,13 +26,13 @@ from redis.asyncio import Redis, RedisCluster
 from asgi_jwt.errors import ConfigurationError, StoreUnavailable
 from asgi_jwt.stores.base import Change, LogPage, next_version, outcome
 from asgi_jwt.stores.loops import Deadline, Links, running_loop
-from asgi_jwt.stores.millis import Millis
+from asgi_jwt.stores.millis import Millis, millis
 from asgi_jwt.stores.packed import pack, unpack
-from asgi_jwt.stores.records import Revocation, Session, SessionKey
+from asgi_jwt.stores.records import CLOCK_SKEW, Revocation, Session, SessionKey
 from asgi_jwt.stores.redis.link import Link
 from asgi_jwt.stores.redis.log import APPEND, READ, append_arguments, page_of, read_arguments
 from asgi_jwt.stores.redis.pipeline import Answer, Pipeline
-from asgi_jwt.stores.redis.script import read, run, run_again
+from asgi_jwt.stores.redis.script import read, run, run_again, run_at_master, write
 from asgi_jwt.stores.redis.swap import SIDS, SWAP, sids_of, swap_arguments
 from asgi_jwt.stores.redis.url import ANSWER_TIMEOUT, KEY_PREFIX, RedisURL, check_prefix, check_timeout, parse_redis_url
 from asgi_jwt.stores.redis.wire import connect
@@ -131,34 +134,47 @@ class RedisStore:
     ) -> Answer:
         """Write the mark, then the entries, then the tombstone. Returns the answer of `SWAP`.
 
-        In a cluster the log and the session are in different slots, so one script can't write both. If the record is
-        marked already, the entries come first.
+        In a cluster the log and the session are in different slots, so one script can't write both. The mark has to be
+        at the master: an old one may lack rotations, and so end a session that lives.
         """
         swap_arguments(key, record, stored, ended)  # raises for a record that can't be encoded, before any write
         now = entries[0].time
-        marked = stored and stored.marked(now)
-        if marked is not None and marked is not stored:
-            answer = await self._swap(link, key, record, stored, marked)
+        if stored is not None:
+            marked = stored.marked(now)
+            answer = await self._swap(link, key, record, stored, marked, is_mark=True)
             if answer != _DONE:
                 return answer
             stored = next_version(key, stored, marked)
             record = pack(stored)
-        await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(entries, now, next(self._places)))
+        await self._append(link, entries, now)
         return await self._swap(link, key, record, stored, ended)
 
     async def _swap(
-        self, link: Link, key: SessionKey, record: bytes | None, stored: Session | None, changed: Session | None
+        self,
+        link: Link,
+        key: SessionKey,
+        record: bytes | None,
+        stored: Session | None,
+        changed: Session | None,
+        *,
+        is_mark: bool = False,
     ) -> Answer:
         index_key = self._index_key(key.subject)
-        arguments = swap_arguments(key, record, stored, changed)
-        return await run(link.sessions, SWAP, 2, _record_key(index_key, key.sid), index_key, *arguments)
+        arguments = 2, _record_key(index_key, key.sid), index_key, *swap_arguments(key, record, stored, changed)
+        if is_mark:
+            return await run_at_master(link.sessions, SWAP, *arguments)
+        return await run(link.sessions, SWAP, *arguments)
+
+    async def _append(self, link: Link, revocations: Sequence[Revocation], now: Millis) -> None:
+        arguments = 1, self._log_key, *append_arguments(revocations, now, next(self._places))
+        await run_at_master(link.log, APPEND, *arguments)
 
     async def list(self, subject: str, now: Millis) -> Sequence[Session]:
         """See SessionStore."""
         link = await self._link()
         sessions: list[Session] = []
         async with Deadline(self._timeout):
-            answer = await run_again(link.sessions, SIDS, 1, self._index_key(subject))
+            answer = await run_at_master(link.sessions, SIDS, 1, self._index_key(subject))
             sids = sorted(sids_of(answer))
             # Reading thousands of records at once would block the event loop, so they come in pages.
             for start in range(0, len(sids), _LISTED_AT_ONCE):
@@ -179,7 +195,7 @@ class RedisStore:
         if not revocations:
             return
         async with Deadline(self._timeout):
-            await run_again(link.log, APPEND, 1, self._log_key, *append_arguments(revocations, now, next(self._places)))
+            await self._append(link, revocations, now)
 
     async def read_revocations(self, cursor: Any = None) -> LogPage:
         """See SessionStore."""
@@ -187,6 +203,15 @@ class RedisStore:
         async with Deadline(self._timeout):
             answer = await run_again(link.log, READ, 1, self._log_key, *read_arguments(cursor))
         return page_of(answer, cursor)
+
+    async def claim(self, digest: bytes, until: int) -> bool:
+        """See ProofStore."""
+        link = await self._link()
+        life = max(0, until - millis(time())) + CLOCK_SKEW
+        key = self._prefix + b"proof:" + base64.urlsafe_b64encode(digest)
+        async with Deadline(self._timeout):
+            # It is sent once: a repeated one would find its own entry, and the proof would count as shown before.
+            return await write(link.sessions, "SET", key, b"", "NX", "PX", life) is not None
 
     async def maxmemory_policy(self) -> str:
         """The server's setting `maxmemory-policy`; in a cluster that of one node. It needs the right `+info`."""

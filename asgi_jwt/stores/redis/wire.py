@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import redis
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -17,12 +18,11 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from asgi_jwt.errors import StoreUnavailable
 from asgi_jwt.stores.redis.faults import explained, is_demoted
-from asgi_jwt.stores.redis.pipeline import Answer, Command, Wire
-from asgi_jwt.stores.redis.sentinel import Master
+from asgi_jwt.stores.redis.pipeline import Answer, Command, Confirmed, Wire
+from asgi_jwt.stores.redis.sentinel import Address, Master
 from asgi_jwt.stores.redis.url import RedisURL
 
-_Sentinel: Any = Sentinel  # redis-py has no types for these two classes
-_SentinelPool: Any = SentinelConnectionPool
+_Sentinel: Any = Sentinel  # redis-py has no types for it
 
 Source = Redis | RedisCluster | RedisURL
 """The servers of a store: a client of the host, or a URL."""
@@ -47,18 +47,18 @@ def connect(source: Source, timeout: float, *, for_log: bool) -> Wire:
     if isinstance(source, RedisCluster):
         return ClusterWire(source, timeout, for_log=for_log)
     if not isinstance(source, RedisURL):
-        return PoolWire(_pools_of_client(source), timeout, for_log=for_log)
+        pool: Any = source.connection_pool
+        by_sentinel = isinstance(pool, SentinelConnectionPool)
+        master = Master(pool.sentinel_manager, pool.service_name) if by_sentinel else None
+        return PoolWire(_pools_like(pool), timeout, master, for_log=for_log)
     if source.topology == "cluster":
         cluster = _cluster(source)
         return ClusterWire(cluster, timeout, cluster, for_log=for_log)
-    if source.topology == "standalone":
-        return PoolWire(lambda: ConnectionPool.from_url(source.url, **_options(source)), timeout, for_log=for_log)
-    options = _without_address(ConnectionPool.from_url(source.url, **_options(source)).connection_kwargs)
-    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    tls["ssl"] = source.url.startswith("rediss:")
-    sentinel = _sentinel(source, options["protocol"], tls)
-    ours = options | tls | _SENT_ONCE
-    return PoolWire(lambda: _SentinelPool(source.service, sentinel, **ours), timeout, sentinel, for_log=for_log)
+    pool = ConnectionPool.from_url(source.url, **_options(source))
+    if source.service is None:
+        return PoolWire(_pools_like(pool), timeout, for_log=for_log)
+    sentinel = _sentinel(source, pool.connection_kwargs)
+    return PoolWire(_pools_like(pool), timeout, Master(sentinel, source.service), sentinel, for_log=for_log)
 
 
 def _options(address: RedisURL) -> dict[str, Any]:
@@ -72,53 +72,55 @@ def _cluster(address: RedisURL) -> RedisCluster:
     return RedisCluster.from_url(address.url, startup_nodes=others, **options)
 
 
-def _sentinel(address: RedisURL, protocol: int, tls: dict[str, Any]) -> Sentinel:
-    timeout = address.timeout / (len(address.hosts) + 1)  # the last Sentinel has to answer within the whole timeout
+def _sentinel(address: RedisURL, server: dict[str, Any]) -> Sentinel:
+    """`server` are the options of connections to the master. Those of TLS hold for the Sentinels, too."""
+    timeout = address.timeout / 4  # an answer that they have to confirm may wait for two questions
     options = {
         "username": address.sentinel_username,
         "password": address.sentinel_password,
-        "protocol": protocol,
+        "protocol": server["protocol"],
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
+        "ssl": address.url.startswith("rediss:"),
     }
+    tls = {name: value for name, value in server.items() if name.startswith("ssl_")}
     sentinel: Sentinel = _Sentinel(address.hosts, sentinel_kwargs=options | tls | _SENT_ONCE)
     return sentinel
 
 
-def _pools_of_client(client: Redis) -> Callable[[], ConnectionPool]:
-    """Makes pools that connect as the client does, but send each command only once."""
-    pool: Any = client.connection_pool
-    options = pool.connection_kwargs | _SENT_ONCE | {"socket_timeout": None, "max_connections": pool.max_connections}
-    options["connection_class"] = pool.connection_class
-    if isinstance(pool, SentinelConnectionPool):
-        options.pop("connection_pool")
-        return lambda: _SentinelPool(pool.service_name, pool.sentinel_manager, **options)
-    return lambda: ConnectionPool(**options)
-
-
-def _without_address(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in {"host", "port"}}
+def _pools_like(pool: ConnectionPool) -> Callable[..., ConnectionPool]:
+    """Makes pools that connect as `pool` does, but send each command only once. A `host` and `port` may be given."""
+    kind, options = pool.connection_class, pool.connection_kwargs | _SENT_ONCE | {"socket_timeout": None}
+    if options.pop("connection_pool", None) is not None:  # by Sentinel
+        kind = SSLConnection if issubclass(kind, SSLConnection) else Connection
+    return partial(ConnectionPool, connection_class=kind, max_connections=pool.max_connections, **options)
 
 
 class PoolWire:
     """A wire to one server, or to the master that Sentinel names. It sends several commands in one write.
 
-    `make` makes a pool whose connections send each command only once. `owned` is closed with the wire.
+    `make` makes a pool whose connections send each command only once, to a `host` and `port` if they are given. With
+    `master` they are those that the Sentinels name. `owned` is closed with the wire.
     """
 
     capacity = _COMMANDS_AN_EXCHANGE
 
     def __init__(
-        self, make: Callable[[], ConnectionPool], timeout: float, owned: Sentinel | None = None, *, for_log: bool
+        self,
+        make: Callable[..., ConnectionPool],
+        timeout: float,
+        master: Master | None = None,
+        owned: Sentinel | None = None,
+        *,
+        for_log: bool,
     ) -> None:
         self._make = make
         self._timeout = timeout
         self._owned = owned
-        self._client = Redis.from_pool(make())
-        pool = self._client.connection_pool
-        self._master = Master(pool) if isinstance(pool, SentinelConnectionPool) else None
-        self._address: Any = None
-        connections = min(CONNECTIONS, pool.max_connections)
+        self._client = Redis.from_pool(make())  # with `master` it is never used, for it has no address
+        self._master = master
+        self._address: Address | None = None
+        connections = min(CONNECTIONS, self._client.connection_pool.max_connections)
         self.turn: AbstractAsyncContextManager[object] = asyncio.Semaphore(1 if for_log else max(1, connections - 1))
 
     async def exchange(self, commands: Sequence[Command]) -> Sequence[Answer]:
@@ -129,8 +131,8 @@ class PoolWire:
                 client = await self._client_of_master()
                 address = self._address
                 answers = await _answers(client, commands)
-                if None in answers:
-                    await self._require_master(address)
+                if self._master is not None:
+                    answers = await _confirmed(self._master, address, commands, answers)
             complaints = [answer for answer in answers if isinstance(answer, ResponseError)]
             for complaint in filter(is_demoted, complaints):
                 raise complaint
@@ -150,15 +152,6 @@ class PoolWire:
                 with suppress(redis.RedisError, OSError):
                     await client.aclose()
 
-    async def _require_master(self, address: Any) -> None:
-        """Have the Sentinels confirm that the master is still at `address`, where it has nothing to answer.
-
-        A session that an old master does not have may stand at the new one. Entries of the log are answered with
-        nothing, so that an old master takes no logout.
-        """
-        if self._master is not None and address != await self._master.confirmed_address():
-            raise redis.ConnectionError("the Sentinels name another master by now")
-
     async def _client_of_master(self) -> Redis:
         if self._master is not None:
             address = await self._master.address()
@@ -173,14 +166,34 @@ class PoolWire:
         Running exchanges end on their connections.
         """
         if client is self._client:
-            made: Any = self._make()
             if self._master is not None:
-                self._master.lead(made)
-            self._client = Redis.from_pool(made)
+                self._master.doubt()
+            self._client = Redis.from_pool(self._make(**(self._address._asdict() if self._address else {})))
             pool: Any = client.connection_pool
             with suppress(redis.RedisError, OSError):
                 await pool.update_active_connections_for_reconnect()
                 await pool.disconnect(inuse_connections=False)
+
+
+async def _confirmed(
+    master: Master, address: Address | None, commands: Sequence[Command], answers: list[Answer]
+) -> list[Answer]:
+    """The answers, where the Sentinels confirm those of `Confirmed` commands, and those that found nothing.
+
+    A session that an old master does not have may be at the new one. Raises ConnectionError if the master has moved.
+    """
+    to_confirm = [
+        each is None or isinstance(command, Confirmed) for command, each in zip(commands, answers, strict=True)
+    ]
+    if not any(to_confirm):
+        return answers
+    named = await master.confirmed()
+    if named is None:
+        unconfirmed = StoreUnavailable("no Sentinel confirms the master")
+        return [unconfirmed if needed else each for needed, each in zip(to_confirm, answers, strict=True)]
+    if named != address:
+        raise redis.ConnectionError("the Sentinels name another master by now")
+    return answers
 
 
 async def _answers(client: Any, commands: Sequence[Command]) -> list[Answer]:

@@ -20,7 +20,7 @@ from asgi_jwt.stores.packed import pack
 from asgi_jwt.stores.postgres import PostgresStore
 from asgi_jwt.stores.records import Session
 from asgi_jwt.stores.urls import open_store
-from asgi_jwt.testing import StoreConformance
+from asgi_jwt.testing import ProofConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +31,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class TestPostgresStore(StoreConformance):
+class TestPostgresStore(ProofConformance):
     @pytest.fixture(autouse=True)
     def at(self, postgres: Postgres) -> None:
         self.url = postgres.empty()
@@ -46,6 +46,21 @@ class TestPostgresStore(StoreConformance):
             f"UPDATE {schema}.asgi_jwt_revocations SET until = until - $1::bigint * interval '1 ms'", ms
         )
         return True
+
+
+async def test_lapsed_proofs_are_removed(postgres: Postgres) -> None:
+    """A proof may be claimed again a minute after it is accepted no more, and each claim removes two such rows."""
+    url = await anyio.to_thread.run_sync(postgres.empty)
+    table = f"{url.rpartition('=')[2]}.asgi_jwt_proofs"
+    async with using(PostgresStore.from_url(url)) as store:
+        for n in range(4):
+            assert await store.claim(bytes([n]), 0)
+        assert not await store.claim(b"\0", 0)
+        await postgres.query(f"UPDATE {table} SET until = until - interval '61 s'")
+        assert await store.claim(b"\0", 0)
+        assert await store.claim(b"new", 0)
+        left = await postgres.query(f"SELECT array_agg(digest ORDER BY digest) FROM {table}")
+    assert left == [b"\0", b"new"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,13 @@ from support.stores import HOUR, KEY, NOW, a_session, advance, using, write
 from support.valkey import Front, Valkey, Watched, client_of, poll
 
 from asgi_jwt.errors import StoreUnavailable
+from asgi_jwt.sessions.rotation import end_session
+from asgi_jwt.stores.base import Outcome
 from asgi_jwt.stores.millis import Millis
-from asgi_jwt.stores.records import Revocation
+from asgi_jwt.stores.records import Revocation, Session
 from asgi_jwt.stores.redis import RedisStore, sentinel
+
+ENTRY = Revocation("sid", "https://issuer.example", "s2", Millis(NOW + HOUR), Millis(NOW))
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +49,11 @@ def have_named(watched: Watched, master: Valkey) -> None:
     watched.sentinel.ask("SENTINEL", "MONITOR", "sessions", "127.0.0.1", master.port, 1)
 
 
+def named(watched: Watched) -> int:
+    """The port of the master that the Sentinel names."""
+    return int(watched.sentinel.ask("SENTINEL GET-MASTER-ADDR-BY-NAME", "sessions")[1])
+
+
 async def at_last(store: RedisStore) -> int:
     """The result of an update, tried until the Sentinels have come to the end of the failover."""
     with anyio.fail_after(30):
@@ -65,9 +75,7 @@ async def test_old_master_that_wakes_is_left(
         before = watched.master.scripts()
         watched.master.ask("WAIT", 1, 2000)
         watched.master.pause()
-        port = str(watched.replica.port).encode()
-        command = "SENTINEL GET-MASTER-ADDR-BY-NAME", "sessions"
-        await to_thread.run_sync(poll, lambda: watched.sentinel.ask(*command)[1] in (port, int(port)))
+        await to_thread.run_sync(poll, lambda: named(watched) == watched.replica.port)
         watched.master.resume()
         assert await at_last(store) == 2
         assert watched.replica.scripts() > 0
@@ -81,18 +89,87 @@ async def test_old_master_neither_lacks_a_session_nor_takes_a_logout(
     """Before a session is unknown, and before an entry is in the log, the Sentinels confirm the master."""
     monkeypatch.setattr(sentinel, "ASK_INTERVAL", 3600)
     monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
-    entry = Revocation("sid", "https://issuer.example", "s2", Millis(NOW + HOUR), Millis(NOW))
     async with opened(watched) as store, using(RedisStore.from_url(other_valkey.url)) as at_new_master:
         assert await store.update(KEY, advance) == 1
-        await store.append_revocations([entry], NOW)
+        await store.append_revocations([ENTRY], NOW)
         await write(at_new_master, a_session("s2"))
         have_named(watched, other_valkey)
-        await store.append_revocations([entry], NOW)
-        assert list((await at_new_master.read_revocations()).revocations) == [entry]
+        await store.append_revocations([ENTRY], NOW)
+        assert list((await at_new_master.read_revocations()).revocations) == [ENTRY]
         have_named(watched, watched.master)
         assert await store.get(KEY) is not None
         have_named(watched, other_valkey)
         assert await store.get(a_session("s2").key) is not None
+        have_named(watched, watched.master)
+        assert [session.sid for session in await store.list(KEY.subject, NOW)] == [KEY.sid]
+
+
+@pytest.mark.parametrize("opened", [by_url, by_client])
+async def test_old_master_ends_no_session(
+    watched: Watched, other_valkey: Valkey, opened: Callable[[Watched], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reuse that only an old master sees, for it has other rotations, leaves the session and the log as they are."""
+    monkeypatch.setattr(sentinel, "ASK_INTERVAL", 3600)
+    monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
+
+    def decide(session: Session | None) -> Outcome[str]:
+        assert session is not None
+        return (end_session(session, NOW), "REUSED", [ENTRY]) if session.generation == 2 else (session, "SAME")
+
+    async with opened(watched) as store, using(RedisStore.from_url(other_valkey.url)) as at_new_master:
+        await write(store, a_session().changed(generation=2))
+        await store.read_revocations()
+        await write(at_new_master, a_session().changed(generation=1))
+        have_named(watched, other_valkey)
+        assert await store.update(KEY, decide) == "SAME"
+        assert list((await at_new_master.read_revocations()).revocations) == []
+
+
+async def test_question_asked_before_an_answer_does_not_confirm_it(
+    watched: Watched, other_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Sentinel's answer that was on its way while the master changed makes no session unknown."""
+    monkeypatch.setattr(sentinel, "ASK_INTERVAL", 0)
+    monkeypatch.setattr(sentinel, "CONFIRM_WAIT", 20)
+    async with (
+        Front(watched.sentinel) as front,
+        using(RedisStore.from_url(f"redis+sentinel://127.0.0.1:{front.port}/sessions/0")) as store,
+        using(RedisStore.from_url(other_valkey.url)) as at_new_master,
+    ):
+        assert await store.update(KEY, advance) == 1
+        await write(at_new_master, a_session("s2"))
+        front.passing.clear()
+        assert await store.get(KEY) is not None  # it asks, and does not wait for the answer for long
+        with anyio.fail_after(30):
+            await front.held.wait()
+        have_named(watched, other_valkey)
+        found = asyncio.create_task(store.get(a_session("s2").key))
+        read = watched.master.calls("get")
+        await to_thread.run_sync(poll, lambda: watched.master.calls("get") > read)
+        front.passing.set()
+        assert await found is not None
+
+
+async def test_most_of_the_sentinels_name_the_master(
+    watched: Watched, other_valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that most Sentinels name counts, without those that are dead. Of two answers none counts."""
+    monkeypatch.setattr(sentinel, "ASK_INTERVAL", 0)
+    first, second = (watched.a_sentinel(tmp_path / name, 600_000) for name in ("first", "second"))
+    have_named(watched, other_valkey)
+    hosts = ",".join(each.address for each in (watched.sentinel, first, second))
+    async with using(RedisStore.from_url(f"redis+sentinel://{hosts}/sessions/0")) as store:
+        assert await store.update(KEY, advance) == 1
+        assert other_valkey.scripts() == 0
+        watched.sentinel.pause()
+        assert await store.get(a_session("s2").key) is None
+        first.stop()
+        watched.sentinel.resume()
+        with pytest.raises(StoreUnavailable, match="no Sentinel confirms the master"):
+            await store.get(a_session("s2").key)
+        have_named(watched, watched.master)
+        monkeypatch.setattr(sentinel, "ANSWER_WAIT", 20)
+        assert await store.get(a_session("s2").key) is None
 
 
 @pytest.mark.parametrize("opened", [by_url, by_client])
@@ -111,9 +188,7 @@ async def test_failover_under_way(tmp_path: Path, opened: Callable[[Watched], An
             slow.pause()  # the failover goes on until this replica follows the promoted one
             await to_thread.run_sync(watched.switch)
             await to_thread.run_sync(poll, lambda: watched.replica.ask("ROLE")[0] == b"master")
-            port = watched.replica.port
-            named = "SENTINEL GET-MASTER-ADDR-BY-NAME", "sessions"
-            await to_thread.run_sync(poll, lambda: int(sentinel.ask(*named)[1]) == port)
+            await to_thread.run_sync(poll, lambda: named(watched) == watched.replica.port)
             assert str(watched.master.port).encode() in sentinel.ask("SENTINEL", "MASTER", "sessions")
             assert await at_last(store) == 1
             assert watched.replica.ask("GET", store._record_key(KEY)) is not None
@@ -124,14 +199,20 @@ async def test_failover_under_way(tmp_path: Path, opened: Callable[[Watched], An
 
 
 @pytest.mark.parametrize("outage", ["stop", "pause"])
-async def test_master_serves_on_without_its_sentinel(watched: Watched, outage: str) -> None:
-    """While no Sentinel answers, commands go to the master that was named last."""
+async def test_master_serves_on_without_its_sentinel(
+    watched: Watched, outage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While no Sentinel answers, the master that was named last serves on, but makes no session unknown."""
     async with by_url(watched) as store:
         assert await store.update(KEY, advance) == 1
         getattr(watched.sentinel, outage)()
         for n in (2, 3):
             await anyio.sleep(sentinel.ASK_INTERVAL)  # so that the Sentinel is asked again
             assert await store.update(KEY, advance) == n
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="no Sentinel confirms the master"):
+                await store.get(a_session("s2").key)
+            monkeypatch.delattr(sentinel, "CONFIRM_WAIT", raising=False)  # no second answer waits for the Sentinel
 
 
 async def test_master_without_replicas_is_left(own_valkey: Valkey, other_valkey: Valkey) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import ssl
+import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +28,7 @@ from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.stores.redis import RedisStore
 from asgi_jwt.stores.redis.log import APPEND
 from asgi_jwt.stores.redis.script import Script
-from asgi_jwt.testing import StoreConformance
+from asgi_jwt.testing import ProofConformance
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +43,7 @@ def url_on(servers: Servers, query: str = "") -> str:
     return f"{servers.url}?prefix={uuid4().hex}:&timeout={PATIENCE:g}{query}"
 
 
-class TestOneServer(StoreConformance):
+class TestOneServer(ProofConformance):
     @pytest.fixture(autouse=True)
     def _server(self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
         self.url, self.ahead, self.monkeypatch = url_on(valkey), 0, monkeypatch
@@ -55,6 +57,16 @@ class TestOneServer(StoreConformance):
         now = b"string.format('%%.0f-*', redis.call('TIME')[1] * 1000 + %d)" % self.ahead
         self.monkeypatch.setattr("asgi_jwt.stores.redis.store.APPEND", Script.of(APPEND.text.replace(b"'*'", now)))
         return True
+
+
+async def test_a_proof_is_forgotten_by_itself(valkey: Valkey) -> None:
+    """The server forgets a proof a minute after it is accepted no more: the clocks of two processes may differ."""
+    async with client_of(valkey) as client, using(RedisStore(client, prefix=(prefix := f"{uuid4().hex}:"))) as store:
+        for until, life in ((time.time() + 90, 150), (0, 60)):
+            digest = uuid4().bytes
+            assert await store.claim(digest, int(until * 1000))
+            key = f"{prefix}proof:{base64.urlsafe_b64encode(digest).decode()}"
+            assert life - PATIENCE < await client.pttl(key) / 1000 <= life
 
 
 class TestCluster(TestOneServer):

@@ -1,0 +1,139 @@
+"""DPoP in requests: the scheme, the proof, and the URLs that a proof may be for. RFC 9449 section 7.1."""
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.types import Scope
+
+from asgi_jwt.auth import Auth
+from asgi_jwt.errors import AmbiguousCredentials, MalformedCredentials, UnboundToken
+from asgi_jwt.http.bearer import Headers, Shown, authorization_token, subprotocols
+from asgi_jwt.http.cross_site import values_of
+from asgi_jwt.settings import Settings
+from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.proof import PROOF_ALGORITHMS, Proof
+from asgi_jwt.tokens.uri import without_query
+
+_PATH = "/!$&'()*+,;=:@~"
+_OF_SOCKETS = {"http": "ws", "https": "wss"}
+
+
+_NO_PROOF = Proof((), "", "")
+
+
+class DPoP:
+    """Reads tokens and proofs from requests, by the settings of `auth`."""
+
+    def __init__(self, auth: Auth) -> None:
+        settings = auth.settings
+        self._auth = auth
+        self.is_off = settings.dpop == "off"
+        self._schemes = (b"bearer",) if self.is_off else (b"bearer", b"dpop")
+        self._bases = _bases(settings)
+
+    def authorization_token(self, headers: Headers) -> Shown | None:
+        """The token of the Authorization header. None: there is no such header, or its scheme is another.
+
+        Raises the errors of `authorization_token`.
+        """
+        return authorization_token(headers, self._schemes)
+
+    def presented(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
+        """The token of the Authorization header, and its proof if the scheme is `DPoP`. None: there is no such token.
+
+        Raises the errors of `authorization_token`.
+        """
+        shown = self.authorization_token(scope["headers"])
+        if shown is None:
+            return None
+        return shown.token, None if shown.scheme == b"bearer" else self.proof(scope)
+
+    def proof(self, scope: Scope) -> Proof:
+        """The proof of a request. It has no headers if the request has none, or if DPoP is off."""
+        return _NO_PROOF if self.is_off else self._proof(scope, values_of(scope, b"dpop"))
+
+    def subprotocol_token(self, scope: Scope) -> tuple[bytes, Proof] | None:
+        """The token and the proof that follow `dpop` in a WebSocket's list of subprotocols. None: it is not offered.
+
+        Raises `MalformedCredentials` if they don't follow, and `AmbiguousCredentials` if `dpop` is offered twice or
+        beside `bearer`.
+        """
+        offered = subprotocols(scope)
+        if self.is_off or "dpop" not in offered:
+            return None
+        if offered.count("dpop") + offered.count("bearer") > 1:
+            raise AmbiguousCredentials
+        position = offered.index("dpop")
+        if len(offered) < position + 3:
+            raise MalformedCredentials
+        token, proof = (each.encode("utf-8", "replace") for each in offered[position + 1 : position + 3])
+        return token, self._proof(scope, [proof, *values_of(scope, b"dpop")])
+
+    async def verify(self, token: bytes, proof: Proof | None) -> Claims:
+        """The claims of a request's access token. `proof`: None for a token that did not come by the scheme `DPoP`.
+
+        Raises the errors of `Auth.verify`, and `UnboundToken` for a token that is bound to no key.
+        """
+        return self._of_scheme(await self._auth.verify(token, proof=proof), proof)
+
+    def _of_scheme(self, claims: Claims, proof: Proof | None) -> Claims:
+        if proof is not None and "cnf" not in claims._members:
+            raise UnboundToken
+        return claims
+
+    async def authentic(self, token: bytes, proof: Proof | None) -> Claims:
+        """The same for a token that may be revoked."""
+        claims = await self._auth.authentic(token)
+        verified = self._auth.binding.check(claims, token, proof)
+        if verified is not None:
+            await self._auth.binding.use(verified)
+        return self._of_scheme(claims, proof)
+
+    def _proof(self, scope: Scope, headers: list[bytes]) -> Proof:
+        if not headers:
+            return _NO_PROOF
+        if scope["type"] == "websocket":
+            urls = self._urls(scope)
+            as_socket = tuple(_OF_SOCKETS[scheme] + rest for scheme, rest in map(_split_scheme, urls))
+            return Proof(headers, "GET", urls + as_socket)
+        return Proof(headers, scope["method"], self._urls(scope))
+
+    def _urls(self, scope: Scope) -> tuple[str, ...]:
+        raw_path: bytes | None = scope.get("raw_path")
+        if raw_path is None:  # as under AWS Lambda
+            raw_path = quote(scope["path"], safe=_PATH, errors="replace").encode()
+        return _joined(self._bases or _own_origin(scope), raw_path)
+
+
+@lru_cache(maxsize=256)
+def _joined(bases: tuple[str, ...], raw_path: bytes) -> tuple[str, ...]:
+    path = without_query(raw_path.decode("utf-8", "replace"))
+    return tuple([base + path for base in bases])
+
+
+def dpop_metadata(settings: Settings) -> dict[str, Any]:
+    """The members of the metadata about proofs. Empty if DPoP is off (RFC 9449 section 5.1, RFC 9728 section 2)."""
+    if settings.dpop == "off":
+        return {}
+    required = {"dpop_bound_access_tokens_required": True} if settings.dpop == "required" else {}
+    return {"dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS), **required}
+
+
+def _bases(settings: Settings) -> tuple[str, ...]:
+    if settings.dpop_bases or settings.resource is None:
+        return settings.dpop_bases
+    resource = urlsplit(settings.resource)
+    return (f"{resource.scheme}://{resource.netloc}",)
+
+
+def _own_origin(scope: Scope) -> tuple[str, ...]:
+    """The origin that a client chose for its request, by the header `Host`. Empty if there is not one such header."""
+    hosts = values_of(scope, b"host")
+    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    return (f"{scheme}://{hosts[0].decode('latin-1')}",) if len(hosts) == 1 else ()
+
+
+def _split_scheme(url: str) -> tuple[str, str]:
+    scheme, separator, rest = url.partition("://")
+    return scheme, separator + rest

@@ -1,0 +1,95 @@
+"""Binding: asks for the proof of a bound token's key, at the resource, at a login and at a refresh. RFC 9449."""
+
+from typing import Literal, Protocol
+
+from asgi_jwt.errors import InvalidGrant, InvalidGrantProof, InvalidProof, UnboundToken, WrongClaim
+from asgi_jwt.tokens.claims import Claims
+from asgi_jwt.tokens.proof import Proof
+from asgi_jwt.tokens.proofs import Proofs, VerifiedProof
+
+Mode = Literal["on", "required", "off"]
+"""The setting `DPOP`."""
+
+
+class Replays(Protocol):
+    """Remembers which proofs were shown."""
+
+    async def claim(self, digest: bytes, until: float) -> bool:
+        """Whether the digest is new. It is remembered until `until`, in seconds since the epoch.
+
+        Raises a child of `Unavailable` if that can't be said.
+        """
+        ...
+
+
+class Binding:
+    """The rules about bound tokens and their proofs, for one `mode`."""
+
+    def __init__(self, mode: Mode, proofs: Proofs, replays: Replays) -> None:
+        self._mode = mode
+        self._proofs = proofs
+        self._replays = replays
+
+    def check(self, claims: Claims, token: bytes, proof: Proof | None) -> VerifiedProof | None:
+        """The proof of the key that an access token is bound to. None: the token is not bound.
+
+        `use` has to follow. Raises `InvalidProof`, `WrongClaim` for a bound token if DPoP is off, and `UnboundToken`
+        for any other token if it is required.
+        """
+        thumbprint = self.check_mode(claims)
+        if thumbprint is None:
+            return None
+        return self._proofs.verify(proof, thumbprint=thumbprint, access_token=token)
+
+    def check_mode(self, claims: Claims) -> str | None:
+        """The thumbprint of the key that a token is bound to, or None. Raises `UnboundToken` or `WrongClaim`."""
+        thumbprint = claims.thumbprint
+        if thumbprint is None and self._mode == "required":
+            raise UnboundToken
+        if thumbprint is not None and self._mode == "off":
+            raise WrongClaim("cnf")
+        return thumbprint
+
+    def at_sight(self, claims: Claims | None) -> Claims | None:
+        """The claims, if no proof may be asked for. None: `check` has to decide."""
+        return None if claims is None or self._mode == "required" or claims.thumbprint is not None else claims
+
+    async def use(self, verified: VerifiedProof) -> None:
+        """Have the proof remembered. Raises `InvalidProof` for one that was shown before, and `Unavailable`."""
+        if not await self._replays.claim(verified.digest, verified.until):
+            raise InvalidProof("the proof was shown before")
+
+    async def at_login(self, proof: Proof | None) -> str | None:
+        """The thumbprint of the key that a new session is bound to, or None. A proof without headers is none.
+
+        Raises `InvalidGrantProof`, also without a proof if DPoP is required.
+        """
+        if self._mode == "off" or (self._mode == "on" and not _is_shown(proof)):
+            return None
+        return await self._granted(proof, None)
+
+    async def at_refresh(self, thumbprint: str | None, proof: Proof | None) -> None:
+        """Ask for the proof of the key that a refresh token is bound to, by its `thumbprint`. None: it is not bound.
+
+        Raises `InvalidGrantProof`, and `InvalidGrant` for a token that is not bound if DPoP is required.
+        """
+        if thumbprint is None:
+            if self._mode == "required":
+                raise InvalidGrant("the session is not bound to a key")
+            if self._mode == "off" or not _is_shown(proof):
+                return
+        elif self._mode == "off":
+            raise InvalidGrantProof("the session is bound to a key, and DPOP is off")
+        await self._granted(proof, thumbprint)
+
+    async def _granted(self, proof: Proof | None, thumbprint: str | None) -> str:
+        try:
+            verified = self._proofs.verify(proof, thumbprint=thumbprint)
+            await self.use(verified)
+        except InvalidProof as fault:
+            raise InvalidGrantProof(fault.detail) from None
+        return verified.thumbprint
+
+
+def _is_shown(proof: Proof | None) -> bool:
+    return proof is not None and len(proof.headers) > 0
