@@ -26,6 +26,7 @@ _ERRORS = frozenset(
         "invalid_grant",
         "invalid_token",
         "invalid_scope",
+        "invalid_dpop_proof",
         "insufficient_scope",
         "cross_site",
         "unauthorized_client",
