@@ -38,7 +38,7 @@ async def oldest_and_newest(service: Service, rounds: int = 3) -> tuple[str, str
 @pytest.mark.parametrize("grace", ["30s", "0"])
 @pytest.mark.parametrize("client_id", ["agent", "another", None])
 async def test_shared_client(grace: str, client_id: str | None) -> None:
-    """For the client ids in SHARED_CLIENTS an old token is answered, whatever its age; for others it is theft."""
+    """P27: For the client ids in SHARED_CLIENTS an old token is answered, whatever its age; for others it is theft."""
     service = Service(authenticate=lets_in(client_id=client_id), settings={"shared_clients": "agent", "grace": grace})
     first = newest = (await service.login(transport="body")).json()["refresh_token"]
     for _ in range(3):
