@@ -16,7 +16,8 @@ RANDOM = "Jq0wZ3v8Lr5Nd2Xk7Tb9Ys4Hm1Gc6Pf0"
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(**{"issuer": "https://issuer.example", "audience": "orders", "secret": RANDOM, **changes})
+    given = {"issuer": "https://issuer.example", "audience": "orders", "secret": RANDOM}
+    return Settings(**{**given, "dpop_bases": "https://orders.example", **changes})
 
 
 def private_jwk(**members: Any) -> dict[str, Any]:
@@ -99,6 +100,8 @@ def test_what_is_doubted(changes: dict[str, Any], told: str) -> None:
         {"access_ttl": "30m"},
         {"resource": "https://host/mcp", "audience": ["orders", "https://host/mcp"]},
         {"resource": "https://host/mcp", "audience": None},
+        {"resource": "https://host/mcp", "audience": "https://host/mcp", "dpop_bases": ()},
+        {"dpop": "off", "dpop_bases": ()},
         {"secret": None, "jwks_url": "https://issuer.example/jwks", "access_ttl": "1h"},
         {"secret": None, "keys": jwks(), "access_ttl": "1h"},
         {"secret": b"\x00" * 64},
