@@ -194,7 +194,7 @@ async def test_a_session_is_never_bound_later() -> None:
 
 
 async def test_a_thief_without_the_key() -> None:
-    """He gets nothing with a bound session's refresh tokens, and ends nothing; the holder's old ones work."""
+    """P28: He gets nothing with a bound session's refresh tokens, and ends nothing; the holder's old ones work."""
     client = Bound()
     tokens = [(await client.login()).cookie()]
     for _ in range(4):

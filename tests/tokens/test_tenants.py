@@ -500,6 +500,36 @@ async def test_forgetting_a_tenant_during_its_fetch(server: IssuerServer) -> Non
     assert (reasons, realms.fetches()) == ([None], {"a": 2})
 
 
+async def test_a_forgotten_tenant_does_not_come_back(server: IssuerServer) -> None:
+    """A token with an unknown `kid` that waits for the keys of a forgotten tenant has them fetched for nobody."""
+    realms = Realms(server)
+    realms.publish("a")
+    reasons: list[str | None] = []
+
+    async def one() -> None:
+        reasons.append(await realms.reason(realms.token("a", kid="unknown")))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            with server.holding():
+                group.start_soon(one)
+                await server.request()
+                realms.auth.forget_issuer(realms.issuer("a"))
+                realms.clock.turn(31)
+    assert reasons == ["key_unknown"]
+    assert await realms.reason(realms.token("a")) is None
+    assert realms.fetches() == {"a": 2}
+
+
+async def test_failures_are_forgotten(server: IssuerServer) -> None:
+    """With `*`, what is held of made-up tenants is bounded: 60 seconds of one attempt each."""
+    realms = Realms(server, "*")
+    for number in range(100):
+        assert await realms.reason(realms.token(f"t{number}")) == "issuer_invalid"
+        realms.clock.turn(1)
+    assert len(vars(realms.auth.verifier._finders[0])["_tried"]) == 60
+
+
 def test_the_form_of_a_tenant() -> None:
     """A tenant has 1 to 100 ASCII letters, digits, dots, underscores and dashes, and begins with a letter or digit."""
     pattern = IssuerPattern.parse("https://issuer.example/{t}/v2.0", None)
