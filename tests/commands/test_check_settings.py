@@ -68,6 +68,7 @@ def test_logouts_of_issuers() -> None:
 
 
 DOUBTED: dict[str, tuple[dict[str, Any], str]] = {
+    "no URL for proofs": ({"dpop_bases": None}, "ASGI_JWT_DPOP_BASES is not set: the URL of a DPoP proof is compared"),
     "any audience": ({"audience": "*"}, "ASGI_JWT_AUDIENCE=* takes the tokens that the issuer made for any of its"),
     "a resource that is no audience": ({"resource": "https://host/mcp"}, "ASGI_JWT_AUDIENCE lacks ASGI_JWT_RESOURCE"),
     "keys over plain http": (
@@ -215,7 +216,7 @@ def test_files_of_settings(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(0o644)
     files: dict[str, Any] = {f"{name}_file": str(tmp_path / name) for name in contents}
-    given = Settings(**files)
+    given = Settings(**files, dpop="off")
     told = [finding.found for finding in check_settings(given) if "can be read by" in finding.found]
     assert told == [
         f"the file of ASGI_JWT_{name.upper()}_FILE can be read by everyone on this machine"

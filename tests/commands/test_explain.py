@@ -120,8 +120,9 @@ EXPLAINED: list[tuple[str, dict[str, str], str]] = [
     (
         secret_token(cnf={"x5t#S256": "x"}),
         {},
-        'cnf is {"x5t#S256": "x"}, and only proofs of its member jkt are checked here: ask for',
+        'cnf is {"x5t#S256": "x"}, and only proofs of its member jkt are checked here: ask',
     ),
+    (secret_token(cnf={"jkt": "x"}), {"DPOP": "off"}, 'cnf is {"jkt": "x"}, and ASGI_JWT_DPOP is off: ask for a token'),
     (secret_token(), {"DPOP": "required"}, "cnf is missing, ASGI_JWT_DPOP is required: log in with a proof of a key"),
     (secret_token(sid=["s1"]), {}, 'sid is ["s1"], and has to be a string: have the issuer send one, or leave it out'),
     (
