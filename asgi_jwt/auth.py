@@ -235,7 +235,7 @@ class Auth:
                 self._revoker,
                 binding=self.binding,
                 session_ttl=millis(settings.session_ttl),
-                unremembered_ttl=millis(settings.unremembered_ttl),
+                unremembered_ttl=millis(min(settings.unremembered_ttl, settings.session_ttl)),
                 max_sessions=settings.max_sessions,
                 clock=self.clock,
                 events=self.events,

@@ -43,10 +43,11 @@ async def _ask(call: Callable[[], T | Awaitable[T]], *, abandon: bool = False) -
 async def notify(function: Callable[[T], Awaitable[None] | None], argument: T, *, limit: float) -> None:
     """Call the host's `function`, and wait `limit` seconds for it at most. A failure is logged.
 
-    A sync function goes on in its thread after that.
+    After that an async function is cancelled, and a sync function goes on in its thread. A client that closes its
+    connection can't cancel the call.
     """
     try:
-        with anyio.fail_after(limit):
+        with anyio.fail_after(limit, shield=True):
             await _ask(partial(function, argument), abandon=True)
     except Exception:
         logger.exception("%s failed, or took more than %g s", getattr(function, "__name__", "a callback"), limit)

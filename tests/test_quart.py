@@ -65,7 +65,7 @@ async def test_a_stronger_login(app: quart.Quart, auth: Auth) -> None:
     """A view may ask for the kind of the login and for its age (RFC 9470)."""
     answer = await app.test_client().post("/transfers", headers=authorization(auth))
     assert (answer.status_code, (await answer.json)["error"]) == (401, "insufficient_user_authentication")
-    assert answer.headers["WWW-Authenticate"].endswith(', acr_values="phr", max_age="60"')
+    assert answer.headers["WWW-Authenticate"].find(', acr_values="phr", max_age="60"') > 0
 
 
 @pytest.mark.parametrize(("scopes", "status"), [("orders:read", None), ("", 403), (None, 401)])

@@ -25,18 +25,18 @@ def drill(url: str, *, api: str, login: Sequence[tuple[str, str]], as_json: bool
         target, credentials = Target.parse(url, api), _credentials(login)
     except ValueError as fault:
         raise CommandError(str(fault), status=2) from None
+    return _print(run(partial(_with_progress, target, credentials, clock)), as_json)
+
+
+async def _with_progress(target: Target, credentials: dict[str, str], clock: Callable[[], float]) -> Report:
+    """The report. While the drill runs, a terminal shows a progress bar."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     progress = _show_progress if is_terminal else _show_nothing
     try:
-        report = run(partial(run_drill, target, credentials, clock=clock, progress=progress))
+        return await run_drill(target, credentials, clock=clock, progress=progress)
     finally:
         if is_terminal:
             sys.stderr.write(_ERASE)
-    if as_json:
-        _print_json(report)
-    else:
-        _print_text(report)
-    return 0 if report.holds else 1
 
 
 def _credentials(login: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -64,6 +64,15 @@ def _show_progress(ended: int, of: int, seconds: float) -> None:
     done = _WIDTH * ended // of
     sys.stderr.write(f"{_ERASE}[{'#' * done}{'.' * (_WIDTH - done)}] {ended} of {of} checks, {seconds:.0f} s")
     sys.stderr.flush()
+
+
+def _print(report: Report, as_json: bool) -> int:
+    """Print the report. Returns the exit status."""
+    if as_json:
+        _print_json(report)
+    else:
+        _print_text(report)
+    return 0 if report.holds else 1
 
 
 def _print_text(report: Report) -> None:

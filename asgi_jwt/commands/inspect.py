@@ -11,11 +11,11 @@ from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
 from asgi_jwt.commands.refused_token import RefusedToken
-from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
+from asgi_jwt.errors import AuthError, InvalidProof, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
-from asgi_jwt.tokens.claims import bound_to
+from asgi_jwt.tokens.claims import Claims, bound_to
 from asgi_jwt.tokens.discovery import without_query
 from asgi_jwt.tokens.frozen import thaw
 from asgi_jwt.tokens.introspection import can_be_sent
@@ -69,10 +69,7 @@ async def _verify(
     nothing_revoked = isinstance(store, SQLiteStore) and not store.path.exists()
     async with auth:
         try:
-            claims = await auth.authentic(parsed.token)
-            auth.binding.check_mode(claims)
-            if store is not None and not nothing_revoked:
-                await auth.revocations.check(claims)
+            claims = await _verified(auth, parsed.token, nothing_revoked=nothing_revoked)
         except AuthError as error:
             parsed = await _introspected(auth, parsed)
             return parsed, await refusal_of(auth, parsed, error, clock())
@@ -86,6 +83,21 @@ async def _introspected(auth: Auth, parsed: ParsedToken) -> ParsedToken:
         with suppress(VerifierUnavailable):
             return replace(parsed, claims=thaw(await introspection.introspect(parsed.token.decode())))
     return parsed
+
+
+async def _verified(auth: Auth, token: bytes, *, nothing_revoked: bool) -> Claims:
+    """The claims of a token that is accepted with the proof that it may need. Raises an `AuthError`."""
+    if nothing_revoked:
+        claims = await auth.authentic(token)
+        auth.binding.check_mode(claims)
+        return claims
+    try:
+        return await auth.verify(token)
+    except InvalidProof:
+        claims = await auth.authentic(token)
+        if auth.settings.store is not None:
+            await auth.revocations.check(claims)
+        return claims
 
 
 async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:

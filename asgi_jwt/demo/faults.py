@@ -13,11 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.demo.feed import Feed
-from asgi_jwt.errors import InvalidGrant, TokenReused
+from asgi_jwt.errors import InvalidGrant, InvalidGrantProof, TokenReused
 from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.cookies import TokenCookies
+from asgi_jwt.http.cross_site import values_of
 from asgi_jwt.sessions.rotation import Verdict
 from asgi_jwt.stores.records import SessionKey
+from asgi_jwt.tokens.proof import Proof
 
 MAX_COPIES = 100
 DELAY = 0.3
@@ -43,7 +45,10 @@ class Thief:
         return JSONResponse({"generation": generation}, headers=NO_STORE)
 
     async def replay(self, request: Request) -> Response:
-        """Refreshes with the copy, as a thief would, and keeps the new token. Answers with the verdict."""
+        """Refreshes with the copy, as a thief would, and keeps the new token. Answers with the verdict.
+
+        The thief has no proof for a session that is bound to a key. His verdict is then NO_KEY.
+        """
         key, _ = await self._read(self._cookie(request))
         copy = self._copies.pop(key, None)
         if copy is None:
@@ -54,13 +59,17 @@ class Thief:
             except InvalidGrant as refusal:
                 verdict = Verdict.REUSED if isinstance(refusal, TokenReused) else Verdict.INVALID
                 return JSONResponse({"verdict": verdict}, headers=NO_STORE)
+            except InvalidGrantProof:
+                self._copies[key] = copy
+                return JSONResponse({"verdict": "NO_KEY"}, headers=NO_STORE)
         self._copies[key] = pair.refresh_token
         return JSONResponse({"verdict": pair.verdict}, headers=NO_STORE)
 
     async def lose(self, request: Request) -> Response:
-        """Refreshes, and throws the new tokens away, as if the answer had been lost."""
+        """Refreshes, and throws the new tokens away, as if the answer had been lost. A proof is for `/auth/refresh`."""
+        proof = Proof(values_of(request.scope, b"dpop"), "POST", str(request.url.replace(path="/auth/refresh")))
         with self._feed.acting("lost"):
-            await self._auth.sessions.refresh(self._cookie(request))
+            await self._auth.sessions.refresh(self._cookie(request), proof=proof)
         return Response(status_code=204, headers=NO_STORE)
 
     def _cookie(self, request: Request) -> str:

@@ -34,6 +34,8 @@ def _login_mend(answer: Answer) -> str:
         return (
             "list AuthApp's mount in public= or ASGI_JWT_PUBLIC_PATHS, as /auth/*: nobody has a token before the login"
         )
+    if answer.text("error") == "invalid_dpop_proof":
+        return "drill a copy of the deployment with ASGI_JWT_DPOP=on: the drill makes no proofs"
     if answer.is_good:
         return "the answer has no access_token: give the URL of an AuthApp"
     if answer.status == 403:

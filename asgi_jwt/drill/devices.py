@@ -26,6 +26,7 @@ _ERRORS = frozenset(
         "invalid_grant",
         "invalid_token",
         "invalid_scope",
+        "invalid_dpop_proof",
         "insufficient_scope",
         "cross_site",
         "unauthorized_client",
@@ -164,14 +165,6 @@ def told(answer: Answer) -> str:
     """The status of an answer, and its error if OAuth knows the error. Other texts of the server are not shown."""
     error = answer.text("error")
     return f"{answer.status} {error}" if error in _ERRORS else str(answer.status)
-
-
-def must_be_good(answer: Answer, request: str, mend: str) -> None:
-    """Raises `Broken` unless the answer is good, and `Untried` if a throttle refused the request."""
-    if answer.status == 429:
-        raise Untried(f"{request} was answered 429: a throttle refused it")
-    if not answer.is_good:
-        raise Broken(f"{request} was answered {told(answer)}", mend)
 
 
 def payload_of(token: str) -> dict[str, Any]:

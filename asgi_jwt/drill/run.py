@@ -72,10 +72,13 @@ async def _run(drill: Drill, progress: Progress) -> Report:
         for check in lane:
             results[check.name] = await run_check(check)
 
+    over = anyio.Event()
+
     async def show_progress() -> None:
-        while True:
+        while not over.is_set():
             progress(len(results), len(checks), drill.seconds)
-            await anyio.sleep(0.5)
+            with anyio.move_on_after(0.5):
+                await over.wait()
 
     async with anyio.create_task_group() as shown:
         shown.start_soon(show_progress)
@@ -86,7 +89,7 @@ async def _run(drill: Drill, progress: Progress) -> Report:
         finally:
             with anyio.move_on_after(_CLEAN_UP, shield=True):
                 await run_lane([last])
-        shown.cancel_scope.cancel()
+            over.set()
     in_order = tuple(
         results.get(check.name) or _result_of(check, None, "the drill's time was over") for check in checks
     )

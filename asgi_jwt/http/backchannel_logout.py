@@ -10,7 +10,7 @@ from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import ask
 from asgi_jwt.errors import AuthError, ConfigurationError, InvalidLogoutToken, InvalidToken
 from asgi_jwt.events import TokenRefused, logger
-from asgi_jwt.http.asgi import check_scope_type, checked_auth, list_headers
+from asgi_jwt.http.asgi import check_scope_type, checked_auth
 from asgi_jwt.http.bearer import NO_STORE, Challenge, deny, error_response
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.tokens.claims import Claims
@@ -51,7 +51,6 @@ class BackchannelLogout:
             return
         response = error_response(404)
         if scope["type"] == "http":
-            list_headers(scope)
             response = error_response(405, headers={"Allow": "POST"})
             if scope["method"] == "POST":
                 response = await self._answer(Request(scope, receive))

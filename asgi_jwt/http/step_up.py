@@ -43,5 +43,6 @@ class StepUp(NamedTuple):
 
 
 def _is_recent(auth_time: object, age: float, now: float, leeway: float) -> bool:
-    # A boolean is an int in Python. NaN fails the comparison.
-    return type(auth_time) in (int, float) and now - age <= auth_time <= now + leeway  # type: ignore[operator]
+    if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
+        return False
+    return now - age <= auth_time <= now + leeway  # false for NaN

@@ -109,19 +109,24 @@ class Revoker:
     def _store(self) -> SessionStore:
         return self._open()
 
-    async def end(self, subject: str, sid: str, *, shown: bool = False, cause: str = "ended") -> bool:
+    async def end(self, subject: str, sid: str, *, shown: bool = False) -> bool:
         """End one session of the subject, and revoke its access tokens. Returns whether the session was live.
 
         `shown`: the caller has an authentic refresh token of the session. Then the access tokens are revoked, even if
-        the store has lost the session. `cause` is for the event.
+        the store has lost the session.
         """
         async with self.place("end"):
-            if await self._end(SessionKey(subject, sid), cause=cause):
+            if await self._end(SessionKey(subject, sid)):
                 return True
             if shown and not self._revocations.has_session(self._issuer, sid):
                 await self._append([self._session_entry(sid, self._now())])
                 await self._events.emit(TokensRevoked("sid"))
             return False
+
+    async def evict(self, keys: Iterable[SessionKey]) -> None:
+        """End these sessions of a subject that has too many."""
+        async with self.place("evict"):
+            await self._end_each(keys, cause="evicted")
 
     async def end_all(self, subject: str, *, last: str | None = None) -> int:
         """End all present sessions of the subject, and revoke its other tokens. Returns the number of ended sessions.
@@ -227,14 +232,14 @@ class Revoker:
             await self._events.emit(SessionEnded(cause))
         return ended
 
-    async def _end_each(self, keys: Iterable[SessionKey]) -> int:
+    async def _end_each(self, keys: Iterable[SessionKey], *, cause: str = "ended") -> int:
         """End all of these sessions, and then raise the first failure. Returns how many sessions were live."""
         ended: list[bool] = []
         failures: list[StoreUnavailable] = []
 
         async def end(key: SessionKey) -> None:
             try:
-                ended.append(await self._end(key))
+                ended.append(await self._end(key, cause=cause))
             except StoreUnavailable as failure:
                 failures.append(failure)
 

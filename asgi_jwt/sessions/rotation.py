@@ -97,12 +97,13 @@ class Decision(NamedTuple):
 def judge(session: Session | None, presented: Presented, *, now: Millis, policy: RotationPolicy) -> Verdict:
     """The verdict, by the first rule that fits. `now` is in ms since the epoch."""
     verdict = _judge(session, presented, now=now, policy=policy)
-    shared = verdict is Verdict.REUSED and session is not None and policy.is_shared(session)
-    return Verdict.REPLAYED if shared else verdict
+    if verdict is not Verdict.REUSED or session is None:
+        return verdict
+    return Verdict.REPLAYED if session.jkt is not None or policy.is_shared(session) else verdict
 
 
 def _judge(session: Session | None, presented: Presented, *, now: Millis, policy: RotationPolicy) -> Verdict:
-    """The verdict about a session that is not shared."""
+    """The verdict about a session that is neither shared nor bound to a key."""
     if session is None or session.ending_at is not None or not session.is_live(now):
         return Verdict.INVALID
     if presented.generation > session.generation:
@@ -119,7 +120,7 @@ def _judge(session: Session | None, presented: Presented, *, now: Millis, policy
             return Verdict.REPLAYED
         if policy.grace > 0 and not session.seen and elapsed < policy.recovery:
             return Verdict.RECOVERED
-    return Verdict.REUSED if session.jkt is None else Verdict.REPLAYED
+    return Verdict.REUSED
 
 
 def decide(
@@ -142,7 +143,7 @@ def decide(
         kept = session if session.seen else session.changed(seen=True, window_at=window_at)
         return Decision(verdict, kept, presented.branch)
     if verdict is Verdict.REPLAYED:
-        is_stale = _judge(session, presented, now=now, policy=policy) is Verdict.REUSED
+        is_stale = session.jkt is None and _judge(session, presented, now=now, policy=policy) is Verdict.REUSED
         return Decision(verdict, session, branch, is_stale)
     if verdict is Verdict.RECOVERED:
         return Decision(verdict, session.changed(window_at=window_at), branch)

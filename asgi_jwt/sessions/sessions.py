@@ -13,7 +13,6 @@ from anyio import to_thread
 
 from asgi_jwt.callbacks import ask, notify
 from asgi_jwt.errors import (
-    AuthError,
     InvalidGrant,
     InvalidScope,
     InvalidToken,
@@ -57,6 +56,7 @@ _ON_REUSE_LIMIT = 1.0
 
 _REFUSED = (Verdict.INVALID, Verdict.REUSED)
 _REFRESHED = {verdict: Refreshed(verdict) for verdict in Verdict}
+_THEFT = (_REFRESHED[Verdict.REUSED], ReuseDetected(), SessionEnded("reuse"))
 _MAX_READS = 3
 _SWEEP_INTERVAL = Millis(60_000)
 
@@ -175,9 +175,10 @@ class Sessions:
 
         Whoever opened a session at the same time ends none of those either: the order is the same for all.
         """
-        sessions = await self._store.list(subject, now)
-        for session in sorted(sessions, key=_last_use)[: -self._max_sessions]:
-            await self._revoker.end(*session.key, cause="evicted")
+        listed = await self._store.list(subject, now)
+        # A session whose end has begun takes no other's place.
+        sessions = sorted((session for session in listed if session.ending_at is None), key=_last_use)
+        await self._revoker.evict(session.key for session in sessions[: -self._max_sessions])
 
     async def refresh(
         self,
@@ -209,9 +210,15 @@ class Sessions:
         try:
             claims = await self._refresh_claims(token)
             await self._binding.at_refresh(bound_to(claims), proof)
-            return await self._refresh(token, claims, load_identity, client_id, scope, check_size, on_reuse)
+            refreshed = await self._refresh(token, claims, load_identity, client_id, scope, check_size)
         finally:
             self._gate.leave(entered)
+        if isinstance(refreshed, TokenPair):
+            return refreshed
+        # The place at the gate is free by now: thefts that the host is slow to hear of keep no one out.
+        if on_reuse is not None:
+            await notify(on_reuse, refreshed, limit=_ON_REUSE_LIMIT)
+        raise TokenReused
 
     async def _enter(self, operation: str) -> float:
         """Take a place at the gate, before any signature is checked. Raises `StoreUnavailable` in an overload."""
@@ -229,8 +236,8 @@ class Sessions:
         client_id: str | None,
         scope: str,
         check_size: CheckSize | None,
-        on_reuse: OnReuse | None,
-    ) -> TokenPair:
+    ) -> TokenPair | Session:
+        """The new tokens, or the tombstone of a session that ends now as stolen. Raises every other refusal."""
         presented, branch = Presented(claims["gen"], claims["br"]), secrets.token_hex(8)
         key = SessionKey(claims["sub"], claims["sid"])
         for _ in range(_MAX_READS):
@@ -238,7 +245,7 @@ class Sessions:
             if session is not None and client_id is not None and session.client_id not in (None, client_id):
                 raise InvalidGrant("another client's session")
             if await self._revoker.refuse_revoked(key):
-                raise await self._refusal(Verdict.INVALID)
+                raise await self._invalid()
             verdict = judge(session, presented, now=self._now(), policy=self._policy)
             minted = None
             if session is not None and verdict not in _REFUSED:
@@ -247,12 +254,13 @@ class Sessions:
                     check_size("" if session.jkt else minted[0], "")
             now = self._now()
             decision = await self._commit(key, presented, branch=branch, now=now, minted=minted is not None)
-            if decision.verdict in _REFUSED:
-                refusal = await self._refusal(decision.verdict)
-                if on_reuse is not None and decision.verdict is Verdict.REUSED and decision.session is not None:
-                    await notify(on_reuse, decision.session, limit=_ON_REUSE_LIMIT)
-                raise refusal
-            if minted is not None and decision.session is not None:
+            if decision.verdict is Verdict.INVALID or decision.session is None:
+                raise await self._invalid()
+            if decision.verdict is Verdict.REUSED:
+                for event in _THEFT:
+                    await self._events.emit(event)
+                return decision.session
+            if minted is not None:
                 await self._events.emit(_REFRESHED[decision.verdict])
                 if decision.is_stale:
                     await self._events.emit(StaleReplayed())
@@ -359,12 +367,8 @@ class Sessions:
         )
         return await to_thread.run_sync(mint) if self._issuer.slow else mint()
 
-    async def _refusal(self, verdict: Verdict) -> AuthError:
-        await self._events.emit(_REFRESHED[verdict])
-        if verdict is Verdict.REUSED:
-            await self._events.emit(ReuseDetected())
-            await self._events.emit(SessionEnded("reuse"))
-            return TokenReused()
+    async def _invalid(self) -> SessionOver:
+        await self._events.emit(_REFRESHED[Verdict.INVALID])
         return SessionOver()
 
     async def _sweep(self, now: Millis) -> None:

@@ -80,7 +80,8 @@ class Identity:
 
     `remember`: False for a login whose cookies end with the browser, and whose session ends after `UNREMEMBERED_TTL`.
 
-    Raises `TypeError` if the subject, a scope, a role, `acr` or `amr` is no string, or a claim is no JSON value.
+    Raises `TypeError` if the subject, a scope, a role, `acr` or `amr` is no string, `remember` is no bool, or a claim
+    is no JSON value.
     Raises `ValueError` if the subject is empty, a scope contains a space, or only the issuer may set a claim
     (`RESERVED`).
     """
@@ -100,6 +101,8 @@ class Identity:
         for name in ("client_id", "acr"):
             if not isinstance(given := getattr(self, name), str | None):
                 raise TypeError(f"an Identity's {name} is a string, not {kind(given)}")
+        if not isinstance(self.remember, bool):
+            raise TypeError(f"an Identity's remember is True or False, not {kind(self.remember)}")
         if not isinstance(self.claims, Mapping):
             raise TypeError(f"an Identity's claims are a mapping of names to JSON values, not {kind(self.claims)}")
         if not self.subject:

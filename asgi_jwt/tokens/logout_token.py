@@ -13,8 +13,6 @@ LOGOUT_TYP = frozenset({"JWT", "logout+jwt"})
 MAX_AGE = 300.0
 """How old (s) a logout token may be, by its `iat`. The leeway is added."""
 
-_OWN_RULES = ("events", "cnf")
-
 
 def check_logout_claims(claims: Mapping[str, Any], policy: TokenPolicy, audience: tuple[str, ...], now: float) -> None:
     """Check the claims of a logout token for the client ids in `audience`. `now` is in seconds since the epoch.
@@ -27,8 +25,8 @@ def check_logout_claims(claims: Mapping[str, Any], policy: TokenPolicy, audience
         raise MalformedClaims("sid is empty")
     # A token may lack `exp`, and `sub` beside a `sid`. Where they are, the rules are those of access tokens.
     lacking = {"exp": now + 1} | ({"sub": claims["sid"]} if "sid" in claims else {})
-    common = lacking | {name: claims[name] for name in claims if name not in _OWN_RULES}
-    rules = replace(policy, type=None, required_claims=(), audience=audience, audience_claim="aud", checks_iat=True)
+    common = lacking | {name: claims[name] for name in claims if name != "events"}
+    rules = replace(policy, type=None, required_claims=(), audience=audience, audience_claim="aud")
     check_claims(common, rules, now)
     if claims["iat"] + MAX_AGE + policy.leeway <= now:
         raise ExpiredToken("the logout token is older than 5 minutes")

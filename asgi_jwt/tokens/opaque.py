@@ -183,10 +183,9 @@ class OpaqueTokens:
             claims = await self._ask(verifier, token)
             if claims is not None:
                 held = self._accept(verifier, claims, ttl)
-                self._held.pop(digest, None)
-                if len(self._held) >= MAX_HELD:
-                    self._held.popitem(last=False)
                 self._held[digest] = held
+                if len(self._held) > MAX_HELD:
+                    self._held.popitem(last=False)
                 return claims
         self._held.pop(digest, None)
         raise InactiveToken

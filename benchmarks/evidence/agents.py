@@ -73,6 +73,7 @@ def is_logged_out(rotation: Rotation, drawn: Sequence[tuple[int, Step]], random:
 
 KINDS: dict[str, Callable[[], Rotation]] = {
     "any other": Ours,
+    "any other, GRACE=0": lambda: Ours(grace=Millis(0)),
     "SHARED_CLIENTS": lambda: Ours(shared=True),
     "SHARED_CLIENTS, GRACE=0": lambda: Ours(shared=True, grace=Millis(0)),
     "bound to a key": lambda: Ours(bound=True),

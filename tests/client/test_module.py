@@ -12,8 +12,8 @@ from support.outside import npm_package, program
 from support.sites import Site, login
 from support.waiting import PATIENCE
 
-MODULE = files("asgi_jwt").joinpath("client", "asgi-jwt.js").read_text(encoding="utf-8")
-TYPES = files("asgi_jwt").joinpath("client", "asgi-jwt.d.ts").read_text(encoding="utf-8")
+CLIENT = {path.name: path.read_text(encoding="utf-8") for path in files("asgi_jwt").joinpath("client").iterdir()}
+MODULE, DPOP = CLIENT["asgi-jwt.js"], CLIENT["asgi-jwt-dpop.js"]
 MAX = 4096
 
 
@@ -24,16 +24,19 @@ def test_size() -> None:
 
 def test_stands_alone() -> None:
     """It imports nothing, touches no storage and no document, and makes no code of text: any policy may be in force."""
-    assert not re.search(r"\bimport\b|\brequire\(|\beval\b|new Function|innerHTML", MODULE)
+    for module in (MODULE, DPOP):
+        assert not re.search(r"\bimport\b|\brequire\(|\beval\b|new Function|innerHTML", module)
     assert not re.search(r"\b(localStorage|sessionStorage|indexedDB|document|caches)\b", MODULE)
 
 
 USES = """
 import { AuthError, createAuth, type Auth, type Device, type Session } from "./asgi-jwt.js";
+import { dpop, subprotocols } from "./asgi-jwt-dpop.js";
 
 const origins = ["https://api.example"] as const;
 const auth: Auth = createAuth({ base: "/auth", origins, onchange: (session) => show(session) });
 createAuth();
+createAuth({ dpop });
 
 function show(session: Session | null): void {
   document.title = session === null ? "nobody" : `${session.subject}, ${session.scopes.join(" ")}`;
@@ -50,6 +53,7 @@ export async function use(form: HTMLFormElement): Promise<void> {
   const token: string | null = await auth.token();
   const devices: Device[] = await auth.sessions();
   await auth.endSession(devices[0]!.sid);
+  new WebSocket("/feed", await subprotocols(auth, "/feed"));
   auth.onchange = null;
   auth.onchange = show;
   await auth.refresh();
@@ -83,7 +87,7 @@ window.onclick = () => auth.logout();
 
 def compiled(tmp_path: Path, text: str) -> str:
     """What the TypeScript compiler, at its strictest, has against a program beside the client."""
-    for name, content in {"asgi-jwt.js": MODULE, "asgi-jwt.d.ts": TYPES, "main.ts": text}.items():
+    for name, content in {**CLIENT, "main.ts": text}.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     compiler = npm_package("typescript") / "bin" / "tsc"
     options = "--noEmit --strict --noUncheckedIndexedAccess --exactOptionalPropertyTypes --lib es2022,dom,dom.iterable"

@@ -138,11 +138,16 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
     with IssuerServer() as other:
         other.publish(jwk_of(thief_key(), "b"))
         other.describe()
-        service.environ = {"ISSUER": f"{server.issuer},{other.issuer}", "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
+        service.environ = {
+            "ISSUER": f"{server.issuer},{other.issuer}",
+            "AUDIENCE": AUDIENCE,
+            "DISCOVERY": "true",
+            "DPOP": "off",
+        }
         told = service("check")
         assert (told.status, told.err) == (0, "")
         found = [line.split()[1] for line in told.out.splitlines()]
-        assert found == ["settings:", "issuer:", "issuer:", "store:", "problems,"]
+        assert found == ["settings:", "settings:", "issuer:", "issuer:", "store:", "problems,"]
         assert told.out.index(server.issuer + " has 1 key") < told.out.index(other.issuer + " has 1 key")
         server.fail()
         told = service("check")
@@ -154,7 +159,7 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
 def test_an_issuer_that_hangs(service: CommandLine, server: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """An issuer that never answers is given up."""
     monkeypatch.setattr(discovery, "FETCH_TIMEOUT", 0.1)
-    service.environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
+    service.environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true", "DPOP": "off"}
     with server.holding():
         told = service("check")
     assert told.status == 1
@@ -163,7 +168,7 @@ def test_an_issuer_that_hangs(service: CommandLine, server: IssuerServer, monkey
 
 def test_interrupted(server: IssuerServer) -> None:
     """Ctrl-C ends a check that waits at once, without a word."""
-    environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true"}
+    environ = {"ISSUER": server.issuer, "AUDIENCE": AUDIENCE, "DISCOVERY": "true", "DPOP": "off"}
     with server.holding():
         process = subprocess.Popen(
             [sys.executable, "-m", "asgi_jwt", "check"],

@@ -16,6 +16,7 @@ def _introspecting(asgi_jwt: CommandLine, server: IssuerServer) -> None:
     asgi_jwt.environ = {
         "ISSUER": ISSUER,
         "AUDIENCE": AUDIENCE,
+        "DPOP": "off",
         "INTROSPECTION_URL": f"{server.issuer}/introspect",
         "INTROSPECTION_CLIENT_ID": "orders",
         "INTROSPECTION_CLIENT_SECRET": "hunter2-hunter2",

@@ -70,7 +70,7 @@ def test_each_forgery_is_explained(asgi_jwt: CommandLine, forgery: Forgery) -> N
 def test_each_reason_is_among_the_forgeries() -> None:
     """What the table of forgeries lacks of the tree of errors is tested below, each by its name."""
     tree = {error.reason for error in InvalidToken.__subclasses__()}
-    below = {"token_revoked", "token_refused", "token_inactive"}
+    below = {"token_revoked", "token_refused", "token_inactive", "token_unbound"}
     assert tree - {forgery.reason for forgery in FORGERIES.values()} == below
 
 
@@ -120,8 +120,10 @@ EXPLAINED: list[tuple[str, dict[str, str], str]] = [
     (
         secret_token(cnf={"x5t#S256": "x"}),
         {},
-        'cnf is {"x5t#S256": "x"}, and proofs of a key are not checked here: ask for',
+        'cnf is {"x5t#S256": "x"}, and only proofs of its member jkt are checked here: ask',
     ),
+    (secret_token(cnf={"jkt": "x"}), {"DPOP": "off"}, 'cnf is {"jkt": "x"}, and ASGI_JWT_DPOP is off: ask for a token'),
+    (secret_token(), {"DPOP": "required"}, "cnf is missing, ASGI_JWT_DPOP is required: log in with a proof of a key"),
     (secret_token(sid=["s1"]), {}, 'sid is ["s1"], and has to be a string: have the issuer send one, or leave it out'),
     (
         NAMELESS,
@@ -202,8 +204,8 @@ def test_explanations(asgi_jwt: CommandLine, token: str, variables: dict[str, st
 def test_what_no_token_brings_about_by_itself(
     asgi_jwt: CommandLine, monkeypatch: pytest.MonkeyPatch, error: AuthError, told: str
 ) -> None:
-    """What `Auth.verify` raises for reasons of its own is explained too."""
-    monkeypatch.setattr(Auth, "verify", AsyncMock(side_effect=error))
+    """What the service raises for reasons of its own is explained too."""
+    monkeypatch.setattr(Auth, "authentic", AsyncMock(side_effect=error))
     explained = asgi_jwt("inspect", "--json", secret_token())
     assert (explained.status, explained.json["reason"]) == (1, error.reason)
     assert explained.json["explanation"].startswith(told)

@@ -225,3 +225,10 @@ def test_nothing_breaks_it(header: dict[str, Any], changes: dict[str, Any], garb
     assert first.startswith("accepted: " if status == 0 else "refused (")
     assert all(line.isprintable() for line in [first, *rest])
     assert all(line.startswith(("header", "claims", "  ")) for line in rest[:-1])
+
+
+def test_a_bound_token(asgi_jwt: CommandLine) -> None:
+    """A token that is bound to a key is accepted with a proof of the key, unless it was revoked."""
+    told = asgi_jwt("inspect", secret_token(cnf={"jkt": "x"}))
+    assert told.status == 0
+    assert 'bound to a key: only with the scheme DPoP, and a proof of the key with the thumbprint "x"' in told.out

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from support.demo import COOKIE, PASSWORDS, Demo, demo_in_process
 from support.pages import README, ROOT
+from support.proofs import Holder
 from support.waiting import PATIENCE
 
 from asgi_jwt.demo import faults, feed
@@ -208,6 +209,23 @@ def test_a_copy_of_a_session_that_is_over(demo: Demo, monkeypatch: pytest.Monkey
     demo.client.post("/auth/demo/steal")
     demo.become(alice)
     assert demo.replay() == "nothing stolen"
+
+
+def test_a_session_that_is_bound_to_a_key(demo: Demo) -> None:
+    """The thief's copy is refused as often as he comes, the session goes on, and a lost answer is as any other's."""
+    holder = Holder(demo.clock)
+
+    def ask(path: str, **body: str) -> int:
+        proof = holder.proof(
+            f"http://127.0.0.1:8000/auth/{path.removeprefix('demo/').replace('lose', 'refresh')}", "POST"
+        )
+        return demo.client.post(f"/auth/{path}", headers={"DPoP": proof}, json=body).status_code
+
+    assert ask("login", username="alice", password=PASSWORDS["alice"]) == 200
+    demo.client.post("/auth/demo/steal")
+    for _ in range(2):
+        demo.clock.turn(2 * GRACE)
+        assert (ask("refresh"), demo.replay(), demo.refresh(), ask("demo/lose")) == (200, "NO_KEY", 400, 204)
 
 
 def test_a_lost_answer(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,26 @@ def test_the_whole_story(demos: Demos) -> None:
     demos.each(Screen.check_layout)
 
 
+def test_a_bound_session(screen: Screen) -> None:
+    """A session that is bound to the browser's key races, loses an answer, and outlives its thief, also reloaded."""
+    screen.page.get_by_label("Bind the session").check()
+    screen.log_in()
+    screen.press("good")
+    screen.sees("200")
+    screen.press("Race")
+    screen.sees("ROTATED", "REPLAYED")
+    screen.waits()
+    screen.press("Lose it")
+    screen.sees("ROTATED", "RECOVERED")
+    screen.waits()
+    screen.press("Steal")
+    screen.sees("ROTATED", "SAME", "400", "SAME|ROTATED")
+    screen.waits()
+    expect(screen.page.get_by_text("The thief has ended nothing.")).to_be_visible()
+    screen.page.reload()
+    expect(screen.page.get_by_role("heading", name="You are alice")).to_be_visible()
+
+
 def test_the_token(screen: Screen) -> None:
     """The page shows what the token claims and how long it lives, and keeps no token where it could be found."""
     screen.log_in()

@@ -10,6 +10,7 @@ import pytest
 from support.examples import run
 from support.pages import BENCHMARKS, DOCS, PAGES, README, ROOT, SKILL, environment, sections_of
 
+from benchmarks.__main__ import EVIDENCE
 from benchmarks.commands import COMMANDS
 
 # Bytes at most, as people read them.
@@ -78,4 +79,4 @@ def test_wheel(tmp_path: Path) -> None:
 def test_benchmarks() -> None:
     """The page of figures names every command that measures, and no other."""
     named = re.findall(r"`python -m benchmarks (\w+)`", BENCHMARKS.read_text(encoding="utf-8"))
-    assert set(named) == {*COMMANDS, "simulation"}
+    assert set(named) == {*COMMANDS, *EVIDENCE}

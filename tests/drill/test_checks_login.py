@@ -32,6 +32,7 @@ def host_without_port(headers: Headers) -> Headers:
     ("app", "target", "seen", "mend"),
     [
         (deployment(public=()), {}, "answered 401", "list AuthApp's mount in public="),
+        (deployment(dpop="required"), {}, "400 invalid_dpop_proof", "the drill makes no proofs"),
         (None, {"mount": "/nothing"}, "answered 401", "public="),
         (deployment(public=("/*",)), {"mount": "/nothing"}, "answered 404", "the URL of AuthApp's mount"),
         (answering(deployment(), "/auth", 307, location="/x"), {}, "answered 307", "follows no redirect"),

@@ -35,6 +35,10 @@ def sends(content: bytes, times: int = 1) -> Serve:
     return serve
 
 
+def resets(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
 def waits(connection: socket.socket) -> None:
     connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
     connection.recv(1)  # until the client goes away
@@ -80,6 +84,7 @@ def drilled(origin: str) -> dict[str, Result]:
     ("serve", "seen"),
     [
         (lambda connection: None, "no answer: "),
+        (resets, "no answer: "),
         (sends(b"HTTP/1.1 nonsense\r\n\r\n"), "no answer: "),
         (sends(HEAD + b"X: " + b"x" * 200_000 + b"\r\n\r\n"), "no answer: "),
         (sends(HEAD + b"Content-Length: 10\r\n\r\n{"), "no answer: "),

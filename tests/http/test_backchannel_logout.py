@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from asgi_jwt import Auth, AuthApp, BackchannelLogout, Claims, ConfigurationError, MemoryStore, Settings
 from asgi_jwt.events import TokenRefused, TokensRevoked
+from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.found_issuers import HELD
 
@@ -140,6 +141,24 @@ async def test_refused(token: str, caplog: pytest.LogCaptureFixture) -> None:
     assert (await send(auth, token)).error == (400, "invalid_request")
     assert all(await let_in(auth, *TOKENS))
     assert all(len(part) < 8 or part not in caplog.text for part in token.split("."))
+
+
+async def test_rules_of_access_tokens() -> None:
+    """A logout token has none of the marks that access tokens need, and is taken all the same."""
+    marks = {"type": "token_use=access", "typ": "at+jwt", "require_typ": True, "required_claims": "email_verified"}
+    auth = trusting(**marks, audience_claim="azp")
+    assert (await send(auth, logout_token({"alg": "ES256", "kid": "p256"}))).status == 200
+
+
+async def test_overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all places of logouts taken it is a 503 before any signature."""
+    auth, gate = trusting(), AdmissionGate(places=1, max_wait=0.05)
+    monkeypatch.setattr(auth.revoker, "_gate", gate)
+    entered = await gate.enter()
+    refused = await send(auth, logout_token())
+    assert (refused.status, auth.verifier.signature_checks) == (503, 0)
+    gate.leave(entered)
+    assert (await send(auth, logout_token())).status == 200
 
 
 async def test_replayed() -> None:

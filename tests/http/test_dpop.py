@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from anyio import to_thread
 from support.app import (
     AUDIENCE,
     HOST,
@@ -29,6 +30,8 @@ from support.valkey import Valkey
 
 from asgi_jwt import Auth, ConfigurationError, Identity, InvalidProof, Proof, Settings
 from asgi_jwt.errors import RevokedToken
+from asgi_jwt.http.gate import Gate
+from asgi_jwt.mcp import token_verifier
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens import proofs
 from asgi_jwt.tokens.key import Key
@@ -191,7 +194,7 @@ async def test_a_session_is_never_bound_later() -> None:
 
 
 async def test_a_thief_without_the_key() -> None:
-    """He gets nothing with a bound session's refresh tokens, and ends nothing; the holder's old ones work."""
+    """P28: He gets nothing with a bound session's refresh tokens, and ends nothing; the holder's old ones work."""
     client = Bound()
     tokens = [(await client.login()).cookie()]
     for _ in range(4):
@@ -388,7 +391,7 @@ async def test_the_urls_of_a_resource(settings: dict[str, str], url: str, scope:
     base = "https://shop.example" if "resource" in settings else settings.get("dpop_bases", ORIGIN)
     login = ("dpop", client.holder.proof(base.split(",")[0].rstrip("/") + "/auth/login", "POST"))
     access = (await client.login(login)).json()["access_token"]
-    headers = [*scope.pop("headers", raw([("host", HOST)])), *raw(client.holder.headers(url, "GET", access))]
+    headers = [*scope.get("headers", raw([("host", HOST)])), *raw(client.holder.headers(url, "GET", access))]
     answer = await exchange(client.api.middleware, {**http_scope("/orders"), **scope, "headers": headers})
     assert answer.status == status
 
@@ -436,6 +439,7 @@ def test_a_store_that_remembers_no_proofs(store: str | None) -> None:
         Auth(settings)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_replay_at_another_process(valkey: Valkey) -> None:
     """With `DPOP_REPLAY=store` a proof that one process was shown is refused by all; a store that is down is a 503."""
     url = f"{valkey.url}?prefix={uuid4().hex}:"
@@ -450,3 +454,19 @@ async def test_replay_at_another_process(valkey: Valkey) -> None:
         await auths[1].verify(access, proof=proof)
     for auth in auths:
         await auth.aclose()
+
+
+async def test_mcp_and_the_gate_of_django() -> None:
+    """The verifiers of the MCP SDKs know no proof, so they refuse a bound token; Django's gate asks for the proof."""
+    client = Bound()
+    access = (await client.login()).json()["access_token"]
+    assert await token_verifier(client.service.auth).verify_token(access) is None
+    gate = Gate(client.service.auth, optional=False)
+    for headers, status in (
+        ([("authorization", f"Bearer {access}")], 401),
+        (client.holder.headers(f"{ORIGIN}/orders", "GET", access), None),
+    ):
+        refusal = await gate.ask(http_scope("/orders", headers=[("host", HOST), *headers]))
+        assert (None if refusal is None else refusal.status) == status
+        shown = [("host", HOST), *client.holder.headers(f"{ORIGIN}/orders", "GET", access)]
+        assert await to_thread.run_sync(gate.ask_blocking, http_scope("/orders", headers=shown)) is None

@@ -12,6 +12,8 @@ from support.waiting import PATIENCE
 
 from asgi_jwt import AuthApp, Credentials, Identity, Session
 from asgi_jwt.events import ReuseDetected, SessionEnded, StaleReplayed
+from asgi_jwt.sessions.gate import AdmissionGate
+from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.urls import open_store
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +38,7 @@ async def oldest_and_newest(service: Service, rounds: int = 3) -> tuple[str, str
 @pytest.mark.parametrize("grace", ["30s", "0"])
 @pytest.mark.parametrize("client_id", ["agent", "another", None])
 async def test_shared_client(grace: str, client_id: str | None) -> None:
-    """For the client ids in SHARED_CLIENTS an old token is answered, whatever its age; for others it is theft."""
+    """P27: For the client ids in SHARED_CLIENTS an old token is answered, whatever its age; for others it is theft."""
     service = Service(authenticate=lets_in(client_id=client_id), settings={"shared_clients": "agent", "grace": grace})
     first = newest = (await service.login(transport="body")).json()["refresh_token"]
     for _ in range(3):
@@ -91,9 +93,11 @@ def url(store_kind: str, request: pytest.FixtureRequest) -> str:
     ],
 )
 async def test_max_sessions(url: str) -> None:
-    """Of 20 logins at once with MAX_SESSIONS=3 three are left, and the tokens of the others end with them."""
+    """Of 20 logins at once with MAX_SESSIONS=3 three are left; the others' tokens end within 1 s, elsewhere too."""
     async with using(open_store(url)) as store:
-        service = Service(WatchedStore(store), settings={"max_sessions": 3, "revocation_interval": 0})
+        service = Service(WatchedStore(store), settings={"max_sessions": 3})
+        elsewhere = Service(WatchedStore(store), service.clock)
+        assert await elsewhere.alive(await elsewhere.device("bob")) == [True]
         logins: list[Any] = []
 
         async def log_in() -> None:
@@ -104,10 +108,11 @@ async def test_max_sessions(url: str) -> None:
                 tasks.start_soon(log_in)
         left = {session.sid for session in await service.auth.sessions.list("alice")}
         assert len(left) == 3
+        service.clock.turn(1)
         for device in logins:
             assert ((await service.kept(device.access)).ended_at is None) is (device.sid in left)
             headers = "authorization", f"Bearer {device.access}"
-            assert (await service.get("/sessions", headers)).status == (200 if device.sid in left else 401)
+            assert (await elsewhere.get("/sessions", headers)).status == (200 if device.sid in left else 401)
         assert service.events.count(SessionEnded("evicted")) == 17
 
 
@@ -126,6 +131,33 @@ async def test_who_is_evicted() -> None:
     free = Service()
     devices = [await free.device() for _ in range(10)]
     assert await free.alive(*devices) == [True] * 10
+
+
+async def test_interrupted_ends() -> None:
+    """A login that could not evict leaves one over until the next; a session whose end has begun takes no place."""
+    service = Service(settings={"max_sessions": 2})
+    for _ in range(2):
+        await service.device()
+    service.store.down = {"list"}
+    assert (await service.login()).status == 503
+    service.store.down.clear()
+    assert len(await service.store.list("alice", int(service.clock.now * 1000))) == 3
+    await service.device()
+    left = {session.sid for session in await service.auth.sessions.list("alice")}
+    assert len(left) == 2
+    await service.store.inner.update(
+        SessionKey("alice", max(left)), lambda stored: (stored and stored.marked(stored.created_at), None)
+    )
+    service.clock.turn(1)
+    fifth = await service.device()
+    assert {session.sid for session in await service.auth.sessions.list("alice")} == {min(left), fifth.sid}
+
+
+async def test_shorter_of_two_lives() -> None:
+    """A login that is not remembered lives no longer than SESSION_TTL."""
+    service = Service(authenticate=lets_in(remember=False), settings={"session_ttl": "1h"})
+    session = await service.kept((await service.device()).refresh)
+    assert session.ends_at - session.created_at == 3600 * 1000
 
 
 @pytest.mark.parametrize("access_cookie", [None, "access"])
@@ -202,6 +234,34 @@ async def test_on_reuse_that_fails(on_reuse: Any, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.ERROR):
         assert await steal(Service(), on_reuse) == 401
     assert f"{on_reuse.__name__} failed, or took more than 1 s" in caplog.text
+
+
+async def test_thief_who_hangs_up() -> None:
+    """A client that closes its connection can't keep `on_reuse` from being called to its end."""
+    heard = Heard()
+    with anyio.CancelScope() as connection:
+
+        async def slow(session: Session) -> None:
+            connection.cancel()
+            await anyio.lowlevel.checkpoint()
+            await heard.asynchronous(session)
+
+        await steal(Service(), slow)
+    assert len(heard.sessions) == 1
+
+
+async def test_slow_on_reuse_keeps_no_one_out() -> None:
+    """While the host hears of thefts, as many as there are places at the gate, other users refresh."""
+    service = Service(settings={"grace": 0})
+    service.auth.sessions._gate = AdmissionGate(places=1, max_wait=0)
+    statuses: list[int] = []
+
+    async def refreshes(session: Session) -> None:
+        statuses.append((await service.refresh(other.refresh)).status)
+
+    other = await service.device("bob")
+    assert await steal(service, refreshes) == 401
+    assert statuses == [200]
 
 
 async def test_on_reuse_that_blocks_a_thread() -> None:

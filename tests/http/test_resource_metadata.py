@@ -20,6 +20,7 @@ from support.app import (
 )
 
 from asgi_jwt import Auth, ConfigurationError, JWTMiddleware, ResourceMetadata, Settings
+from asgi_jwt.tokens.proof import PROOF_ALGORITHMS
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,7 @@ async def test_metadata(method: str) -> None:
         "resource": RESOURCE,
         "authorization_servers": [ISSUER],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
     }
 
 

@@ -7,6 +7,7 @@ from support.app import Service, ask
 
 from asgi_jwt import ConfigurationError, Settings
 from asgi_jwt.tokens.key_rotation import generate_jwk
+from asgi_jwt.tokens.proof import PROOF_ALGORITHMS
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +39,7 @@ async def test_what_it_says() -> None:
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
     }
 
 

@@ -131,17 +131,32 @@ async def test_a_key_with_an_end() -> None:
 async def test_a_client_that_leaves_meanwhile() -> None:
     """A WebSocket that its client closes while its verifier is asked is not watched any more."""
     keys = Keys()
+    open_, server, other = sockets_of(keys), Server(), Server()
+    async with open_.connected(other):
+        async with connected(open_, server):
+            keys.waits = True
+            open_.turn(60)
+            await until(lambda: keys.asked == 2)
+            server.leave()
+        keys.waits = False
+        await looked()
+        open_.turn(60)
+        await looked()
+        assert (server.closes, keys.asked) == ([(1000, "")], 2)
+        other.leave()
+
+
+async def test_answers_that_hold_for_no_time() -> None:
+    """An open WebSocket is asked about once a second at most."""
+    keys = Keys()
+    keys.ttl = 0
     open_, server = sockets_of(keys), Server()
     async with connected(open_, server):
-        keys.waits = True
-        open_.turn(60)
+        await looked()
+        assert keys.asked == 1
+        open_.turn(1)
         await until(lambda: keys.asked == 2)
         server.leave()
-    keys.waits = False
-    await looked()
-    open_.turn(60)
-    await looked()
-    assert (server.closes, keys.asked) == ([(1000, "")], 2)
 
 
 async def test_revoked_here() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from support.app import COOKIE, Recorder, Service, exchange, http_scope, make_auth, payload, websocket_scope
-from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, genuine_token, keys_auth
+from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, genuine_token, jwks, keys_auth
 
 from asgi_jwt import Auth, Claims, Credentials, Identity, JWTMiddleware, RequireMiddleware, Settings, require
 from asgi_jwt.errors import InsufficientAuthentication
@@ -33,6 +33,7 @@ LOGINS: list[tuple[Require, dict[str, Any], bool]] = [
     (RECENT, {"auth_time": NOW - 330.5}, False),
     *((RECENT, {"auth_time": time}, False) for time in (NOW + 31, str(NOW), True, None, [NOW], 10**400)),
     (RECENT, {}, False),
+    (require(max_age=2**40), {"auth_time": True}, False),
     (require(max_age=0), {"auth_time": NOW - 30}, True),
     (require(acr="phr", max_age=300), {"acr": "phr", "auth_time": NOW - 331}, False),
     (require(acr="phr", max_age=300), {"acr": "pwd", "auth_time": NOW}, False),
@@ -134,6 +135,15 @@ async def test_tokens_without_an_end(age: str, status: int) -> None:
     auth = Auth(settings, verifiers=[Keys()], clock=Clock(NOW))
     app = JWTMiddleware(RequireMiddleware(Recorder(), max_age=300), auth)
     assert (await exchange(app, http_scope(headers={"authorization": f"Bearer {age}"}))).status == status
+
+
+async def test_leeway_of_the_issuer() -> None:
+    """The leeway of `max_age` is that of the token's issuer."""
+    other = Settings(issuer="https://op.example", audience=AUDIENCE, keys=jwks(), leeway=100)
+    auth = Auth(Settings(issuer=ISSUER, audience=AUDIENCE, secret=SECRET), issuers=[other], clock=Clock(NOW))
+    app = JWTMiddleware(RequireMiddleware(Recorder(), max_age=300), auth)
+    token = genuine_token(iss="https://op.example", auth_time=NOW - 400)
+    assert (await exchange(app, http_scope(headers={"authorization": f"Bearer {token}"}))).status == 200
 
 
 async def test_tokens_without_a_session() -> None:

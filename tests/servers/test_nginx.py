@@ -2,11 +2,13 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, HttpCredentials, Page
 from starlette.applications import Starlette
@@ -15,10 +17,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from support import browsers
 from support.nginx import nginx
+from support.proofs import Holder
 from support.serving import uvicorn_serving
 
 from asgi_jwt import Auth, AuthApp, Credentials, Identity, JWTMiddleware, MemoryStore, Settings
@@ -300,3 +303,35 @@ def test_plain_http(proxied: Proxied, tab: Page, caplog: pytest.LogCaptureFixtur
         tab.goto(f"http://app.example:{port}/")
         assert (login(tab)[0], kept(tab.context)) == (200, {"refresh_token"})
         assert (ask(tab, "/auth/refresh")[0], warnings(caplog)) == (200, [])
+
+
+class Late:
+    """An app that is made when its address is known."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.app(scope, receive, send)
+
+
+def test_a_prefix_that_is_stripped_and_proofs(tmp_path: Path) -> None:
+    """With `DPOP_BASES` a client behind a proxy that strips a prefix signs the URLs that it sees, and no others."""
+    holder = Holder(time.time)
+    with ExitStack() as stack:
+        late = Late()
+        served = stack.enter_context(uvicorn_serving(late))
+        strip = f"location /api/ {{ proxy_pass http://{served}/; }}"
+        outside = f"http://localhost:{stack.enter_context(nginx(tmp_path, strip))}"
+        settings = Settings(
+            issuer="i", audience="a", secret="s" * 32, refresh_secret="r" * 32, dpop_bases=f"{outside}/api"
+        )
+        auth = Auth(settings, store=MemoryStore())
+        routes = [Mount("/auth", AuthApp(auth, authenticate)), Route("/me", me)]
+        late.app = JWTMiddleware(Starlette(routes=routes), auth, public="/auth/*")
+        client = stack.enter_context(httpx2.Client(base_url=f"{outside}/api/"))
+        proof = {"dpop": holder.proof(f"{outside}/api/auth/login", "POST")}
+        login = client.post("auth/login", json={"username": "alice"}, headers=proof)
+        access = login.json()["access_token"]
+        for url, status in ((f"{outside}/api/me", 200), (f"{outside}/me", 401), (f"http://{served}/me", 401)):
+            assert client.get("me", headers=dict(holder.headers(url, "GET", access))).status_code == status

@@ -34,8 +34,11 @@ PARALLEL = 3
 USERS = 2
 SESSION_TTL = Millis(30 * DAY)
 POLICY = RotationPolicy(
-    grace=2 * (LEG + SKEW) + SECOND, recovery=DAY, refresh_ttl=Millis(7 * DAY)
-)  # as little as will do
+    grace=2 * (LEG + SKEW) + SECOND,  # as little as will do
+    recovery=DAY,
+    refresh_ttl=Millis(7 * DAY),
+    shared_clients=frozenset({"agent"}),
+)
 
 HANDED_OUT = (Verdict.ROTATED, Verdict.REPLAYED, Verdict.RECOVERED)
 STEPS = (0, SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND, 31 * SECOND, 15 * MINUTE, 12 * HOUR)
@@ -123,6 +126,7 @@ class Rotation(RuleBasedStateMachine):
         self.serials = serials
         self.now = START
         self.users: list[User] = []
+        self.agent: User
         self.failovers = 0
 
     # What happens
@@ -130,6 +134,18 @@ class Rotation(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.users = [self._logged_in() for _ in range(USERS)]
+        self.agent = self._logged_in("agent")
+
+    @rule(age=st.sampled_from([0, 0, 1, 2, 5, 20]), skew=skews)
+    def use_copy(self, age: int, skew: int) -> None:
+        """A process of a shared client, or a thief among them, presents the newest token or any older one."""
+        copies, before = self.agent.issued, self.driver.get(self.agent.key)
+        decision = self._refresh(self.agent, copies[max(0, len(copies) - 1 - age)], skew)
+        if decision.branch is None:
+            assert decision.verdict is Verdict.INVALID
+            assert self.now + skew >= self.agent.alive_until, "only when no process was there for too long"
+            self.agent = self._logged_in("agent")
+        assert not decision.is_stale or self.driver.get(self.agent.key) == before, "an old token extends nothing"
 
     @precondition(lambda self: any(user.out for user in self.users))
     @rule()
@@ -232,10 +248,15 @@ class Rotation(RuleBasedStateMachine):
 
     # What follows from it, and what must hold
 
-    def _logged_in(self) -> User:
+    def _logged_in(self, client_id: str = "browser") -> User:
         key = SessionKey("alice", f"s{next(self.serials)}")
         session = open_session(
-            key.subject, key.sid, now=Millis(self.now), refresh_ttl=POLICY.refresh_ttl, session_ttl=SESSION_TTL
+            key.subject,
+            key.sid,
+            now=Millis(self.now),
+            refresh_ttl=POLICY.refresh_ttl,
+            session_ttl=SESSION_TTL,
+            client_id=client_id,
         )
         self.driver.update(key, lambda _: (session, None))
         first = Presented(0, "b0")
@@ -328,7 +349,10 @@ def driven_by(kind: str, request: pytest.FixtureRequest) -> Iterator[Driver]:
     ],
 )
 def test_rotation(kind: str, examples: int, request: pytest.FixtureRequest) -> None:
-    """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store."""
+    """No honest user is logged out, a thief is out by the second refresh, and an end is final: by rule and store.
+
+    No process of a shared client is refused, whatever copy it has.
+    """
     serials = count()
     with driven_by(kind, request) as driver:
 

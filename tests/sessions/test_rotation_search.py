@@ -46,12 +46,13 @@ class Window(NamedTuple):
 
 
 def present(
-    window: Window, token: Token, branch: str, skew: int, policy: RotationPolicy
+    window: Window, token: Token, branch: str, skew: int, policy: RotationPolicy, client_id: str = "browser"
 ) -> tuple[Decision, Window, int]:
     """What the rules decide, the window that follows, and the number of rotations (0 or 1)."""
     session = Session(
         sid="s1",
         subject="alice",
+        client_id=client_id,
         generation=GENERATION,
         rotated_branch=window.rotated_branch,
         window_at=None if window.age is None else NOW - window.age,
@@ -190,7 +191,13 @@ class Browser(NamedTuple):
 
 
 def policy(grace: int, recovery: int) -> RotationPolicy:
-    return RotationPolicy(grace=Millis(grace), recovery=Millis(recovery), refresh_ttl=Millis(FOREVER))
+    """A policy with a shared client, whose sessions are `Agents`. All others are sessions of another client."""
+    return RotationPolicy(
+        grace=Millis(grace),
+        recovery=Millis(recovery),
+        refresh_ttl=Millis(FOREVER),
+        shared_clients=frozenset({"agent"}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,3 +338,73 @@ def test_thief_is_out(theft: Theft, refreshes: int) -> None:
 
     assert max(heist.renewals for heist in successes) <= 1
     assert max(heist.refreshes for heist in successes) == refreshes
+
+
+# Several processes, and a thief beside them
+
+
+class Crew(NamedTuple):
+    """Processes with private copies of one session's refresh token, and the answers on their way to them.
+
+    The rules tell tokens that are more than one generation old apart no longer, so all of them are one token.
+    """
+
+    window: Window = Window()
+    copies: tuple[Token, ...] = (Token(0, "b0"), Token(0, "b0"))
+    answers: tuple[tuple[int, Token], ...] = ()
+
+    def canonical(self) -> "Crew":
+        name = renaming()
+        window = self.window.named(name)
+
+        def named(token: Token) -> Token:
+            return Token(-2, "old") if token.offset < -1 else token._replace(branch=name(token.branch))
+
+        copies = tuple(named(token) for token in self.copies)
+        return Crew(window, copies, tuple((process, named(token)) for process, token in self.answers))
+
+
+class Agents(NamedTuple):
+    """What may happen to the processes of an agent: at any time any of them refreshes, gets an answer or never gets it,
+    or is replaced from the oldest copy. Up to `parallel` answers are on their way, of one process or of several."""
+
+    policy: RotationPolicy
+    client_id: str = "agent"
+    parallel: int = 2
+
+    def steps(self, crew: Crew) -> Iterator[Crew]:
+        return (step.canonical() for step in self._steps(crew))
+
+    def _steps(self, crew: Crew) -> Iterator[Crew]:
+        oldest = max(2 * self.policy.grace, self.policy.recovery)
+        yield crew._replace(window=older(crew.window, oldest))
+        for process, token in enumerate(crew.copies):
+            yield self._with_copy(crew, process, Token(-2, "old"))
+            if len(crew.answers) < self.parallel:
+                yield self._refresh(crew, process, token)
+        for n, (process, token) in enumerate(crew.answers):
+            rest = crew._replace(answers=crew.answers[:n] + crew.answers[n + 1 :])
+            yield rest  # the answer is lost
+            yield self._with_copy(rest, process, token)
+
+    def _with_copy(self, crew: Crew, process: int, token: Token) -> Crew:
+        return crew._replace(copies=(*crew.copies[:process], token, *crew.copies[process + 1 :]))
+
+    def _refresh(self, crew: Crew, process: int, token: Token) -> Crew:
+        decision, window, rotations = present(crew.window, token, "fresh", 0, self.policy, self.client_id)
+        if decision.branch is None:
+            raise FalseLogoutError(f"{token} in {crew}")
+        assert not decision.is_stale or window == crew.window, "an old token extends nothing"
+        copies = tuple(copy.seen_from(rotations) for copy in crew.copies)
+        answers = [(each, answer.seen_from(rotations)) for each, answer in crew.answers]
+        if decision.verdict not in TOKEN_STAYS:
+            answers.append((process, Token(0, "fresh")))
+        return Crew(window, copies, tuple(answers))
+
+
+@pytest.mark.parametrize("grace", [2, 0])
+def test_shared_session(grace: int) -> None:
+    """No process of a shared client is ever refused, and any process of another client may be, with GRACE=0 too."""
+    assert len(search(Crew(), Agents(policy(grace, recovery=8)).steps)) > 100
+    with pytest.raises(FalseLogoutError):
+        search(Crew(), Agents(policy(grace, recovery=8), client_id="browser").steps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from support import waiting
@@ -36,6 +37,18 @@ def chromium(*arguments: str, cache_pages: bool = False) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@contextmanager
+def started_with(folder: Path) -> Iterator[BrowserContext]:
+    """The same, with the user's jar and storage in `folder`, where they stay when the browser is closed."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder, executable_path=program("chromium"), args=_ARGUMENTS
+        )
+        context.set_default_timeout(PATIENCE)
+        yield context
+        context.close()
 
 
 @contextmanager

@@ -35,7 +35,12 @@ class CommandLine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.clock = Clock(NOW)
-        self.environ: dict[str, str] = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "SECRET": SECRET}
+        self.environ: dict[str, str] = {
+            "ISSUER": ISSUER,
+            "AUDIENCE": AUDIENCE,
+            "SECRET": SECRET,
+            "DPOP_BASES": AUDIENCE,
+        }
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 

@@ -147,7 +147,9 @@ def serving(site: Site) -> Iterator[Site]:
 
 def authenticate(credentials: Credentials, request: Request) -> Identity | None:
     name = credentials["username"]
-    return Identity(name, scopes=["read", "write"]) if credentials["password"] == PASSWORDS.get(name) else None
+    if credentials["password"] != PASSWORDS.get(name):
+        return None
+    return Identity(name, scopes=["read", "write"], remember="forget" not in credentials)
 
 
 def login(name: str = "alice") -> str:

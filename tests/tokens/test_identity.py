@@ -58,6 +58,8 @@ GIVEN: list[tuple[dict[str, Any], str]] = [
     ({"subject": 7}, "subject is a string, not int: str(user.id)"),
     ({"subject": None}, "subject is a string, not None"),
     ({"subject": b"alice"}, "subject is a string, not bytes"),
+    ({"remember": "no"}, "remember is True or False, not str"),
+    ({"remember": None}, "remember is True or False, not None"),
     ({"subject": ""}, "subject"),
     ({"client_id": 1}, "client_id is a string, not int"),
     ({"client_id": UUID(int=1)}, "client_id is a string, not UUID"),

@@ -1,6 +1,7 @@
 /** The demo's page: a front end with the browser client, which also shows what the server does. */
 
 import { createAuth } from "/auth/asgi-jwt.js";
+import { dpop } from "/auth/asgi-jwt-dpop.js";
 import { openFeed } from "./feed.js";
 import { makeScenes } from "./scenes.js";
 import * as view from "./view.js";
@@ -8,13 +9,19 @@ import * as view from "./view.js";
 const { $, story } = view;
 
 const about = await (await fetch("/demo/about")).json();
-const auth = createAuth({ base: "/auth", onchange: changed });
+const auth = createAuth({ base: "/auth", onchange: changed, dpop: prove });
 
 let acting = false; // one action runs at a time, so that the story is about one action
 let known = false; // whether the page has shown a session, or that there is none
 
 const feed = openFeed({ onevent: heard, online: view.showLine });
 const scenes = makeScenes({ auth, feed, grace: about.grace });
+
+/** A page of your own passes `dpop` itself, and binds every login. */
+function prove(request, send) {
+  const isUnbound = request.url.endsWith("/auth/login") && !$("bound").checked;
+  return isUnbound ? send(request) : dpop(request, send);
+}
 
 function heard(event) {
   view.addEvent(event);

@@ -1,12 +1,13 @@
 /** The actions of the page. Each shows its steps as a story, and the events show what the server did. */
 
+import { dpop } from "/auth/asgi-jwt-dpop.js";
 import { story } from "./view.js";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Call a route of the demo. Throws an Error with the reason if the answer is no success. */
-async function demand(path) {
-  const response = await fetch(path, { method: "POST" });
+async function demand(path, init) {
+  const response = await fetch(path, { method: "POST", ...init });
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw Object.assign(new Error(body.error_description ?? body.error), { status: response.status });
   return body;
@@ -46,7 +47,11 @@ export function makeScenes({ auth, feed, grace }) {
    * Refresh like a tab that shares neither lock nor token with other tabs. The demo delays the answer as a phone's
    * network does: otherwise the fastest tab would be done before the others begin.
    */
-  const refreshAlone = () => fetch("/auth/refresh", { method: "POST", headers: { "Demo-Slow": "1" } });
+  const refreshAlone = () => dpop(new Request("/auth/refresh", { method: "POST", headers: { "Demo-Slow": "1" } }), fetch);
+
+  /** The proof of a bound session is for the refresh that the demo's server then plays. */
+  const lose = () =>
+    dpop(new Request("/auth/refresh", { method: "POST" }), ({ headers }) => demand("/auth/demo/lose", { headers }));
 
   async function call(title, request) {
     story.begin(title);
@@ -117,7 +122,7 @@ export function makeScenes({ auth, feed, grace }) {
     async lose() {
       story.begin("Lose an answer");
       await untilOldEnough();
-      await withEvent(() => demand("/auth/demo/lose"));
+      await withEvent(lose);
       story.say(`Asleep for longer than the grace of ${grace} s. Then the tab wakes, with the old token.`);
       await pause(grace * 1000 + IN_FLIGHT);
       await withEvent(() => auth.refresh());
@@ -132,7 +137,14 @@ export function makeScenes({ auth, feed, grace }) {
       await withEvent(() => auth.refresh());
       story.say(`The thief waits until the grace of ${grace} s is over. Then he comes with his copy.`);
       await pause(grace * 1000 + IN_FLIGHT);
-      await withEvent(() => demand("/auth/demo/replay"));
+      const { verdict } = await demand("/auth/demo/replay");
+      if (verdict === "NO_KEY") {
+        story.say("The copy is worth nothing: the session is bound to a key that never leaves your browser.", "400", "good");
+        await withEvent(() => auth.refresh());
+        story.say("Your own refresh goes on. The thief has ended nothing.");
+        return;
+      }
+      await pause(IN_FLIGHT);
       await auth.fetch("/api/me");
       if (auth.session) await auth.refresh();
       await pause(IN_FLIGHT);
