@@ -22,6 +22,7 @@ from support.app import (
     make_auth,
     websocket_scope,
 )
+from support.tables import tables_of
 
 from asgi_jwt import Auth, AuthApp, AuthError, Claims, ConfigurationError, JWTMiddleware, MemoryStore, Settings, require
 from asgi_jwt.events import Event, TokenRefused
@@ -153,13 +154,7 @@ def test_each_route_of_auth_app_is_in_the_document(settings: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(
     ("docs_url", "path", "token_url"),
-    [
-        ("/docs", "/auth", "auth/login"),
-        (None, "auth/", "auth/login"),
-        ("/api/docs", "/api/auth", "auth/login"),
-        ("/internal/docs", "/auth", "../auth/login"),
-        ("/docs", "/", "login"),
-    ],
+    tables_of(__file__)["the_page_logs_in_at_auth_app"],
 )
 def test_the_page_logs_in_at_auth_app(auth: Auth, docs_url: str | None, path: str, token_url: str) -> None:
     """The URL to log in at is relative to the page, so that it holds below any prefix."""

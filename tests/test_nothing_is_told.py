@@ -83,6 +83,7 @@ async def test_nothing_is_told(
         {
             "secret": f"{MARK} signs access tokens and is long enough",
             "refresh_secret": f"{MARK} signs refresh tokens and is long enough",
+            "shared_clients": MARK,
         },
         authenticate=lambda given, request: Identity(given["username"]) if given["password"] == MARK else None,
     )
@@ -101,6 +102,14 @@ async def test_nothing_is_told(
         again = (await service.post("/login", json_body({"username": user, **password}))).json()["access_token"]
         await service.post("/logout", None, bearer(again))
         told.hides(first, second, access, again)
+
+        # An old token of a client that several processes share.
+        sessions = service.auth.sessions
+        old = token = (await sessions.open(Identity(user, client_id=MARK))).refresh_token
+        for _ in range(2):
+            service.clock.turn(61)
+            token = (await sessions.refresh(token)).refresh_token
+        told.hides(old, token, (await sessions.refresh(old)).refresh_token)
 
         # Requests and WebSockets: tampered with, lacking, expired.
         middleware = JWTMiddleware(Echo(), service.auth)

@@ -147,7 +147,7 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
         told = service("check")
         assert (told.status, told.err) == (0, "")
         found = [line.split()[1] for line in told.out.splitlines()]
-        assert found == ["settings:", "settings:", "issuer:", "issuer:", "store:", "problems,"]
+        assert found == ["settings:", "issuer:", "issuer:", "store:", "problems,"]
         assert told.out.index(server.issuer + " has 1 key") < told.out.index(other.issuer + " has 1 key")
         server.fail()
         told = service("check")

@@ -10,6 +10,7 @@ import pytest
 from support.app import PASSWORDS
 from support.command_line import CommandLine
 from support.deployments import Site, deployment, served_site
+from support.tables import tables_of
 
 PASSWORD = PASSWORDS["alice"]
 
@@ -70,14 +71,7 @@ def test_refused(asgi_jwt: CommandLine, drill: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [
-        (["app.example", "--api", "/me", "--login", "a=b"], "URL is the address of AuthApp's mount"),
-        (["https://app.example", "--api", "me", "--login", "a=b"], "--api is an absolute path"),
-        (["https://app.example", "--api", "/me", "--login", "a"], "is not NAME=VALUE"),
-        (["https://app.example", "--api", "/me", "--login", "a=b", "a=c"], "--login has a twice"),
-        (["https://app.example", "--api", "/me", "--login", "a=@/nowhere"], "the file of a in --login can't be read"),
-        (["https://app.example", "--api", "/me"], "--login"),
-    ],
+    tables_of(__file__)["usage"],
 )
 def test_usage(asgi_jwt: CommandLine, words: list[str], says: str) -> None:
     """Wrong usage exits with 2, and says what is meant."""

@@ -3,6 +3,7 @@
 import pytest
 from support.command_line import CommandLine
 from support.issuers import JWKS, OPENID, IssuerServer
+from support.tables import tables_of
 from support.tokens import AUDIENCE, ec_key, jwk_of, thief_key, token_by
 
 
@@ -17,15 +18,7 @@ def realms(asgi_jwt: CommandLine, server: IssuerServer) -> str:
     return base
 
 
-REFUSED: dict[str, tuple[str, str]] = {
-    "c": ("issuer_invalid", 'iss is "{iss}", ASGI_JWT_TENANTS lacks "c": add it there, if you trust it'),
-    "b": ("issuer_invalid", 'iss is "{iss}", its server knows no such tenant: '),
-    "..": ("issuer_invalid", 'iss is "{iss}", and ".." is no tenant, which is one path segment of up to 100'),
-    "": ("issuer_invalid", 'iss is "{iss}", and "" is no tenant'),
-    "a/": ("issuer_invalid", 'iss is "{iss}", and "a/" is no tenant'),
-    "a#tid": ("claim_invalid", 'tid is "b", iss is "{iss}": its key signs for every tenant, so both'),
-    "a#theirs": ("key_unsuitable", 'the key "theirs" of {iss} names another issuer, "{base}b": have the issuer'),
-}
+REFUSED: dict[str, tuple[str, str]] = tables_of(__file__)["refused"]
 
 
 @pytest.mark.parametrize("case", REFUSED)

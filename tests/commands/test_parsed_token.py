@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from support.tables import tables_of
 from support.tokens import claims, genuine_token, head, jws, segment
 
 from asgi_jwt.commands.parsed_token import fault_of_form, parse_token
@@ -14,16 +15,7 @@ JWE = {"alg": "dir", "enc": "A256GCM"}
 forged = partial(jws, sign=lambda _: b"")
 HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
 
-AROUND = {
-    "nothing": "{}",
-    "whitespace": " {}\r\n",
-    "its scheme": "Bearer {}\n",
-    "its scheme in lower case": "bearer\t{}",
-    "its header": "Authorization: Bearer {}",
-    "its header in any case": "authorization:BEARER  {}",
-    "a gateway's header": "Cf-Access-Jwt-Assertion: {}",
-    "the answer it came with": ' {{"token_type": "Bearer", "access_token": "{}"}}\n',
-}
+AROUND = tables_of(__file__)["around"]
 SPOILED = {
     "double quotes": (f'"{TOKEN}"', "it stands in quotes: take them off"),
     "a quote before it": (f"'{TOKEN}", "it stands in quotes: take them off"),

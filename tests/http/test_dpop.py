@@ -26,6 +26,7 @@ from support.app import (
     raw,
 )
 from support.proofs import Holder
+from support.tables import tables_of
 from support.valkey import Valkey
 
 from asgi_jwt import Auth, ConfigurationError, Identity, InvalidProof, Proof, Settings
@@ -343,16 +344,7 @@ async def test_sockets_by_header() -> None:
 
 @pytest.mark.parametrize(
     ("offered", "status", "left"),
-    [
-        ("chat dpop T P v2", 200, "chat dpop v2"),
-        ("dpop T P", 200, "dpop"),
-        ("dpop T", 400, ""),
-        ("dpop", 400, ""),
-        ("dpop T P dpop T P", 400, ""),
-        ("dpop T P bearer T", 400, ""),
-        ("dpop T x", 401, ""),
-        ("dpop P T", 401, ""),
-    ],
+    tables_of(__file__)["sockets_by_subprotocol"],
 )
 async def test_sockets_by_subprotocol(offered: str, status: int, left: str) -> None:
     """The token and its proof follow `dpop`, which is selected; the app sees neither."""

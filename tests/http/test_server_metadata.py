@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from support.app import Service, ask
+from support.tables import tables_of
 
 from asgi_jwt import ConfigurationError, Settings
 from asgi_jwt.tokens.key_rotation import generate_jwk
@@ -51,14 +52,7 @@ async def test_a_secret_has_no_key_set() -> None:
 
 @pytest.mark.parametrize(
     ("issuer", "asked", "base"),
-    [
-        ("https://auth.example/auth", {"root_path": "/auth"}, "https://auth.example/auth"),
-        ("https://auth.example/auth/", {"root_path": "/auth"}, "https://auth.example/auth"),
-        ("https://auth.example/auth", {"cookie_path": "/auth"}, "https://auth.example/auth"),
-        ("https://auth.example", {"root_path": "/auth", "host": "auth.example"}, "https://auth.example/auth"),
-        ("https://auth.example", {"cookie_path": "/"}, "https://auth.example"),
-        ("http://localhost:8000", {"root_path": "/auth", "host": "localhost:8000"}, "http://localhost:8000/auth"),
-    ],
+    tables_of(__file__)["where_it_is_the_issuers"],
 )
 async def test_where_it_is_the_issuers(issuer: str, asked: dict[str, str], base: str) -> None:
     """The mount is the path of `ISSUER`, also behind a proxy that strips it, or lies on the host of `ISSUER`."""

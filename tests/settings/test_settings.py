@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tables import tables_of
 from support.tokens import SECRET, ec_key, jwks, private_pem, public_pem, rsa_key
 
 from asgi_jwt.errors import ConfigurationError
@@ -176,13 +177,7 @@ def test_faults_name_the_variable_that_was_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "mend"),
-    [
-        ("ISUER", "did you mean ASGI_JWT_ISSUER?"),
-        ("AUDIENCES", "did you mean ASGI_JWT_AUDIENCE?"),
-        ("SECRET_FILES", "did you mean ASGI_JWT_SECRET_FILE?"),
-        ("REQUIRED_TYP", "did you mean ASGI_JWT_REQUIRE_TYP?"),
-        ("QQQ", "remove it"),
-    ],
+    tables_of(__file__)["unknown_names_are_refused_with_the_nearest"],
 )
 def test_unknown_names_are_refused_with_the_nearest(name: str, mend: str) -> None:
     """A misspelt variable or keyword, which would leave its setting at the default, is refused with a suggestion."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.tables import tables_of
 
 from asgi_jwt.errors import ConfigurationError
 from asgi_jwt.stores.memory import MemoryStore
@@ -67,23 +68,7 @@ def test_redis(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("url", "fault"),
-    [
-        ("mysql://user:secret@localhost/db", "a store of the scheme 'mysql' does not exist: use one of memory"),
-        ("user:secret@localhost", "with its scheme: as sqlite:///asgi-jwt.db or redis://host"),
-        ("user:secret.db", "with its scheme: as sqlite"),
-        ("secret@x.db", "with its scheme: as sqlite"),
-        ("redis:secret@localhost", "with its scheme: as sqlite"),
-        ("", "with its scheme: as sqlite"),
-        ("x.db", r"with its scheme: did you mean sqlite:///x\.db\?"),
-        ("/var/lib/my-app/x.sqlite3", r"did you mean sqlite:////var/lib/my-app/x\.sqlite3\?"),
-        ("memory://secret", "takes nothing behind it"),
-        ("sqlite://", "needs a file"),
-        ("sqlite:///", "needs a file"),
-        ("sqlite://secret/path", "needs a file: sqlite:///relative/path or sqlite:////absolute/path"),
-        ("sqlite:///:memory:", r"else memory://\)"),
-        ("sqlite:///nowhere/store.db", "nowhere is not there, or closed: create it"),
-        ("sqlite:////tmp", "is a directory: name a file in it"),
-    ],
+    tables_of(__file__)["no_such_store"],
 )
 def test_no_such_store(url: str, fault: str) -> None:
     """A URL that names no store says what would, and shows nothing of what may be a password."""

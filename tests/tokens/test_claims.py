@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from support.tables import tables_of
 from support.tokens import AUDIENCE, ISSUER, LOGOUT_EVENT, NOW, claims
 
 from asgi_jwt import errors
@@ -276,16 +277,7 @@ def test_claims_that_meet_the_policy(policy: dict[str, Any], given: dict[str, An
     check_claims(changed(given), replace(POLICY, **policy), NOW)
 
 
-BOUND: tuple[object, ...] = (
-    {"jkt": "x", "x5t#S256": "x"},
-    {"jkt": ""},
-    {"jkt": None},
-    {"x5t#S256": "x"},
-    {"jwk": {}},
-    {},
-    None,
-    "jkt",
-)
+BOUND: tuple[object, ...] = tables_of(__file__)["bound"]
 NOT_MET: list[tuple[dict[str, Any], dict[str, Any], type[errors.InvalidToken]]] = [
     (UNTYPED, {"events": {LOGOUT_EVENT: {}}}, errors.WrongType),
     *((UNTYPED, {"cnf": cnf}, errors.WrongClaim) for cnf in BOUND),

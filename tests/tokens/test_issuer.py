@@ -6,6 +6,7 @@ from typing import Any
 
 import jwt
 import pytest
+from support.tables import tables_of
 from support.tokens import AUDIENCE, ISSUER, NOW, SECRET, ec_key, ed25519_key, p384_key, p521_key, private_pem, rsa_key
 
 from asgi_jwt.auth import Auth
@@ -140,17 +141,7 @@ def test_a_token_that_would_be_refused_for_its_size_is_not_issued() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "claims"),
-    [
-        ({"roles_claim": "https://app.example/roles"}, {"https://app.example/roles": ["admin"]}),
-        ({"scope_claim": "scp"}, {"scp": ["admin"]}),
-        ({"roles_claim": "permissions"}, {"permissions": ["admin"]}),
-        ({"roles_claim": "realm_access.roles"}, {"realm_access": {"roles": ["admin"]}}),
-        ({"roles_claim": "realm_access.roles"}, {"realm_access.roles": ["admin"]}),
-        ({"roles_claim": 'resource_access."com.acme".roles'}, {"resource_access": {"com.acme": {"roles": ["admin"]}}}),
-        ({"scope_claim": '"com.acme".scp'}, {"com.acme": {"scp": "admin"}}),
-        ({"audience_claim": "audience"}, {"audience": ["other"]}),
-        ({"type": "token_use=access"}, {"token_use": "id"}),
-    ],
+    tables_of(__file__)["claims_give_no_authority_under_a_configured_name"],
 )
 def test_claims_give_no_authority_under_a_configured_name(changes: dict[str, Any], claims: dict[str, Any]) -> None:
     """An identity's own claims, which may come from a profile, can't hold scopes, roles, audience or type."""

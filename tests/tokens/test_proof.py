@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.proofs import AT_THE_RESOURCE, AT_THE_TOKEN_ENDPOINT, RFC_THUMBPRINT, Example, Holder
+from support.tables import tables_of
 from support.tokens import NOW, ecdsa, ed25519_key, hs256, p384_key, p521_key, rsa_key, segment
 
 from asgi_jwt import InvalidProof, Proof
@@ -174,29 +175,7 @@ SAME = [
     f"{URL}#top",
     f"{URL}?page=2#top",
 ]
-OTHER = [
-    "http://api.example/orders/%C3%A9~x",
-    "wss://api.example/orders/%C3%A9~x",
-    "https://api.example:8443/orders/%C3%A9~x",
-    "https://api.example:80/orders/%C3%A9~x",
-    "https://api.example.org/orders/%C3%A9~x",
-    "https://user@api.example/orders/%C3%A9~x",
-    "https://api.example@evil.example/orders/%C3%A9~x",
-    "https://api.example/Orders/%C3%A9~x",
-    "https://api.example/orders%2F%C3%A9~x",
-    "https://api.example//orders/%C3%A9~x",
-    "https://api.example/orders/%C3%A9~x/",
-    "https://api.example/orders/%C3%A9~x/.",
-    "https://api.example/orders/%C3%A9~x/..",
-    "https://api.example/api/orders/%C3%A9~x",
-    "https://api.example/%C3%A9~x",
-    "https://api.example",
-    "https://api.example/?https://api.example/orders/%C3%A9~x",
-    " https://api.example/orders/%C3%A9~x",
-    "https://api.example/orders/%C3%A9~x\n",
-    "https:/orders/%C3%A9~x",
-    "api.example/orders/%C3%A9~x",
-]
+OTHER = tables_of(__file__)["other"]
 
 
 @pytest.mark.parametrize("url", SAME)

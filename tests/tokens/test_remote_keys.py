@@ -12,6 +12,7 @@ from anyio import wait_all_tasks_blocked
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from support.issuers import FRESH, HOUR, JWKS, OPENID, IssuerServer, Remote, settled
+from support.tables import tables_of
 from support.tokens import NOW, ec_key, jwk_of, p384_key, rsa_key, thief_key
 
 from asgi_jwt.errors import ConfigurationError, KeysUnavailable, UnknownKey, UnsuitableKey
@@ -367,13 +368,7 @@ async def test_what_takes_long_leaves_the_event_loop(server: IssuerServer, monke
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [
-        ({}, "one of the two"),
-        ({"url": "https://issuer.example/jwks", "issuer": "https://issuer.example"}, "one of the two"),
-        ({"url": "http://issuer.example/jwks"}, "has to be an https URL"),
-        ({"issuer": "http://issuer.example"}, "has to be an https URL"),
-        ({"issuer": "https://issuer.example?a"}, "without query and fragment"),
-    ],
+    tables_of(__file__)["what_it_takes"],
 )
 def test_what_it_takes(given: dict[str, Any], told: str) -> None:
     """A URL or an issuer that keys may be fetched from, at construction and not at the first request."""

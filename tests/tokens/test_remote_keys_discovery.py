@@ -7,6 +7,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from support.issuers import FRESH, HOUR, JWKS, OAUTH, OPENID, IssuerServer, Remote, settled
+from support.tables import tables_of
 from support.tokens import NOW, ec_key, jwk_of, p384_key, thief_key
 
 from asgi_jwt.errors import KeysUnavailable
@@ -86,15 +87,7 @@ async def test_a_move_is_followed_within_a_day(server: IssuerServer, cache_contr
 
 @pytest.mark.parametrize(
     ("headers", "read_again"),
-    [
-        ({}, False),
-        ({"cache_control": "max-age=3600"}, False),
-        ({"cache_control": "max-age=300"}, True),
-        ({"cache_control": "max-age=0"}, True),
-        ({"cache_control": "max-age=3600", "age": "3100"}, True),
-        ({"cache_control": "no-cache"}, True),
-        ({"cache_control": "no-store, max-age=86400"}, True),
-    ],
+    tables_of(__file__)["the_time_of_the_metadata"],
 )
 async def test_the_time_of_the_metadata(server: IssuerServer, headers: dict[str, Any], read_again: bool) -> None:
     """`Cache-Control` of the metadata counts: once its own time has passed, it is read with the next keys."""
