@@ -7,47 +7,13 @@ from importlib.metadata import version
 from importlib.resources import files
 
 import pytest
+from support.tables import tables_of
 from support.waiting import PATIENCE
 
 import asgi_jwt
 from asgi_jwt.stores.base import SessionStore
 
-NAMES = [
-    "Auth",
-    "AuthApp",
-    "AuthError",
-    "BackchannelLogout",
-    "Claims",
-    "Client",
-    "ConfigurationError",
-    "Credentials",
-    "Identity",
-    "InvalidProof",
-    "JWTMiddleware",
-    "KeySet",
-    "MemoryStore",
-    "PostgresStore",
-    "Proof",
-    "RedisStore",
-    "RemoteKeySet",
-    "RequireMiddleware",
-    "ResourceMetadata",
-    "SQLiteStore",
-    "Session",
-    "Sessions",
-    "Settings",
-    "TokenIssuer",
-    "TokenPair",
-    "TokenPolicy",
-    "TokenVerifier",
-    "TooManyAttempts",
-    "Trust",
-    "__version__",
-    "answer",
-    "discover",
-    "open_store",
-    "require",
-]
+NAMES = tables_of(__file__)["names"]
 
 # Refuses what importing has no business with, then imports.
 WATCH = """

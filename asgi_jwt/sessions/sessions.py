@@ -140,7 +140,7 @@ class Sessions:
         now = self._now()
         session = open_session(
             identity.subject,
-            secrets.token_urlsafe(16),
+            _new_sid(),
             now=now,
             refresh_ttl=self._policy.refresh_ttl,
             session_ttl=self._session_ttl if identity.remember else self._unremembered_ttl,
@@ -378,6 +378,13 @@ class Sessions:
         with suppress(StoreUnavailable):  # the login has succeeded, and a later login sweeps
             if await self._store.sweep(now) >= SWEEP_LIMIT:
                 self._swept_at = None  # more records have to go, so the next login sweeps, too
+
+
+def _new_sid() -> str:
+    """128 random bits. A command line would take a `sid` that begins with `-` for an option."""
+    while (sid := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return sid
 
 
 def _last_use(session: Session) -> tuple[Millis, Millis, str]:

@@ -13,6 +13,7 @@ from asgi_jwt.errors import InvalidGrant, SessionOver, StoreUnavailable, TokenRe
 from asgi_jwt.events import Refreshed, ReuseDetected, SessionEnded, SessionOpened, StoreFailed
 from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.sessions.rotation import Verdict
+from asgi_jwt.sessions.sessions import _new_sid
 from asgi_jwt.stores.base import SWEEP_LIMIT, Change
 from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.records import Session, SessionKey
@@ -69,6 +70,13 @@ async def test_open(service: Service) -> None:
     assert (pair.expires_in, pair.refresh_expires_in, pair.scope, pair.verdict) == (900, 604800, "read write", None)
     assert service.events == [SessionOpened()]
     assert service.store.writes == 1
+
+
+def test_sids_are_no_options_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`asgi-jwt sessions revoke --sid` takes every `sid`: none begins with `-`."""
+    drawn = iter(["-a", "--", "b-"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda size: next(drawn))
+    assert _new_sid() == "b-"
 
 
 async def test_what_is_stored_is_no_token(service: Service) -> None:

@@ -24,15 +24,7 @@ def test_url_is_taken_apart(url: str, expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [
-        "db=0",
-        "protocol=2",
-        "ssl_cert_reqs=none",
-        "health_check_interval=10",
-        "max_connections=4",
-        "client_name=app",
-        "decode_responses=True",
-    ],
+    tables_of(__file__)["parameters_of_redis_py"],
 )
 @pytest.mark.parametrize("form", ["rediss://cache", "rediss+sentinel://one/sessions", "rediss+cluster://one"])
 def test_parameters_of_redis_py(form: str, query: str) -> None:
