@@ -138,12 +138,8 @@ def test_remote_issuers(service: CommandLine, server: IssuerServer) -> None:
     with IssuerServer() as other:
         other.publish(jwk_of(thief_key(), "b"))
         other.describe()
-        service.environ = {
-            "ISSUER": f"{server.issuer},{other.issuer}",
-            "AUDIENCE": AUDIENCE,
-            "DISCOVERY": "true",
-            "DPOP": "off",
-        }
+        issuers = f"{server.issuer},{other.issuer}"
+        service.environ = {"ISSUER": issuers, "AUDIENCE": AUDIENCE, "DISCOVERY": "true", "DPOP": "off"}
         told = service("check")
         assert (told.status, told.err) == (0, "")
         found = [line.split()[1] for line in told.out.splitlines()]

@@ -229,6 +229,7 @@ def test_nothing_breaks_it(header: dict[str, Any], changes: dict[str, Any], garb
 
 def test_a_bound_token(asgi_jwt: CommandLine) -> None:
     """A token that is bound to a key is accepted with a proof of the key, unless it was revoked."""
+    asgi_jwt.environ["STORE"] = "memory://"
     told = asgi_jwt("inspect", secret_token(cnf={"jkt": "x"}))
     assert told.status == 0
     assert 'bound to a key: only with the scheme DPoP, and a proof of the key with the thumbprint "x"' in told.out

@@ -182,19 +182,6 @@ async def test_not_remembered(access_cookie: str | None) -> None:
     assert f"Max-Age={7 * DAY}" in kept.set_cookies[0]
 
 
-class Heard:
-    """What `on_reuse` was told, sync and async."""
-
-    def __init__(self) -> None:
-        self.sessions: list[Session] = []
-
-    def sync(self, session: Session) -> None:
-        self.sessions.append(session)
-
-    async def asynchronous(self, session: Session) -> None:
-        self.sessions.append(session)
-
-
 async def steal(service: Service, on_reuse: Any, transport: str = "cookie") -> int:
     """The status of the answer to a stolen token, which `on_reuse` hears of."""
     service.app = AuthApp(service.auth, service.authenticate, on_reuse=on_reuse)
@@ -213,9 +200,14 @@ async def steal(service: Service, on_reuse: Any, transport: str = "cookie") -> i
 @pytest.mark.parametrize("way", ["sync", "asynchronous"])
 async def test_on_reuse(way: str, transport: str) -> None:
     """`on_reuse` gets the tombstone once a theft; the answer is the same, and events name nobody."""
-    service, heard = Service(), Heard()
-    assert await steal(service, getattr(heard, way), transport) == (401 if transport == "cookie" else 400)
-    (session,) = heard.sessions
+    service, heard = Service(), list[Session]()
+
+    async def asynchronous(session: Session) -> None:
+        heard.append(session)
+
+    on_reuse = heard.append if way == "sync" else asynchronous
+    assert await steal(service, on_reuse, transport) == (401 if transport == "cookie" else 400)
+    (session,) = heard
     assert (session.subject, session.ended_at) == ("alice", int(service.clock.now * 1000))
     assert all("alice" not in str(event) for event in service.events)
 
@@ -238,16 +230,16 @@ async def test_on_reuse_that_fails(on_reuse: Any, caplog: pytest.LogCaptureFixtu
 
 async def test_thief_who_hangs_up() -> None:
     """A client that closes its connection can't keep `on_reuse` from being called to its end."""
-    heard = Heard()
+    heard = list[Session]()
     with anyio.CancelScope() as connection:
 
         async def slow(session: Session) -> None:
             connection.cancel()
             await anyio.lowlevel.checkpoint()
-            await heard.asynchronous(session)
+            heard.append(session)
 
         await steal(Service(), slow)
-    assert len(heard.sessions) == 1
+    assert len(heard) == 1
 
 
 async def test_slow_on_reuse_keeps_no_one_out() -> None:

@@ -109,6 +109,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"access_ttl": 3600, "revocation_ttl": 3599}, "REVOCATION_TTL has to be ASGI_JWT_ACCESS_TTL at least"),
     ({"revocation_ttl": "367d"}, "REVOCATION_TTL has to be"),
     ({"trusted_origins": "app.example"}, "TRUSTED_ORIGINS has to hold origins"),
+    ({"dpop": "maybe"}, "DPOP has to be on, required or off"),
+    ({"dpop_replay": "fleet"}, "DPOP_REPLAY has to be process, or store"),
+    *(({"dpop_bases": base}, "DPOP_BASES has to hold URLs") for base in ("api.example", "ftp://a", "https://a/?b")),
 ]
 
 

@@ -251,3 +251,11 @@ def test_another_spelling_of_a_modulus() -> None:
     holder.jwk = {**holder.jwk, "n": segment(b"\0" + modulus)}
     with pytest.raises(InvalidProof):
         verify(holder.proof(URL, "GET", TOKEN), holder)
+
+
+@pytest.mark.parametrize("spelled", ["{}=", "\ud800"])
+def test_another_spelling_of_a_point(spelled: str) -> None:
+    """At a login, where any key may come, a member that is no canonical base64url is refused."""
+    proof = HOLDER.proof(URL, "GET", TOKEN, header={"jwk": {**HOLDER.jwk, "x": spelled.format(HOLDER.jwk["x"])}})
+    with pytest.raises(InvalidProof, match="canonical"):
+        Proofs(CLOCK).verify(Proof([proof.encode()], "GET", URL))

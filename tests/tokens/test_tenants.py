@@ -487,17 +487,22 @@ async def test_forgetting_a_tenant_during_its_fetch(server: IssuerServer) -> Non
     realms = Realms(server)
     realms.publish("a")
     reasons: list[str | None] = []
+    others: list[Any] = []
 
     async def one() -> None:
         reasons.append(await realms.reason(realms.token("a")))
+
+    async def of_another_kind() -> None:
+        others.append(await realms.auth.verifier.verify_signature(realms.token("a"), frozenset({"at+jwt"})))
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             with server.holding():
                 group.start_soon(one)
+                group.start_soon(of_another_kind)
                 await server.request()
                 realms.auth.forget_issuer(realms.issuer("a"))
-    assert (reasons, realms.fetches()) == ([None], {"a": 2})
+    assert (reasons, len(others), realms.fetches()) == ([None], 1, {"a": 2})
 
 
 async def test_a_forgotten_tenant_does_not_come_back(server: IssuerServer) -> None:
