@@ -24,7 +24,8 @@ class Written(NamedTuple):
 class OwnEntries:
     """The entries that this process has appended, 100,000 at most, and those of them that the log has lost.
 
-    - If the log has lost the place up to which it was read, its server may be another: all entries are lost.
+    - If the log does not have the place of the last reading any more, its server may be a new one: all entries count
+      as lost.
     - If a reading that began after an entry was appended reaches the end of the log without it, that entry is lost.
       After a failover a replica may have the place and lack later entries.
 

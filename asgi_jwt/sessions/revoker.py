@@ -92,7 +92,8 @@ class Revoker:
         self._revocations = revocations
         self._issuer = issuer
         self._leeway = leeway
-        # A process with an old mirror may still issue a token, by a clock that differs.
+        # The life covers a token issued late: by a process whose mirror is stale, or by a clock that differs.
+        # By default it is 3,600 s, the largest leeway of a service, 5 s and 60 s.
         self._life = revocation_ttl + leeway + millis(revocations.policy.max_staleness) + CLOCK_SKEW
         self._owns_sessions = owns_sessions
         self._clock = clock
@@ -301,7 +302,7 @@ class Revoker:
 
     def _token_entry(self, claims: Claims) -> Revocation:
         jti, sid, now = claims.get("jti"), claims.get("sid"), self._now()
-        # By a clock that is ahead a token seems to have less life left than it has. Its whole life is a safe bound.
+        # If this clock is ahead, `exp` minus now is too short. So the entry lives for the token's whole life.
         issued = max(millis(min(claims.get("iat", inf), seconds(now))), now - SWEEP_AFTER)
         until = min(now + millis(min(claims.expires_at, _LATEST_TIME)) - issued + self._leeway, _LATEST_TIME)
         if type(jti) is str:

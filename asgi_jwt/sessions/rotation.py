@@ -70,7 +70,7 @@ TOKEN_STAYS = (Verdict.SAME, Verdict.HEALED)
 """The verdicts that give no new refresh token. The client keeps the presented one."""
 
 ANY_BRANCH = "*"
-"""The `rotated_branch` of a healed session: the store has lost the true branch. No token has this branch."""
+"""The `rotated_branch` of a healed session: the true one is lost, and each branch of that generation counts as it."""
 
 
 class Presented(NamedTuple):
@@ -109,7 +109,7 @@ def _judge(session: Session | None, presented: Presented, *, now: Millis, policy
     if presented.generation > session.generation:
         return Verdict.HEALED
 
-    # The clocks of several servers differ. A window that began in the future by this clock began just now.
+    # The clocks of servers differ. If `window_at` is in the future by this clock, `elapsed` is 0.
     elapsed = inf if session.window_at is None else max(0, now - session.window_at)
 
     if presented.generation == session.generation:
@@ -150,7 +150,7 @@ def decide(
     if verdict is Verdict.HEALED:
         healed = {"generation": presented.generation, "rotated_branch": ANY_BRANCH, "seen": True}
         return Decision(verdict, session.changed(**healed, window_at=window_at), presented.branch)
-    # An earlier end marked the record and wrote no tombstone. This refresh writes it.
+    # `ending_at` without `ended_at`: an earlier end was interrupted. This refresh writes the missing tombstone.
     ends = verdict is Verdict.REUSED or session.ending_at is not None
     return Decision(verdict, end_session(session, now) if ends else session, None)
 

@@ -268,7 +268,8 @@ class Sessions:
                 return issued_pair(
                     self._issuer, decision, decision.session, *minted, now=now, presented=token, shared=shared
                 )
-            # The read came from a lagging replica: `decide` saw a newer record, and there is no token for it yet.
+            # `get` was stale and gave a refusal, and `update` saw a newer record that accepts the token. No access
+            # token was minted, so nothing was written.
         lagging = "the store's reads lag behind its writes"
         await self._events.emit(StoreFailed("get", lagging))
         raise StoreUnavailable(lagging)

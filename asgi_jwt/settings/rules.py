@@ -180,7 +180,10 @@ def _check_cookies(values: SettingsFields, _: Collection[str]) -> Iterator[Fault
 
 def _check_revocation_ttl(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
     if values.revocation_ttl < values.access_ttl:
-        yield "revocation_ttl", f"has to be {VARIABLE_PREFIX}ACCESS_TTL at least: access tokens outlive no revocation"
+        yield (
+            "revocation_ttl",
+            f"has to be {VARIABLE_PREFIX}ACCESS_TTL at least, or access tokens would outlive their revocation",
+        )
 
 
 def _check_staleness(values: SettingsFields, _: Collection[str]) -> Iterator[Fault]:
