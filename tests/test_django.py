@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from support.app import NO_TOKEN, WatchedStore, authorization, bearer_challenge, make_auth, make_token
 from support.django_project import set_up
+from support.tables import tables_of
 from support.waiting import PATIENCE
 
 from asgi_jwt import Auth, AuthApp, Identity, MemoryStore, Settings, background
@@ -207,13 +208,7 @@ def test_headers_that_wsgi_joined(value: str, status: int, error: str | None) ->
 
 @pytest.mark.parametrize(
     ("prefix", "asked", "status"),
-    [
-        ("/shop", "/shop/health", 200),
-        ("/shop", "/shop/me", 401),
-        ("", "/health/", 404),
-        ("/health", "/health/me", 401),
-        ("/he", "/health", 401),
-    ],
+    tables_of(__file__)["the_path_that_is_routed"],
 )
 def test_the_path_that_is_routed(prefix: str, asked: str, status: int) -> None:
     """What is public is decided by the path that Django routes, whatever root path a client of Daphne names."""

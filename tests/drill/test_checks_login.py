@@ -1,6 +1,8 @@
 """The login, its cookie and its answers: each fault of a deployment is named, with its mend."""
 
+import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,9 +10,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 from support.deployments import Headers, Site, answering, caching, changed, deployment, fault
 
+from asgi_jwt.drill.checks_login import _cookie_faults, cookie, cors, other_sites, own_site, transport
 from asgi_jwt.drill.checks_login import caching as caches
-from asgi_jwt.drill.checks_login import cookie, cors, other_sites, own_site, transport
 from asgi_jwt.drill.checks_tokens import api
+from asgi_jwt.drill.cookies import Cookie
+from asgi_jwt.drill.target import Target
 
 TOKEN = b'{"access_token": "e30.e30.e30"}'
 
@@ -146,3 +150,11 @@ STAR = [(b"access-control-allow-origin", b"*"), (b"access-control-allow-credenti
 def test_caches(site: Site, app: ASGIApp, seen: str, mend: str) -> None:
     """An answer that a cache may keep, or did keep, is named."""
     fault(site.check(api, caches, app=app), seen, mend)
+
+
+def test_https() -> None:
+    """Over https nothing is sent in the clear, and a cookie without Secure is named."""
+    drill: Any = SimpleNamespace(target=Target("https://app.example", "/auth", "/me"), device=lambda: None)
+    assert asyncio.run(transport(drill)) == "https"
+    faults = dict(_cookie_faults(Cookie("refresh_token", "x", {"path": "/auth"}), drill.target))
+    assert faults["no Secure: the browser sends it by plain http, too"] == "unset ASGI_JWT_COOKIE_SECURE"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from jwt.algorithms import ECAlgorithm
+from support.tables import tables_of
 from support.tokens import AUDIENCE, ISSUER, SECRET, jwks, p521_key
 
 from asgi_jwt.auth import Auth
@@ -84,13 +85,7 @@ async def test_the_policy_stays_in_force() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        {"type": "token_use=access", "audience_claim": "client_id", "scope_claim": "scp"},
-        {"required_claims": "tenant,email_verified=true,client_id", "require_typ": True},
-        {"roles_claim": "realm_access.roles", "audience": "*"},
-        {"typ": "vendor+jwt", "require_typ": True, "type": "*"},
-        {"audience": "first,second"},
-    ],
+    tables_of(__file__)["its_tokens_meet_whatever_the_policy_asks"],
 )
 async def test_its_tokens_meet_whatever_the_policy_asks(settings: dict[str, Any]) -> None:
     """A policy made for another issuer's tokens accepts the fake's without a change."""

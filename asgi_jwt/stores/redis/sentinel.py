@@ -74,9 +74,8 @@ class Master:
             return None
         with anyio.move_on_after(CONFIRM_WAIT):
             await self._flight.wait()  # a question under way may have been answered before the call
-            if self._answered < called_at:
-                self._begin()
-                await self._flight.wait()
+            self._begin()
+            await self._flight.wait()
         self._silent = self._answered < called_at
         return None if self._silent else self._address
 

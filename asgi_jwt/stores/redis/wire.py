@@ -131,8 +131,7 @@ class PoolWire:
                 client = await self._client_of_master()
                 address = self._address
                 answers = await _answers(client, commands)
-                if self._master is not None:
-                    answers = await _confirmed(self._master, address, commands, answers)
+                answers = await _confirmed(self._master, address, commands, answers)
             complaints = [answer for answer in answers if isinstance(answer, ResponseError)]
             for complaint in filter(is_demoted, complaints):
                 raise complaint
@@ -176,7 +175,7 @@ class PoolWire:
 
 
 async def _confirmed(
-    master: Master, address: Address | None, commands: Sequence[Command], answers: list[Answer]
+    master: Master | None, address: Address | None, commands: Sequence[Command], answers: list[Answer]
 ) -> list[Answer]:
     """The answers, where the Sentinels confirm those of `Confirmed` commands, and those that found nothing.
 
@@ -185,7 +184,7 @@ async def _confirmed(
     to_confirm = [
         each is None or isinstance(command, Confirmed) for command, each in zip(commands, answers, strict=True)
     ]
-    if not any(to_confirm):
+    if master is None or not any(to_confirm):
         return answers
     named = await master.confirmed()
     if named is None:

@@ -100,6 +100,14 @@ async def test_index_forgets_what_has_ended(kept: Kept) -> None:
     assert kept.ask("ZCARD", index) <= 3
 
 
+async def test_end_of_a_session_that_is_not_there(kept: Kept) -> None:
+    """A session that a change ends before it was ever stored gets its entry and its tombstone."""
+    entry = Revocation("sid", "https://issuer.example", KEY.sid, Millis(NOW + HOUR), NOW)
+    await kept.store.update(KEY, lambda _: (end_session(a_session(), NOW), None, [entry]))
+    assert (await stored(kept.store)).ended_at == NOW
+    assert list((await kept.store.read_revocations()).revocations) == [entry]
+
+
 async def test_index_leaves_out_the_ended(kept: Kept) -> None:
     """A tombstone is in no list, nor is what was deleted; an index of nothing is no key at all."""
     for sid in ("ended", "deleted"):

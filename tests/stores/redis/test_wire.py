@@ -18,6 +18,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 from support.certificates import Authority
 from support.stores import DAY, KEY, NOW, a_session, stored, using, write
+from support.tables import tables_of
 from support.valkey import Cluster, Front, Servers, Valkey, client_of
 from support.waiting import PATIENCE
 
@@ -178,14 +179,7 @@ async def test_callers_at_once_share_connections(valkey: Valkey) -> None:
 
 @pytest.mark.parametrize(
     ("form", "query", "told"),
-    [
-        ("rediss://{}", "ssl_ca_certs={}", None),
-        ("rediss://{}", "ssl_cert_reqs=none", None),
-        ("rediss://{}", "", "certificate verify failed"),
-        ("rediss+cluster://{}", "", "certificate verify failed"),
-        ("rediss+sentinel://{}/sessions", "ssl_cert_reqs=none", "ResponseError"),
-        ("rediss+sentinel://{}/sessions", "", "No master found"),
-    ],
+    tables_of(__file__)["tls_verifies_the_server"],
 )
 async def test_tls_verifies_the_server(valkey: Valkey, tmp_path: Path, form: str, query: str, told: str | None) -> None:
     """Over TLS a server is sent nothing unless the given authority vouches for it, or `ssl_cert_reqs=none` is set."""
