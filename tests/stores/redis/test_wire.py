@@ -201,7 +201,7 @@ async def test_small_pool_makes_callers_wait(valkey: Valkey, connections: int) -
     """A client that wants few connections is given few, two at the least, and no caller fails for that."""
     before = valkey.clients()
     async with client_of(valkey, max_connections=connections) as client:
-        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        store = RedisStore(client, prefix=f"{uuid4().hex}:", timeout=PATIENCE)
         await asyncio.gather(*(works(store, key) for key in subjects(300)), keeps_a_log(store))
         assert valkey.clients() - before <= max(2, connections)
         await store.aclose()
@@ -210,7 +210,7 @@ async def test_small_pool_makes_callers_wait(valkey: Valkey, connections: int) -
 async def test_small_pool_of_a_cluster_makes_callers_wait(cluster: Cluster) -> None:
     """A cluster's client that allows few connections a node fails no caller, also where the host uses them too."""
     async with client_of(cluster, max_connections=2) as client:
-        store = RedisStore(client, prefix=f"{uuid4().hex}:")
+        store = RedisStore(client, prefix=f"{uuid4().hex}:", timeout=PATIENCE)
         await client.initialize()
         nodes = 2 * client.get_primaries()
         taken = [node.acquire_connection() for node in nodes]
