@@ -1,5 +1,6 @@
 """DPoP in requests: the scheme, the proof, and the URLs that a proof may be for. RFC 9449 section 7.1."""
 
+import re
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,9 @@ from asgi_jwt.tokens.uri import without_query
 
 _PATH = "/!$&'()*+,;=:@~"
 _OF_SOCKETS = {"http": "ws", "https": "wss"}
+_AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+"""Host and port (RFC 3986 section 3.2)."""
 
 
 _NO_PROOF = Proof((), "", "")
@@ -128,10 +132,13 @@ def _bases(settings: Settings) -> tuple[str, ...]:
 
 
 def _own_origin(scope: Scope) -> tuple[str, ...]:
-    """The origin that a client chose for its request, by the header `Host`. Empty if there is not one such header."""
+    """The origin that a client chose for its request, by the header `Host`. Empty if there is not one good header."""
     hosts = values_of(scope, b"host")
-    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-    return (f"{scheme}://{hosts[0].decode('latin-1')}",) if len(hosts) == 1 else ()
+    scheme = _AS_HTTP.get(scope.get("scheme", "http").lower())
+    # With `?` in it the path of the request would count as a query, so the proof of another path would do.
+    if scheme is None or len(hosts) != 1 or not _AUTHORITY.fullmatch(hosts[0]):
+        return ()
+    return (f"{scheme}://{hosts[0].decode()}",)
 
 
 def _split_scheme(url: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from asgi_jwt.sessions.pairs import TokenPair
 from asgi_jwt.sessions.sessions import CheckSize
 from asgi_jwt.stores.records import Client, SessionKey
 from asgi_jwt.tokens.identity import Identity, kind
+from asgi_jwt.tokens.proofs import VerifiedProof
 
 Authenticate = Callable[[Credentials, Request], Awaitable[Identity | None] | Identity | None]
 
@@ -42,7 +43,7 @@ class Login:
         replaced = self._replaced_token(request)
         credentials = await self._credentials(request)
         in_body = credentials.get("transport") == "body"
-        jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
+        proof = self._auth.binding.at_login(self._dpop.proof(request.scope))
         identity = await ask(self._authenticate, credentials, request)
         if identity is None:
             raise InvalidCredentials
@@ -52,17 +53,17 @@ class Login:
                 f" it returned {kind(identity)}"
             )
         if in_body:
-            return token_response(await self._open(request, identity, replaced, jkt), refresh_token=True)
-        pair = await self._open(request, identity, replaced, jkt, check_size=self._cookies.check_size)
+            return token_response(await self._open(request, identity, replaced, proof), refresh_token=True)
+        pair = await self._open(request, identity, replaced, proof, check_size=self._cookies.check_size)
         response = token_response(pair)
         self._cookies.set(response, request, pair)
         return response
 
     async def start(self, request: HTTPConnection, response: SetsHeaders, identity: Identity) -> TokenPair:
         """Open a session for `identity`, and set its cookies on the host's `response`. Returns its first tokens."""
-        jkt = await self._auth.binding.at_login(self._dpop.proof(request.scope))
+        proof = self._auth.binding.at_login(self._dpop.proof(request.scope))
         replaced = self._replaced_token(request)
-        pair = await self._open(request, identity, replaced, jkt, check_size=self._cookies.check_size)
+        pair = await self._open(request, identity, replaced, proof, check_size=self._cookies.check_size)
         self._cookies.set(response, request, pair)
         return pair
 
@@ -71,11 +72,12 @@ class Login:
         request: HTTPConnection,
         identity: Identity,
         replaced: bytes | None,
-        jkt: str | None,
+        proof: VerifiedProof | None,
         *,
         check_size: CheckSize | None = None,
     ) -> TokenPair:
         """Open a session, and end the session of the refresh token that it replaces."""
+        jkt = await self._auth.binding.use_at_login(proof)
         replaces = None if replaced is None else await self._session_of(replaced)
         client = _client(request)
         return await self._auth.sessions.open(identity, client, jkt=jkt, replaces=replaces, check_size=check_size)

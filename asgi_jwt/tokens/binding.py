@@ -59,14 +59,22 @@ class Binding:
         if not await self._replays.claim(verified.digest, verified.until):
             raise InvalidProof("the proof was shown before")
 
-    async def at_login(self, proof: Proof | None) -> str | None:
-        """The thumbprint of the key that a new session is bound to, or None. A proof without headers is none.
+    def at_login(self, proof: Proof | None) -> VerifiedProof | None:
+        """The proof of the key that a new session is to be bound to, or None. A proof without headers is none.
 
-        Raises `InvalidGrantProof`, also without a proof if DPoP is required.
+        `use_at_login` has to follow when the user is authenticated: anyone can make keys and proofs, and would else
+        fill the memory. Raises `InvalidGrantProof`, also without a proof if DPoP is required.
         """
         if self._mode == "off" or (self._mode == "on" and not _is_shown(proof)):
             return None
-        return await self._granted(proof, None)
+        return self._granted(proof, None)
+
+    async def use_at_login(self, verified: VerifiedProof | None) -> str | None:
+        """Have the proof of a login remembered. Returns the thumbprint of its key. None stands for no proof.
+
+        Raises `InvalidGrantProof` for a proof that was shown before, and `Unavailable`.
+        """
+        return None if verified is None else await self._use_granted(verified)
 
     async def at_refresh(self, thumbprint: str | None, proof: Proof | None) -> None:
         """Ask for the proof of the key that a refresh token is bound to, by its `thumbprint`. None: it is not bound.
@@ -80,11 +88,16 @@ class Binding:
                 return
         elif self._mode == "off":
             raise InvalidGrantProof("the session is bound to a key, and DPOP is off")
-        await self._granted(proof, thumbprint)
+        await self._use_granted(self._granted(proof, thumbprint))
 
-    async def _granted(self, proof: Proof | None, thumbprint: str | None) -> str:
+    def _granted(self, proof: Proof | None, thumbprint: str | None) -> VerifiedProof:
         try:
-            verified = self._proofs.verify(proof, thumbprint=thumbprint)
+            return self._proofs.verify(proof, thumbprint=thumbprint)
+        except InvalidProof as fault:
+            raise InvalidGrantProof(fault.detail) from None
+
+    async def _use_granted(self, verified: VerifiedProof) -> str:
+        try:
             await self.use(verified)
         except InvalidProof as fault:
             raise InvalidGrantProof(fault.detail) from None

@@ -77,10 +77,14 @@ class _Held(NamedTuple):
 
 
 class _Question:
-    """One question about a token, for all callers that wait for its outcome."""
+    """One question about a token, for all callers that wait for its outcome.
+
+    `forgotten`: the issuers that were forgotten since a verifier was asked.
+    """
 
     def __init__(self) -> None:
         self.answered = Event()
+        self.forgotten: set[str] = set()
         self.outcome: Claims | AuthError = VerifierUnavailable("the event loop ended")
 
 
@@ -145,6 +149,8 @@ class OpaqueTokens:
         """Have the verifiers asked again about each token of the issuer."""
         for digest in [digest for digest, held in list(self._held.items()) if held.claims.issuer == iss]:
             self._held.pop(digest, None)
+        for question in list(self._questions.values()):
+            question.forgotten.add(iss)
 
     async def verify(self, token: bytes) -> Claims:
         """The claims of `token`. One question serves all callers with the same token.
@@ -171,18 +177,21 @@ class OpaqueTokens:
 
     async def _answer(self, question: _Question, key: tuple[EventLoopToken, bytes], token: str) -> None:
         try:
-            question.outcome = await self._find(key[1], token)
+            question.outcome = await self._find(question, key[1], token)
         except AuthError as error:
             question.outcome = error
         finally:
             del self._questions[key]
             question.answered.set()
 
-    async def _find(self, digest: bytes, token: str) -> Claims:
+    async def _find(self, question: _Question, digest: bytes, token: str) -> Claims:
+        question.forgotten.clear()
         for verifier, ttl in self._verifiers:
             claims = await self._ask(verifier, token)
             if claims is not None:
                 held = self._accept(verifier, claims, ttl)
+                if claims.issuer in question.forgotten:
+                    return await self._find(question, digest, token)
                 self._held[digest] = held
                 if len(self._held) > MAX_HELD:
                     self._held.popitem(last=False)

@@ -125,15 +125,15 @@ class ResolvedIssuers(FoundIssuers):
         return self._kept.get(iss) or self._unverified.get(iss)
 
     async def _answer(self, iss: str, question: _Question) -> None:
-        answer = None
+        answer, question.failed = None, True  # a host's cancelled task passes both clauses below
         try:
             with deadline():
                 answer = await self._ask(iss)
+            question.failed = False
         except WrongIssuer:
-            pass
+            question.failed = False
         except Exception:
             logger.exception("issuers= failed")
-            question.failed = True
         finally:
             if not question.dropped:
                 self._asking.pop(iss, None)

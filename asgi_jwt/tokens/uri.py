@@ -5,7 +5,7 @@ from functools import lru_cache
 
 _LONGEST = 4096
 """A longer URI is in no proof, because a proof has 4 KB at most."""
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 _PARTS = re.compile(
     r"(?P<scheme>[A-Za-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@]+)(?::(?P<port>[0-9]*))?(?P<path>/.*)?"
 )

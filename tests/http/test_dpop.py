@@ -90,6 +90,7 @@ def told(answer: Answer) -> tuple[int, str | None]:
     return answer.status, answer.json().get("error")
 
 
+WRONG = {"username": "alice", "password": "wrong"}
 PROOF, TOKEN = (401, "invalid_dpop_proof"), (401, "invalid_token")
 GRANT_PROOF = (400, "invalid_dpop_proof")
 
@@ -313,6 +314,19 @@ async def test_the_memory_of_proofs_is_full() -> None:
     assert (await client.get(access, claims={"jti": "x"})).status == 200
 
 
+async def test_refused_logins_fill_no_memory() -> None:
+    """Whoever has no account can't fill the memory of proofs; of a login that succeeds the proof works once."""
+    client = Bound(dpop_replay_size=1)
+    for _ in range(3):
+        refused = await client.service.post("/login", json_body(WRONG), client.proof("/auth/login"))
+        assert told(refused) == (401, "invalid_grant")
+    proof = client.proof("/auth/login")
+    assert (await client.login(proof)).status == 200
+    writes = client.service.store.writes
+    assert told(await client.login(proof)) == GRANT_PROOF
+    assert client.service.store.writes == writes
+
+
 async def test_public_and_optional_paths() -> None:
     """A public path checks no proof; where a token is optional, a bad proof is refused."""
     client = Bound()
@@ -375,6 +389,9 @@ async def test_sockets_by_subprotocol(offered: str, status: int, left: str) -> N
         ({}, f"{ORIGIN}/%C3%A9%2F", {"path": "/\u00e9/", "raw_path": b"/%C3%A9%2F?page=2"}, 200),
         ({}, f"{ORIGIN}/%C3%A9", {"path": "/\u00e9", "raw_path": None}, 200),
         ({}, f"{ORIGIN}/orders", {"headers": [(b"host", b"a"), (b"host", b"b")]}, 401),
+        *(({}, f"{ORIGIN}/a", {"headers": [(b"host", f"{HOST}/a{end}".encode())]}, 401) for end in ("?", "#")),
+        *(({}, f"{ORIGIN}/orders", {"scheme": scheme}, 200) for scheme in ("HTTP", None)),
+        ({}, f"{ORIGIN}/orders", {"scheme": "gopher"}, 401),
     ],
 )
 async def test_the_urls_of_a_resource(settings: dict[str, str], url: str, scope: dict[str, Any], status: int) -> None:
@@ -384,7 +401,10 @@ async def test_the_urls_of_a_resource(settings: dict[str, str], url: str, scope:
     login = ("dpop", client.holder.proof(base.split(",")[0].rstrip("/") + "/auth/login", "POST"))
     access = (await client.login(login)).json()["access_token"]
     headers = [*scope.get("headers", raw([("host", HOST)])), *raw(client.holder.headers(url, "GET", access))]
-    answer = await exchange(client.api.middleware, {**http_scope("/orders"), **scope, "headers": headers})
+    whole = {**http_scope("/orders"), **scope, "headers": headers}
+    if whole["scheme"] is None:
+        del whole["scheme"]  # ASGI lets a server leave it out
+    answer = await exchange(client.api.middleware, whole)
     assert answer.status == status
 
 

@@ -298,6 +298,32 @@ async def test_validate_is_asked() -> None:
     assert (await guarded.request(headers=bearing(KEY))).error == (401, "invalid_token")
 
 
+async def test_an_issuer_that_is_forgotten_during_a_question() -> None:
+    """An answer that was under way is not used: the verifier is asked again, once, for all who wait."""
+    asked, go_on = [0], anyio.Event()
+
+    async def verify(token: str) -> Claims | None:
+        asked[0] += 1
+        known = asked[0] == 1
+        await go_on.wait()
+        return Claims(ALICE) if known else None
+
+    auth = auth_of(Calling(verify))
+    reasons: list[str] = []
+
+    async def one() -> None:
+        reasons.append(await reason(auth, KEY))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(one)
+        await until(lambda: asked == [1])
+        auth.forget_issuer("https://other.example")
+        auth.forget_issuer(KEYS)
+        go_on.set()
+    assert (reasons, asked, auth.verify_cached(KEY)) == (["token_inactive"] * 3, [2], None)
+
+
 @pytest.mark.parametrize("verifier", [Known, object(), "key", Calling(Known({}).verify, ttl=-1)])
 @pytest.mark.parametrize("ttl", ["60", None, True, float("nan")])
 def test_verifiers_that_cant_be_used(verifier: Any, ttl: object) -> None:

@@ -15,6 +15,7 @@ from support.tokens import NOW, ecdsa, ed25519_key, hs256, p384_key, p521_key, r
 from asgi_jwt import InvalidProof, Proof
 from asgi_jwt.testing import Clock
 from asgi_jwt.tokens.proofs import Proofs
+from asgi_jwt.tokens.uri import normalized
 
 URL = "https://api.example/orders/%C3%A9~x"
 TOKEN = "a.bound.token"
@@ -176,6 +177,14 @@ SAME = [
     f"{URL}?page=2#top",
 ]
 OTHER = tables_of(__file__)["other"]
+
+
+@pytest.mark.parametrize("url", ["ws://a.example/", "wss://a.example/"])
+def test_the_default_port_of_a_socket(url: str) -> None:
+    """The default ports of `ws` and `wss` are those of HTTP (RFC 6455 section 3)."""
+    port = {"ws": 80, "wss": 443}[url.partition(":")[0]]
+    assert normalized(f"{url.removesuffix('/')}:{port}/") == url
+    assert normalized(f"{url.removesuffix('/')}:8443/") != url
 
 
 @pytest.mark.parametrize("url", SAME)

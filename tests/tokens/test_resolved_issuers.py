@@ -1,5 +1,6 @@
 """Issuers for which the host is asked: how long an answer is held, and what follows from it."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -109,6 +110,18 @@ async def test_an_exception_of_the_host(caplog: pytest.LogCaptureFixture) -> Non
         assert caplog.records.pop().message == "issuers= failed"
     host.trust()
     assert await host.reason(token) is None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancelled_task_of_the_host() -> None:
+    """A question that ends with a cancellation of the host's own is a 503, never a refusal."""
+
+    async def resolve(iss: str) -> Settings | None:
+        raise asyncio.CancelledError
+
+    own = Settings(issuer=OWN, audience=AUDIENCE, secret=SECRET)
+    with pytest.raises(errors.KeysUnavailable):
+        await Auth(own, issuers=resolve, clock=Clock(NOW)).verify(Host().token())
 
 
 @pytest.mark.parametrize("other", [f"{TENANT}/", "https://TENANT.example", OWN])
