@@ -1,5 +1,7 @@
 """What the tests marked `outside` need beyond Python: found, or the test is skipped and says how to install it."""
 
+import json
+import subprocess
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +9,7 @@ from shutil import which
 from typing import Any
 
 import pytest
+from support.waiting import PATIENCE
 
 NPM = Path(__file__).parents[1] / "npm"
 
@@ -33,6 +36,13 @@ def npm_package(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the npm package {name} is missing: npm install --prefix tests/npm")
     return folder
+
+
+def answer_of(script: str, asked: dict[str, str]) -> Any:
+    """What a script of `tests/npm` answers."""
+    command, given = [program("node"), str(NPM / script)], json.dumps(asked)
+    ran = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
+    return json.loads(ran.stdout)
 
 
 def package(name: str) -> Any:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from asgi_jwt.auth import Auth
+from asgi_jwt.errors import AuthError
 from asgi_jwt.settings import Settings
 from asgi_jwt.testing import Clock
 
@@ -178,6 +179,15 @@ def token_by(key: Any, kid: str | None, *, alg: str = "ES256", sign: Sign | None
     """A token signed by an EC key that names it `kid`, with `changes` to its claims."""
     header = {name: value for name, value in head(kid=kid, alg=alg).items() if value is not None}
     return jws(header, claims(**changes), sign or ecdsa(key)).encode()
+
+
+async def reason(auth: Auth, token: str | bytes) -> str | None:
+    """The reason for which the token is refused. None: it is accepted."""
+    try:
+        await auth.verify(token)
+    except AuthError as refused:
+        return refused.reason
+    return None
 
 
 def private_pem(key: Any, form: PrivateFormat = PrivateFormat.PKCS8) -> bytes:

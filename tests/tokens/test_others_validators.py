@@ -1,17 +1,14 @@
 """Access tokens issued here, as OAuth libraries that others wrote validate them: RFC 9068 section 4."""
 
 import json
-import subprocess
 from typing import Any
 
 import pytest
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from joserfc.jwk import KeySet as TheirKeySet
-from starlette.types import Receive, Scope, Send
 from support.app import AUDIENCE, ISSUER
-from support.outside import NPM, npm_package, program
-from support.serving import uvicorn_serving
-from support.waiting import PATIENCE
+from support.outside import answer_of, npm_package
+from support.serving import serving_made
 
 from asgi_jwt import Auth, AuthApp, Identity, MemoryStore, Settings
 from asgi_jwt.tokens.key_rotation import generate_jwk
@@ -46,19 +43,13 @@ def test_libraries_of_npm() -> None:
     """oauth4webapi finds the keys through `AuthApp`'s metadata; it and express-oauth2-jwt-bearer take the token."""
     for library in LIBRARIES:
         npm_package(library)
-    made: list[AuthApp] = []
+    made: list[Auth] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http", "uvicorn goes on without a lifespan"
-        await made[0](scope, receive, send)
+    def app(address: str) -> AuthApp:
+        made.append(auth_of(f"http://{address}"))
+        return AuthApp(made[0], lambda credentials, request: None)
 
-    with uvicorn_serving(app) as address:
-        issuer = f"http://{address}"
-        auth = auth_of(issuer)
-        made.append(AuthApp(auth, lambda credentials, request: None))
-        asked = {"issuer": issuer, "audience": AUDIENCE, "token": auth.issuer.access_token(Identity("alice"))}
-        command = [program("node"), str(NPM / "access-token.mjs")]
-        told = subprocess.run(
-            command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
-        )
-    assert json.loads(told.stdout) == {"oauth4webapi": "alice", "express": "alice"}
+    with serving_made(app) as address:
+        token = made[0].issuer.access_token(Identity("alice"))
+        told = answer_of("access-token.mjs", {"issuer": f"http://{address}", "audience": AUDIENCE, "token": token})
+    assert told == {"oauth4webapi": "alice", "express": "alice"}

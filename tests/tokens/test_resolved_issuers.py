@@ -8,7 +8,7 @@ import anyio
 import pytest
 from support.issuers import JWKS, OPENID, IssuerServer
 from support.sockets import ACCEPT, Echo, Server, Sockets
-from support.tokens import AUDIENCE, NOW, SECRET, ec_key, jwk_of, secret_token, thief_key, token_by
+from support.tokens import AUDIENCE, NOW, SECRET, ec_key, jwk_of, reason, secret_token, thief_key, token_by
 from support.waiting import until
 
 from asgi_jwt import errors
@@ -54,12 +54,7 @@ class Host:
         return token_by(key or ec_key(), "a", iss=issuer, **changes)
 
     async def reason(self, token: bytes) -> str | None:
-        """The reason for which the token is refused. None: it is accepted."""
-        try:
-            await self.auth.verify(token)
-        except errors.AuthError as refused:
-            return refused.reason
-        return None
+        return await reason(self.auth, token)
 
 
 async def test_an_answer_is_held_for_a_minute() -> None:
