@@ -157,9 +157,9 @@ class Auth:
             self._revocations.warm_up()
 
     async def ready(self) -> None:
-        """Returns when the keys of every issuer are there, and the store, if there is one, answers.
+        """Returns when the store, if there is one, answers, and the keys of every issuer named in full are there.
 
-        No keys are asked for of tenants, and of issuers that the function `issuers` trusts.
+        The keys of tenants, and of issuers that the function `issuers` trusts, are fetched with their first token.
         It is made for a readiness route. Raises `Unavailable` if keys or store are out of reach, within 5 seconds.
         """
         try:
@@ -372,8 +372,6 @@ _READY_TIMEOUT = 5
 _UNUSED_KEY = SessionKey("asgi-jwt ready", "none")
 """A key without a session: reading it shows whether the store answers."""
 _STORE_MISSING = "ASGI_JWT_STORE is missing: a URL, as sqlite:///asgi-jwt.db or redis://host"
-
-
 _NO_PROOF_STORE = "ASGI_JWT_DPOP_REPLAY is store, which takes a store in Redis or PostgreSQL: use process"
 
 

@@ -240,12 +240,9 @@ class SessionEndpoints:
 
     def _json_of(self, sessions: Sequence[Session], claims: Claims) -> str:
         """The sessions as members of a JSON array, without its brackets."""
-        devices = [self._device(session, claims) for session in sessions]
+        own, shared = claims.session_id, self._shared
+        devices = [_device(each, current=each.sid == own, shared=each.client_id in shared) for each in sessions]
         return json.dumps(devices, ensure_ascii=False, separators=(",", ":"))[1:-1]
-
-    def _device(self, session: Session, claims: Claims) -> dict[str, object]:
-        device = _device(session, current=session.sid == claims.session_id)
-        return {**device, "shared": True} if session.client_id in self._shared else device
 
     def _cleared(self, request: Request) -> Response:
         response = Response(status_code=204, headers=NO_STORE)
@@ -253,7 +250,7 @@ class SessionEndpoints:
         return response
 
 
-def _device(session: Session, *, current: bool) -> dict[str, object]:
+def _device(session: Session, *, current: bool, shared: bool) -> dict[str, object]:
     client = {"user_agent": session.client.user_agent, "address": session.client.address}
     return {
         "sid": session.sid,
@@ -261,4 +258,5 @@ def _device(session: Session, *, current: bool) -> dict[str, object]:
         "created_at": floor(seconds(session.created_at)),
         "used_at": floor(seconds(session.used_at)),
         "current": current,
+        **({"shared": True} if shared else {}),
     }

@@ -4,7 +4,6 @@
 drawn from the seed, are played to each kind of session alike.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from asgi_jwt.stores.millis import Millis
 from benchmarks.evidence.rotations import DAY, HOUR, MINUTE, SECOND, Ours, Rotation
-from benchmarks.evidence.simulation import END, LEG, SKEW, TYPICAL_LEG, seeded
+from benchmarks.evidence.simulation import END, LEG, SKEW, TYPICAL_LEG, options_of, seeded
 
 PROCESSES = 8
 LATE = 8 * MINUTE
@@ -89,11 +88,7 @@ def simulate(way: Callable[[], Rotation], users: int, seed: int) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a table, or with `--json` an object, of how many agents each kind of session logs out."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks agents", description=__doc__)
-    parser.add_argument("--users", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv)
+    options = options_of("agents", __doc__, argv, users=50)
     results = {name: simulate(way, options.users, options.seed) for name, way in KINDS.items()}
     told: dict[str, Any] = {"agents": options.users, "processes": PROCESSES, "days": END // DAY, "results": results}
     if options.json:

@@ -171,13 +171,18 @@ def simulate(way: Callable[[], Rotation], users: int, seed: int) -> Result:
     return Result(100 * out / users, median(refreshes for refreshes, _ in thefts), worst, name)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print a table, or with `--json` an object, of what each way of rotating does to users and thieves."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks simulation", description=__doc__)
-    parser.add_argument("--users", type=int, default=400)
+def options_of(name: str, about: str | None, argv: Sequence[str] | None, *, users: int) -> argparse.Namespace:
+    """The options of a simulation: `users`, `seed` and `json`."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=about)
+    parser.add_argument("--users", type=int, default=users)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a table, or with `--json` an object, of what each way of rotating does to users and thieves."""
+    options = options_of("simulation", __doc__, argv, users=400)
     results = {name: simulate(way, options.users, options.seed) for name, way in WAYS.items()}
     if options.json:
         # JSON has no infinity: a thief who is never out is null.
