@@ -256,6 +256,11 @@ class Auth:
         self.require_store()
         return self._revoker
 
+    @property
+    def asks_others(self) -> bool:
+        """Whether `verify` may wait for another server, or for a verifier of the host's."""
+        return self.opaque_tokens is not None or self.verifier.asks_others
+
     def verify_cached(self, token: str | bytes) -> Claims | None:
         """The claims of a token that was verified before and is still valid. It is synchronous and does no I/O.
 

@@ -11,7 +11,7 @@ from asgi_jwt.commands.explain import explain
 from asgi_jwt.commands.output import CommandError, moment, run, say, say_json, shortened, shown
 from asgi_jwt.commands.parsed_token import ParsedToken, parse_token
 from asgi_jwt.commands.refused_token import RefusedToken
-from asgi_jwt.errors import AuthError, InvalidProof, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
+from asgi_jwt.errors import AuthError, InvalidSignature, KeysUnavailable, VerifierUnavailable, WrongIssuer
 from asgi_jwt.events import printable
 from asgi_jwt.settings import Settings
 from asgi_jwt.stores.sqlite import SQLiteStore
@@ -87,17 +87,11 @@ async def _introspected(auth: Auth, parsed: ParsedToken) -> ParsedToken:
 
 async def _verified(auth: Auth, token: bytes, *, nothing_revoked: bool) -> Claims:
     """The claims of a token that is accepted with the proof that it may need. Raises an `AuthError`."""
-    if nothing_revoked:
-        claims = await auth.authentic(token)
-        auth.binding.check_mode(claims)
-        return claims
-    try:
-        return await auth.verify(token)
-    except InvalidProof:
-        claims = await auth.authentic(token)
-        if auth.settings.store is not None:
-            await auth.revocations.check(claims)
-        return claims
+    claims = await auth.authentic(token)
+    auth.binding.check_mode(claims)
+    if auth.settings.store is not None and not nothing_revoked:
+        await auth.revocations.check(claims)
+    return claims
 
 
 async def refusal_of(auth: Auth, parsed: ParsedToken, error: AuthError, now: float) -> RefusedToken:

@@ -1,6 +1,7 @@
 """BackchannelLogout: an issuer tells that a user has logged out there. OpenID Connect Back-Channel Logout 1.0."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from asgi_jwt.events import TokenRefused, logger
 from asgi_jwt.http.asgi import check_scope_type, checked_auth
 from asgi_jwt.http.bearer import NO_STORE, Challenge, deny, error_response
 from asgi_jwt.http.bodies import read_fields
+from asgi_jwt.http.places import place_and_claims
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.logout_token import LOGOUT_TYP, check_logout_claims
 
@@ -59,8 +61,7 @@ class BackchannelLogout:
     async def post(self, request: Request) -> Response:
         """Revokes the tokens of the session or of the user. Raises `InvalidRequest`, and `Unavailable`."""
         token = (await read_fields(request))["logout_token"]
-        async with self._auth.revoker.place("backchannel_logout"):
-            claims = await self._verified(token)
+        async with place_and_claims(self._auth, "backchannel_logout", partial(self._verified, token)) as claims:
             await self._auth.revoker.log_out(claims)
         if self._on_logout is not None:
             await ask(self._on_logout, claims)

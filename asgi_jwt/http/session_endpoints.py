@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from math import floor
 
 from starlette.requests import Request
@@ -16,7 +17,6 @@ from asgi_jwt.errors import (
     InvalidToken,
     MissingClaim,
     MissingToken,
-    RevokedToken,
     SessionNotFound,
     SessionOver,
     UnsupportedTokenType,
@@ -26,6 +26,7 @@ from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
 from asgi_jwt.http.dpop import DPoP
+from asgi_jwt.http.places import place_and_claims
 from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tasks import in_slices
@@ -55,8 +56,7 @@ class SessionEndpoints:
         Answers 204, also if the request has neither. Raises `UnsupportedTokenType`, after both sessions have ended, for
         a token that can't be revoked.
         """
-        async with self._auth.revoker.place("end"):
-            claims = await self._bearer_claims(request)
+        async with place_and_claims(self._auth, "end", partial(self._bearer_claims, request)) as claims:
             by_cookie = await self._cookie_claims(request, beside=claims)
             await self._end(self._session_of(claims), self._session_of(by_cookie))
             await self._revoke(claims)
@@ -68,15 +68,22 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503. If the first request had revoked the client's tokens in
         its last step, the repeated one is answered with 204, too.
         """
-        async with self._auth.revoker.place("end_all"):
-            await self._end_all(request)
+        async with place_and_claims(self._auth, "end_all", partial(self._claims_or_refusal, request)) as shown:
+            await self._end_all(request, shown)
         return self._cleared(request)
 
-    async def _end_all(self, request: Request) -> None:
+    async def _claims_or_refusal(self, request: Request) -> Claims | AuthError:
+        """The claims of the access token, which was issued here and may be revoked, or why it is refused."""
         try:
-            claims = await self._own_claims(request)
+            return self._own(await self._shown_claims(request))
         except (MissingToken, InvalidToken, InvalidProof) as refused:
-            session = await self._session_without_token(request, refused)
+            return refused
+
+    async def _end_all(self, request: Request, shown: Claims | AuthError) -> None:
+        try:
+            claims = await self._not_revoked(shown)
+        except (MissingToken, InvalidToken, InvalidProof) as refused:
+            session = await self._session_without_token(request, refused, shown)
             if session is not None:
                 await self._auth.revoker.end_all(session.subject, last=session.sid)
             return
@@ -84,7 +91,15 @@ class SessionEndpoints:
         await self._auth.revoker.end_all(claims.subject, last=claims.session_id)
         await self._revoke(claims)
 
-    async def _session_without_token(self, request: Request, refused: AuthError) -> SessionKey | None:
+    async def _not_revoked(self, shown: Claims | AuthError) -> Claims:
+        if isinstance(shown, AuthError):
+            raise shown
+        await self._auth.revocations.check(shown)
+        return shown
+
+    async def _session_without_token(
+        self, request: Request, refused: AuthError, shown: Claims | AuthError
+    ) -> SessionKey | None:
         """The live session of the refresh cookie, if the access token was `refused`. None: a repeated request.
 
         Raises `refused`, or `SessionOver` for the cookie of a session that ended before.
@@ -93,9 +108,7 @@ class SessionEndpoints:
         session = self._session_of(by_cookie)
         if session is not None and await self._auth.sessions.is_live(*session):
             return session
-        # Each try takes up to four signature checks, so only a token that verified is tried again.
-        claims = await self._bearer_claims(request) if isinstance(refused, RevokedToken) else None
-        if await self._logged_out(claims) or await self._logged_out(by_cookie):
+        if await self._logged_out(shown) or await self._logged_out(by_cookie):
             return None
         # The token of an ended session proves no user.
         raise refused if session is None else SessionOver from None
@@ -115,12 +128,11 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503, and its token may be revoked by then. So a revoked token,
         too, may end its own session.
         """
-        async with self._auth.revoker.place("end"):
-            return await self._end_one(request)
+        async with place_and_claims(self._auth, "end", partial(self._shown_claims, request)) as claims:
+            return await self._end_one(request, claims)
 
-    async def _end_one(self, request: Request) -> Response:
+    async def _end_one(self, request: Request, claims: Claims) -> Response:
         sid = request.path_params["sid"]
-        claims = await self._dpop.authentic(*self._shown(request))
         own = self._session_of(claims)
         if own is None or own.sid != sid:
             await self._auth.revocations.check(claims)
@@ -138,21 +150,22 @@ class SessionEndpoints:
         """
         # The body comes first: clients that send it slowly would hold all places.
         token = (await read_fields(request))["token"]
-        async with self._auth.revoker.place("revoke_token"):
-            await self._revoke_either(token)
+        async with place_and_claims(self._auth, "revoke_token", partial(self._session_or_claims, token)) as shown:
+            if isinstance(shown, SessionKey):
+                await self._auth.revoker.end(*shown, shown=True)
+            else:
+                if shown is not None and "jti" not in shown:
+                    await self._end(self._session_of(shown))
+                await self._revoke(shown)
         return JSONResponse({}, headers=NO_STORE)
 
-    async def _revoke_either(self, token: str) -> None:
-        """Revoke a refresh token, with its session, or an access token."""
+    async def _session_or_claims(self, token: str) -> SessionKey | Claims | None:
+        """The session of a refresh token, or the claims of an authentic access token. None: the token is neither."""
         try:
             refresh_claims = await self._auth.sessions.read(token)
         except InvalidGrant:
-            claims = await self._authentic(token)
-            if claims is not None and "jti" not in claims:
-                await self._end(self._session_of(claims))
-            await self._revoke(claims)
-        else:
-            await self._auth.revoker.end(refresh_claims.subject, refresh_claims["sid"], shown=True)
+            return await self._authentic(token)
+        return SessionKey(refresh_claims.subject, refresh_claims["sid"])
 
     def _shown(self, request: Request) -> tuple[bytes, Proof | None]:
         """The access token, and its proof if the scheme is `DPoP`. Raises `MissingToken`."""
@@ -160,6 +173,10 @@ class SessionEndpoints:
         if shown is None:
             raise MissingToken
         return shown
+
+    async def _shown_claims(self, request: Request) -> Claims:
+        """The claims of the access token, which may be revoked. Raises `AuthError`."""
+        return await self._dpop.authentic(*self._shown(request))
 
     async def _own_claims(self, request: Request) -> Claims:
         """The claims of the access token, which was issued here and is not revoked. Raises `AuthError`."""
@@ -202,9 +219,9 @@ class SessionEndpoints:
                 raise
             return None
 
-    async def _logged_out(self, claims: Claims | None) -> bool:
+    async def _logged_out(self, claims: Claims | AuthError | None) -> bool:
         """Whether the subject was logged out everywhere after this token was issued, and the token's session ended."""
-        if claims is None or claims.issuer != self._issuer:
+        if not isinstance(claims, Claims) or claims.issuer != self._issuer:
             return False
         await self._auth.revocations.current()
         if not self._auth.revocations.has_subject(claims):

@@ -113,6 +113,12 @@ class TokenVerifier:
         """The issuers with a placeholder."""
         return tuple(finder.pattern for finder in self._finders if finder.pattern is not None)
 
+    @property
+    def asks_others(self) -> bool:
+        """Whether `verify` may wait for another server, or for the host to find an issuer."""
+        sources = [issuer.source for issuer in self._issuers.values()]
+        return bool(self._finders) or any(isinstance(source, RemoteKeySet) for source in sources)
+
     async def trust_in(self, iss: str) -> Trust:
         """The keys and the rules of the issuer with this name. It may ask the host.
 

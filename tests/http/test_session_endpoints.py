@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from support.app import (
@@ -22,6 +23,7 @@ from support.app import (
     form_body,
     json_body,
 )
+from support.issuers import IssuerServer
 from support.tokens import claims, jws, private_pem
 
 from asgi_jwt import Auth, Identity, Settings
@@ -138,6 +140,61 @@ async def test_overload_costs_no_signature(service: Service, monkeypatch: pytest
     assert (await ended()).status < 300
     assert checks
     assert await service.alive(one) == [False]
+
+
+class Slow:
+    """A server outside that is asked about a token, as a verifier or about its issuer, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = anyio.Event(), anyio.Event()
+
+    async def verify(self, token: str) -> None:
+        self.asked.set()
+        await self.may_answer.wait()
+
+
+SLOW_TOKEN = jws({"alg": "ES256"}, claims(iss="https://slow.example"), lambda _: b"x" * 64)
+ENDS = ["POST /logout", "POST /logout-all", "DELETE /sessions/x", "POST /revoke", "POST /backchannel-logout"]
+
+
+@pytest.mark.parametrize("path", ENDS)
+@pytest.mark.parametrize("token", ["sk_unknown", SLOW_TOKEN], ids=["of a verifier", "of an issuer"])
+async def test_a_slow_verification_takes_no_place(monkeypatch: pytest.MonkeyPatch, path: str, token: str) -> None:
+    """While a verifier or an issuer is slow with a stranger's token, own users log out, with one place for all."""
+    slow = Slow()
+    service = Service(issuers=slow.verify, verifiers=[slow], settings={"logout_audience": "shop"})
+    one = await service.device()
+    monkeypatch.setattr(service.auth.revoker, "_gate", AdmissionGate(places=1, max_wait=0))
+    field = {"/revoke": "token", "/backchannel-logout": "logout_token"}.get(path.split()[1])
+    body = {} if field is None else form_body({field: token})
+    headers = [*body.pop("headers", ()), bearer(token)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: service.ask(*path.split(), headers=headers, **body))
+        if token != "sk_unknown" or field != "logout_token":
+            await slow.asked.wait()
+        assert_cleared(await service.post("/logout", None, bearer(one.access)))
+        slow.may_answer.set()
+    assert await service.alive(one) == [False]
+
+
+async def test_a_slow_issuer_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same while the keys of an issuer are fetched; the stranger's logout is a 503 when the fetch fails."""
+    with IssuerServer() as issuer:
+        service = Service(issuers=[Settings(issuer=issuer.issuer, audience=AUDIENCE, jwks_url=issuer.jwks_url)])
+        one = await service.device()
+        monkeypatch.setattr(service.auth.revoker, "_gate", AdmissionGate(places=1, max_wait=0))
+        token = jws({"alg": "ES256", "typ": "at+jwt"}, claims(iss=issuer.issuer), lambda _: b"x" * 64)
+        answers: list[Answer] = []
+
+        async def log_out(token: str) -> None:
+            answers.append(await service.post("/logout", None, bearer(token)))
+
+        async with anyio.create_task_group() as tasks:
+            with issuer.holding():
+                tasks.start_soon(log_out, token)
+                await issuer.request()
+                await log_out(one.access)
+        assert [answer.status for answer in answers] == [204, 503]
 
 
 async def test_a_logout_that_ends_the_first_session_alone(service: Service) -> None:

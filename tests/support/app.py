@@ -21,6 +21,7 @@ from asgi_jwt.stores.memory import MemoryStore
 from asgi_jwt.stores.millis import Millis
 from asgi_jwt.stores.records import Revocation, Session, SessionKey
 from asgi_jwt.testing import Clock
+from asgi_jwt.tokens.opaque import OpaqueVerifier
 
 T = TypeVar("T")
 Header = tuple[str, str | bytes]
@@ -338,15 +339,15 @@ class Service:
     authenticate: Callable[[Credentials, Request], Any] = authenticate
     load_identity: Callable[[str, Session], Any] | None = None
     mount: str = "/auth"
-    issuers: Sequence[Settings] = ()
+    issuers: Any = ()
+    verifiers: Sequence[OpaqueVerifier] = ()
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         given = {"issuer": ISSUER, "audience": AUDIENCE, "secret": SECRET, "refresh_secret": REFRESH_SECRET}
         settings = Settings(**{**given, **self.settings})
-        self.auth = Auth(
-            settings, issuers=self.issuers, store=self.store, on_event=self.events.append, clock=self.clock
-        )
+        trusted = {"issuers": self.issuers, "verifiers": self.verifiers}
+        self.auth = Auth(settings, **trusted, store=self.store, on_event=self.events.append, clock=self.clock)
         self.app = AuthApp(self.auth, self.authenticate, load_identity=self.load_identity)
 
     @property
