@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -284,10 +285,11 @@ class Auth:
         The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
         """
         token = token if type(token) is bytes else _bytes(token)
-        claims = None if proof is None else self.verifier.verify_cached_bound(token)
+        digest = b"" if proof is None else sha256(token).digest()
+        claims = None if proof is None else self.verifier.verify_cached_bound(digest)
         if claims is None:
             claims = await self.authentic(token)
-        verified = self.binding.check(claims, token, proof)
+        verified = self.binding.check(claims, digest, proof)
         if self._revocations is not None:
             await self._revocations.check(claims)
         if verified is not None:

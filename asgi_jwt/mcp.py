@@ -34,7 +34,7 @@ class Principal:
             if claims is not None:
                 # The SDK gets no token of another source. The header may then hold any token.
                 shown = authorization_token(scope["headers"], (b"bearer", b"dpop")) if guard.reads_header else None
-                token = b"" if shown is None else shown.token
+                token = b"" if shown is None else shown[1]
                 scope["user"] = AuthenticatedUser(AccessToken(**_members(claims, token.decode("latin-1"))))
         await self.app(scope, receive, send)
 

@@ -27,7 +27,7 @@ EFFORTS = {
     "revocations": Effort(rounds=200, seconds=0.01),
     "remote": Effort(rounds=40, seconds=0),
     "cost": Effort(rounds=31, seconds=0),
-    "dpop": Effort(rounds=60, seconds=0),
+    "dpop": Effort(rounds=200, seconds=0),
     "frameworks": Effort(rounds=100, seconds=0.02),
 }
 QUICK = Effort(rounds=2, seconds=0.01, tokens=8, cache_size=64, counts=False, most=200)

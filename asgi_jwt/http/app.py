@@ -197,7 +197,7 @@ class AuthApp:
             shown = self._dpop.authorization_token(request.scope["headers"])
         except InvalidRequest:
             shown = None
-        return self._challenges[b"bearer" if shown is None else shown.scheme]
+        return self._challenges[b"bearer" if shown is None else shown[0]]
 
     async def _report(self, request: Request, error: AuthError, *, status: int) -> None:
         if isinstance(error, CookieTooLarge):

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -48,10 +49,11 @@ class DPoP:
 
         Raises the errors of `authorization_token`.
         """
-        shown = self.authorization_token(scope["headers"])
+        shown = authorization_token(scope["headers"], self._schemes)
         if shown is None:
             return None
-        return shown.token, None if shown.scheme == b"bearer" else self.proof(scope)
+        scheme, token, proofs = shown
+        return token, None if scheme == b"bearer" else self._proof(scope, proofs)
 
     def proof(self, scope: Scope) -> Proof:
         """The proof of a request. It has no headers if the request has none, or if DPoP is off."""
@@ -74,46 +76,49 @@ class DPoP:
         token, proof = (each.encode("utf-8", "replace") for each in offered[position + 1 : position + 3])
         return token, self._proof(scope, [proof, *values_of(scope, b"dpop")])
 
-    async def verify(self, token: bytes, proof: Proof | None) -> Claims:
-        """The claims of a request's access token. `proof`: None for a token that did not come by the scheme `DPoP`.
-
-        Raises the errors of `Auth.verify`, and `UnboundToken` for a token that is bound to no key.
-        """
-        return self._of_scheme(await self._auth.verify(token, proof=proof), proof)
-
-    def _of_scheme(self, claims: Claims, proof: Proof | None) -> Claims:
-        if proof is not None and "cnf" not in claims._members:
-            raise UnboundToken
-        return claims
-
     async def authentic(self, token: bytes, proof: Proof | None) -> Claims:
-        """The same for a token that may be revoked."""
+        """The claims of a request's access token, revoked or not. Raises the errors of `Auth.verify`.
+
+        `proof`: None for a token that did not come by the scheme `DPoP`.
+        """
         claims = await self._auth.authentic(token)
-        verified = self._auth.binding.check(claims, token, proof)
+        verified = self._auth.binding.check(claims, sha256(token).digest(), proof)
         if verified is not None:
             await self._auth.binding.use(verified)
-        return self._of_scheme(claims, proof)
+        return of_scheme(claims, proof)
 
     def _proof(self, scope: Scope, headers: list[bytes]) -> Proof:
         if not headers:
             return _NO_PROOF
-        if scope["type"] == "websocket":
-            urls = self._urls(scope)
-            as_socket = tuple(_OF_SOCKETS[scheme] + rest for scheme, rest in map(_split_scheme, urls))
-            return Proof(headers, "GET", urls + as_socket)
-        return Proof(headers, scope["method"], self._urls(scope))
-
-    def _urls(self, scope: Scope) -> tuple[str, ...]:
         raw_path: bytes | None = scope.get("raw_path")
         if raw_path is None:  # as under AWS Lambda
             raw_path = quote(scope["path"], safe=_PATH, errors="replace").encode()
-        return _joined(self._bases or _own_origin(scope), raw_path)
+        bases = self._bases or _own_origin(scope)
+        if scope["type"] == "websocket":
+            return Proof(headers, "GET", _urls(bases + tuple(map(_of_socket, bases)), raw_path))
+        return Proof(headers, scope["method"], _urls(bases, raw_path))
+
+
+def of_scheme(claims: Claims, proof: Proof | None) -> Claims:
+    """The claims, if the token may come by its scheme. `proof`: None if it did not come by the scheme `DPoP`.
+
+    Raises `UnboundToken` for a token that is bound to no key and came by `DPoP` (RFC 9449 section 7.1).
+    """
+    if proof is not None and "cnf" not in claims._members:
+        raise UnboundToken
+    return claims
 
 
 @lru_cache(maxsize=256)
-def _joined(bases: tuple[str, ...], raw_path: bytes) -> tuple[str, ...]:
+def _urls(bases: tuple[str, ...], raw_path: bytes) -> str | tuple[str, ...]:
     path = without_query(raw_path.decode("utf-8", "replace"))
-    return tuple([base + path for base in bases])
+    urls = tuple([base + path for base in bases])
+    return urls[0] if len(urls) == 1 else urls
+
+
+def _of_socket(base: str) -> str:
+    scheme, separator, rest = base.partition("://")
+    return _OF_SOCKETS[scheme] + separator + rest
 
 
 def dpop_metadata(settings: Settings) -> dict[str, Any]:
@@ -139,8 +144,3 @@ def _own_origin(scope: Scope) -> tuple[str, ...]:
     if scheme is None or len(hosts) != 1 or not _AUTHORITY.fullmatch(hosts[0]):
         return ()
     return (f"{scheme}://{hosts[0].decode()}",)
-
-
-def _split_scheme(url: str) -> tuple[str, str]:
-    scheme, separator, rest = url.partition("://")
-    return scheme, separator + rest

@@ -21,7 +21,7 @@ from asgi_jwt.http.bearer import (
     subprotocol_token,
 )
 from asgi_jwt.http.cross_site import check_cross_site
-from asgi_jwt.http.dpop import DPoP
+from asgi_jwt.http.dpop import DPoP, of_scheme
 from asgi_jwt.http.hints import Hints
 from asgi_jwt.http.paths import PublicPaths, RootPath
 from asgi_jwt.http.resource_metadata import ResourceMetadata
@@ -177,7 +177,7 @@ class JWTMiddleware:
 
     async def _serve_socket(self, claims: Claims | None, scope: Scope, receive: Receive, send: Send) -> None:
         # The verifier of a token that is no JWT is asked again while the WebSocket is open.
-        presented = None if claims is None or self._auth.opaque_tokens is None else self._token(scope)
+        presented = None if claims is None or self._auth.opaque_tokens is None else self._presented(scope)
         token = None if presented is None else presented[0]
         hidden = hide_subprotocol_token(scope, dpop=not self._dpop.is_off) if self._reads_subprotocol else None
         if hidden is not None:
@@ -228,7 +228,10 @@ class JWTMiddleware:
         Raises `AuthError`.
         """
         presented = self._presented(scope)
-        return None if presented is None else await self._dpop.verify(*presented)
+        if presented is None:
+            return None
+        token, proof = presented
+        return of_scheme(await self._auth.verify(token, proof=proof), proof)
 
     def _presented(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         """The request's token, and its proof if the scheme is `DPoP`. None: the request passes without a token.
@@ -238,18 +241,12 @@ class JWTMiddleware:
         if self._public.match(scope):
             self._root_path.apply(scope)
             return None
-        presented = self._token(scope)
-        if presented is None and not self._optional:
-            raise MissingToken
-        return presented
-
-    def _token(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
-        presented = self._token_of_header(scope) if self._reads_header else None
-        return presented or self._token_of_other_source(scope)
-
-    def _token_of_header(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
-        presented = self._dpop.presented(scope)
-        if presented is not None and presented[1] is not None:
+        presented = self._dpop.presented(scope) if self._reads_header else None
+        if presented is None:
+            presented = self._token_of_other_source(scope)
+            if presented is None and not self._optional:
+                raise MissingToken
+        elif presented[1] is not None:
             scope[GUARD] = self._dpop_guard
         return presented
 

@@ -17,6 +17,7 @@ from asgi_jwt.errors import (
     InvalidToken,
     MissingClaim,
     MissingToken,
+    RevokedToken,
     SessionNotFound,
     SessionOver,
     UnsupportedTokenType,
@@ -25,7 +26,7 @@ from asgi_jwt.errors import (
 from asgi_jwt.http.bearer import NO_STORE
 from asgi_jwt.http.bodies import read_fields
 from asgi_jwt.http.cookies import TokenCookies
-from asgi_jwt.http.dpop import DPoP
+from asgi_jwt.http.dpop import DPoP, of_scheme
 from asgi_jwt.http.places import place_and_claims
 from asgi_jwt.stores.millis import seconds
 from asgi_jwt.stores.records import Session, SessionKey
@@ -72,33 +73,27 @@ class SessionEndpoints:
             await self._end_all(request, shown)
         return self._cleared(request)
 
-    async def _claims_or_refusal(self, request: Request) -> Claims | AuthError:
-        """The claims of the access token, which was issued here and may be revoked, or why it is refused."""
+    async def _claims_or_refusal(self, request: Request) -> Claims | tuple[AuthError, Claims | None]:
+        """The claims of the access token, or why it is refused, with the claims of a revoked token."""
         try:
-            return self._own(await self._shown_claims(request))
+            return await self._own_claims(request)
+        except RevokedToken as refused:
+            return refused, await self._bearer_claims(request)
         except (MissingToken, InvalidToken, InvalidProof) as refused:
-            return refused
+            return refused, None
 
-    async def _end_all(self, request: Request, shown: Claims | AuthError) -> None:
-        try:
-            claims = await self._not_revoked(shown)
-        except (MissingToken, InvalidToken, InvalidProof) as refused:
-            session = await self._session_without_token(request, refused, shown)
-            if session is not None:
-                await self._auth.revoker.end_all(session.subject, last=session.sid)
+    async def _end_all(self, request: Request, shown: Claims | tuple[AuthError, Claims | None]) -> None:
+        if isinstance(shown, Claims):
+            await self._end(None, self._session_of(await self._cookie_claims(request, beside=shown)))
+            await self._auth.revoker.end_all(shown.subject, last=shown.session_id)
+            await self._revoke(shown)
             return
-        await self._end(None, self._session_of(await self._cookie_claims(request, beside=claims)))
-        await self._auth.revoker.end_all(claims.subject, last=claims.session_id)
-        await self._revoke(claims)
-
-    async def _not_revoked(self, shown: Claims | AuthError) -> Claims:
-        if isinstance(shown, AuthError):
-            raise shown
-        await self._auth.revocations.check(shown)
-        return shown
+        session = await self._session_without_token(request, *shown)
+        if session is not None:
+            await self._auth.revoker.end_all(session.subject, last=session.sid)
 
     async def _session_without_token(
-        self, request: Request, refused: AuthError, shown: Claims | AuthError
+        self, request: Request, refused: AuthError, revoked: Claims | None
     ) -> SessionKey | None:
         """The live session of the refresh cookie, if the access token was `refused`. None: a repeated request.
 
@@ -108,7 +103,7 @@ class SessionEndpoints:
         session = self._session_of(by_cookie)
         if session is not None and await self._auth.sessions.is_live(*session):
             return session
-        if await self._logged_out(shown) or await self._logged_out(by_cookie):
+        if await self._logged_out(revoked) or await self._logged_out(by_cookie):
             return None
         # The token of an ended session proves no user.
         raise refused if session is None else SessionOver from None
@@ -128,7 +123,8 @@ class SessionEndpoints:
         A client repeats a request that was answered with 503, and its token may be revoked by then. So a revoked token,
         too, may end its own session.
         """
-        async with place_and_claims(self._auth, "end", partial(self._shown_claims, request)) as claims:
+        verify = partial(self._dpop.authentic, *self._shown(request))
+        async with place_and_claims(self._auth, "end", verify) as claims:
             return await self._end_one(request, claims)
 
     async def _end_one(self, request: Request, claims: Claims) -> Response:
@@ -174,18 +170,15 @@ class SessionEndpoints:
             raise MissingToken
         return shown
 
-    async def _shown_claims(self, request: Request) -> Claims:
-        """The claims of the access token, which may be revoked. Raises `AuthError`."""
-        return await self._dpop.authentic(*self._shown(request))
-
     async def _own_claims(self, request: Request) -> Claims:
         """The claims of the access token, which was issued here and is not revoked. Raises `AuthError`."""
-        return self._own(await self._dpop.verify(*self._shown(request)))
+        token, proof = self._shown(request)
+        return self._own(of_scheme(await self._auth.verify(token, proof=proof), proof))
 
     async def _bearer_claims(self, request: Request) -> Claims | None:
         """The claims of an authentic access token, revoked or not. None: there is no such token."""
         shown = self._dpop.authorization_token(request.scope["headers"])
-        return None if shown is None else await self._authentic(shown.token)
+        return None if shown is None else await self._authentic(shown[1])
 
     async def _revoke(self, claims: Claims | None) -> None:
         """Revoke a token unless the end of its session revoked it.
@@ -219,9 +212,9 @@ class SessionEndpoints:
                 raise
             return None
 
-    async def _logged_out(self, claims: Claims | AuthError | None) -> bool:
+    async def _logged_out(self, claims: Claims | None) -> bool:
         """Whether the subject was logged out everywhere after this token was issued, and the token's session ended."""
-        if not isinstance(claims, Claims) or claims.issuer != self._issuer:
+        if claims is None or claims.issuer != self._issuer:
             return False
         await self._auth.revocations.current()
         if not self._auth.revocations.has_subject(claims):

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from asgi_jwt.errors import InvalidProof
 from asgi_jwt.stores.base import ProofStore
 from asgi_jwt.stores.millis import millis
+from asgi_jwt.tokens.replays import SHOWN_BEFORE
 
 
 class StoreReplays:
@@ -12,6 +14,10 @@ class StoreReplays:
     def __init__(self, store: Callable[[], ProofStore]) -> None:
         self._store = store
 
-    async def claim(self, digest: bytes, until: float) -> bool:
-        """Whether the digest is new. `until` is in seconds since the epoch. Raises `StoreUnavailable`."""
-        return await self._store().claim(digest, millis(until))
+    async def remember(self, digest: bytes, until: float) -> None:
+        """Remember a new digest until `until`, in seconds since the epoch.
+
+        Raises `InvalidProof` for a digest that is remembered, and `StoreUnavailable`.
+        """
+        if not await self._store().claim(digest, millis(until)):
+            raise InvalidProof(SHOWN_BEFORE)

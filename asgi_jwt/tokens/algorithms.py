@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
 from jwt.algorithms import get_default_algorithms
@@ -191,15 +190,27 @@ class KeyPair:
         size = self._size
         if not size:
             return _SIGNERS[algorithm].verify(message, self.public, signature)
-        # PyJWT takes 5 µs more to bring the signature into the form of DER.
         if len(signature) != 2 * size:
             return False
-        r, s = int.from_bytes(signature[:size]), int.from_bytes(signature[size:])
         try:
-            self.public.verify(encode_dss_signature(r, s), message, _ECDSA[algorithm])
+            self.public.verify(der_of(signature[:size], signature[size:]), message, _ECDSA[algorithm])
         except InvalidSignature:
             return False
         return True
+
+
+def der_of(r: bytes, s: bytes) -> bytes:
+    """The two halves of a JWS signature in the form of DER (RFC 7518 section 3.4, RFC 3279 section 2.2.3).
+
+    cryptography takes 1.5 µs more for it, and PyJWT 6 µs.
+    """
+    # An integer has no zeros in front, but for one where its first bit would be a minus.
+    r, s = r.lstrip(b"\0"), s.lstrip(b"\0")
+    r = b"\0" + r if not r or r[0] > 127 else r
+    s = b"\0" + s if not s or s[0] > 127 else s
+    length = len(r) + len(s) + 4
+    form = b"\x30%c\x02%c%b\x02%c%b" if length < 128 else b"\x30\x81%c\x02%c%b\x02%c%b"
+    return form % (length, len(r), r, len(s), s)
 
 
 def _check_strength(public: Any) -> None:

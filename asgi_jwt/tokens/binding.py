@@ -1,5 +1,6 @@
 """Binding: asks for the proof of a bound token's key, at the resource, at a login and at a refresh. RFC 9449."""
 
+from collections.abc import Awaitable
 from typing import Literal, Protocol
 
 from asgi_jwt.errors import InvalidGrant, InvalidGrantProof, InvalidProof, UnboundToken, WrongClaim
@@ -14,10 +15,10 @@ Mode = Literal["on", "required", "off"]
 class Replays(Protocol):
     """Remembers which proofs were shown."""
 
-    async def claim(self, digest: bytes, until: float) -> bool:
-        """Whether the digest is new. It is remembered until `until`, in seconds since the epoch.
+    async def remember(self, digest: bytes, until: float) -> None:
+        """Remember a new digest until `until`, in seconds since the epoch.
 
-        Raises a child of `Unavailable` if that can't be said.
+        Raises `InvalidProof` for a digest that is remembered, and a child of `Unavailable` if that can't be said.
         """
         ...
 
@@ -30,34 +31,32 @@ class Binding:
         self._proofs = proofs
         self._replays = replays
 
-    def check(self, claims: Claims, token: bytes, proof: Proof | None) -> VerifiedProof | None:
+    def check(self, claims: Claims, token_digest: bytes, proof: Proof | None) -> VerifiedProof | None:
         """The proof of the key that an access token is bound to. None: the token is not bound.
 
-        `use` has to follow. Raises `InvalidProof`, `WrongClaim` for a bound token if DPoP is off, and `UnboundToken`
-        for any other token if it is required.
+        `token_digest`: the SHA-256 digest of the token. `use` has to follow. Raises `InvalidProof`, `WrongClaim` for a
+        bound token if DPoP is off, and `UnboundToken` for any other token if it is required.
         """
-        thumbprint = self.check_mode(claims)
-        if thumbprint is None:
-            return None
-        return self._proofs.verify(proof, thumbprint=thumbprint, access_token=token)
-
-    def check_mode(self, claims: Claims) -> str | None:
-        """The thumbprint of the key that a token is bound to, or None. Raises `UnboundToken` or `WrongClaim`."""
+        if self._mode != "on":
+            self.check_mode(claims)
         thumbprint = claims.thumbprint
-        if thumbprint is None and self._mode == "required":
+        return None if thumbprint is None else self._proofs.verify(proof, thumbprint, token_digest)
+
+    def check_mode(self, claims: Claims) -> None:
+        """Raises `UnboundToken` or `WrongClaim` for a token that the mode does not allow."""
+        if claims.thumbprint is None and self._mode == "required":
             raise UnboundToken
-        if thumbprint is not None and self._mode == "off":
+        if claims.thumbprint is not None and self._mode == "off":
             raise WrongClaim("cnf")
-        return thumbprint
 
     def at_sight(self, claims: Claims | None) -> Claims | None:
         """The claims, if no proof may be asked for. None: `check` has to decide."""
         return None if claims is None or self._mode == "required" or claims.thumbprint is not None else claims
 
-    async def use(self, verified: VerifiedProof) -> None:
+    def use(self, verified: VerifiedProof) -> Awaitable[None]:
         """Have the proof remembered. Raises `InvalidProof` for one that was shown before, and `Unavailable`."""
-        if not await self._replays.claim(verified.digest, verified.until):
-            raise InvalidProof("the proof was shown before")
+        _, digest, until = verified
+        return self._replays.remember(digest, until)
 
     def at_login(self, proof: Proof | None) -> VerifiedProof | None:
         """The proof of the key that a new session is to be bound to, or None. A proof without headers is none.
@@ -92,7 +91,7 @@ class Binding:
 
     def _granted(self, proof: Proof | None, thumbprint: str | None) -> VerifiedProof:
         try:
-            return self._proofs.verify(proof, thumbprint=thumbprint)
+            return self._proofs.verify(proof, thumbprint)
         except InvalidProof as fault:
             raise InvalidGrantProof(fault.detail) from None
 
@@ -101,7 +100,7 @@ class Binding:
             await self.use(verified)
         except InvalidProof as fault:
             raise InvalidGrantProof(fault.detail) from None
-        return verified.thumbprint
+        return verified[0]
 
 
 def _is_shown(proof: Proof | None) -> bool:

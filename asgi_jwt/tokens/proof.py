@@ -1,12 +1,11 @@
 """DPoP proofs: reads a proof and checks its claims. RFC 9449 sections 4.2 and 4.3. Pure."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from asgi_jwt.errors import InvalidProof, MalformedToken
 from asgi_jwt.tokens.algorithms import ASYMMETRIC
-from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, parse_object, split
+from asgi_jwt.tokens.compact import decode_base64url, encode_base64url, parse_floats, parse_object, split
 from asgi_jwt.tokens.uri import normalized, without_query
 
 PROOF_LIFE = 60
@@ -31,24 +30,18 @@ class Proof(NamedTuple):
     url: str | tuple[str, ...]
 
 
-class ProofParts(NamedTuple):
-    """The parts of a proof. Only `claims` are checked for their form."""
+def read_proof(headers: Sequence[bytes]) -> tuple[bytes, Mapping[str, Any], bytes, bytes]:
+    """The encoded header, the claims, the signing input and the signature of the proof in the one `DPoP` header.
 
-    header: bytes
-    claims: Mapping[str, Any]
-    message: bytes
-    signature: bytes
-
-
-def read_proof(headers: Sequence[bytes]) -> ProofParts:
-    """The parts of the proof in the one `DPoP` header. Raises `InvalidProof`."""
+    Raises `InvalidProof`.
+    """
     if len(headers) != 1:
         raise InvalidProof("several DPoP headers" if headers else "no DPoP header")
     if len(headers[0]) > _LARGEST:
         raise InvalidProof(f"more than {_LARGEST} bytes")
     try:
         header, payload, signature, message = split(headers[0])
-        return ProofParts(header, parse_object(decode_base64url(payload)), message, decode_base64url(signature))
+        return header, parse_floats(decode_base64url(payload)), message, decode_base64url(signature)
     except MalformedToken as fault:
         raise InvalidProof(fault.detail) from None
 
@@ -72,20 +65,22 @@ def read_proof_header(segment: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def check_proof_claims(
-    claims: Mapping[str, Any], proof: Proof, *, access_token: bytes | None, now: float
+    claims: Mapping[str, Any], proof: Proof, token_digest: bytes | None, now: float
 ) -> tuple[str, float]:
     """Check the claims of `proof`. Returns its `jti`, and until when (s since the epoch) it is accepted.
 
-    `access_token`: the token that came with it, or None for a login and a refresh. Raises `InvalidProof`.
+    `token_digest`: the SHA-256 digest of the access token that came with it, or None for a login and a refresh. Raises
+    `InvalidProof`.
     """
     issued: Any = claims.get("iat")
-    if (type(issued) is not int and type(issued) is not float) or not -PROOF_LIFE <= now - issued <= PROOF_LIFE:
+    if type(issued) is not float or not -PROOF_LIFE <= now - issued <= PROOF_LIFE:
         raise InvalidProof(f"iat is not within {PROOF_LIFE} s of this server's clock")
     if claims.get("htm") != proof.method:
         raise InvalidProof("htm is another method")
-    if not _is_of(claims.get("htu"), proof.url):
+    htu = claims.get("htu")
+    if htu != proof.url and not _is_of(htu, proof.url):
         raise InvalidProof("htu is another URL")
-    if access_token is not None and claims.get("ath") != encode_base64url(sha256(access_token).digest()).decode():
+    if token_digest is not None and claims.get("ath") != encode_base64url(token_digest).decode():
         raise InvalidProof("ath is of another token")
     jti = claims.get("jti")
     if type(jti) is not str or not jti:
@@ -95,9 +90,5 @@ def check_proof_claims(
 
 def _is_of(htu: object, url: str | tuple[str, ...]) -> bool:
     urls = (url,) if isinstance(url, str) else url
-    if type(htu) is not str:
-        return False
-    if htu in urls:
-        return True
-    said = normalized(without_query(htu))
+    said = normalized(without_query(htu)) if type(htu) is str else None
     return said is not None and said in [normalized(without_query(each)) for each in urls]

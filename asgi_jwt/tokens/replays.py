@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from math import ceil, floor
 
-from asgi_jwt.errors import ProofMemoryFull
+from asgi_jwt.errors import InvalidProof, ProofMemoryFull
+
+SHOWN_BEFORE = "the proof was shown before"
 
 
 class ReplayMemory:
@@ -16,21 +18,21 @@ class ReplayMemory:
         self._by_end: dict[int, list[bytes]] = {}  # by the second in which their proofs are accepted no more
         self._swept_at = 0
 
-    async def claim(self, digest: bytes, until: float) -> bool:
-        """Whether the digest is new. It is remembered until `until`, in seconds since the epoch.
+    async def remember(self, digest: bytes, until: float) -> None:
+        """Remember a new digest until `until`, in seconds since the epoch.
 
-        Raises `ProofMemoryFull` for a new digest if the memory is full: it forgets nothing that is still accepted.
+        Raises `InvalidProof` for a digest that is remembered, and `ProofMemoryFull` for a new one if the memory is
+        full: it forgets nothing that is still accepted.
         """
         now = floor(self._clock())
         if now != self._swept_at:
             self._sweep(now)
         if digest in self._digests:
-            return False
+            raise InvalidProof(SHOWN_BEFORE)
         if len(self._digests) >= self._size:
             raise ProofMemoryFull
         self._digests.add(digest)
         self._by_end.setdefault(ceil(until) + 1, []).append(digest)
-        return True
 
     def _sweep(self, now: int) -> None:
         self._swept_at = now

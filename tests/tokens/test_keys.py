@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -39,7 +40,15 @@ from support.tokens import (
 )
 
 from asgi_jwt.errors import ConfigurationError, UnknownKey, UnsuitableKey
-from asgi_jwt.tokens.algorithms import ALGORITHMS, SYMMETRIC, UnsupportedKey, jwk_of, same_algorithms, thumbprint
+from asgi_jwt.tokens.algorithms import (
+    ALGORITHMS,
+    SYMMETRIC,
+    UnsupportedKey,
+    der_of,
+    jwk_of,
+    same_algorithms,
+    thumbprint,
+)
 from asgi_jwt.tokens.compact import encode_base64url
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.key_rotation import generate_jwk
@@ -642,3 +651,10 @@ def test_every_algorithm_has_a_key() -> None:
 def test_keys_that_are_slow_to_verify(jwk: dict[str, Any], slow: bool) -> None:
     """A check by a curve past P-256, or by RSA past 4096 bits, takes a good part of a millisecond."""
     assert Key.from_jwk(jwk).slow_to_verify is slow
+
+
+@given(st.sampled_from((32, 48, 66)), st.data())
+def test_the_der_of_a_signature(size: int, data: st.DataObject) -> None:
+    """Two numbers of any size become the DER that cryptography makes of them."""
+    r, s = (data.draw(st.integers(0, 2 ** (8 * size) - 1)) for _ in range(2))
+    assert der_of(r.to_bytes(size), s.to_bytes(size)) == encode_dss_signature(r, s)
