@@ -71,6 +71,7 @@ def test_killed_in_the_middle_of_updates(url: str) -> None:
         writer.go_on()
         told = [int(writer.line()) for _ in range(100)]
         told += map(int, writer.kill())
-    assert sorted(told) == list(range(1, max(told) + 1))
+    # The other four callers may have been on their way to tell.
+    assert len(set(told)) == len(told) >= max(told) - 4
     last = read_back(url)
     assert last.generation == last.version >= max(told)
