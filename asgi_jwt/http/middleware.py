@@ -142,8 +142,9 @@ class JWTMiddleware:
         scope[GUARD] = self._guard
         try:
             claims = self._cached_claims(scope)
-            if claims is None:
-                claims = await self._authenticate(scope)
+            if claims is None and (presented := self._presented(scope)) is not None:
+                token, proof = presented
+                claims = of_scheme(await self._auth.verify(token, proof=proof), proof)
             if claims is not None and self._validate is not None:
                 await self._validate_by_host(claims, scope)
         except AuthError as error:
@@ -204,7 +205,7 @@ class JWTMiddleware:
     def _cached_claims(self, scope: Scope) -> Claims | None:
         """The claims of a request whose path is not public and whose only Bearer token was verified before.
 
-        None: `_authenticate` decides. Every request runs this function, so it makes few calls.
+        None: `_presented` and `Auth.verify` decide. Every request runs this function, so it makes few calls.
         """
         try:
             raw_path = scope["raw_path"]
@@ -221,17 +222,6 @@ class JWTMiddleware:
         if found is not None and self._reads_header and found.startswith(b"Bearer "):
             return self._auth.verify_cached(found[7:])
         return None
-
-    async def _authenticate(self, scope: Scope) -> Claims | None:
-        """The claims of the request's token. None: the path is public, or `optional` allows a request without a token.
-
-        Raises `AuthError`.
-        """
-        presented = self._presented(scope)
-        if presented is None:
-            return None
-        token, proof = presented
-        return of_scheme(await self._auth.verify(token, proof=proof), proof)
 
     def _presented(self, scope: Scope) -> tuple[bytes, Proof | None] | None:
         """The request's token, and its proof if the scheme is `DPoP`. None: the request passes without a token.

@@ -1,5 +1,6 @@
 """ReplayMemory: remembers in this process which proofs were shown. RFC 9449 section 11.1."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from math import ceil, floor
 
@@ -15,7 +16,8 @@ class ReplayMemory:
         self._size = size
         self._clock = clock
         self._digests: set[bytes] = set()
-        self._by_end: dict[int, list[bytes]] = {}  # by the second in which their proofs are accepted no more
+        # By the second in which their proofs are accepted no more.
+        self._by_end: defaultdict[int, list[bytes]] = defaultdict(list)
         self._swept_at = 0
 
     async def remember(self, digest: bytes, until: float) -> None:
@@ -32,7 +34,7 @@ class ReplayMemory:
         if len(self._digests) >= self._size:
             raise ProofMemoryFull
         self._digests.add(digest)
-        self._by_end.setdefault(ceil(until) + 1, []).append(digest)
+        self._by_end[ceil(until) + 1].append(digest)
 
     def _sweep(self, now: int) -> None:
         self._swept_at = now
