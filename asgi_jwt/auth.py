@@ -347,6 +347,12 @@ class Auth:
         if self.opaque_tokens is not None:
             self.opaque_tokens.forget(iss)
 
+    @property
+    def may_forget(self) -> bool:
+        """Whether the issuer of verified claims may have been forgotten meanwhile, or be trusted no longer."""
+        opaque = self.opaque_tokens
+        return self.verifier.may_forget or (opaque is not None and opaque.may_forget)
+
     async def aclose(self) -> None:
         """Stop restoring what the log has lost, and close the store if this `Auth` opened it.
 

@@ -47,7 +47,7 @@ def make_token(
         )
         token = issuer.access_token(identity)
     except (TypeError, ValueError) as fault:
-        raise CommandError(_message(fault), status=2) from None
+        raise CommandError(str(fault), status=2) from None
     if as_json:
         scope = " ".join(identity.scopes)
         say_json({"access_token": token, "token_type": "Bearer", "expires_in": issuer.access_ttl, "scope": scope})
@@ -90,8 +90,3 @@ def _no_private_key(settings: Settings) -> str:
     if settings.is_remote:
         return f"the private key is the issuer's alone: ask {settings.issuer[0]} for a token"
     return "ASGI_JWT_KEYS holds public keys alone: make the token where the private key is"
-
-
-def _message(fault: Exception) -> str:
-    # Python's own message for an argument in another encoding would show codecs and positions.
-    return "a token holds UTF-8 text alone" if isinstance(fault, UnicodeError) else str(fault)

@@ -127,8 +127,8 @@ class AuthApp:
         `response`: a response of one of them, or any other whose `headers` take `append(name, value)`.
 
         Raises `ConfigurationError` without `COOKIE_PATH`, because the mount is not known here. Raises `TypeError` for
-        arguments of other types, `InvalidProof` for a request whose proof of a key is invalid, `CookieTooLarge`, and
-        `StoreUnavailable`. The response has no cookie then.
+        arguments of other types, `InvalidGrantProof` for an invalid proof of a key, `CookieTooLarge` and `Unavailable`.
+        The response has no cookie then.
         """
         if self._auth.settings.cookie_path is None:
             raise ConfigurationError(
@@ -193,11 +193,7 @@ class AuthApp:
 
     def _challenge_for(self, request: Request) -> Challenge:
         """The challenge whose error stands at the scheme of the request."""
-        try:
-            shown = self._dpop.authorization_token(request.scope["headers"])
-        except InvalidRequest:
-            shown = None
-        return self._challenges[b"bearer" if shown is None else shown[0]]
+        return self._challenges[b"dpop" if self._dpop.is_used(request.scope) else b"bearer"]
 
     async def _report(self, request: Request, error: AuthError, *, status: int) -> None:
         if isinstance(error, CookieTooLarge):

@@ -15,14 +15,16 @@ from asgi_jwt.http.cross_site import values_of
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.proof import PROOF_ALGORITHMS, Proof
-from asgi_jwt.tokens.uri import without_query
+from asgi_jwt.tokens.proofs import VerifiedProof
+from asgi_jwt.tokens.uri import LONGEST, is_below, without_query
 
 _PATH = "/!$&'()*+,;=:@~"
 _OF_SOCKETS = {"http": "ws", "https": "wss"}
 _AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
 """Host and port (RFC 3986 section 3.2)."""
-
+_LONGEST_HOST = 300
+"""A host has 253 characters at most (RFC 1035 section 2.3.4)."""
 
 _NO_PROOF = Proof((), "", "")
 
@@ -76,16 +78,19 @@ class DPoP:
         token, proof = (each.encode("utf-8", "replace") for each in offered[position + 1 : position + 3])
         return token, self._proof(scope, [proof, *values_of(scope, b"dpop")])
 
-    async def authentic(self, token: bytes, proof: Proof | None) -> Claims:
-        """The claims of a request's access token, revoked or not. Raises the errors of `Auth.verify`.
+    def is_used(self, scope: Scope) -> bool:
+        """Whether the request uses the scheme `DPoP`, even if its credentials are malformed."""
+        schemes = [value.strip(b" \t").partition(b" ")[0].lower() for value in values_of(scope, b"authorization")]
+        return not self.is_off and (b"dpop" in schemes or (not schemes and "dpop" in scope.get("subprotocols", ())))
 
-        `proof`: None for a token that did not come by the scheme `DPoP`.
+    async def authentic(self, token: bytes, proof: Proof | None) -> tuple[Claims, VerifiedProof | None]:
+        """The claims of a request's access token, revoked or not, and its proof, which has to be used then.
+
+        `proof`: None for a token that did not come by the scheme `DPoP`. Raises the errors of `Auth.verify`.
         """
         claims = await self._auth.authentic(token)
         verified = self._auth.binding.check(claims, sha256(token).digest(), proof)
-        if verified is not None:
-            await self._auth.binding.use(verified)
-        return of_scheme(claims, proof)
+        return of_scheme(claims, proof), verified
 
     def _proof(self, scope: Scope, headers: list[bytes]) -> Proof:
         if not headers:
@@ -93,6 +98,8 @@ class DPoP:
         raw_path: bytes | None = scope.get("raw_path")
         if raw_path is None:  # as under AWS Lambda
             raw_path = quote(scope["path"], safe=_PATH, errors="replace").encode()
+        if len(raw_path) > LONGEST:  # anyone may send it, and the URLs are kept
+            return Proof(headers, "", ())
         bases = self._bases or _own_origin(scope)
         if scope["type"] == "websocket":
             return Proof(headers, "GET", _urls(bases + tuple(map(_of_socket, bases)), raw_path))
@@ -109,10 +116,12 @@ def of_scheme(claims: Claims, proof: Proof | None) -> Claims:
     return claims
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _urls(bases: tuple[str, ...], raw_path: bytes) -> str | tuple[str, ...]:
     path = without_query(raw_path.decode("utf-8", "replace"))
-    urls = tuple([base + path for base in bases])
+    # A path such as `.example` or `/../x` would lead to another host, or out of the base.
+    bases = bases if path[:1] in ("", "/") else ()
+    urls = tuple([base + path for base in bases if is_below(base + path, base)])
     return urls[0] if len(urls) == 1 else urls
 
 
@@ -141,6 +150,6 @@ def _own_origin(scope: Scope) -> tuple[str, ...]:
     hosts = values_of(scope, b"host")
     scheme = _AS_HTTP.get(scope.get("scheme", "http").lower())
     # With `?` in it the path of the request would count as a query, so the proof of another path would do.
-    if scheme is None or len(hosts) != 1 or not _AUTHORITY.fullmatch(hosts[0]):
+    if scheme is None or len(hosts) != 1 or len(hosts[0]) > _LONGEST_HOST or not _AUTHORITY.fullmatch(hosts[0]):
         return ()
     return (f"{scheme}://{hosts[0].decode()}",)

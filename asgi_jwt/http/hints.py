@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
-from asgi_jwt.errors import AuthError, CrossSite, MissingToken
+from asgi_jwt.errors import AuthError, CrossSite, InvalidProof, MissingToken
 from asgi_jwt.events import logger
 from asgi_jwt.http.cross_site import is_own_origin, values_of
+from asgi_jwt.tokens.proof import OTHER_URL
 
 HINTS = "asgi_jwt.hints"
 """The key of the scope that holds the `Hints`."""
@@ -34,6 +35,11 @@ _PLAIN_HTTP = (
 _PREFIX = (
     "a browser does not send the refresh token's cookie back: if a proxy strips a prefix of the path, set"
     " ASGI_JWT_COOKIE_PATH to the path at which browsers see AuthApp, as /api/auth, or give the server its root path"
+)
+_PROOF_URL = (
+    "a DPoP proof was made for another URL than that of its request: if good clients are refused, set"
+    " ASGI_JWT_DPOP_BASES to the scheme and host that they see, and to the prefix that a proxy strips unless the server"
+    " has it as its root path"
 )
 
 # The browser client puts its own path into the Referer, because a proxy may change the path that arrives here.
@@ -72,6 +78,8 @@ class Hints:
                 self._log_once(_HOST)
         elif isinstance(error, MissingToken) and self._expects_auth_app and _is_for_auth_app(scope):
             self._log_once(_PUBLIC)
+        elif isinstance(error, InvalidProof) and error.detail == OTHER_URL:
+            self._log_once(_PROOF_URL)
 
     def logged_in(self, scope: Scope, cookie_path: str, *, secure: bool) -> None:
         """A login set its cookie with the path `cookie_path`; `secure` as the cookie's attribute."""

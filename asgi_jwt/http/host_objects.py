@@ -15,9 +15,8 @@ def scope_of(request: Any) -> Scope:
 
     Raises `TypeError` for any other object.
     """
-    if isinstance(request, Mapping):
-        return dict(request)
-    if isinstance(scope := getattr(request, "scope", None), Mapping):
+    scope = request if isinstance(request, Mapping) else getattr(request, "scope", None)
+    if isinstance(scope, Mapping) and scope.get("type") == "http" and "headers" in scope:
         return dict(scope)
     if isinstance(environ := getattr(request, "META", None), Mapping):
         scope = wsgi_scope(environ, request.headers.items())
@@ -38,7 +37,7 @@ class HostResponse:
         found = [way for owner, name in ways if not isinstance(owner, list) and (way := getattr(owner, name, None))]
         self._add = found[0] if found else None
         self._set_cookie: Any = getattr(response, "set_cookie", None)  # Django and Litestar
-        if self._add is None and self._set_cookie is None:
+        if isinstance(response, type) or (self._add is None and self._set_cookie is None):
             raise TypeError(f"start_session sets cookies on a response with headers, and was given {kind(response)}")
 
     @property

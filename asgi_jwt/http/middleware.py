@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.callbacks import settle
-from asgi_jwt.errors import AuthError, ConfigurationError, MissingToken, RefusedToken
+from asgi_jwt.errors import AuthError, ConfigurationError, InvalidRequest, MissingToken, RefusedToken
 from asgi_jwt.events import TokenRefused
 from asgi_jwt.http.asgi import AnyASGIApp, check_scope_type, checked_auth, in_event_loop, list_headers, refuse_start
 from asgi_jwt.http.bearer import (
@@ -231,10 +231,16 @@ class JWTMiddleware:
         if self._public.match(scope):
             self._root_path.apply(scope)
             return None
-        presented = self._dpop.presented(scope) if self._reads_header else None
+        try:
+            presented = self._dpop.presented(scope) if self._reads_header else None
+            if presented is None:
+                presented = self._token_of_other_source(scope)
+        except InvalidRequest:
+            if self._dpop.is_used(scope):
+                scope[GUARD] = self._dpop_guard
+            raise
         if presented is None:
-            presented = self._token_of_other_source(scope)
-            if presented is None and not self._optional:
+            if not self._optional:
                 raise MissingToken
         elif presented[1] is not None:
             scope[GUARD] = self._dpop_guard
@@ -244,7 +250,6 @@ class JWTMiddleware:
         for source in self._other_sources:
             proven = self._dpop.subprotocol_token(scope) if source == "subprotocol" else None
             if proven is not None:
-                scope[GUARD] = self._dpop_guard
                 return proven
             token = self._token_from(source, scope)
             if token is not None:

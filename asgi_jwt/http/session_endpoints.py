@@ -33,6 +33,7 @@ from asgi_jwt.stores.records import Session, SessionKey
 from asgi_jwt.tasks import in_slices
 from asgi_jwt.tokens.claims import Claims
 from asgi_jwt.tokens.proof import Proof
+from asgi_jwt.tokens.proofs import VerifiedProof
 
 _SHOWN_AT_ONCE = 500
 
@@ -124,14 +125,18 @@ class SessionEndpoints:
         too, may end its own session.
         """
         verify = partial(self._dpop.authentic, *self._shown(request))
-        async with place_and_claims(self._auth, "end", verify) as claims:
-            return await self._end_one(request, claims)
+        async with place_and_claims(self._auth, "end", verify) as (claims, verified):
+            return await self._end_one(request, claims, verified)
 
-    async def _end_one(self, request: Request, claims: Claims) -> Response:
+    async def _end_one(self, request: Request, claims: Claims, verified: VerifiedProof | None) -> Response:
         sid = request.path_params["sid"]
         own = self._session_of(claims)
-        if own is None or own.sid != sid:
+        is_own = own is not None and own.sid == sid
+        if not is_own:
             await self._auth.revocations.check(claims)
+        if verified is not None:
+            await self._auth.binding.use(verified)
+        if not is_own:
             if not await self._auth.revoker.end(self._own(claims).subject, sid):
                 raise SessionNotFound
             return Response(status_code=204, headers=NO_STORE)

@@ -158,7 +158,7 @@ class _Watch:
                     if socket.token is not None:
                         start(partial(self._ask_again, socket, socket.token))
                 await self._close([socket for socket in expired if socket.token is None], ExpiredToken())
-            if self._auth.verifier.may_forget:
+            if self._auth.may_forget:
                 await self._close_forgotten()
             ends_at = self._ends[0][0] if self._ends else inf
             wait = min(LONGEST_WAIT, max(SHORTEST_WAIT, ends_at - now))
@@ -168,11 +168,9 @@ class _Watch:
 
     async def _close_forgotten(self) -> None:
         """Close the WebSockets whose issuers were forgotten, and start to ask again for the issuers of the others."""
-        await self._close([socket for socket in self._open if self._is_forgotten(socket)], WrongIssuer())
+        has_forgotten = self._auth.verifier.has_forgotten
+        await self._close([socket for socket in self._open if has_forgotten(socket.claims)], WrongIssuer())
         self._rechecking.start()
-
-    def _is_forgotten(self, socket: "_Socket") -> bool:
-        return self._auth.verifier.has_forgotten(socket.claims)
 
     async def _recheck(self) -> None:
         """Have the host asked again for issuers whose answers are no longer held. If it gives none, close."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,7 @@ from asgi_jwt.sessions.revoker import Revoker
 from asgi_jwt.sessions.rotation import Decision, Presented, RotationPolicy, Verdict, decide, judge, open_session
 from asgi_jwt.stores.base import SWEEP_LIMIT, SessionStore
 from asgi_jwt.stores.millis import Millis, millis, seconds
-from asgi_jwt.stores.records import Client, Session, SessionKey
+from asgi_jwt.stores.records import CLOCK_SKEW, Client, Session, SessionKey
 from asgi_jwt.tokens.binding import Binding
 from asgi_jwt.tokens.claims import Claims, bound_to
 from asgi_jwt.tokens.identity import Described, Identity, kind, names, with_login, with_scopes
@@ -154,6 +155,8 @@ class Sessions:
             amr=identity.amr,
             remember=identity.remember,
         )
+        if self._max_sessions:
+            session = await self._used_last(session, now)
         access_token = await self._mint(identity, session)
         decision = Decision(Verdict.ROTATED, session, secrets.token_hex(8))
         # Tokens that are too large raise here, before the session is stored.
@@ -169,6 +172,15 @@ class Sessions:
             await self._evict(identity.subject, now)
         await self._sweep(now)
         return pair
+
+    async def _used_last(self, session: Session, now: Millis) -> Session:
+        """The session, used after all others of the subject, by clocks that are up to `CLOCK_SKEW` ahead.
+
+        Otherwise a login by a clock that is behind would evict itself.
+        """
+        others = await self._store.list(session.subject, now)
+        latest = max((other.used_at for other in others if other.used_at < now + CLOCK_SKEW), default=now)
+        return replace(session, used_at=Millis(max(now, latest + 1)))
 
     async def _evict(self, subject: str, now: Millis) -> None:
         """End all sessions of the subject but the `MAX_SESSIONS` that were used last.

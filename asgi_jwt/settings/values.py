@@ -196,12 +196,16 @@ def dpop_replay(value: object) -> str:
     return str(value)
 
 
+_BASE = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[0-9a-z_-]+(?:\.[0-9a-z_-]+)*)(?::[1-9][0-9]{0,4})?/")
+
+
 def bases(value: object) -> tuple[str, ...]:
     """A list of URLs to which the path of a request is joined, in their normal form, without a slash at their end."""
     found = []
     for base in texts(value):
         normal = normalized(base)
-        if normal is None or not normal.startswith(("https://", "http://")) or without_query(base) != base:
+        # `port` raises `ValueError` past 65535.
+        if normal is None or not _BASE.match(normal) or urlsplit(normal).port == 0 or without_query(base) != base:
             raise ValueError(f"has to hold URLs without a query, as https://host or https://host/api, and not {base!r}")
         found.append(normal.removesuffix("/"))
     return tuple(dict.fromkeys(found))

@@ -93,6 +93,9 @@ class Claims(Mapping[str, Any]):
         _set_standing(claims, standing)
         return claims
 
+    def _of_standing(self, standing: Standing) -> Self:
+        return self._of_parts(self._members, self._roles_claim, self.credentials, standing)
+
     def __getitem__(self, name: str) -> Any:
         value = self._members[name]
         # `dict.__setitem__` could change even a `FrozenDict`, so a caller gets a copy of the shared one.

@@ -82,8 +82,8 @@ class Identity:
 
     Raises `TypeError` if the subject, a scope, a role, `acr` or `amr` is no string, `remember` is no bool, or a claim
     is no JSON value.
-    Raises `ValueError` if the subject is empty, a scope contains a space, or only the issuer may set a claim
-    (`RESERVED`).
+    Raises `ValueError` if the subject is empty, a scope contains a space, only the issuer may set a claim (`RESERVED`),
+    or a text has a lone surrogate, which no token can hold.
     """
 
     subject: str
@@ -118,10 +118,23 @@ class Identity:
         object.__setattr__(self, "roles", names((self.roles,) if isinstance(self.roles, str) else self.roles, "roles"))
         object.__setattr__(self, "claims", claims)
         object.__setattr__(self, "amr", names((self.amr,) if isinstance(self.amr, str) else self.amr, "amr values"))
+        texts = (self.subject, self.client_id, *self.scopes, *self.roles, self.acr, *self.amr)
+        _check_text("subject, client_id, scopes, roles, acr and amr", " ".join(filter(None, texts)))
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"a token holds UTF-8 text alone, and there is a lone surrogate in an Identity's {what}"
+        ) from None
 
 
 def _check_json(claims: Mapping[str, Any]) -> None:
     for path, value in _leaves(claims, ()):
+        if isinstance(value, str):
+            _check_text("claims", value)
         if isinstance(value, float) and not isfinite(value):
             raise ValueError(f"the claim {path} is {value}, which JSON can't hold")
         if not isinstance(value, (str, int, float, NoneType)):
@@ -135,6 +148,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
             if not isinstance(name, str):
                 within = f" within {'.'.join(path)}" if path else ""
                 raise TypeError(f"names are strings in JSON, and one of the claims{within} has a name of {kind(name)}")
+            _check_text("claims", name)
             yield from _leaves(member, (*path, name))
     elif isinstance(value, tuple):
         for member in value:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from math import inf
 from pathlib import PurePath
 from typing import NamedTuple, Protocol, Self
+from weakref import WeakValueDictionary
 
 from anyio import Event, fail_after
 from anyio.lowlevel import EventLoopToken, current_token
@@ -27,7 +28,7 @@ from asgi_jwt.errors import (
 from asgi_jwt.events import EventSink, VerifierFailed
 from asgi_jwt.tasks import start
 from asgi_jwt.tokens import discovery
-from asgi_jwt.tokens.claims import Claims, TokenPolicy, check_claims
+from asgi_jwt.tokens.claims import Claims, Standing, TokenPolicy, check_claims
 from asgi_jwt.tokens.compact import decode_base64url, parse_object
 from asgi_jwt.tokens.introspection import IntrospectionSettings, IntrospectionVerifier
 
@@ -112,6 +113,9 @@ class OpaqueTokens:
         # The keys are digests of tokens, so that a dump of the memory contains no token.
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._questions: dict[tuple[EventLoopToken, bytes], _Question] = {}
+        self._standings: WeakValueDictionary[str, Standing] = WeakValueDictionary()
+        self.may_forget = False
+        """Whether claims may be of an issuer that was forgotten."""
 
     @classmethod
     def of(
@@ -146,7 +150,10 @@ class OpaqueTokens:
         return -inf if held is None else held.until
 
     def forget(self, iss: str) -> None:
-        """Have the verifiers asked again about each token of the issuer."""
+        """End the issuer's standing, and have the verifiers asked again about each of its tokens."""
+        standing = self._standings.pop(iss, None)
+        if standing is not None:
+            self.may_forget = standing.ended = True
         for digest in [digest for digest, held in list(self._held.items()) if held.claims.issuer == iss]:
             self._held.pop(digest, None)
         for question in list(self._questions.values()):
@@ -195,7 +202,7 @@ class OpaqueTokens:
                 self._held[digest] = held
                 if len(self._held) > MAX_HELD:
                     self._held.popitem(last=False)
-                return claims
+                return held.claims
         self._held.pop(digest, None)
         raise InactiveToken
 
@@ -227,7 +234,8 @@ class OpaqueTokens:
             ends = min(claims.expires_at, now + ttl)
         elif "exp" not in claims:
             ends = now + ttl
-        return _Held(claims, now, ends)
+        standing = self._standings.setdefault(issuer, Standing(leeway=self._policy.leeway))
+        return _Held(claims._of_standing(standing), now, ends)
 
 
 def _ttl(verifier: object) -> float:

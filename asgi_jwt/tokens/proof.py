@@ -14,6 +14,8 @@ PROOF_LIFE = 60
 PROOF_ALGORITHMS = tuple(sorted(ASYMMETRIC))
 """The algorithms of proofs, as the metadata and the challenges name them (RFC 9449 sections 5.1 and 7.1)."""
 
+OTHER_URL = "htu is another URL"
+
 _LARGEST = 4096
 _ALGS = " ".join(PROOF_ALGORITHMS)
 
@@ -79,7 +81,7 @@ def check_proof_claims(
         raise InvalidProof("htm is another method")
     htu = claims.get("htu")
     if htu != proof.url and not _is_of(htu, proof.url):
-        raise InvalidProof("htu is another URL")
+        raise InvalidProof(OTHER_URL)
     if token_digest is not None and claims.get("ath") != encode_base64url(token_digest).decode():
         raise InvalidProof("ath is of another token")
     jti = claims.get("jti")

@@ -3,8 +3,8 @@
 import re
 from functools import lru_cache
 
-_LONGEST = 4096
-"""A longer URI is in no proof, because a proof has 4 KB at most."""
+LONGEST = 3072
+"""A longer URI is in no proof, because a proof has 4 KB of base64url at most."""
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 _PARTS = re.compile(
     r"(?P<scheme>[A-Za-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/?#@]+)(?::(?P<port>[0-9]*))?(?P<path>/.*)?"
@@ -19,7 +19,6 @@ def without_query(uri: str) -> str:
     return uri.partition("#")[0].partition("?")[0]
 
 
-@lru_cache(maxsize=512)
 def normalized(uri: str) -> str | None:
     """The URI, which has no query and no fragment, in its normal form. None: it is no absolute URI with a host.
 
@@ -27,12 +26,23 @@ def normalized(uri: str) -> str | None:
     and the path that they lead to, an escape in any case, and an unreserved character and its escape (RFC 3986 sections
     6.2.2 and 6.2.3). Characters outside ASCII are equal to the escapes of their UTF-8.
     """
-    parts = None if len(uri) > _LONGEST else _PARTS.fullmatch(uri)
+    return None if len(uri) > LONGEST else _normalized(uri)
+
+
+@lru_cache(maxsize=128)
+def _normalized(uri: str) -> str | None:
+    parts = _PARTS.fullmatch(uri)
     if parts is None:
         return None
     scheme, host = parts["scheme"].lower(), _ESCAPE.sub(_unescaped, _ascii(parts["host"])).lower()
     port = "" if parts["port"] in (None, "", _DEFAULT_PORTS.get(scheme)) else f":{parts['port']}"
     return f"{scheme}://{host}{port}{_without_dots(_ESCAPE.sub(_unescaped, _ascii(parts['path'] or '/')))}"
+
+
+def is_below(uri: str, base: str) -> bool:
+    """Whether the normal form of `uri` is that of `base`, or of a path below it."""
+    start, whole = normalized(f"{base}/"), normalized(uri)
+    return start is not None and whole is not None and f"{whole}/".startswith(start)
 
 
 def _ascii(part: str) -> str:

@@ -296,9 +296,9 @@ class TokenVerifier:
         found = await issuer.candidates(header, typ)
         key = await in_few_threads(partial(self._verifying_key, found, message, signature))
         members, policy = parse_claims(payload), issuer.policy
+        if issuer.standing.ended:
+            return await self.verify_signature(token, typ)
         if issuer.finder is not None:
-            if issuer.standing.ended:
-                return await self.verify_signature(token, typ)
             _check_tenant(issuer, key, members)
             issuer.finder.keep(issuer)
         return Claims._of_frozen(members, policy.scope_claim, policy.roles_claim, issuer.standing), policy

@@ -1,15 +1,18 @@
 """A logout at the issuer ends its tokens here: OpenID Connect Back-Channel Logout 1.0."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from support.app import Answer, Guarded, Service, ask, form_body, http_scope, json_body, make_auth
 from support.issuers import JWKS, OPENID, IssuerServer
+from support.issuers import Answer as IssuerAnswer
 from support.oidc_provider import OidcProvider
 from support.serving import process_serving
-from support.tokens import AUDIENCE, LOGOUT_EVENT, NOW, claims, ec_key, genuine, head, jwk_of, jwks, jws
+from support.tokens import AUDIENCE, LOGOUT_EVENT, NOW, claims, ec_key, genuine, head, jwk_of, jwks, jws, thief_key
 from support.waiting import PATIENCE, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -155,6 +158,35 @@ async def test_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refused.status, auth.verifier.signature_checks) == (503, 0)
     gate.leave(entered)
     assert (await send(auth, logout_token())).status == 200
+
+
+class Late(IssuerServer):
+    """Its answers are those of the time when the request came, however long it holds them back."""
+
+    def answer_to(self, path: str, headers: Iterable[tuple[str, str]]) -> IssuerAnswer:
+        answer = self._answers[path]
+        super().answer_to(path, headers)
+        return answer
+
+
+async def test_a_key_of_a_forgotten_issuer() -> None:
+    """A logout token is not verified with keys whose fetch was under way when the issuer was forgotten."""
+    with Late() as server:
+        server.publish(jwk_of(ec_key(), "p256"))
+        auth = trusting(jwks_url=server.jwks_url)
+        answers: list[Answer] = []
+
+        async def log_out() -> None:
+            answers.append(await send(auth, logout_token()))
+
+        async with anyio.create_task_group() as tasks:
+            with server.holding():
+                tasks.start_soon(log_out)
+                await server.request()
+                auth.forget_issuer(OP)
+                server.publish(jwk_of(thief_key(), "p256"))
+        assert [answer.status for answer in answers] == [400]
+        assert server.count() == 2
 
 
 async def test_replayed() -> None:

@@ -31,10 +31,11 @@ from support.valkey import Valkey
 
 from asgi_jwt import Auth, ConfigurationError, Identity, InvalidProof, Proof, Settings
 from asgi_jwt.errors import RevokedToken
+from asgi_jwt.http import dpop
 from asgi_jwt.http.gate import Gate
 from asgi_jwt.mcp import token_verifier
 from asgi_jwt.testing import Clock
-from asgi_jwt.tokens import proofs
+from asgi_jwt.tokens import proofs, uri
 from asgi_jwt.tokens.key import Key
 from asgi_jwt.tokens.proof_key import proof_key
 
@@ -259,8 +260,16 @@ async def test_challenges() -> None:
     assert as_bearer.headers["www-authenticate"] == f'Bearer realm="api", {described}, DPoP realm="api", {ALGS}'
     at_sessions = await client.service.get("/sessions", ("authorization", f"DPoP {access}"))
     assert f'DPoP realm="api", {described}' in at_sessions.headers["www-authenticate"]
-    malformed = await client.service.get("/sessions", ("authorization", "DPoP a b"))
-    assert malformed.status == 400
+    described = 'error="invalid_request", error_description="The scheme takes exactly one token"'
+    for given in ("DPoP", "dpop a b", "Bearer a b"):
+        shown = "authorization", given
+        offered = f'Bearer realm="api", DPoP realm="api", {ALGS}'
+        at = 'DPoP realm="api"' if given[0] in "Dd" else 'Bearer realm="api"'
+        for answer in (await client.service.get("/sessions", shown), await client.api.request(headers=[shown])):
+            assert (answer.status, answer.headers["www-authenticate"]) == (
+                400,
+                offered.replace(at, f"{at}, {described}"),
+            )
 
 
 async def test_the_users_sessions() -> None:
@@ -392,6 +401,15 @@ async def test_sockets_by_subprotocol(offered: str, status: int, left: str) -> N
         *(({}, f"{ORIGIN}/a", {"headers": [(b"host", f"{HOST}/a{end}".encode())]}, 401) for end in ("?", "#")),
         *(({}, f"{ORIGIN}/orders", {"scheme": scheme}, 200) for scheme in ("HTTP", None)),
         ({}, f"{ORIGIN}/orders", {"scheme": "gopher"}, 401),
+        *(({}, f"{ORIGIN}{path}", {"path": "/", "raw_path": path.encode()}, 401) for path in (".evil/a", ":80/a", "*")),
+        *(
+            ({"dpop_bases": "https://a.example/b"}, f"https://a.example{end}", {"path": "/", "raw_path": path}, 401)
+            for path, end in ((b"/../c", "/c"), (b"/%2E%2e/bc", "/bc"), (b"x", "/bx"))
+        ),
+        ({"dpop_bases": "https://a.example/b"}, "https://a.example/b/c", {"path": "/c", "raw_path": b"/d/../c"}, 200),
+        ({"dpop_bases": "https://a.example/b"}, "https://a.example/b", {"path": "", "raw_path": b""}, 200),
+        ({}, f"{ORIGIN}/{'a' * 3072}", {"path": "/", "raw_path": b"/" + b"a" * 3072}, 401),
+        ({}, f"http://{'a' * 300}.b/c", {"path": "/c", "headers": [(b"host", b"a" * 300 + b".b")]}, 401),
     ],
 )
 async def test_the_urls_of_a_resource(settings: dict[str, str], url: str, scope: dict[str, Any], status: int) -> None:
@@ -406,6 +424,50 @@ async def test_the_urls_of_a_resource(settings: dict[str, str], url: str, scope:
         del whole["scheme"]  # ASGI lets a server leave it out
     answer = await exchange(client.api.middleware, whole)
     assert answer.status == status
+
+
+async def test_long_urls_fill_no_memory() -> None:
+    """A URL that is too long for any proof is not kept, whoever sends it."""
+    client = Bound()
+    caches = [dpop._urls.cache_info, uri._normalized.cache_info]
+    kept = [cache().currsize for cache in caches]
+    for number in range(20):
+        path = b"/%d/" % number + b"a" * 60_000
+        headers = raw([("host", HOST), ("authorization", "DPoP x"), ("dpop", "x")])
+        scope = {**http_scope("/"), "raw_path": path, "headers": headers}
+        assert (await exchange(client.api.middleware, scope)).status == 401
+        assert uri.normalized(f"http://a.example{path.decode()}") is None
+    assert [cache().currsize for cache in caches] == kept
+
+
+@pytest.mark.parametrize("at", ["login", "resource"])
+async def test_hint_at_the_bases(caplog: pytest.LogCaptureFixture, at: str) -> None:
+    """The first proof for another URL has the log name `DPOP_BASES`, once; no other fault of a proof does."""
+    client = Bound()
+    access = (await client.login()).json()["access_token"]
+    await client.get(access, claims={"jti": ""})
+    assert "DPOP_BASES" not in caplog.text
+    for _ in range(2):
+        if at == "login":
+            assert (await client.login(client.proof("/login"))).status == 400
+        else:
+            assert (await client.get(access, claims={"htu": f"{ORIGIN}/api/orders"})).status == 401
+    assert caplog.text.count("DPOP_BASES") == 1
+
+
+async def test_a_refused_end_uses_no_proof() -> None:
+    """A revoked token may end its own session alone, and its proof is remembered only then."""
+    client = Bound()
+    access = (await client.login()).json()["access_token"]
+    sid = payload(access)["sid"]
+    await client.service.auth.revoke_token(access)
+    replays: Any = client.service.auth.binding._replays
+    remembered = len(replays._digests)
+    for end, status in (("another", 401), (sid, 204)):
+        url = f"{ORIGIN}/auth/sessions/{end}"
+        shown = [("host", HOST), *client.holder.headers(url, "DELETE", access)]
+        assert (await client.service.delete(end, *shown)).status == status
+        assert len(replays._digests) == remembered + (status == 204)
 
 
 async def test_metadata() -> None:

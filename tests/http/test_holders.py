@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from support.app import COOKIE, Service, WatchedStore, payload
+from support.app import COOKIE, NOW, Service, WatchedStore, bearer, payload
 from support.stores import url_of, using
 from support.waiting import PATIENCE
 
@@ -15,6 +15,7 @@ from asgi_jwt.events import ReuseDetected, SessionEnded, StaleReplayed
 from asgi_jwt.sessions.gate import AdmissionGate
 from asgi_jwt.stores.records import SessionKey
 from asgi_jwt.stores.urls import open_store
+from asgi_jwt.testing import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -133,14 +134,24 @@ async def test_who_is_evicted() -> None:
     assert await free.alive(*devices) == [True] * 10
 
 
+@pytest.mark.parametrize("behind", [0, 2, 59])
+async def test_a_login_by_a_clock_that_is_behind(behind: int) -> None:
+    """A login does not end itself because others were used by a clock that is up to 60 s ahead."""
+    ahead = Service(settings={"max_sessions": 1})
+    late = Service(ahead.store, Clock(NOW - behind), settings={"max_sessions": 1})
+    old = await ahead.device()
+    new = await late.device()
+    assert await late.alive(old, new) == [False, True]
+    assert (await late.get("/sessions", bearer(new.access))).status == 200
+
+
 async def test_interrupted_ends() -> None:
     """A login that could not evict leaves one over until the next; a session whose end has begun takes no place."""
     service = Service(settings={"max_sessions": 2})
     for _ in range(2):
         await service.device()
-    service.store.down = {"list"}
+    service.store.down_at = {("list", service.store.calls["list"] + 2)}
     assert (await service.login()).status == 503
-    service.store.down.clear()
     assert len(await service.store.list("alice", int(service.clock.now * 1000))) == 3
     await service.device()
     left = {session.sid for session in await service.auth.sessions.list("alice")}

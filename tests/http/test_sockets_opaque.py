@@ -102,6 +102,22 @@ async def test_a_key_that_has_ended(answer: Any, close: tuple[int, str]) -> None
     await until(lambda: [type(event) for event in open_.heard].count(SocketClosed) == 1)
 
 
+async def test_a_forgotten_issuer() -> None:
+    """The WebSockets of its keys are closed within a second, and no others; for a new one the verifier is asked."""
+    keys = Keys()
+    open_, server = sockets_of(keys), Server()
+    async with connected(open_, server):
+        for iss, closes in (("https://other.example", []), (ISSUER, [(3000, errors.WrongIssuer.description)])):
+            open_.auth.forget_issuer(iss)
+            await looked()
+            await until(lambda closes=closes: server.closes == closes)  # type: ignore[misc]
+        again = Server()
+        async with connected(open_, again):
+            await looked()
+            assert (again.closes, keys.asked) == ([], 2)
+            again.leave()
+
+
 async def test_a_verifier_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed with 1013 after a while, also where many wait for their turn."""
     monkeypatch.setattr(renewal, "ASK_TIMEOUT", 0.2)

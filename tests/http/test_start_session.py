@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
-from support.app import COOKIE, Service, WatchedStore, cookie, http_scope, payload
+from support.app import COOKIE, Service, WatchedStore, cookie, http_scope, payload, websocket_scope
 from support.django_project import set_up
 from support.serving import uvicorn_serving
 
@@ -227,7 +227,13 @@ async def test_mistakes(settings: dict[str, Any], identity: Any, error: type[Exc
     assert (service.store.writes, response.headers.getlist("set-cookie")) == (0, [])
 
 
-@pytest.mark.parametrize(("request_", "response"), [("/", Response()), (http_scope(), "a text"), (http_scope(), [])])
+@pytest.mark.parametrize(
+    ("request_", "response"),
+    [
+        *(("/", Response()), ({}, Response()), ({"type": "http"}, Response()), (websocket_scope(), Response())),
+        *((http_scope(), "a text"), (http_scope(), []), (http_scope(), Response)),
+    ],
+)
 async def test_other_objects(request_: Any, response: Any) -> None:
     """What is neither a request nor a response of a framework is refused before a session is opened."""
     service = a_service()

@@ -112,6 +112,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"dpop": "maybe"}, "DPOP has to be on, required or off"),
     ({"dpop_replay": "fleet"}, "DPOP_REPLAY has to be process, or store"),
     *(({"dpop_bases": base}, "DPOP_BASES has to hold URLs") for base in ("api.example", "ftp://a", "https://a/?b")),
+    *(({"dpop_bases": f"https://{host}"}, "DPOP_BASES") for host in ("*.a", "a:0", "a:99999", "a\\x", "a b", "a..b")),
 ]
 
 

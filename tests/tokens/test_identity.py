@@ -90,6 +90,9 @@ GIVEN: list[tuple[dict[str, Any], str]] = [
     ({"claims": {"a": Model(born=date(2000, 1, 1))}}, "the claim a is JSON, not Model: give text"),
     ({"claims": {"a": float("nan")}}, "the claim a is nan"),
     ({"claims": {"a": [{7: 1}]}}, "one of the claims within a has a name of int"),
+    ({"claims": {"a": ["x\ud83d"]}}, "a lone surrogate in an Identity's claims"),
+    ({"claims": {"a": {"\udc00": {}}}}, "a lone surrogate in an Identity's claims"),
+    *(({name: "\ud83d"}, "a lone surrogate") for name in ("subject", "client_id", "scopes", "roles", "acr", "amr")),
 ]
 
 
