@@ -1,7 +1,6 @@
 """DPoP in requests: the scheme, the proof, and the URLs that a proof may be for. RFC 9449 section 7.1."""
 
 import re
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +22,7 @@ _OF_SOCKETS = {"http": "ws", "https": "wss"}
 _AS_HTTP = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
 """Host and port (RFC 3986 section 3.2)."""
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e)", re.IGNORECASE)
 _LONGEST_HOST = 300
 """A host has 253 characters at most (RFC 1035 section 2.3.4)."""
 
@@ -98,9 +98,7 @@ class DPoP:
         raw_path: bytes | None = scope.get("raw_path")
         if raw_path is None:  # as under AWS Lambda
             raw_path = quote(scope["path"], safe=_PATH, errors="replace").encode()
-        if len(raw_path) > LONGEST:  # anyone may send it, and the URLs are kept
-            return Proof(headers, "", ())
-        bases = self._bases or _own_origin(scope)
+        bases = () if len(raw_path) > LONGEST else self._bases or _own_origin(scope)
         if scope["type"] == "websocket":
             return Proof(headers, "GET", _urls(bases + tuple(map(_of_socket, bases)), raw_path))
         return Proof(headers, scope["method"], _urls(bases, raw_path))
@@ -116,13 +114,17 @@ def of_scheme(claims: Claims, proof: Proof | None) -> Claims:
     return claims
 
 
-@lru_cache(maxsize=128)
 def _urls(bases: tuple[str, ...], raw_path: bytes) -> str | tuple[str, ...]:
-    path = without_query(raw_path.decode("utf-8", "replace"))
-    # A path such as `.example` or `/../x` would lead to another host, or out of the base.
-    bases = bases if path[:1] in ("", "/") else ()
-    urls = tuple([base + path for base in bases if is_below(base + path, base)])
-    return urls[0] if len(urls) == 1 else urls
+    path = raw_path.decode("utf-8", "replace")
+    if "?" in path or "#" in path:
+        path = without_query(path)
+    if path and path[0] != "/":  # `.example` would lead to another host
+        return ()
+    # `/../x` may lead out of the base.
+    may_leave = ("/." in path or "%" in path) and _DOT_SEGMENT.search(path) is not None
+    if len(bases) == 1 and not may_leave:
+        return bases[0] + path
+    return tuple([base + path for base in bases if not may_leave or is_below(base + path, base)])
 
 
 def _of_socket(base: str) -> str:

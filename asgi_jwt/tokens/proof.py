@@ -92,5 +92,9 @@ def check_proof_claims(
 
 def _is_of(htu: object, url: str | tuple[str, ...]) -> bool:
     urls = (url,) if isinstance(url, str) else url
-    said = normalized(without_query(htu)) if type(htu) is str else None
+    if type(htu) is not str:
+        return False
+    if htu in urls:
+        return True
+    said = normalized(without_query(htu))
     return said is not None and said in [normalized(without_query(each)) for each in urls]
