@@ -137,6 +137,8 @@ def _headers(app: ASGIApp, auth: Auth) -> Iterator[tuple[str, Costly]]:
     refresh = b"grant_type=refresh_token&refresh_token=x"
     for path in ("/orders", "/auth/refresh", "/auth/login", "/auth/token"):
         yield f"16,000 headers, {path}", post(path, *[("x", b"")] * 16_000, form, content=refresh)
+        schemes = [("authorization", b"DPoP")] * 3_600
+        yield f"3,600 Authorization headers, {path}", post(path, *schemes, form, content=refresh)
     for name, credentials in {"%": b"%", "escapes": b"%41", "text": b"x"}.items():
         basic = b"Basic " + base64.b64encode(credentials * (48_000 // len(credentials)) + b":")
         yield f"Authorization: Basic, {name}", post("/auth/token", ("authorization", basic), form, content=refresh)

@@ -31,9 +31,9 @@ FOR_ALL_SITES = {"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3
 
 # A browser keeps 180 cookies of a domain, and a page offers a few subprotocols. Without these limits an anonymous
 # request with 64 KB of them would take 2 ms.
-_MAX_HEADERS = 1000
+MAX_HEADERS = 1000
 _MAX_COOKIES = 1000
-_MAX_SUBPROTOCOLS = 100
+MAX_SUBPROTOCOLS = 100
 _ALGS = f', algs="{" ".join(PROOF_ALGORITHMS)}"'
 _ENDS: Mapping[Mode, Mapping[str, str]] = {
     "off": {"Bearer": ""},
@@ -54,13 +54,15 @@ A plain tuple costs each request with a proof 0.4 µs less than a named one.
 
 
 def authorization_token(headers: Headers, schemes: Container[bytes]) -> Shown | None:
-    """What the headers show. None: there is no Authorization header, or its scheme is none of `schemes`.
+    """The token of the Authorization header, with its scheme and the `DPoP` headers beside it.
+
+    None: there is no Authorization header, or its scheme is none of `schemes`.
 
     Raises `AmbiguousCredentials` for two Authorization headers, `MalformedCredentials` for a scheme with no or several
     credentials, and `InvalidRequest` for more than 1,000 headers of any name (RFC 6750 section 2.1, RFC 9449 section
     7.1).
     """
-    if len(headers) > _MAX_HEADERS:  # inlined for speed, and the search for `DPoP` with it
+    if len(headers) > MAX_HEADERS:  # inlined for speed, and the search for `DPoP` with it
         check_header_count(headers)
     found = None
     proofs = []
@@ -105,8 +107,8 @@ def header_token(headers: Headers, name: bytes) -> bytes | None:
 
 def check_header_count(headers: Headers) -> None:
     """Raises `InvalidRequest` for more than 1,000 headers, because several functions search all of them."""
-    if len(headers) > _MAX_HEADERS:
-        raise InvalidRequest(f"more than {_MAX_HEADERS} headers")
+    if len(headers) > MAX_HEADERS:
+        raise InvalidRequest(f"more than {MAX_HEADERS} headers")
 
 
 def cookie_token(headers: Headers, cookie: bytes) -> bytes | None:
@@ -159,7 +161,7 @@ def hide_subprotocol_token(scope: Scope, *, dpop: bool) -> str | None:
     them are removed.
     """
     offered = scope.get("subprotocols", ())
-    if len(offered) > _MAX_SUBPROTOCOLS:
+    if len(offered) > MAX_SUBPROTOCOLS:
         scope["subprotocols"] = offered = []
     schemes = ("dpop", "bearer") if dpop else ("bearer",)
     followed = next((scheme for scheme in schemes if scheme in offered), None)
@@ -174,8 +176,8 @@ def hide_subprotocol_token(scope: Scope, *, dpop: bool) -> str | None:
 def subprotocols(scope: Scope) -> Sequence[str]:
     """The subprotocols that a WebSocket offers. Raises `InvalidRequest` for more than 100."""
     offered: Sequence[str] = scope.get("subprotocols", ()) if scope["type"] == "websocket" else ()
-    if len(offered) > _MAX_SUBPROTOCOLS:
-        raise InvalidRequest(f"more than {_MAX_SUBPROTOCOLS} subprotocols")
+    if len(offered) > MAX_SUBPROTOCOLS:
+        raise InvalidRequest(f"more than {MAX_SUBPROTOCOLS} subprotocols")
     return offered
 
 

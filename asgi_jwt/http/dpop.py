@@ -9,7 +9,14 @@ from starlette.types import Scope
 
 from asgi_jwt.auth import Auth
 from asgi_jwt.errors import AmbiguousCredentials, MalformedCredentials, UnboundToken
-from asgi_jwt.http.bearer import Headers, Shown, authorization_token, subprotocols
+from asgi_jwt.http.bearer import (
+    MAX_HEADERS,
+    MAX_SUBPROTOCOLS,
+    Headers,
+    Shown,
+    authorization_token,
+    subprotocols,
+)
 from asgi_jwt.http.cross_site import values_of
 from asgi_jwt.settings import Settings
 from asgi_jwt.tokens.claims import Claims
@@ -79,9 +86,15 @@ class DPoP:
         return token, self._proof(scope, [proof, *values_of(scope, b"dpop")])
 
     def is_used(self, scope: Scope) -> bool:
-        """Whether the request uses the scheme `DPoP`, even if its credentials are malformed."""
-        schemes = [value.strip(b" \t").partition(b" ")[0].lower() for value in values_of(scope, b"authorization")]
-        return not self.is_off and (b"dpop" in schemes or (not schemes and "dpop" in scope.get("subprotocols", ())))
+        """Whether the request uses the scheme `DPoP`, even if its credentials are malformed.
+
+        The first Authorization header decides, or without one the subprotocols. The first `MAX_HEADERS` headers and
+        `MAX_SUBPROTOCOLS` subprotocols count.
+        """
+        for name, value in scope["headers"][:MAX_HEADERS]:
+            if name == b"authorization":
+                return not self.is_off and value.strip(b" \t").partition(b" ")[0].lower() == b"dpop"
+        return not self.is_off and "dpop" in scope.get("subprotocols", ())[:MAX_SUBPROTOCOLS]
 
     async def authentic(self, token: bytes, proof: Proof | None) -> tuple[Claims, VerifiedProof | None]:
         """The claims of a request's access token, revoked or not, and its proof, which has to be used then.

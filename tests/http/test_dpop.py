@@ -269,6 +269,13 @@ async def test_challenges() -> None:
                 400,
                 offered.replace(at, f"{at}, {described}"),
             )
+    for first, second in (("DPoP", "Bearer"), ("Bearer", "DPoP")):
+        shown_twice = [("authorization", f"{scheme} x") for scheme in (first, second)]
+        for answer in (
+            await client.service.get("/sessions", *shown_twice),
+            await client.api.request(headers=shown_twice),
+        ):
+            assert f'{first} realm="api", error="invalid_request"' in answer.headers["www-authenticate"]
 
 
 async def test_the_users_sessions() -> None:
